@@ -1,0 +1,2 @@
+//! The lab's clients.
+fn main() {}
