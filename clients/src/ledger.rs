@@ -1,0 +1,891 @@
+//! The arithmetic of delivery, without Kafka: what was sent, what became of it, what arrived.
+//!
+//! Everything here is a pure function of what it is told, so that it can be tested against a naive model with millions of made-up streams.
+//!
+//! Words, used nowhere in any other sense:
+//!
+//! - *sent*: given a sequence number and accepted by librdkafka's queue. `sent = acked + not_persisted + unknown + in flight`, always.
+//! - *acked*: the brokers confirmed it; *not_persisted*: librdkafka is sure it was never written; *unknown*: it may or may not be in the log.
+//! - *received*: a sequence that arrived, counted once; *duplicate*: a sequence that arrived again at another offset of the log.
+//! - *missing*: a sequence below the highest one received that has not arrived. When it does arrive it is *out_of_order*, no longer missing,
+//!   and not a duplicate.
+//! - *redelivered*: an offset read before. That is the reader's doing, not the log's, so it is neither received nor duplicate.
+//! - *foreign*: not one of our records; *corrupt*: ours, but damaged; *misrouted*: ours, in a partition its producer did not choose.
+//!
+//! Memory is bounded: a stream keeps at most [`INTERVALS_MAX`] intervals and a partition at most [`STREAMS_MAX`] streams. Beyond the first the
+//! counts stay right as far as they can and `exact` turns false; nothing is merged silently.
+
+use std::collections::HashMap;
+
+use crate::stamp::{ProducerId, RunId, Stamp, Value, parse};
+
+/// Most intervals a stream keeps of one kind.
+pub const INTERVALS_MAX: usize = 4096;
+
+/// Most streams a partition keeps in detail. Of more, the one unseen for longest is folded: its counts stay in the partition's, its detail goes.
+pub const STREAMS_MAX: usize = 1024;
+
+/// A half-open interval `[from, to)` of sequence numbers.
+pub type Interval = (u64, u64);
+
+/// A set of numbers kept as sorted intervals that neither overlap nor touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntervalSet {
+    intervals: Vec<Interval>,
+}
+
+impl IntervalSet {
+    /// The intervals, in order.
+    pub fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+
+    /// How many numbers are in the set.
+    pub fn count(&self) -> u64 {
+        self.intervals.iter().map(|(from, to)| to - from).sum()
+    }
+
+    /// Whether `value` is in the set.
+    pub fn contains(&self, value: u64) -> bool {
+        self.position(value).is_some()
+    }
+
+    /// Adds `[from, to)`. Returns false, and adds nothing, when that would take more than [`INTERVALS_MAX`] intervals.
+    pub fn insert(&mut self, from: u64, to: u64) -> bool {
+        if from >= to {
+            return true;
+        }
+        // Nearly every call extends the last interval.
+        if let Some(last) = self.intervals.last_mut()
+            && last.1 == from
+        {
+            last.1 = to;
+            return true;
+        }
+        let first = self.intervals.partition_point(|i| i.1 < from);
+        let after = self.intervals.partition_point(|i| i.0 <= to);
+        if first == after {
+            if self.intervals.len() >= INTERVALS_MAX {
+                return false;
+            }
+            self.intervals.insert(first, (from, to));
+        } else {
+            let merged = (
+                from.min(self.intervals[first].0),
+                to.max(self.intervals[after - 1].1),
+            );
+            self.intervals[first] = merged;
+            self.intervals.drain(first + 1..after);
+        }
+        true
+    }
+
+    /// Takes `value` out.
+    pub fn remove(&mut self, value: u64) -> Removed {
+        let Some(at) = self.position(value) else {
+            return Removed::Absent;
+        };
+        let (from, to) = self.intervals[at];
+        match (value == from, value + 1 == to) {
+            (true, true) => {
+                self.intervals.remove(at);
+            }
+            (true, false) => self.intervals[at].0 = value + 1,
+            (false, true) => self.intervals[at].1 = value,
+            (false, false) => {
+                self.intervals[at].0 = value + 1;
+                if self.intervals.len() >= INTERVALS_MAX {
+                    return Removed::Truncated;
+                }
+                self.intervals.insert(at, (from, value));
+            }
+        }
+        Removed::Whole
+    }
+
+    fn position(&self, value: u64) -> Option<usize> {
+        let at = self.intervals.partition_point(|i| i.1 <= value);
+        (self.intervals.get(at)?.0 <= value).then_some(at)
+    }
+}
+
+/// What taking a number out of an [`IntervalSet`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It was not there.
+    Absent,
+    /// It was there, and only it is gone.
+    Whole,
+    /// It was there, but splitting its interval would have taken one too many, so the numbers below it in that interval are forgotten as well.
+    Truncated,
+}
+
+/// What became of one sent record, in librdkafka's terms (`rd_kafka_message_status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Confirmed by the brokers (`PERSISTED`).
+    Acked,
+    /// Certainly not written (`NOT_PERSISTED`).
+    NotPersisted,
+    /// Written or not, nobody can tell (`POSSIBLY_PERSISTED`).
+    Unknown,
+}
+
+/// What a producer knows of one stream: one (producer, epoch, partition).
+#[derive(Clone, Debug, Default)]
+pub struct SendLedger {
+    /// Sequences given out: `[0, sent)`.
+    pub sent: u64,
+    /// How many were acked.
+    pub acked: u64,
+    /// How many were certainly not written.
+    pub not_persisted: u64,
+    /// How many may or may not have been written.
+    pub unknown: u64,
+    acked_set: IntervalSet,
+    not_persisted_set: IntervalSet,
+    unknown_set: IntervalSet,
+    inexact: bool,
+}
+
+impl SendLedger {
+    /// The sequence of the next record. Nothing changes until [`SendLedger::accepted`].
+    pub fn next_sequence(&self) -> u64 {
+        self.sent
+    }
+
+    /// The record with [`SendLedger::next_sequence`] was accepted by the queue.
+    pub fn accepted(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Sent, and not yet settled.
+    pub fn in_flight(&self) -> u64 {
+        self.sent
+            .saturating_sub(self.acked + self.not_persisted + self.unknown)
+    }
+
+    /// Writes down what became of `sequence`; told once for each.
+    pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
+        let (count, set) = match outcome {
+            Outcome::Acked => (&mut self.acked, &mut self.acked_set),
+            Outcome::NotPersisted => (&mut self.not_persisted, &mut self.not_persisted_set),
+            Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
+        };
+        *count += 1;
+        self.inexact |= !set.insert(sequence, sequence + 1);
+    }
+
+    /// The handle is gone: whatever is in flight will never be reported on, and so is unknown.
+    pub fn abandon(&mut self) {
+        let lost = self.in_flight();
+        if lost == 0 {
+            return;
+        }
+        let mut settled = self.acked_set.clone();
+        for (from, to) in self
+            .not_persisted_set
+            .intervals()
+            .iter()
+            .chain(self.unknown_set.intervals())
+        {
+            self.inexact |= !settled.insert(*from, *to);
+        }
+        let mut at = 0;
+        for (from, to) in settled.intervals() {
+            self.inexact |= !self.unknown_set.insert(at, *from);
+            at = *to;
+        }
+        self.inexact |= !self.unknown_set.insert(at, self.sent);
+        self.unknown += lost;
+    }
+
+    /// The acked sequences.
+    pub fn acked_set(&self) -> &IntervalSet {
+        &self.acked_set
+    }
+
+    /// The sequences certainly not written.
+    pub fn not_persisted_set(&self) -> &IntervalSet {
+        &self.not_persisted_set
+    }
+
+    /// The sequences of which nobody can tell.
+    pub fn unknown_set(&self) -> &IntervalSet {
+        &self.unknown_set
+    }
+
+    /// Whether the sets hold every sequence counted; false once one of them was full.
+    pub fn exact(&self) -> bool {
+        !self.inexact
+    }
+}
+
+/// Whose sequence numbers a stream holds; the partition is the ledger's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// The run.
+    pub run: RunId,
+    /// The process that sent.
+    pub producer: ProducerId,
+    /// Its producer handle.
+    pub epoch: u32,
+}
+
+/// What arrived of one stream in one partition.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Whose it is.
+    pub key: StreamKey,
+    /// Distinct sequences that arrived.
+    pub received: u64,
+    /// The first sequence that arrived; lowered when an earlier one comes late.
+    pub first: u64,
+    /// One above the highest sequence that arrived.
+    pub next: u64,
+    /// How many sequences below `next` have not arrived (from 0 on, or from `first` on where reading began in the middle of a log).
+    pub missing: u64,
+    /// Copies of sequences that had arrived before.
+    pub duplicate: u64,
+    /// Sequences that arrived after a higher one.
+    pub out_of_order: u64,
+    missing_set: IntervalSet,
+    inexact: bool,
+    from_zero: bool,
+    /// The value of the partition's record counter when it was last seen; the smallest is folded first.
+    touched: u64,
+}
+
+/// What one arrival did to a stream.
+enum Arrival {
+    /// New; so many sequences before it turned out to be missing.
+    New(u64),
+    /// It had been missing.
+    Late,
+    /// Before the first one seen, in a log not read from its beginning; so many between it and that one turned out to be missing.
+    Earlier(u64),
+    Duplicate,
+}
+
+impl Stream {
+    fn new(key: StreamKey, sequence: u64, from_zero: bool) -> Self {
+        Self {
+            key,
+            received: 0,
+            first: sequence,
+            next: if from_zero { 0 } else { sequence },
+            missing: 0,
+            duplicate: 0,
+            out_of_order: 0,
+            missing_set: IntervalSet::default(),
+            inexact: false,
+            from_zero,
+            touched: 0,
+        }
+    }
+
+    /// The missing sequences, as far as they are kept.
+    pub fn missing_set(&self) -> &IntervalSet {
+        &self.missing_set
+    }
+
+    /// Whether `missing`, `duplicate` and `out_of_order` are certain.
+    pub fn exact(&self) -> bool {
+        !self.inexact
+    }
+
+    fn arrive(&mut self, sequence: u64) -> Arrival {
+        if sequence >= self.next {
+            let skipped = sequence - self.next;
+            self.inexact |= !self.missing_set.insert(self.next, sequence);
+            self.missing += skipped;
+            self.next = sequence + 1;
+            self.received += 1;
+            return Arrival::New(skipped);
+        }
+        let removed = self.missing_set.remove(sequence);
+        if removed != Removed::Absent {
+            self.inexact |= removed == Removed::Truncated;
+            self.missing -= 1;
+            self.received += 1;
+            self.out_of_order += 1;
+            self.first = self.first.min(sequence);
+            return Arrival::Late;
+        }
+        if !self.from_zero && sequence < self.first {
+            let skipped = self.first - sequence - 1;
+            self.inexact |= !self.missing_set.insert(sequence + 1, self.first);
+            self.missing += skipped;
+            self.first = sequence;
+            self.received += 1;
+            self.out_of_order += 1;
+            return Arrival::Earlier(skipped);
+        }
+        self.duplicate += 1;
+        Arrival::Duplicate
+    }
+}
+
+/// How many records of a partition were what.
+///
+/// `records = received + duplicate + corrupt + misrouted + other_runs + foreign`, and `records + offset_gaps = next - start`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records at offsets in `[start, next)`, each offset once.
+    pub records: u64,
+    /// Distinct sequences of the judged runs.
+    pub received: u64,
+    /// Sequences of the judged runs that have not arrived.
+    pub missing: u64,
+    /// Further copies, at other offsets.
+    pub duplicate: u64,
+    /// Arrived after a higher sequence.
+    pub out_of_order: u64,
+    /// Ours, but damaged.
+    pub corrupt: u64,
+    /// Ours, in the wrong partition.
+    pub misrouted: u64,
+    /// Ours, of a run that is not judged.
+    pub other_runs: u64,
+    /// Not ours.
+    pub foreign: u64,
+    /// Offsets read again.
+    pub redelivered: u64,
+    /// Offsets in `[start, next)` without a record: removed by retention or compaction, or taken by transaction markers.
+    pub offset_gaps: u64,
+}
+
+impl Counts {
+    /// Adds another partition's.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.received += other.received;
+        self.missing += other.missing;
+        self.duplicate += other.duplicate;
+        self.out_of_order += other.out_of_order;
+        self.corrupt += other.corrupt;
+        self.misrouted += other.misrouted;
+        self.other_runs += other.other_runs;
+        self.foreign += other.foreign;
+        self.redelivered += other.redelivered;
+        self.offset_gaps += other.offset_gaps;
+    }
+}
+
+/// What was read from one partition.
+#[derive(Clone, Debug)]
+pub struct PartitionLedger {
+    /// The partition.
+    pub partition: i32,
+    /// The offset reading began at.
+    pub start: i64,
+    /// The next offset to read.
+    pub next: i64,
+    /// Whether the log's start moved above what was still to be read, so that records were lost to retention before they were read.
+    pub start_moved: bool,
+    /// How many streams were folded into the counts.
+    pub folded_streams: u64,
+    /// How often reading began anew because the log had become shorter: deleted and created again, or truncated.
+    pub log_restarts: u64,
+    counts: Counts,
+    judged: Option<RunId>,
+    from_zero: bool,
+    streams: Vec<Stream>,
+    index: HashMap<StreamKey, usize>,
+    latest: usize,
+}
+
+impl PartitionLedger {
+    /// An empty ledger for reading from offset `start` on. With `judged`, only that run's records are accounted for, the others counted.
+    ///
+    /// Sequences are expected from 0 when a run is judged or the log is read from offset 0; else a stream is taken to begin with the first
+    /// record seen of it, since the ones before may lie below `start`.
+    pub fn new(partition: i32, start: i64, judged: Option<RunId>) -> Self {
+        Self {
+            partition,
+            start,
+            next: start,
+            start_moved: false,
+            folded_streams: 0,
+            log_restarts: 0,
+            counts: Counts::default(),
+            judged,
+            from_zero: judged.is_some() || start == 0,
+            streams: Vec::new(),
+            index: HashMap::new(),
+            latest: 0,
+        }
+    }
+
+    /// The counts so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The streams kept in detail.
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// Accounts for the record at `offset`, and returns what its value was. An offset below `next` is redelivered, and counts for nothing else.
+    pub fn record(&mut self, offset: i64, value: Option<&[u8]>) -> Value {
+        let value = parse(value);
+        if offset < self.next {
+            self.counts.redelivered += 1;
+            return value;
+        }
+        self.reached(offset);
+        self.next = offset + 1;
+        self.counts.records += 1;
+        match value {
+            Value::Foreign => self.counts.foreign += 1,
+            Value::Corrupt => self.counts.corrupt += 1,
+            Value::Stamped(stamp) if self.judged.is_some_and(|run| run != stamp.run) => {
+                self.counts.other_runs += 1
+            }
+            Value::Stamped(stamp) if i64::from(stamp.partition) != i64::from(self.partition) => {
+                self.counts.misrouted += 1
+            }
+            Value::Stamped(stamp) => self.arrive(&stamp),
+        }
+        value
+    }
+
+    /// Reading got to `offset` without a record at the offsets before it: they hold none.
+    pub fn reached(&mut self, offset: i64) {
+        if offset > self.next {
+            self.counts.offset_gaps += offset.abs_diff(self.next);
+            self.next = offset;
+        }
+    }
+
+    /// The log now starts at `low`, above what was to be read next: what lay between is gone.
+    pub fn start_moved_to(&mut self, low: i64) {
+        if low > self.next {
+            self.start_moved = true;
+            self.reached(low);
+        }
+    }
+
+    /// The log has become shorter than what was read of it, so it is another log: reading begins anew at `low`. The counts go on; what they say
+    /// of offsets holds from here on only.
+    pub fn log_restarted_at(&mut self, low: i64) {
+        self.log_restarts += 1;
+        self.start = low;
+        self.next = low;
+    }
+
+    fn arrive(&mut self, stamp: &Stamp) {
+        let key = StreamKey {
+            run: stamp.run,
+            producer: stamp.producer,
+            epoch: stamp.epoch,
+        };
+        let at = match self.streams.get(self.latest) {
+            Some(stream) if stream.key == key => self.latest,
+            _ => self.find(key, stamp.sequence),
+        };
+        self.latest = at;
+        let stream = &mut self.streams[at];
+        stream.touched = self.counts.records;
+        match stream.arrive(stamp.sequence) {
+            Arrival::New(skipped) => {
+                self.counts.received += 1;
+                self.counts.missing += skipped;
+            }
+            Arrival::Late => {
+                self.counts.received += 1;
+                self.counts.missing -= 1;
+                self.counts.out_of_order += 1;
+            }
+            Arrival::Earlier(skipped) => {
+                self.counts.received += 1;
+                self.counts.missing += skipped;
+                self.counts.out_of_order += 1;
+            }
+            Arrival::Duplicate => self.counts.duplicate += 1,
+        }
+    }
+
+    fn find(&mut self, key: StreamKey, sequence: u64) -> usize {
+        if let Some(at) = self.index.get(&key) {
+            return *at;
+        }
+        if self.streams.len() >= STREAMS_MAX
+            && let Some(oldest) = (0..self.streams.len()).min_by_key(|at| self.streams[*at].touched)
+        {
+            self.index.remove(&self.streams[oldest].key);
+            self.streams.swap_remove(oldest);
+            if let Some(moved) = self.streams.get(oldest) {
+                self.index.insert(moved.key, oldest);
+            }
+            self.folded_streams += 1;
+        }
+        // A stream that was folded and comes back must not be taken for one that lost its beginning.
+        let returned = self.folded_streams > 0 && sequence > 0;
+        let mut stream = Stream::new(key, sequence, self.from_zero && !returned);
+        stream.inexact = returned;
+        let at = self.streams.len();
+        self.streams.push(stream);
+        self.index.insert(key, at);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::stamp::Encoder;
+
+    fn run(name: &str) -> RunId {
+        name.parse().unwrap()
+    }
+
+    fn value(run_id: &str, producer: u32, epoch: u32, partition: u32, sequence: u64) -> Vec<u8> {
+        Encoder::new(run(run_id), ProducerId(producer), epoch, 0)
+            .encode(0, partition, sequence, 1)
+            .to_vec()
+    }
+
+    /// Feeds values to partition 0 at offsets from 0 on.
+    fn read(values: &[Vec<u8>]) -> PartitionLedger {
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for (offset, value) in values.iter().enumerate() {
+            ledger.record(offset as i64, Some(value));
+        }
+        ledger
+    }
+
+    /// Sequences 0 to n-1 of each of three streams, shuffled among each other but each in order.
+    fn clean(random: &mut fastrand::Rng, n: u64) -> Vec<Vec<u8>> {
+        let mut next = [0; 3];
+        let mut values = Vec::new();
+        while next.iter().any(|s| *s < n) {
+            let stream = random.usize(0..3);
+            if next[stream] < n {
+                values.push(value(
+                    "r",
+                    stream as u32 / 2,
+                    stream as u32 % 2,
+                    0,
+                    next[stream],
+                ));
+                next[stream] += 1;
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn interval_sets_agree_with_plain_sets() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut set, mut naive) = (IntervalSet::default(), BTreeSet::new());
+            for _ in 0..200 {
+                let from = random.u64(0..60);
+                if random.bool() {
+                    let to = from + random.u64(0..8);
+                    assert!(set.insert(from, to));
+                    naive.extend(from..to);
+                } else {
+                    let removed = set.remove(from);
+                    assert_eq!(removed == Removed::Whole, naive.remove(&from));
+                }
+                assert_eq!(set.count(), naive.len() as u64);
+                let listed: Vec<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
+                assert_eq!(listed, naive.iter().copied().collect::<Vec<_>>());
+                assert!(
+                    set.intervals().windows(2).all(|w| w[0].1 < w[1].0),
+                    "touching: {set:?}"
+                );
+                assert_eq!(set.contains(from), naive.contains(&from));
+            }
+        }
+    }
+
+    #[test]
+    fn clean_streams_raise_no_alarm() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let values = clean(&mut random, 30);
+            let ledger = read(&values);
+            let expected = Counts {
+                records: 90,
+                received: 90,
+                ..Counts::default()
+            };
+            assert_eq!(*ledger.counts(), expected);
+            assert!(
+                ledger
+                    .streams()
+                    .iter()
+                    .all(|s| s.exact() && s.first == 0 && s.next == 30)
+            );
+        }
+    }
+
+    /// The naive model: remembers everything, and counts at the end.
+    fn naive(values: &[Vec<u8>]) -> Counts {
+        let mut counts = Counts::default();
+        let mut seen: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
+        for value in values {
+            counts.records += 1;
+            match parse(Some(value)) {
+                Value::Foreign => counts.foreign += 1,
+                Value::Corrupt => counts.corrupt += 1,
+                Value::Stamped(stamp) if stamp.partition != 0 => counts.misrouted += 1,
+                Value::Stamped(stamp) => {
+                    let before = seen.entry((stamp.producer.0, stamp.epoch)).or_default();
+                    if before.contains(&stamp.sequence) {
+                        counts.duplicate += 1;
+                    } else {
+                        counts.received += 1;
+                        if before.iter().any(|s| *s > stamp.sequence) {
+                            counts.out_of_order += 1;
+                        }
+                    }
+                    before.push(stamp.sequence);
+                }
+            }
+        }
+        for sequences in seen.values() {
+            let highest = *sequences.iter().max().unwrap();
+            counts.missing += highest + 1 - sequences.iter().collect::<BTreeSet<_>>().len() as u64;
+        }
+        counts
+    }
+
+    #[test]
+    fn any_mess_is_counted_as_the_naive_model_counts_it() {
+        for seed in 0..2000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut values = clean(&mut random, 12);
+            for _ in 0..random.usize(0..12) {
+                let (a, b) = (random.usize(0..values.len()), random.usize(0..values.len()));
+                match random.u8(0..5) {
+                    0 => drop(values.remove(a)),
+                    1 => values.insert(a, values[b].clone()),
+                    2 => values.swap(a, b),
+                    3 => values[a][b % 20] ^= 1 << random.u8(0..7),
+                    _ => values[a] = value("r", 0, 0, 1, b as u64),
+                }
+            }
+            let ledger = read(&values);
+            assert_eq!(*ledger.counts(), naive(&values), "seed {seed}");
+            let streams: u64 = ledger.streams().iter().map(|s| s.missing).sum();
+            assert_eq!(streams, ledger.counts().missing, "seed {seed}");
+            assert!(
+                ledger
+                    .streams()
+                    .iter()
+                    .all(|s| s.missing == s.missing_set().count())
+            );
+        }
+    }
+
+    #[test]
+    fn every_single_fault_is_named_wherever_it_strikes() {
+        let n = 20;
+        let clean: Vec<_> = (0..n).map(|s| value("r", 1, 0, 0, s)).collect();
+        for at in 0..n as usize {
+            let mut dropped = clean.clone();
+            dropped.remove(at);
+            // Nothing follows the last one, so only its count can tell: that is what the producer's numbers are for.
+            let missing = u64::from(at + 1 < n as usize);
+            assert_eq!(read(&dropped).counts().missing, missing, "dropped {at}");
+            assert_eq!(read(&dropped).counts().received, n - 1);
+
+            for copy_at in at + 1..=n as usize {
+                let mut doubled = clean.clone();
+                doubled.insert(copy_at, clean[at].clone());
+                let counts = *read(&doubled).counts();
+                assert_eq!(
+                    (counts.duplicate, counts.missing, counts.out_of_order),
+                    (1, 0, 0),
+                    "doubled {at} at {copy_at}"
+                );
+            }
+
+            let mut bent = clean.clone();
+            bent[at][20] ^= 1;
+            assert_eq!(
+                (read(&bent).counts().corrupt, read(&bent).counts().missing),
+                (1, missing),
+                "bent {at}"
+            );
+
+            let mut strayed = clean.clone();
+            strayed[at] = value("r", 1, 0, 3, at as u64);
+            assert_eq!(read(&strayed).counts().misrouted, 1, "strayed {at}");
+
+            if at + 1 < n as usize {
+                let mut swapped = clean.clone();
+                swapped.swap(at, at + 1);
+                let counts = *read(&swapped).counts();
+                assert_eq!(
+                    (counts.out_of_order, counts.missing, counts.duplicate),
+                    (1, 0, 0),
+                    "swapped {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_offset_read_again_is_redelivered_and_not_a_duplicate() {
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for offset in [0, 1, 2, 1, 2, 3] {
+            ledger.record(offset, Some(&value("r", 1, 0, 0, offset as u64)));
+        }
+        let expected = Counts {
+            records: 4,
+            received: 4,
+            redelivered: 2,
+            ..Counts::default()
+        };
+        assert_eq!(*ledger.counts(), expected);
+    }
+
+    #[test]
+    fn offsets_without_a_record_are_gaps_and_the_sum_holds() {
+        let mut ledger = PartitionLedger::new(0, 5, None);
+        ledger.record(7, Some(b"typed"));
+        ledger.reached(10);
+        ledger.reached(9);
+        assert_eq!(
+            (
+                ledger.counts().records,
+                ledger.counts().offset_gaps,
+                ledger.next
+            ),
+            (1, 4, 10)
+        );
+        ledger.start_moved_to(8);
+        assert!(
+            !ledger.start_moved,
+            "what was read before it went is not lost"
+        );
+        ledger.start_moved_to(20);
+        assert!(ledger.start_moved);
+        assert_eq!(
+            ledger.counts().records + ledger.counts().offset_gaps,
+            ledger.next.abs_diff(ledger.start)
+        );
+    }
+
+    #[test]
+    fn only_the_judged_run_is_accounted_for_and_from_its_first_sequence_on() {
+        let mut ledger = PartitionLedger::new(0, 100, Some(run("mine")));
+        ledger.record(100, Some(&value("other", 1, 0, 0, 9)));
+        ledger.record(101, Some(&value("mine", 1, 0, 0, 2)));
+        let counts = *ledger.counts();
+        assert_eq!(
+            (counts.other_runs, counts.received, counts.missing),
+            (1, 1, 2)
+        );
+        assert_eq!(ledger.streams()[0].missing_set().intervals(), [(0, 2)]);
+    }
+
+    #[test]
+    fn a_log_read_from_its_middle_does_not_miss_what_lies_before() {
+        let mut ledger = PartitionLedger::new(0, 100, None);
+        for (offset, sequence) in [(100, 50), (101, 51), (102, 48), (103, 53)] {
+            ledger.record(offset, Some(&value("r", 1, 0, 0, sequence)));
+        }
+        let counts = *ledger.counts();
+        assert_eq!(
+            (
+                counts.received,
+                counts.missing,
+                counts.out_of_order,
+                counts.duplicate
+            ),
+            (4, 2, 1, 0)
+        );
+        assert_eq!(ledger.streams()[0].first, 48);
+    }
+
+    #[test]
+    fn a_stream_with_too_many_holes_says_it_is_inexact_and_stays_small() {
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for offset in 0..3 * INTERVALS_MAX as u64 {
+            ledger.record(offset as i64, Some(&value("r", 1, 0, 0, offset * 2)));
+        }
+        let stream = &ledger.streams()[0];
+        assert!(!stream.exact());
+        assert_eq!(stream.missing_set().intervals().len(), INTERVALS_MAX);
+        assert_eq!(stream.missing, 3 * INTERVALS_MAX as u64 - 1);
+    }
+
+    #[test]
+    fn streams_beyond_the_limit_are_folded_and_their_counts_stay() {
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        let n = STREAMS_MAX as u32 + 100;
+        for producer in 0..n {
+            ledger.record(i64::from(producer), Some(&value("r", producer, 0, 0, 0)));
+        }
+        ledger.record(i64::from(n), Some(&value("r", 0, 0, 0, 1)));
+        assert_eq!(ledger.streams().len(), STREAMS_MAX);
+        assert_eq!(ledger.folded_streams, 101);
+        let counts = *ledger.counts();
+        assert_eq!(
+            (counts.received, counts.missing, counts.duplicate),
+            (u64::from(n) + 1, 0, 0)
+        );
+        let returned = ledger
+            .streams()
+            .iter()
+            .find(|s| s.key.producer.0 == 0)
+            .unwrap();
+        assert!(
+            !returned.exact(),
+            "a stream that came back cannot vouch for its beginning"
+        );
+    }
+
+    #[test]
+    fn what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut ledger = SendLedger::default();
+            let mut open = Vec::new();
+            let mut outcomes = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+            for _ in 0..200 {
+                if random.bool() {
+                    open.push(ledger.next_sequence());
+                    ledger.accepted();
+                } else if !open.is_empty() {
+                    let sequence = open.remove(random.usize(0..open.len().min(5)));
+                    let which = random.usize(0..3);
+                    ledger.settle(
+                        sequence,
+                        [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which],
+                    );
+                    outcomes[which].insert(sequence);
+                }
+                assert_eq!(
+                    ledger.sent,
+                    ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight()
+                );
+            }
+            outcomes[2].extend(open);
+            ledger.abandon();
+            assert_eq!((ledger.in_flight(), ledger.exact()), (0, true));
+            for (set, expected) in [
+                ledger.acked_set(),
+                ledger.not_persisted_set(),
+                ledger.unknown_set(),
+            ]
+            .into_iter()
+            .zip(outcomes)
+            {
+                let listed: BTreeSet<u64> =
+                    set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
+                assert_eq!(listed, expected, "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The clients of the Kafka lab.
+
+pub mod ledger;
+pub mod stamp;

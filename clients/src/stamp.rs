@@ -1,0 +1,400 @@
+//! The delivery stamp: what the producer writes into a record's value, and how it is read back.
+//!
+//! One line of text, so that `kafka-console-consumer` shows something a person can read:
+//!
+//! ```text
+//! 0.332517 kl1 demo 9f3c01aa 0 2 41 1732347335123 ........ 5d0f9e21
+//! number   magic run producer epoch partition sequence sent-ms [filler] crc32
+//! ```
+//!
+//! Fields are separated by one space. `producer` is a random 32-bit number, eight hexadecimal digits, one per process; `epoch` counts the
+//! producer handles of that process from 0; `sequence` is dense from 0 for each (run, producer, epoch, partition). The last field is the
+//! CRC-32 (IEEE) of every byte before it, the space included. There is no key and there are no headers, so nothing but the value has to survive.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// The word that marks a record as ours; its digit is the version of the format.
+pub const MAGIC: &str = "kl1";
+
+/// Where the magic stands, between its two spaces: after the eight bytes of the number.
+const MARK: &[u8] = b" kl1 ";
+const MARK_AT: usize = 8;
+
+/// Longest run id, in bytes.
+pub const RUN_MAX: usize = 32;
+
+/// Decimal fields are at most this long, so that arithmetic on them can never overflow.
+const DIGITS_MAX: usize = 15;
+
+/// The name of one run of the lab: 1 to 32 of `a-z`, `0-9` and `-`.
+///
+/// Kept inline, so that reading a record allocates nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RunId {
+    len: u8,
+    bytes: [u8; RUN_MAX],
+}
+
+impl RunId {
+    /// A random run id: eight hexadecimal digits.
+    pub fn random() -> Self {
+        let mut text = Vec::with_capacity(8);
+        push_hex(&mut text, fastrand::u32(..));
+        // Eight hexadecimal digits always make a run id; the fallback is never taken.
+        Self::from_bytes(&text).unwrap_or(Self {
+            len: 0,
+            bytes: [0; RUN_MAX],
+        })
+    }
+
+    /// The run id these bytes spell, or `None` when they spell none.
+    pub fn from_bytes(text: &[u8]) -> Option<Self> {
+        let legal = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if text.is_empty() || text.len() > RUN_MAX || !text.iter().all(legal) {
+            return None;
+        }
+        let mut bytes = [0; RUN_MAX];
+        bytes[..text.len()].copy_from_slice(text);
+        Some(Self {
+            len: text.len() as u8,
+            bytes,
+        })
+    }
+
+    /// The run id as text.
+    pub fn as_str(&self) -> &str {
+        // Only ASCII gets in, see `from_bytes`.
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl FromStr for RunId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::from_bytes(text.as_bytes()).ok_or_else(|| {
+            format!("a run id is 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1")
+        })
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The random number of one producer process; printed as eight hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ProducerId(pub u32);
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl Serialize for ProducerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What one stamped record says about itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// The number a person sees, times 1 000 000: 0 to 999 999.
+    pub number: u32,
+    /// The run it belongs to.
+    pub run: RunId,
+    /// The process that sent it.
+    pub producer: ProducerId,
+    /// Which of that process's producer handles sent it, from 0.
+    pub epoch: u32,
+    /// The partition the producer chose.
+    pub partition: u32,
+    /// Dense from 0 per (run, producer, epoch, partition).
+    pub sequence: u64,
+    /// When it was handed to librdkafka, in milliseconds since the Unix epoch.
+    pub sent_ms: u64,
+}
+
+/// What a record's value turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// Ours, and whole.
+    Stamped(Stamp),
+    /// Bears our magic, but the checksum or a field does not hold.
+    Corrupt,
+    /// Somebody else's: typed by hand, empty, null, binary, of any size.
+    Foreign,
+}
+
+/// Reads a record's value. Allocates nothing and accepts any bytes; `None` is a null value.
+pub fn parse(value: Option<&[u8]>) -> Value {
+    match value {
+        Some(bytes) if bytes.get(MARK_AT..MARK_AT + MARK.len()) == Some(MARK) => {
+            parse_marked(bytes).map_or(Value::Corrupt, Value::Stamped)
+        }
+        _ => Value::Foreign,
+    }
+}
+
+fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
+    let (covered, checksum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
+    if hex(checksum)? != crc32fast::hash(covered) {
+        return None;
+    }
+    let number = decimal(covered.get(..MARK_AT)?.strip_prefix(b"0.")?)?;
+    let mut fields = covered.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ');
+    Some(Stamp {
+        number: u32::try_from(number).ok()?,
+        run: RunId::from_bytes(fields.next()?)?,
+        producer: ProducerId(hex(fields.next()?)?),
+        epoch: u32::try_from(decimal(fields.next()?)?).ok()?,
+        partition: u32::try_from(decimal(fields.next()?)?).ok()?,
+        sequence: decimal(fields.next()?)?,
+        sent_ms: decimal(fields.next()?)?,
+    })
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > DIGITS_MAX {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |value, b| {
+        b.is_ascii_digit().then(|| value * 10 + u64::from(b - b'0'))
+    })
+}
+
+fn hex(text: &[u8]) -> Option<u32> {
+    if text.len() != 8 {
+        return None;
+    }
+    text.iter().try_fold(0_u32, |value, b| {
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u32::from(digit))
+    })
+}
+
+fn push_hex(out: &mut Vec<u8>, value: u32) {
+    for shift in (0..8).rev() {
+        out.push(b"0123456789abcdef"[(value >> (shift * 4) & 0xf) as usize]);
+    }
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Writes stamps for one (run, producer, epoch) into a buffer it reuses.
+#[derive(Debug)]
+pub struct Encoder {
+    /// `" kl1 RUN PRODUCER EPOCH "`: the same for every record.
+    middle: Vec<u8>,
+    size: usize,
+    buffer: Vec<u8>,
+}
+
+impl Encoder {
+    /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
+    pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
+        let middle = format!(" {MAGIC} {run} {producer} {epoch} ").into_bytes();
+        Self {
+            middle,
+            size,
+            buffer: Vec::with_capacity(size.max(128)),
+        }
+    }
+
+    /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
+    pub fn minimum_size(run: RunId) -> usize {
+        let number_and_mark = MARK_AT + MARK.len();
+        let fields = [usize::from(run.len), 8, 4, 4, 12, 13];
+        number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + 8
+    }
+
+    /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
+    pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
+        let out = &mut self.buffer;
+        out.clear();
+        // The digits are written as an integer: rounding a float can print 1.000000.
+        out.extend_from_slice(b"0.");
+        let mut scale = 100_000;
+        while scale > 0 {
+            out.push(b'0' + (number / scale % 10) as u8);
+            scale /= 10;
+        }
+        out.extend_from_slice(&self.middle);
+        push_decimal(out, partition.into());
+        out.push(b' ');
+        push_decimal(out, sequence);
+        out.push(b' ');
+        push_decimal(out, sent_ms);
+        out.push(b' ');
+        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met.
+        let pad = self.size.saturating_sub(out.len() + 8);
+        if pad > 0 {
+            out.resize(out.len() + pad - 1, b'.');
+            out.push(b' ');
+        }
+        let checksum = crc32fast::hash(out);
+        push_hex(out, checksum);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    fn encoder(size: usize) -> Encoder {
+        Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
+    }
+
+    #[test]
+    fn a_stamp_reads_back_as_it_was_written() {
+        let Value::Stamped(stamp) =
+            parse(Some(encoder(0).encode(332_517, 2, 41, 1_732_347_335_123)))
+        else {
+            panic!("not recognised");
+        };
+        assert_eq!(stamp.number, 332_517);
+        assert_eq!(stamp.run.as_str(), "demo");
+        assert_eq!((stamp.producer, stamp.epoch), (ProducerId(0x9f3c_01aa), 3));
+        assert_eq!(
+            (stamp.partition, stamp.sequence, stamp.sent_ms),
+            (2, 41, 1_732_347_335_123)
+        );
+    }
+
+    #[test]
+    fn the_line_begins_with_the_number_and_stays_below_one() {
+        assert!(
+            encoder(0)
+                .encode(999_999, 0, 0, 1)
+                .starts_with(b"0.999999 kl1 demo 9f3c01aa 3 0 0 1 ")
+        );
+        assert!(encoder(0).encode(7, 0, 0, 1).starts_with(b"0.000007 "));
+    }
+
+    #[test]
+    fn every_size_from_the_minimum_is_met_and_read_back() {
+        let minimum = Encoder::minimum_size("demo".parse().unwrap());
+        for size in minimum..minimum + 200 {
+            let mut encoder = encoder(size);
+            let value = encoder.encode(1, 1_234, 123_456_789_012, 1_732_347_335_123);
+            assert_eq!(value.len(), size);
+            assert!(
+                matches!(parse(Some(value)), Value::Stamped(s) if s.sequence == 123_456_789_012),
+                "size {size}"
+            );
+        }
+        assert_eq!(Encoder::minimum_size("a".repeat(32).parse().unwrap()), 100);
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_noticed() {
+        let whole = encoder(100).encode(5, 2, 41, 1_732_347_335_123).to_vec();
+        for at in 0..whole.len() {
+            for change in 1..=255_u8 {
+                let mut bent = whole.clone();
+                bent[at] ^= change;
+                let expected = if (8..13).contains(&at) {
+                    Value::Foreign
+                } else {
+                    Value::Corrupt
+                };
+                assert_eq!(parse(Some(&bent)), expected, "byte {at} xor {change}");
+            }
+            let expected = if at < 13 {
+                Value::Foreign
+            } else {
+                Value::Corrupt
+            };
+            assert_eq!(parse(Some(&whole[..at])), expected, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_others_write_is_foreign() {
+        for value in [
+            None,
+            Some(&b""[..]),
+            Some(b"hello"),
+            Some(b"0.332517"),
+            Some(&[0xff; 4000]),
+            Some("0.3 kl1 é".as_bytes()),
+        ] {
+            assert_eq!(parse(value), Value::Foreign);
+        }
+    }
+
+    #[test]
+    fn a_good_checksum_over_bad_fields_is_corrupt_and_never_a_panic() {
+        let fields = [
+            "0.332517 kl1 ",
+            "0.332517 kl1 demo 9f3c01aa 0 0 99999999999999999999 1 ",
+            "0.332517 kl1 demo 9f3c01aa 4294967296 0 0 1 ",
+            "0.332517 kl1 DEMO 9f3c01aa 0 0 0 1 ",
+            "1.332517 kl1 demo 9f3c01aa 0 0 0 1 ",
+        ];
+        for text in fields {
+            let mut value = text.as_bytes().to_vec();
+            let checksum = crc32fast::hash(&value);
+            push_hex(&mut value, checksum);
+            assert_eq!(parse(Some(&value)), Value::Corrupt, "{text}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_with_our_mark_never_panic() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let mut bytes: Vec<u8> = (0..random.usize(0..80)).map(|_| random.u8(..)).collect();
+            if bytes.len() >= 13 {
+                bytes[8..13].copy_from_slice(MARK);
+            }
+            assert!(!matches!(parse(Some(&bytes)), Value::Stamped(_)));
+        }
+    }
+
+    #[test]
+    fn run_ids_are_short_and_plain() {
+        assert!("a-1".parse::<RunId>().is_ok());
+        for bad in ["", "A", "a b", "ä", &"a".repeat(33)] {
+            assert!(bad.parse::<RunId>().is_err(), "{bad}");
+        }
+        assert_eq!(RunId::random().as_str().len(), 8);
+    }
+}
