@@ -1,4 +1,86 @@
-//! The clients of the Kafka lab.
+//! The clients of the Kafka lab: a producer, a consumer, and three small tools that ask brokers questions.
+//!
+//! The binary is reached as a process. People read its dated text lines; programs ask for `--format json` and read the lines that begin
+//! `{"schema":`, documented field by field in [`report`].
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | [`cli`] | arguments and environment to typed values |
+//! | [`settings`] | typed values to librdkafka settings, each with its reason |
+//! | [`stamp`] | what a record's value says, written and read |
+//! | [`ledger`] | the arithmetic of sent, acked, received, missing, duplicate |
+//! | [`producer`], [`consumer`] | the two long-running clients |
+//! | [`metadata`], [`offsets`], [`probe`] | the questions |
+//! | [`report`] | the JSON lines |
+//! | [`output`] | where lines go, dated, rotated, throttled |
+//! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; the only unsafe code |
+//! | [`stop`] | SIGTERM and SIGINT |
+//!
+//! Times of text lines are UTC: the local zone would cost a dependency, and in a container it is UTC anyway.
 
+pub mod cli;
+pub mod consumer;
+pub mod context;
 pub mod ledger;
+pub mod metadata;
+pub mod native;
+pub mod offsets;
+pub mod output;
+pub mod probe;
+pub mod producer;
+pub mod report;
+pub mod settings;
 pub mod stamp;
+pub mod stop;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use cli::Command;
+use output::Output;
+use stop::Stop;
+
+/// Runs one command to its end and returns the exit code: 0, or 1 when what it was asked for did not come about.
+///
+/// # Errors
+/// When the log file cannot be opened, or the async runtime or a librdkafka client cannot be created.
+pub fn run(command: Command) -> Result<u8> {
+    let output = Arc::new(match &command {
+        Command::Producer(args) => {
+            Output::new(args.output.format, args.output.log_file.as_deref())?
+        }
+        Command::Consumer(args) => {
+            Output::new(args.output.format, args.output.log_file.as_deref())?
+        }
+        Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) => {
+            Output::new(cli::Format::Json, None)?
+        }
+    });
+    // One thread per core for the partition tasks, but never many: they share their cores with the brokers.
+    let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let code = runtime.block_on(async {
+        let stop = Stop::listen()?;
+        match command {
+            Command::Producer(args) => {
+                tokio::task::spawn_blocking(move || producer::run(&args, &output, &stop)).await?
+            }
+            Command::Consumer(args) => consumer::run(args, output, stop).await,
+            Command::Metadata(args) => metadata::run(args, &output).await,
+            Command::Offsets(args) => {
+                tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?
+            }
+            Command::Probe(args) => {
+                tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?
+            }
+        }
+    });
+    // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.
+    runtime.shutdown_background();
+    code
+}

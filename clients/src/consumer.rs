@@ -1,0 +1,669 @@
+//! The consumer: one task per partition, each with a queue and a ledger of its own.
+//!
+//! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`] for why). A second client
+//! asks for metadata and offsets, so that a slow answer holds up no records.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::cli::{ConsumerArgs, From};
+use crate::context::LabContext;
+use crate::ledger::{Counts, PartitionLedger};
+use crate::metadata::{TopicState, topic_state};
+use crate::native::{Code, Fetched, PartitionReader, Topic};
+use crate::output::{Output, lock, now_ms};
+use crate::report::{
+    self, ConsumerStart, ConsumerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
+    Span,
+};
+use crate::settings;
+use crate::stamp::Value;
+use crate::stop::Stop;
+
+/// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often the number of partitions is asked for; one added is read within twice this.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often errors are served, idleness is looked at and the output is checked.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the last question for offsets may take when the consumer ends.
+const LAST_OFFSETS_WITHIN: Duration = Duration::from_secs(3);
+
+/// A text line for every so many records of a partition.
+const LINE_EVERY: u64 = 1000;
+
+type Client = BaseConsumer<LabContext>;
+
+/// One partition being read.
+struct Partition {
+    end: Option<i64>,
+    ledger: Mutex<PartitionLedger>,
+}
+
+/// What every partition's task needs.
+struct Shared {
+    args: ConsumerArgs,
+    output: Arc<Output>,
+    asker: Arc<Client>,
+    topic: Arc<Topic<Client>>,
+}
+
+/// What one look at a partition's queue came to.
+enum Look {
+    Nothing,
+    More,
+    /// The end offset was reached.
+    Done,
+    /// librdkafka stopped: the offset it was at is outside the log.
+    OutOfRange,
+}
+
+/// Reads until every end offset is reached or a signal comes. Returns 0 then, 1 when it gave up.
+///
+/// # Errors
+/// When librdkafka does not accept its settings or refuses to read a partition.
+pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
+    let context = || LabContext::new(Arc::clone(&output));
+    let asker: Arc<Client> =
+        Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
+    let began = Instant::now();
+    let starting = Starting {
+        args: &args,
+        output: &output,
+        asker: &asker,
+        began,
+    };
+    let found = tokio::select! {
+        found = starting.partitions() => found,
+        () = stop.wait() => Err(Reason::Signal),
+    };
+    let (count, spans) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            let partitions = BTreeMap::new();
+            Reading::report(
+                &output,
+                &partitions,
+                None,
+                began,
+                "end",
+                Some(reason),
+                &BTreeMap::new(),
+            );
+            output.text(format_args!(
+                "{}: ended before anything could be read",
+                args.target.topic
+            ));
+            return Ok(u8::from(reason != Reason::Signal));
+        }
+    };
+    output.json(&ConsumerStart {
+        schema: report::CONSUMER,
+        event: "start",
+        time_ms: now_ms(),
+        topic: &args.target.topic,
+        run: args.run,
+        pid: std::process::id(),
+        partitions: spans.clone(),
+    });
+    let client: Arc<Client> = Arc::new(
+        settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?,
+    );
+    let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
+    let shared = Arc::new(Shared {
+        args,
+        output,
+        asker,
+        topic,
+    });
+    let mut reading = Reading {
+        shared,
+        partitions: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        began: Instant::now(),
+    };
+    for span in spans {
+        reading.begin(span)?;
+    }
+    let reason = reading.until_done(&client, count, &mut stop).await?;
+    reading.end(reason).await;
+    Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
+}
+
+/// A question to the brokers, on a thread that may wait.
+async fn ask<T: Send + 'static>(
+    asker: &Arc<Client>,
+    question: impl FnOnce(&Client) -> T + Send + 'static,
+) -> Result<T> {
+    let asker = Arc::clone(asker);
+    Ok(spawn_blocking(move || question(&asker)).await?)
+}
+
+/// How many partitions the topic has, or why that is not known.
+async fn partition_count(asker: &Arc<Client>, topic: &str, within: Duration) -> Result<usize> {
+    let topic = topic.to_owned();
+    ask(asker, move |asker| {
+        match asker.fetch_metadata(Some(&topic), within) {
+            Ok(metadata) => match topic_state(&metadata, &topic) {
+                TopicState::Partitions(count, _) => Ok(count),
+                TopicState::NotYet(why) => Err(anyhow!("{why}")),
+            },
+            Err(error) => Err(anyhow!("no broker answers ({error})")),
+        }
+    })
+    .await?
+}
+
+/// The first and the end offset of a partition.
+async fn watermarks(
+    asker: &Arc<Client>,
+    topic: &str,
+    partition: i32,
+    within: Duration,
+) -> Result<(i64, i64)> {
+    let topic = topic.to_owned();
+    Ok(ask(asker, move |asker| {
+        asker.fetch_watermarks(&topic, partition, within)
+    })
+    .await??)
+}
+
+/// Finding out where to begin.
+struct Starting<'a> {
+    args: &'a ConsumerArgs,
+    output: &'a Arc<Output>,
+    asker: &'a Arc<Client>,
+    began: Instant,
+}
+
+impl Starting<'_> {
+    /// The number of partitions of the topic, and those to read with their offsets. Waits for a topic that does not exist yet.
+    async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
+        let topic = &self.args.target.topic;
+        let highest = self
+            .args
+            .start
+            .iter()
+            .chain(&self.args.end)
+            .map(|p| p.partition)
+            .max()
+            .unwrap_or(-1);
+        let mut said = String::new();
+        let count = loop {
+            let state = match partition_count(self.asker, topic, Duration::from_secs(1)).await {
+                Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
+                    break count;
+                }
+                Ok(count) => {
+                    format!("it has {count} partitions, and partition {highest} is asked for")
+                }
+                Err(error) => error.to_string(),
+            };
+            self.wait(&mut said, state).await?;
+        };
+        let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
+        let mut spans = Vec::new();
+        for partition in all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some())
+        {
+            let start = match self.args.start_of(partition) {
+                Some(start) => start,
+                None => self.start_of(partition, &mut said).await?,
+            };
+            spans.push(Span {
+                partition,
+                start,
+                end: self.args.end_of(partition),
+            });
+        }
+        Ok((count, spans))
+    }
+
+    async fn start_of(&self, partition: i32, said: &mut String) -> Result<i64, Reason> {
+        loop {
+            match watermarks(
+                self.asker,
+                &self.args.target.topic,
+                partition,
+                Duration::from_secs(2),
+            )
+            .await
+            {
+                Ok((low, high)) => {
+                    return Ok(if self.args.from == From::Beginning {
+                        low
+                    } else {
+                        high
+                    });
+                }
+                Err(error) => {
+                    self.wait(
+                        said,
+                        format!("offsets of partition {partition} are not known yet ({error})"),
+                    )
+                    .await?
+                }
+            }
+        }
+    }
+
+    /// Says what is waited for, once, and waits a little.
+    async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
+        if state != *said {
+            self.output.remark(format_args!(
+                "{}: waiting for the topic: {state}",
+                self.args.target.topic
+            ));
+            *said = state;
+        }
+        while self.asker.poll(Duration::ZERO).is_some() {}
+        if self.output.broken() {
+            return Err(Reason::Error);
+        }
+        if !self.args.end.is_empty()
+            && self.began.elapsed() >= Duration::from_secs(self.args.idle_timeout)
+        {
+            return Err(Reason::Idle);
+        }
+        sleep(Duration::from_millis(200)).await;
+        Ok(())
+    }
+}
+
+/// All partitions, being read.
+struct Reading {
+    shared: Arc<Shared>,
+    partitions: BTreeMap<i32, Arc<Partition>>,
+    tasks: JoinSet<Result<()>>,
+    began: Instant,
+}
+
+impl Reading {
+    /// Begins to read one partition.
+    fn begin(&mut self, span: Span) -> Result<()> {
+        let shared = &self.shared;
+        let ledger = PartitionLedger::new(span.partition, span.start, shared.args.run);
+        let partition = Arc::new(Partition {
+            end: span.end,
+            ledger: Mutex::new(ledger),
+        });
+        self.partitions
+            .insert(span.partition, Arc::clone(&partition));
+        shared.output.text(format_args!(
+            "{}: start receiving messages from Partition {}",
+            shared.args.target.topic, span.partition
+        ));
+        if span.end.is_none_or(|end| end > span.start) {
+            let reader =
+                PartitionReader::start(Arc::clone(&shared.topic), span.partition, span.start)?;
+            self.tasks
+                .spawn(read(Arc::clone(shared), partition, span.partition, reader));
+        }
+        Ok(())
+    }
+
+    async fn until_done(
+        &mut self,
+        client: &Arc<Client>,
+        count: usize,
+        stop: &mut Stop,
+    ) -> Result<Reason> {
+        let bounded = !self.shared.args.end.is_empty();
+        let idle_timeout = Duration::from_secs(self.shared.args.idle_timeout);
+        let (found, mut partitions) = mpsc::channel(1);
+        // Dropped with this function, which ends the watching.
+        let (_watched, unwatched) = watch::channel(());
+        if !bounded {
+            tokio::spawn(watch_partitions(Arc::clone(&self.shared), found, unwatched));
+        }
+        let mut known = i32::try_from(count)?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_checkpoint = self.began + Duration::from_secs(1);
+        let (mut last_sum, mut last_progress) = (0, Instant::now());
+        loop {
+            if bounded && self.tasks.is_empty() {
+                return Ok(Reason::End);
+            }
+            tokio::select! {
+                Some(task) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = task? {
+                        self.shared.output.remark(format_args!("{}: {error:#}", self.shared.args.target.topic));
+                        return Ok(Reason::Error);
+                    }
+                }
+                () = stop.wait() => return Ok(Reason::Signal),
+                Some(count) = partitions.recv() => {
+                    while known < count {
+                        self.begin(Span { partition: known, start: 0, end: None })?;
+                        known += 1;
+                    }
+                }
+                _ = tick.tick() => {
+                    // Errors are remarked on by the context; they only have to be taken from the queues.
+                    while client.poll(Duration::ZERO).is_some() {}
+                    while self.shared.asker.poll(Duration::ZERO).is_some() {}
+                    if self.shared.output.broken() {
+                        return Ok(Reason::Error);
+                    }
+                    if let Some((code, why)) = client.client().fatal_error() {
+                        self.shared.output.remark(format_args!("{}: librdkafka gave up: {code:?}: {why}", self.shared.args.target.topic));
+                        return Ok(Reason::Fatal);
+                    }
+                    let now = Instant::now();
+                    let sum = self.progress();
+                    if sum != last_sum {
+                        (last_sum, last_progress) = (sum, now);
+                    } else if bounded && now.duration_since(last_progress) >= idle_timeout {
+                        return Ok(Reason::Idle);
+                    }
+                    if now >= next_checkpoint {
+                        next_checkpoint = now + Duration::from_secs(1);
+                        Self::report(&self.shared.output, &self.partitions, Some(&self.shared.topic), self.began, "checkpoint", None, &BTreeMap::new());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A number that changes whenever anything arrives.
+    fn progress(&self) -> u64 {
+        let one = |p: &Arc<Partition>| {
+            let ledger = lock(&p.ledger);
+            ledger.counts().records + ledger.counts().redelivered + ledger.counts().offset_gaps
+        };
+        self.partitions.values().map(one).sum()
+    }
+
+    /// Stops reading and prints the last lines.
+    async fn end(mut self, reason: Reason) {
+        self.tasks.shutdown().await;
+        let offsets = if self.shared.output.is_json() {
+            self.last_offsets().await
+        } else {
+            BTreeMap::new()
+        };
+        Self::report(
+            &self.shared.output,
+            &self.partitions,
+            None,
+            self.began,
+            "end",
+            Some(reason),
+            &offsets,
+        );
+        let topic = &self.shared.args.target.topic;
+        let mut totals = Counts::default();
+        for (partition, state) in &self.partitions {
+            let ledger = lock(&state.ledger);
+            totals.add(ledger.counts());
+            self.shared.output.text(format_args!(
+                "{topic}: partition {partition}: {}",
+                words(ledger.counts())
+            ));
+        }
+        self.shared
+            .output
+            .text(format_args!("{topic}: {}", words(&totals)));
+    }
+
+    /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
+    async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
+        let mut asked = JoinSet::new();
+        for partition in self.partitions.keys().copied() {
+            let (asker, topic) = (
+                Arc::clone(&self.shared.asker),
+                self.shared.args.target.topic.clone(),
+            );
+            asked.spawn(async move {
+                (
+                    partition,
+                    watermarks(&asker, &topic, partition, LAST_OFFSETS_WITHIN).await,
+                )
+            });
+        }
+        let mut known = BTreeMap::new();
+        while let Some(answer) = asked.join_next().await {
+            if let Ok((partition, Ok(offsets))) = answer {
+                known.insert(partition, offsets);
+            }
+        }
+        known
+    }
+
+    fn report(
+        output: &Output,
+        partitions: &BTreeMap<i32, Arc<Partition>>,
+        topic: Option<&Topic<Client>>,
+        began: Instant,
+        event: &'static str,
+        reason: Option<Reason>,
+        offsets: &BTreeMap<i32, (i64, i64)>,
+    ) {
+        if !output.is_json() {
+            return;
+        }
+        let mut totals = Counts::default();
+        let (mut lines, mut streams) = (Vec::new(), Vec::new());
+        for (number, partition) in partitions {
+            let known = match offsets.get(number) {
+                Some((low, high)) => (Some(*low), Some(*high)),
+                None => topic.map_or((None, None), |topic| topic.cached_offsets(*number)),
+            };
+            let ledger = lock(&partition.ledger);
+            totals.add(ledger.counts());
+            lines.push(ReceivePartition::new(&ledger, partition.end, known));
+            streams.extend(
+                ledger
+                    .streams()
+                    .iter()
+                    .map(|stream| ReceiveStream::new(*number, stream)),
+            );
+        }
+        output.json(&ConsumerState {
+            schema: report::CONSUMER,
+            event,
+            time_ms: now_ms(),
+            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reason,
+            totals: ReceiveTotals::from(&totals),
+            partitions: lines,
+            streams,
+        });
+    }
+}
+
+fn words(counts: &Counts) -> String {
+    let mut text = format!(
+        "{} records, {} received, {} missing, {} duplicate, {} out of order",
+        counts.records, counts.received, counts.missing, counts.duplicate, counts.out_of_order
+    );
+    let rest = [
+        (counts.corrupt, "corrupt"),
+        (counts.misrouted, "misrouted"),
+        (counts.other_runs, "of other runs"),
+        (counts.foreign, "foreign"),
+        (counts.redelivered, "redelivered"),
+        (counts.offset_gaps, "offsets without a record"),
+    ];
+    for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
+    text
+}
+
+/// Sends the number of partitions whenever it has been asked for, until nobody is interested.
+async fn watch_partitions(
+    shared: Arc<Shared>,
+    found: mpsc::Sender<i32>,
+    mut unwatched: watch::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            _ = unwatched.changed() => return,
+            () = sleep(PARTITIONS_EVERY) => {}
+        }
+        // A broker that is down is remarked on elsewhere.
+        if let Ok(count) = partition_count(
+            &shared.asker,
+            &shared.args.target.topic,
+            Duration::from_secs(1),
+        )
+        .await
+            && let Ok(count) = i32::try_from(count)
+            && found.send(count).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads one partition until its end offset, or for ever.
+async fn read(
+    shared: Arc<Shared>,
+    partition: Arc<Partition>,
+    number: i32,
+    mut reader: PartitionReader<Client>,
+) -> Result<()> {
+    let mut ready = reader.ready();
+    loop {
+        match look(&shared, &partition, number, &mut reader) {
+            // A full queue would otherwise keep this thread from the other partitions.
+            Look::More => tokio::task::yield_now().await,
+            // The limit is the remedy for a lost wake-up.
+            Look::Nothing => drop(timeout(LOOK_EVERY, ready.notified()).await),
+            Look::Done => break,
+            Look::OutOfRange => {
+                // Stopping waits for librdkafka's thread.
+                spawn_blocking(move || drop(reader)).await?;
+                let Some(offset) = recover(&shared, &partition, number).await? else {
+                    return Ok(());
+                };
+                reader = PartitionReader::start(Arc::clone(&shared.topic), number, offset)?;
+                ready = reader.ready();
+            }
+        }
+    }
+    spawn_blocking(move || drop(reader)).await?;
+    Ok(())
+}
+
+/// Accounts for what is in the queue, without waiting.
+fn look(
+    shared: &Shared,
+    partition: &Partition,
+    number: i32,
+    reader: &mut PartitionReader<Client>,
+) -> Look {
+    let topic = &shared.args.target.topic;
+    let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
+    let (mut done, mut out_of_range) = (false, false);
+    let mut ledger = lock(&partition.ledger);
+    let taken = reader.drain(|fetched| match fetched {
+        _ if done => {}
+        Fetched::Record { offset, .. } if reached(offset) => {
+            // The offsets up to the end hold no record.
+            ledger.reached(partition.end.unwrap_or(offset));
+            done = true;
+        }
+        Fetched::Record { offset, value } => {
+            let stamp = ledger.record(offset, value);
+            let records = ledger.counts().records;
+            if records.is_multiple_of(LINE_EVERY) && !shared.output.is_json() {
+                let last = shown(stamp, value);
+                shared.output.text(format_args!(
+                    "{topic}: received {records} messages from partition {number}, last ({last})"
+                ));
+            }
+            done = reached(ledger.next);
+        }
+        Fetched::End { offset } => {
+            ledger.reached(partition.end.map_or(offset, |end| offset.min(end)));
+            done = reached(offset);
+        }
+        Fetched::Error {
+            code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET),
+        } => out_of_range = true,
+        Fetched::Error { code } => shared.output.remark_of_kind(
+            &format!("{number} {}", code.name()),
+            format_args!(
+                "{topic}: partition {number}: {} ({})",
+                code.name(),
+                code.explained()
+            ),
+        ),
+    });
+    match (done, out_of_range, taken) {
+        (true, ..) => Look::Done,
+        (_, true, _) => Look::OutOfRange,
+        (_, _, 0) => Look::Nothing,
+        _ => Look::More,
+    }
+}
+
+/// The next offset to read is outside the log: finds out why, writes it down, and returns where to go on; `None` when the end is reached.
+async fn recover(shared: &Shared, partition: &Partition, number: i32) -> Result<Option<i64>> {
+    let topic = &shared.args.target.topic;
+    let (low, high) = loop {
+        match watermarks(&shared.asker, topic, number, Duration::from_secs(2)).await {
+            Ok(known) => break known,
+            Err(error) => {
+                shared.output.remark_of_kind(
+                    "watermarks",
+                    format_args!("{topic}: partition {number}: offsets are not known ({error})"),
+                );
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+    };
+    let mut ledger = lock(&partition.ledger);
+    let next = ledger.next;
+    if next < low {
+        let low = partition.end.map_or(low, |end| low.min(end));
+        shared.output.remark(format_args!(
+            "{topic}: partition {number}: offsets {next} to {} are gone, the log's start has moved; going on at {low}",
+            low - 1
+        ));
+        ledger.start_moved_to(low);
+    } else if next > high {
+        let what = format!(
+            "partition {number} ends at offset {high}, and {next} was to be read next: created again, or truncated"
+        );
+        if partition.end.is_some() {
+            return Err(anyhow!(what));
+        }
+        shared
+            .output
+            .remark(format_args!("{topic}: {what}; reading it anew from {low}"));
+        ledger.log_restarted_at(low);
+    }
+    Ok(partition
+        .end
+        .is_none_or(|end| ledger.next < end)
+        .then_some(ledger.next))
+}
+
+/// What a line shows of a value: the number of a stamped one, the beginning of another.
+fn shown(value: Value, bytes: Option<&[u8]>) -> String {
+    match (value, bytes) {
+        (Value::Stamped(stamp), _) => format!("0.{:06}", stamp.number),
+        (_, None) => "null".into(),
+        (_, Some(bytes)) => {
+            let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(24)]).into_owned();
+            beginning
+                .chars()
+                .map(|c| if c.is_control() { '.' } else { c })
+                .collect()
+        }
+    }
+}

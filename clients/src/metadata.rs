@@ -1,0 +1,155 @@
+//! What each broker, asked on its own, knows of the cluster.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::Metadata;
+use tokio::task::JoinSet;
+
+use crate::cli::MetadataArgs;
+use crate::context::LabContext;
+use crate::native::Code;
+use crate::output::Output;
+use crate::report::{self, BrokerInfo, MetadataLine, PartitionInfo, TopicInfo};
+use crate::settings;
+
+/// Asks every address at the same time and prints a line as each answers. Returns 0 when all did.
+///
+/// # Errors
+/// Never for a broker that does not answer: its line says why.
+pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
+    let timeout = Duration::from_millis(args.timeout_ms);
+    let mut asked = JoinSet::new();
+    for broker in args.brokers.split(',').map(str::to_owned) {
+        let (topic, output) = (args.topic.clone(), Arc::clone(output));
+        asked.spawn_blocking(move || line(broker, topic.as_deref(), timeout, &output));
+    }
+    let mut all = true;
+    while let Some(line) = asked.join_next().await {
+        let line = line?;
+        all &= line.ok;
+        output.json(&line);
+    }
+    Ok(u8::from(!all))
+}
+
+fn line(
+    broker: String,
+    topic: Option<&str>,
+    timeout: Duration,
+    output: &Arc<Output>,
+) -> MetadataLine {
+    let began = Instant::now();
+    let answer = ask(&broker, topic, timeout, output);
+    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut line = MetadataLine {
+        schema: report::METADATA,
+        broker,
+        ok: answer.is_ok(),
+        error: None,
+        elapsed_ms,
+        brokers: Vec::new(),
+        topics: Vec::new(),
+    };
+    match answer {
+        Ok(metadata) => (line.brokers, line.topics) = (brokers(&metadata), topics(&metadata)),
+        Err(error) => line.error = Some(format!("{error:#}")),
+    }
+    line
+}
+
+fn ask(
+    broker: &str,
+    topic: Option<&str>,
+    timeout: Duration,
+    output: &Arc<Output>,
+) -> Result<Metadata> {
+    let deadline = Instant::now() + timeout;
+    // librdkafka tries again until the time is up; an address where nobody listens should be told at once.
+    let address = broker
+        .to_socket_addrs()
+        .context("cannot resolve")?
+        .next()
+        .context("resolves to no address")?;
+    drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
+    let client: BaseConsumer<LabContext> =
+        settings::question(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let left = deadline
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(1));
+    Ok(client.fetch_metadata(topic, left)?)
+}
+
+fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {
+    let mut brokers: Vec<_> = metadata
+        .brokers()
+        .iter()
+        .map(|b| BrokerInfo {
+            id: b.id(),
+            host: b.host().into(),
+            port: b.port(),
+        })
+        .collect();
+    brokers.sort_by_key(|b| b.id);
+    brokers
+}
+
+fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
+    let mut topics: Vec<_> = metadata
+        .topics()
+        .iter()
+        .map(|topic| {
+            let mut partitions: Vec<_> = topic
+                .partitions()
+                .iter()
+                .map(|p| PartitionInfo {
+                    partition: p.id(),
+                    leader: p.leader(),
+                    replicas: p.replicas().to_vec(),
+                    isr: p.isr().to_vec(),
+                    error: p.error().map(|code| Code(code).name()),
+                })
+                .collect();
+            partitions.sort_by_key(|p| p.partition);
+            TopicInfo {
+                topic: topic.name().into(),
+                error: topic.error().map(|code| Code(code).name()),
+                partitions,
+            }
+        })
+        .collect();
+    topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+    topics
+}
+
+/// The state of one topic in an answer, as far as waiting for it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicState {
+    /// It exists and has so many partitions; the second is the first partition that has a leader.
+    Partitions(usize, Option<i32>),
+    /// Not usable yet, for this reason.
+    NotYet(&'static str),
+}
+
+/// What `metadata` says of `topic`.
+pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
+    let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
+        return TopicState::NotYet("not in the broker's metadata");
+    };
+    if let Some(code) = found.error() {
+        return TopicState::NotYet(Code(code).name());
+    }
+    let led = found
+        .partitions()
+        .iter()
+        .filter(|p| p.error().is_none() && p.leader() >= 0)
+        .map(|p| p.id())
+        .min();
+    match found.partitions().len() {
+        0 => TopicState::NotYet("no partitions yet"),
+        count => TopicState::Partitions(count, led),
+    }
+}

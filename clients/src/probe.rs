@@ -1,0 +1,277 @@
+//! Sends one message and receives it back, as soon as the brokers let it.
+//!
+//! On the critical path of a lab's start, so nothing waits for a timer: metadata is asked for every few milliseconds, the producer's id is
+//! fetched and the consumer's connections are made while the topic is still being created.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+
+use crate::cli::ProbeArgs;
+use crate::context::LabContext;
+use crate::ledger::Outcome;
+use crate::metadata::{TopicState, topic_state};
+use crate::native::{self, Code, Fetched, PartitionReader, Topic};
+use crate::output::{Output, lock, now_ms};
+use crate::report::{self, ProbeLine};
+use crate::settings;
+use crate::stamp::{Encoder, ProducerId, RunId};
+
+/// Between two questions for metadata. Brokers answer in well under a millisecond.
+const ASK_EVERY: Duration = Duration::from_millis(15);
+
+/// Longest wait for one answer, so that a broker that came up later than the one asked first gets its turn.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
+
+type Report = (Outcome, Code, i64);
+
+struct ProbeContext {
+    inner: LabContext,
+    report: Mutex<Option<Report>>,
+}
+
+impl ClientContext for ProbeContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.inner.error(error, reason);
+    }
+}
+
+impl ProducerContext for ProbeContext {
+    type DeliveryOpaque = usize;
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: usize) {
+        let message = match result {
+            Ok(message) | Err((_, message)) => message,
+        };
+        let (outcome, code) = native::delivery(message);
+        *lock(&self.report) = Some((outcome, code, message.offset()));
+    }
+}
+
+struct Probe<'a> {
+    args: &'a ProbeArgs,
+    output: &'a Arc<Output>,
+    began: Instant,
+    deadline: Instant,
+    status: Mutex<String>,
+}
+
+/// Prints lines as things happen; returns 0 when the message came back in time.
+///
+/// # Errors
+/// Never for brokers that do not answer: the last line says what was being waited for.
+pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(args.timeout_ms);
+    let probe = Probe {
+        args,
+        output,
+        began,
+        deadline,
+        status: Mutex::default(),
+    };
+    match probe.go() {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            probe.say(ProbeLine {
+                event: "error",
+                error: Some(&format!("{error:#}")),
+                ..probe.line()
+            });
+            Ok(1)
+        }
+    }
+}
+
+impl Probe<'_> {
+    fn go(&self) -> Result<()> {
+        let (brokers, topic) = (&self.args.target.brokers, self.args.target.topic.as_str());
+        let context = ProbeContext {
+            inner: LabContext::new(Arc::clone(self.output)),
+            report: Mutex::default(),
+        };
+        let producer: Arc<BaseProducer<ProbeContext>> =
+            Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
+        let consumer: Arc<BaseConsumer<LabContext>> = Arc::new(
+            settings::probe_consumer(brokers)
+                .create_with_context(LabContext::new(Arc::clone(self.output)))?,
+        );
+        self.warm_up(&consumer);
+
+        let partition = self.wait_for_leader(&producer)?;
+        let sent = Topic::open(Arc::clone(&producer), topic)?;
+        let mut encoder = Encoder::new(RunId::random(), ProducerId(fastrand::u32(..)), 0, 0);
+        let value = encoder.encode(
+            fastrand::u32(0..1_000_000),
+            u32::try_from(partition)?,
+            0,
+            now_ms(),
+        );
+        self.send(&producer, &sent, partition, value)?;
+        self.waiting("acknowledgement: every in-sync replica has to have the message");
+        let offset = self.wait_for_ack(&producer)?;
+        self.say(ProbeLine {
+            event: "acked",
+            partition: Some(partition),
+            offset: Some(offset),
+            ..self.line()
+        });
+
+        let received = Arc::new(Topic::open(Arc::clone(&consumer), topic)?);
+        let mut reader = PartitionReader::start(received, partition, offset)?;
+        self.waiting("the message itself");
+        let mut back = false;
+        while !back {
+            self.in_time()?;
+            let taken = reader.drain(|fetched| {
+                back |= matches!(fetched, Fetched::Record { value: Some(bytes), .. } if bytes == value);
+            });
+            if taken == 0 {
+                consumer.poll(Duration::ZERO);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.say(ProbeLine {
+            event: "received",
+            partition: Some(partition),
+            offset: Some(offset),
+            ..self.line()
+        });
+        // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
+        std::mem::forget((reader, sent));
+        Ok(())
+    }
+
+    /// Has the consumer connect and learn the leaders while the producer waits for them.
+    fn warm_up(&self, consumer: &Arc<BaseConsumer<LabContext>>) {
+        let (consumer, topic, deadline) = (
+            Arc::clone(consumer),
+            self.args.target.topic.clone(),
+            self.deadline,
+        );
+        std::thread::spawn(move || {
+            while Instant::now() < deadline {
+                if let Ok(metadata) = consumer.fetch_metadata(Some(&topic), ANSWER_WITHIN)
+                    && let TopicState::Partitions(_, Some(partition)) = topic_state(&metadata, &topic)
+                    // Asking for offsets connects to the leader.
+                    && consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN).is_ok()
+                {
+                    break;
+                }
+                std::thread::sleep(ASK_EVERY);
+            }
+        });
+    }
+
+    fn wait_for_leader(&self, producer: &BaseProducer<ProbeContext>) -> Result<i32> {
+        let topic = self.args.target.topic.as_str();
+        self.waiting("a broker that answers");
+        loop {
+            producer.poll(Duration::ZERO);
+            match producer
+                .client()
+                .fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left()))
+            {
+                Ok(metadata) => match topic_state(&metadata, topic) {
+                    TopicState::Partitions(_, Some(partition)) => return Ok(partition),
+                    TopicState::Partitions(..) => self.waiting("a leader of a partition"),
+                    TopicState::NotYet(why) => {
+                        let brokers = metadata.brokers().len();
+                        self.waiting(&format!("topic {topic}: {why} ({brokers} brokers known)"));
+                    }
+                },
+                // The last question may have had no time to be answered; what was waited for before is the better reason.
+                Err(_) => {
+                    self.in_time()?;
+                    self.waiting("a broker that answers");
+                }
+            }
+            self.in_time()?;
+            std::thread::sleep(ASK_EVERY);
+        }
+    }
+
+    fn send<O: native::NativeClient>(
+        &self,
+        producer: &BaseProducer<ProbeContext>,
+        topic: &Topic<O>,
+        partition: i32,
+        value: &[u8],
+    ) -> Result<()> {
+        while let Err(code) = topic.produce(partition, value, 0) {
+            self.waiting(&format!("librdkafka to take the message: {}", code.name()));
+            self.in_time()?;
+            producer.poll(ASK_EVERY);
+        }
+        Ok(())
+    }
+
+    fn wait_for_ack(&self, producer: &BaseProducer<ProbeContext>) -> Result<i64> {
+        loop {
+            producer.poll(Duration::from_millis(1));
+            match *lock(&producer.context().report) {
+                Some((Outcome::Acked, _, offset)) => return Ok(offset),
+                Some((_, code, _)) => {
+                    return Err(anyhow!(
+                        "the message was not acknowledged: {} ({})",
+                        code.name(),
+                        code.explained()
+                    ));
+                }
+                None => self.in_time()?,
+            }
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn in_time(&self) -> Result<()> {
+        if self.left().is_zero() {
+            return Err(anyhow!(
+                "time is up after {} ms, waiting for {}",
+                self.args.timeout_ms,
+                *lock(&self.status)
+            ));
+        }
+        Ok(())
+    }
+
+    fn waiting(&self, status: &str) {
+        let mut last = lock(&self.status);
+        if *last != status {
+            status.clone_into(&mut last);
+            self.say(ProbeLine {
+                event: "waiting",
+                status: Some(status),
+                ..self.line()
+            });
+        }
+    }
+
+    fn line(&self) -> ProbeLine<'static> {
+        ProbeLine {
+            schema: report::PROBE,
+            event: "",
+            elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            status: None,
+            partition: None,
+            offset: None,
+            error: None,
+        }
+    }
+
+    fn say(&self, line: ProbeLine<'_>) {
+        self.output.json(&line);
+    }
+}

@@ -1,0 +1,693 @@
+//! The producer: sends stamped messages to every partition, and knows of each what became of it.
+//!
+//! One thread hands messages to librdkafka and serves its delivery reports in turn, so nothing is contended and nothing is allocated for a
+//! message. Only librdkafka retries; a message is never sent again by hand, since that is how duplicates are made.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::cli::ProducerArgs;
+use crate::context::LabContext;
+use crate::ledger::{Outcome, SendLedger};
+use crate::metadata::{TopicState, topic_state};
+use crate::native::{self, Code, Topic};
+use crate::output::{Output, lock, now_ms};
+use crate::report::{
+    self, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
+};
+use crate::settings;
+use crate::stamp::{Encoder, ProducerId, RunId};
+use crate::stop::Stop;
+
+/// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
+const FLUSH_WITHIN: Duration = Duration::from_secs(25);
+
+/// How long after a fatal error delivery reports are waited for.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Messages handed over between two looks at delivery reports and the clock.
+const BURST: u64 = 64;
+
+/// Epochs reported one by one; older ones are folded into the sums.
+const EPOCHS_KEPT: usize = 64;
+
+/// A text line for every so many acknowledged messages.
+const LINE_EVERY: u64 = 1000;
+
+/// How many messages are due at a rate, evenly, without a burst after a stall.
+#[derive(Debug)]
+struct Pacer {
+    rate: u32,
+    origin: Instant,
+    sent: u64,
+}
+
+impl Pacer {
+    fn new(rate: u32, now: Instant) -> Self {
+        Self {
+            rate,
+            origin: now,
+            sent: 0,
+        }
+    }
+
+    /// How many may be sent now.
+    fn due(&mut self, now: Instant) -> u64 {
+        if self.rate == 0 {
+            return u64::MAX;
+        }
+        let rate = u128::from(self.rate);
+        let planned = now.duration_since(self.origin).as_nanos() * rate / 1_000_000_000;
+        let due = u64::try_from(planned)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(self.sent);
+        if due > u64::from(self.rate) {
+            // More than a second behind: what a long stall left undone stays undone.
+            *self = Self::new(self.rate, now);
+            return 1;
+        }
+        due
+    }
+
+    fn sent(&mut self) {
+        self.sent += 1;
+    }
+
+    /// How long until the next is due. At higher rates several are sent at a time, so that the thread sleeps between.
+    fn wait(&self, now: Instant) -> Duration {
+        if self.rate == 0 {
+            return Duration::ZERO;
+        }
+        let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
+        let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
+        let least = if self.rate > 200 { 5 } else { 1 };
+        at.saturating_duration_since(now)
+            .clamp(Duration::from_millis(least), Duration::from_millis(50))
+    }
+}
+
+/// What delivery reports change.
+#[derive(Debug, Default)]
+struct Tally {
+    /// By partition, of the present epoch.
+    streams: Vec<SendLedger>,
+    /// Acked over all epochs.
+    acked: u64,
+    /// Reports that were not a plain success, by code.
+    errors: BTreeMap<&'static str, u64>,
+    /// Whether there was one since it was last looked at.
+    failed: bool,
+}
+
+/// Receives the delivery reports of one producer handle.
+struct EpochContext {
+    inner: LabContext,
+    output: Arc<Output>,
+    topic: String,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl ClientContext for EpochContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        lock(&self.tally).failed = true;
+        self.inner.error(error, reason);
+    }
+}
+
+impl ProducerContext for EpochContext {
+    /// The sequence; the partition is in the message.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+        let message = match result {
+            Ok(message) | Err((_, message)) => message,
+        };
+        let (outcome, code) = native::delivery(message);
+        let mut tally = lock(&self.tally);
+        if let Some(stream) = usize::try_from(message.partition())
+            .ok()
+            .and_then(|p| tally.streams.get_mut(p))
+        {
+            stream.settle(sequence as u64, outcome);
+        }
+        if outcome == Outcome::Acked {
+            tally.acked += 1;
+            if tally.acked.is_multiple_of(LINE_EVERY) {
+                self.output.text(format_args!(
+                    "{}: {} messages published",
+                    self.topic, tally.acked
+                ));
+            }
+        }
+        if code.0 != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            tally.failed = true;
+            *tally.errors.entry(code.name()).or_default() += 1;
+            self.output.remark_of_kind(
+                code.name(),
+                format_args!(
+                    "{}: a message to partition {} failed: {} ({})",
+                    self.topic,
+                    message.partition(),
+                    code.name(),
+                    code.explained()
+                ),
+            );
+        }
+    }
+}
+
+type Client = BaseProducer<EpochContext>;
+
+/// One producer handle: one epoch.
+struct Handle {
+    client: Arc<Client>,
+    topic: Topic<Client>,
+    encoder: Encoder,
+    /// Kept up to date by a thread of its own, since asking can take long.
+    partitions: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What trying to send one message came to.
+enum Sent {
+    Yes,
+    Full,
+    NotNow(Code),
+}
+
+struct Session<'a> {
+    args: &'a ProducerArgs,
+    output: &'a Arc<Output>,
+    stop: &'a Stop,
+    run: RunId,
+    producer: ProducerId,
+    epoch: u32,
+    tally: Arc<Mutex<Tally>>,
+    past: VecDeque<(u32, Vec<SendLedger>)>,
+    folded: Vec<SendTotals>,
+    sent: u64,
+    turn: usize,
+    queue_full: u64,
+    began: Instant,
+    next_checkpoint: Instant,
+}
+
+/// Sends until the count is reached or a signal comes, then waits for what is on its way. Returns 0 when all that was sent was acked.
+///
+/// # Errors
+/// When librdkafka does not accept its settings.
+pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
+    let now = Instant::now();
+    let mut session = Session {
+        args,
+        output,
+        stop,
+        run: args.run.unwrap_or_else(RunId::random),
+        producer: ProducerId(fastrand::u32(..)),
+        epoch: 0,
+        tally: Arc::default(),
+        past: VecDeque::new(),
+        folded: Vec::new(),
+        sent: 0,
+        turn: 0,
+        queue_full: 0,
+        began: now,
+        next_checkpoint: now + Duration::from_secs(1),
+    };
+    let reason = session.go()?;
+    session.report("end", Some(reason));
+    let totals = session.totals();
+    session.say_totals(&totals);
+    Ok(u8::from(
+        totals.acked < totals.sent || matches!(reason, Reason::Fatal | Reason::Error),
+    ))
+}
+
+impl Session<'_> {
+    fn go(&mut self) -> Result<Reason> {
+        let topic = self.args.target.topic.as_str();
+        let mut handle = self.open()?;
+        let Some(partitions) = self.wait_for_topic(&handle) else {
+            return Ok(self.ended());
+        };
+        self.began = Instant::now();
+        self.next_checkpoint = self.began + Duration::from_secs(1);
+        self.output.json(&ProducerStart {
+            schema: report::PRODUCER,
+            event: "start",
+            time_ms: now_ms(),
+            run: self.run,
+            producer: self.producer,
+            topic,
+            brokers: &self.args.target.brokers,
+            partitions,
+            rate: self.args.rate,
+            count: self.args.count,
+            value_size: self.args.value_size,
+            pid: std::process::id(),
+        });
+        self.output.text(format_args!(
+            "{topic}: start publishing to {partitions} partitions, run {}, producer {}",
+            self.run, self.producer
+        ));
+        let mut pacer = Pacer::new(self.args.rate, self.began);
+        loop {
+            let fatal = self.send(&mut handle, &mut pacer);
+            if !fatal {
+                self.settle(&handle, None);
+            }
+            // What is on its way when the last message is sent may still meet a fatal error: then it is settled, and there is nothing to go on with.
+            let fatal = fatal || handle.client.client().fatal_error().is_some();
+            if fatal {
+                self.settle(&handle, Some(SETTLE_WITHIN));
+                let (code, why) = handle
+                    .client
+                    .client()
+                    .fatal_error()
+                    .map_or(("_FATAL".into(), String::new()), |(c, w)| {
+                        (format!("{c:?}"), w)
+                    });
+                self.output.remark(format_args!("{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}", self.epoch + 1));
+                self.close_epoch();
+                if self.finished() {
+                    return Ok(self.ended());
+                }
+                handle = match self.open() {
+                    Ok(handle) => handle,
+                    Err(error) => {
+                        self.output
+                            .remark(format_args!("{topic}: no new producer handle: {error:#}"));
+                        return Ok(Reason::Fatal);
+                    }
+                };
+                if self.wait_for_topic(&handle).is_none() {
+                    return Ok(self.ended());
+                }
+                continue;
+            }
+            return Ok(self.ended());
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.stop.asked()
+            || self.output.broken()
+            || (self.args.count > 0 && self.sent >= self.args.count)
+    }
+
+    fn ended(&self) -> Reason {
+        if self.output.broken() {
+            Reason::Error
+        } else if self.stop.asked() {
+            Reason::Signal
+        } else {
+            Reason::Count
+        }
+    }
+
+    /// A new handle for the present epoch, and the thread that watches its topic's partitions.
+    fn open(&mut self) -> Result<Handle> {
+        let target = &self.args.target;
+        let context = EpochContext {
+            inner: LabContext::new(Arc::clone(self.output)),
+            output: Arc::clone(self.output),
+            topic: target.topic.clone(),
+            tally: Arc::clone(&self.tally),
+        };
+        let client: Arc<Client> = Arc::new(
+            settings::producer(&target.brokers, self.args.rate).create_with_context(context)?,
+        );
+        let topic = Topic::open(Arc::clone(&client), &target.topic)?;
+        let encoder = Encoder::new(
+            self.run,
+            self.producer,
+            self.epoch,
+            self.args.value_size.unwrap_or(0),
+        );
+        Ok(Handle {
+            client,
+            topic,
+            encoder,
+            partitions: Arc::default(),
+            closed: Arc::default(),
+        })
+    }
+
+    /// Waits until the topic has partitions; asking for it is what creates it. `None` when told to stop before.
+    fn wait_for_topic(&mut self, handle: &Handle) -> Option<usize> {
+        let topic = &self.args.target.topic;
+        let mut said = String::new();
+        let count = loop {
+            if self.finished() {
+                return None;
+            }
+            handle.client.poll(Duration::ZERO);
+            let state = match handle
+                .client
+                .client()
+                .fetch_metadata(Some(topic), Duration::from_millis(500))
+            {
+                Ok(metadata) => match topic_state(&metadata, topic) {
+                    TopicState::Partitions(count, _) => break count,
+                    TopicState::NotYet(why) => why.to_owned(),
+                },
+                Err(_) => format!("no broker of {} answers yet", self.args.target.brokers),
+            };
+            if state != said {
+                self.output
+                    .remark(format_args!("{topic}: waiting for the topic: {state}"));
+                said = state;
+            }
+            self.checkpoint_if_due();
+            handle.client.poll(Duration::from_millis(50));
+        };
+        handle.partitions.store(count, Ordering::Relaxed);
+        let (client, partitions, closed) = (
+            Arc::clone(&handle.client),
+            Arc::clone(&handle.partitions),
+            Arc::clone(&handle.closed),
+        );
+        let topic = topic.clone();
+        std::thread::spawn(move || {
+            while !closed.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_secs(1));
+                if let Ok(metadata) = client
+                    .client()
+                    .fetch_metadata(Some(&topic), Duration::from_secs(1))
+                    && let TopicState::Partitions(count, _) = topic_state(&metadata, &topic)
+                {
+                    // Kafka never takes partitions away, short of deleting the topic.
+                    partitions.fetch_max(count, Ordering::Relaxed);
+                }
+            }
+        });
+        Some(count)
+    }
+
+    /// Sends until finished (false) or until the handle is lost to a fatal error (true).
+    fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> bool {
+        while !self.finished() {
+            if std::mem::take(&mut lock(&self.tally).failed)
+                && handle.client.client().fatal_error().is_some()
+            {
+                return true;
+            }
+            self.checkpoint_if_due();
+            let now = Instant::now();
+            let left = if self.args.count == 0 {
+                u64::MAX
+            } else {
+                self.args.count - self.sent
+            };
+            let burst = pacer.due(now).min(BURST).min(left);
+            let sent_ms = now_ms();
+            let mut wait = if burst == 0 {
+                pacer.wait(now)
+            } else {
+                Duration::ZERO
+            };
+            for _ in 0..burst {
+                match self.send_one(handle, sent_ms) {
+                    Sent::Yes => pacer.sent(),
+                    Sent::Full => {
+                        self.queue_full += 1;
+                        wait = Duration::from_millis(1);
+                        break;
+                    }
+                    Sent::NotNow(code) => {
+                        let topic = &self.args.target.topic;
+                        self.output.remark_of_kind(
+                            code.name(),
+                            format_args!(
+                                "{topic}: librdkafka takes no message now: {}",
+                                code.name()
+                            ),
+                        );
+                        lock(&self.tally).failed = true;
+                        wait = Duration::from_millis(50);
+                        break;
+                    }
+                }
+            }
+            // Serves delivery reports, and is the sleep between bursts.
+            handle.client.poll(wait);
+        }
+        false
+    }
+
+    /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
+    fn send_one(&mut self, handle: &mut Handle, sent_ms: u64) -> Sent {
+        let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
+        let partition = self.turn % partitions;
+        let mut tally = lock(&self.tally);
+        if tally.streams.len() < partitions {
+            tally.streams.resize_with(partitions, SendLedger::default);
+        }
+        let sequence = tally.streams[partition].next_sequence();
+        // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
+        let value = handle.encoder.encode(
+            fastrand::u32(0..1_000_000),
+            partition as u32,
+            sequence,
+            sent_ms,
+        );
+        match handle
+            .topic
+            .produce(partition as i32, value, sequence as usize)
+        {
+            Ok(()) => {
+                tally.streams[partition].accepted();
+                self.sent += 1;
+                self.turn = partition + 1;
+                Sent::Yes
+            }
+            Err(Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)) => Sent::Full,
+            Err(code) => Sent::NotNow(code),
+        }
+    }
+
+    /// Waits for what is in flight: within `limit`, or until a signal has been waited on long enough. What is left then is unknown.
+    fn settle(&mut self, handle: &Handle, limit: Option<Duration>) {
+        let mut deadline = limit.map(|limit| Instant::now() + limit);
+        loop {
+            if self.in_flight() == 0 {
+                return;
+            }
+            if limit.is_none() && handle.client.client().fatal_error().is_some() {
+                return;
+            }
+            if deadline.is_none() && (self.stop.asked() || self.output.broken()) {
+                deadline = Some(Instant::now() + FLUSH_WITHIN);
+                let topic = &self.args.target.topic;
+                self.output.remark(format_args!(
+                    "{topic}: waiting for {} messages on their way",
+                    self.in_flight()
+                ));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            self.checkpoint_if_due();
+            handle.client.poll(Duration::from_millis(10));
+        }
+        handle
+            .client
+            .purge(PurgeConfig::default().queue().inflight());
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while self.in_flight() > 0 && Instant::now() < deadline {
+            handle.client.poll(Duration::from_millis(10));
+        }
+        lock(&self.tally)
+            .streams
+            .iter_mut()
+            .for_each(SendLedger::abandon);
+    }
+
+    fn in_flight(&self) -> u64 {
+        lock(&self.tally)
+            .streams
+            .iter()
+            .map(SendLedger::in_flight)
+            .sum()
+    }
+
+    fn close_epoch(&mut self) {
+        let mut streams = {
+            let mut tally = lock(&self.tally);
+            tally.failed = false;
+            std::mem::take(&mut tally.streams)
+        };
+        streams.iter_mut().for_each(SendLedger::abandon);
+        self.past.push_back((self.epoch, streams));
+        self.epoch += 1;
+        if self.past.len() > EPOCHS_KEPT
+            && let Some((_, streams)) = self.past.pop_front()
+        {
+            if self.folded.len() < streams.len() {
+                self.folded.resize_with(streams.len(), SendTotals::default);
+            }
+            for (sum, stream) in self.folded.iter_mut().zip(&streams) {
+                sum.add(stream);
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_checkpoint {
+            self.next_checkpoint = now + Duration::from_secs(1);
+            self.report("checkpoint", None);
+        }
+    }
+
+    fn by_partition(&self) -> Vec<SendTotals> {
+        let tally = lock(&self.tally);
+        let mut sums = self.folded.clone();
+        for streams in self
+            .past
+            .iter()
+            .map(|(_, streams)| streams)
+            .chain([&tally.streams])
+        {
+            if sums.len() < streams.len() {
+                sums.resize_with(streams.len(), SendTotals::default);
+            }
+            for (sum, stream) in sums.iter_mut().zip(streams) {
+                sum.add(stream);
+            }
+        }
+        sums
+    }
+
+    fn totals(&self) -> SendTotals {
+        let mut totals = SendTotals::default();
+        self.by_partition()
+            .iter()
+            .for_each(|sum| totals.add_totals(sum));
+        totals
+    }
+
+    fn report(&self, event: &'static str, reason: Option<Reason>) {
+        if !self.output.is_json() {
+            return;
+        }
+        let partitions = self.by_partition();
+        let tally = lock(&self.tally);
+        let streams = self
+            .past
+            .iter()
+            .map(|(epoch, streams)| (*epoch, streams))
+            .chain([(self.epoch, &tally.streams)]);
+        let streams = streams.flat_map(|(epoch, streams)| {
+            streams.iter().enumerate().map(move |(partition, stream)| {
+                SendStream::new(self.producer, epoch, partition, stream)
+            })
+        });
+        let mut totals = SendTotals::default();
+        partitions.iter().for_each(|sum| totals.add_totals(sum));
+        self.output.json(&ProducerState {
+            schema: report::PRODUCER,
+            event,
+            time_ms: now_ms(),
+            elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reason,
+            totals,
+            partitions: partitions
+                .iter()
+                .enumerate()
+                .map(|(partition, sum)| SendPartition {
+                    partition,
+                    sent: sum.sent,
+                    acked: sum.acked,
+                    not_persisted: sum.not_persisted,
+                    unknown: sum.unknown,
+                })
+                .collect(),
+            streams: streams.collect(),
+            errors: tally
+                .errors
+                .iter()
+                .map(|(code, count)| ((*code).to_owned(), *count))
+                .collect(),
+            queue_full: self.queue_full,
+        });
+    }
+
+    fn say_totals(&self, totals: &SendTotals) {
+        let topic = &self.args.target.topic;
+        for (partition, sum) in self.by_partition().iter().enumerate() {
+            self.output.text(format_args!(
+                "{topic}: partition {partition}: {} sent, {} acked, {} not persisted, {} unknown",
+                sum.sent, sum.acked, sum.not_persisted, sum.unknown
+            ));
+        }
+        self.output.text(format_args!(
+            "{topic}: {} messages published of {} sent, {} not persisted, {} unknown",
+            totals.acked, totals.sent, totals.not_persisted, totals.unknown
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_even_and_does_not_catch_up_after_a_long_stall() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pacer = Pacer::new(1000, start);
+        let mut sent = 0;
+        for ms in (0..=2000).step_by(5) {
+            let due = pacer.due(at(ms));
+            assert!(due <= 5, "{due} at {ms}");
+            (0..due).for_each(|_| pacer.sent());
+            sent += due;
+        }
+        assert_eq!(sent, 2000);
+        assert_eq!(pacer.due(at(2900)), 900);
+        assert_eq!(
+            pacer.due(at(60_000)),
+            1,
+            "a stall of a minute is not made up for"
+        );
+        assert!(pacer.due(at(60_010)) <= 11);
+    }
+
+    #[test]
+    fn slow_rates_wait_for_their_moment_and_no_rate_never_waits() {
+        let start = Instant::now();
+        let mut slow = Pacer::new(2, start);
+        assert_eq!(slow.due(start + Duration::from_millis(499)), 0);
+        assert_eq!(slow.due(start + Duration::from_millis(500)), 1);
+        assert_eq!(
+            slow.wait(start),
+            Duration::from_millis(50),
+            "waits are short, so that a signal is seen"
+        );
+        let mut unlimited = Pacer::new(0, start);
+        assert_eq!(
+            (unlimited.due(start), unlimited.wait(start)),
+            (u64::MAX, Duration::ZERO)
+        );
+    }
+}

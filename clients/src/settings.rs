@@ -1,0 +1,150 @@
+//! librdkafka settings, each with its reason. Names and defaults are those of librdkafka 2.12.1's CONFIGURATION.md.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+/// Bytes of fetched records that all partitions of a consumer may hold together.
+const FETCHED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Fetched records that all partitions of a consumer may hold together; each costs about 400 bytes beside its own.
+const FETCHED_RECORDS: usize = 40_000;
+
+fn common(brokers: &str, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", client_id)
+        // A paused broker keeps its connections open; 60 s, the default, is how long everything would wait for it.
+        .set("socket.timeout.ms", "10000")
+        // An address that swallows packets (a pod that is gone) should not cost 30 s.
+        .set("socket.connection.setup.timeout.ms", "3000")
+        // A broker that comes back is found within a second instead of ten.
+        .set("reconnect.backoff.max.ms", "1000")
+        // Leaders and new partitions are noticed without waiting for an error.
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        // Idle connections are closed by brokers all the time; that is not news.
+        .set("log.connection.close", "false")
+        // Nobody in the lab collects client telemetry (KIP-714).
+        .set("enable.metrics.push", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// Makes a client notice everything as soon as it happens: for short questions and for start-up, where a second of back-off is a second lost.
+fn impatient(config: &mut ClientConfig) {
+    config
+        .set("reconnect.backoff.ms", "10")
+        .set("reconnect.backoff.max.ms", "50")
+        .set("retry.backoff.ms", "10")
+        .set("retry.backoff.max.ms", "50")
+        .set("topic.metadata.refresh.fast.interval.ms", "10")
+        .set("socket.nagle.disable", "true");
+}
+
+/// Settings of the long-running producer. `rate` is in messages a second, 0 for no limit.
+pub fn producer(brokers: &str, rate: u32) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-producer");
+    config
+        // Retries can then neither double nor reorder what is in the log; implies max.in.flight <= 5 and endless retries.
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // A message never expires while it waits: that would be a gap nobody asked for. Our own deadline is at shutdown.
+        .set("message.timeout.ms", "0")
+        // Larger batches when there is much to send, little waiting when there is not.
+        .set(
+            "linger.ms",
+            if rate == 0 || rate >= 10_000 {
+                "10"
+            } else {
+                "1"
+            },
+        )
+        // Bounded memory. librdkafka counts values only; each message costs some 200 bytes more, hence both limits.
+        .set("queue.buffering.max.messages", "50000")
+        .set("queue.buffering.max.kbytes", "12288")
+        // Up to five requests per broker are in flight and hold copies; 256 KiB each is plenty at these sizes.
+        .set("batch.size", "262144")
+        // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
+        .set("topic.metadata.propagation.max.ms", "60000")
+        // After a leader is gone, look for the new one often.
+        .set("retry.backoff.max.ms", "500");
+    config
+}
+
+/// Settings of the consumer that is to read `partitions` partitions.
+pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
+    let share = partitions.max(1);
+    let mut config = common(brokers, "kafka-lab-consumer");
+    config
+        // Reading must never bring a topic into being: it would get the brokers' default shape.
+        .set("allow.auto.create.topics", "false")
+        // There is no group, and no position but ours.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // An offset that is gone is an incident to report, not a reason to jump silently.
+        .set("auto.offset.reset", "error")
+        // The end of a partition is told as an offset, which also covers records that are never shown (transaction markers).
+        .set("enable.partition.eof", "true")
+        // The log is audited as it is, and the end offsets asked for are those of the log, not of its last committed transaction.
+        .set("isolation.level", "read_uncommitted")
+        // librdkafka's own check of the checksum of record batches, on top of the stamp's.
+        .set("check.crcs", "true")
+        // How long a broker may hold a fetch that finds nothing.
+        .set("fetch.wait.max.ms", "100")
+        // A full queue pauses fetching for this long; the default, 1 s, shows as a stutter.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.error.backoff.ms", "100")
+        // Both limits hold per partition once each has a queue of its own, so they are shares of a total.
+        .set(
+            "queued.min.messages",
+            (FETCHED_RECORDS / share).clamp(500, 20_000).to_string(),
+        )
+        .set(
+            "queued.max.messages.kbytes",
+            (FETCHED_BYTES / 1024 / share).clamp(64, 2048).to_string(),
+        )
+        .set(
+            "fetch.message.max.bytes",
+            (FETCHED_BYTES / 4 / share)
+                .clamp(65_536, 524_288)
+                .to_string(),
+        );
+    config
+}
+
+/// Settings of a client that only asks brokers questions and is gone again.
+pub fn question(brokers: &str) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-question");
+    impatient(&mut config);
+    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+/// Settings of the client beside the consumer that asks for metadata and offsets, so that a slow answer holds up no records.
+pub fn asker(brokers: &str) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-consumer-asker");
+    config.set("allow.auto.create.topics", "false");
+    config
+}
+
+/// Settings of the probe's sending half.
+pub fn probe_producer(brokers: &str) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-probe");
+    impatient(&mut config);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("linger.ms", "0");
+    config
+}
+
+/// Settings of the probe's receiving half.
+pub fn probe_consumer(brokers: &str) -> ClientConfig {
+    let mut config = consumer(brokers, 1);
+    impatient(&mut config);
+    config
+        .set("client.id", "kafka-lab-probe")
+        .set("fetch.error.backoff.ms", "10");
+    config
+}

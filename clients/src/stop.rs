@@ -1,0 +1,60 @@
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Exit code after a second signal: that of a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// Whether an orderly end was asked for.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    asked: watch::Receiver<bool>,
+}
+
+impl Stop {
+    /// Begins to listen for both signals.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn listen() -> Result<Self> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let (ask, asked) = watch::channel(false);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                if ask.send_replace(true) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        });
+        Ok(Self { asked })
+    }
+
+    /// Whether the first signal has come.
+    pub fn asked(&self) -> bool {
+        *self.asked.borrow()
+    }
+
+    /// Waits for the first signal, for ever if need be.
+    pub async fn wait(&mut self) {
+        if self.asked.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sleeps, on a thread that may block, but not past the first signal by more than a moment.
+    pub fn sleep(&self, time: Duration) {
+        let step = Duration::from_millis(20);
+        let mut left = time;
+        while !left.is_zero() && !self.asked() {
+            let nap = left.min(step);
+            std::thread::sleep(nap);
+            left -= nap;
+        }
+    }
+}
