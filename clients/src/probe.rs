@@ -24,8 +24,8 @@ use crate::report::{self, ProbeLine};
 use crate::settings;
 use crate::stamp::{Encoder, ProducerId, RunId};
 
-/// Between two questions for metadata. Brokers answer in well under a millisecond.
-const ASK_EVERY: Duration = Duration::from_millis(15);
+/// Between two questions for metadata: often enough to lose no time, seldom enough to leave brokers that are still starting their processors.
+const ASK_EVERY: Duration = Duration::from_millis(25);
 
 /// Longest wait for one answer, so that a broker that came up later than the one asked first gets its turn.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
@@ -167,7 +167,7 @@ impl Probe<'_> {
                 {
                     break;
                 }
-                std::thread::sleep(ASK_EVERY);
+                std::thread::sleep(ASK_EVERY * 2);
             }
         });
     }
