@@ -594,6 +594,14 @@ fn look(
         Fetched::Error {
             code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET),
         } => out_of_range = true,
+        Fetched::Error {
+            code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED),
+        } => shared.output.remark_of_kind(
+            "codec",
+            format_args!(
+                "{topic}: partition {number} cannot be read on: its next records are compressed with zstd, for which this librdkafka was not built"
+            ),
+        ),
         Fetched::Error { code } => shared.output.remark_of_kind(
             &format!("{number} {}", code.name()),
             format_args!(

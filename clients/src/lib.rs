@@ -46,6 +46,7 @@ use stop::Stop;
 /// # Errors
 /// When the log file cannot be opened, or the async runtime or a librdkafka client cannot be created.
 pub fn run(command: Command) -> Result<u8> {
+    native::settle_allocator();
     let output = Arc::new(match &command {
         Command::Producer(args) => {
             Output::new(args.output.format, args.output.log_file.as_deref())?
