@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::output::Output;
 
@@ -32,6 +32,12 @@ impl ClientContext for LabContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            // librdkafka's own words count addresses, some of them twice: "0/3 brokers are down".
+            self.output
+                .remark_of_kind("down", "no broker can be reached; trying again");
+            return;
+        }
         let kind = error
             .rdkafka_error_code()
             .map_or_else(|| error.to_string(), |code| format!("{code:?}"));

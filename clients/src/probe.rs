@@ -210,14 +210,16 @@ impl Probe<'_> {
         while let Err(code) = topic.produce(partition, value, 0) {
             self.waiting(&format!("librdkafka to take the message: {}", code.name()));
             self.in_time()?;
-            producer.poll(ASK_EVERY);
+            producer.poll(Duration::ZERO);
+            std::thread::sleep(ASK_EVERY);
         }
         Ok(())
     }
 
     fn wait_for_ack(&self, producer: &BaseProducer<ProbeContext>) -> Result<i64> {
         loop {
-            producer.poll(Duration::from_millis(1));
+            producer.poll(Duration::ZERO);
+            std::thread::sleep(Duration::from_millis(1));
             match *lock(&producer.context().report) {
                 Some((Outcome::Acked, _, offset)) => return Ok(offset),
                 Some((_, code, _)) => {

@@ -90,7 +90,7 @@ impl Pacer {
         }
         let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
         let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
-        let least = if self.rate > 200 { 5 } else { 1 };
+        let least = if self.rate > 100 { 10 } else { 1 };
         at.saturating_duration_since(now)
             .clamp(Duration::from_millis(least), Duration::from_millis(50))
     }
@@ -107,6 +107,8 @@ struct Tally {
     errors: BTreeMap<&'static str, u64>,
     /// Whether there was one since it was last looked at.
     failed: bool,
+    /// Delivery reports served.
+    reports: u64,
 }
 
 /// Receives the delivery reports of one producer handle.
@@ -137,6 +139,7 @@ impl ProducerContext for EpochContext {
         };
         let (outcome, code) = native::delivery(message);
         let mut tally = lock(&self.tally);
+        tally.reports += 1;
         if let Some(stream) = usize::try_from(message.partition())
             .ok()
             .and_then(|p| tally.streams.get_mut(p))
@@ -378,7 +381,7 @@ impl Session<'_> {
                 said = state;
             }
             self.checkpoint_if_due();
-            handle.client.poll(Duration::from_millis(50));
+            self.stop.sleep(Duration::from_millis(50));
         };
         handle.partitions.store(count, Ordering::Relaxed);
         let (client, partitions, closed) = (
@@ -387,7 +390,7 @@ impl Session<'_> {
             Arc::clone(&handle.closed),
         );
         let topic = topic.clone();
-        std::thread::spawn(move || {
+        let watch = move || {
             while !closed.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(1));
                 if let Ok(metadata) = client
@@ -399,7 +402,16 @@ impl Session<'_> {
                     partitions.fetch_max(count, Ordering::Relaxed);
                 }
             }
-        });
+        };
+        let watching = std::thread::Builder::new()
+            .name("partitions".into())
+            .spawn(watch);
+        if let Err(error) = watching {
+            // Without it everything works but partitions added later, so it is not worth failing for.
+            self.output.remark(format_args!(
+                "added partitions will not be noticed: {error}"
+            ));
+        }
         Some(count)
     }
 
@@ -448,10 +460,23 @@ impl Session<'_> {
                     }
                 }
             }
-            // Serves delivery reports, and is the sleep between bursts.
-            handle.client.poll(wait);
+            std::thread::sleep(wait);
+            self.serve(handle);
         }
         false
+    }
+
+    /// Serves all delivery reports there are, without waiting: `BaseProducer::poll` with a time limit spins through its last millisecond.
+    fn serve(&self, handle: &Handle) {
+        let mut before = None;
+        loop {
+            // Takes one event: a batch of reports, or a line of librdkafka's log.
+            handle.client.poll(Duration::ZERO);
+            let reports = lock(&self.tally).reports;
+            if before.replace(reports) == Some(reports) {
+                return;
+            }
+        }
     }
 
     /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
@@ -507,14 +532,16 @@ impl Session<'_> {
                 break;
             }
             self.checkpoint_if_due();
-            handle.client.poll(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(2));
+            self.serve(handle);
         }
         handle
             .client
             .purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + Duration::from_millis(500);
         while self.in_flight() > 0 && Instant::now() < deadline {
-            handle.client.poll(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(2));
+            self.serve(handle);
         }
         lock(&self.tally)
             .streams
@@ -657,9 +684,9 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut pacer = Pacer::new(1000, start);
         let mut sent = 0;
-        for ms in (0..=2000).step_by(5) {
+        for ms in (0..=2000).step_by(10) {
             let due = pacer.due(at(ms));
-            assert!(due <= 5, "{due} at {ms}");
+            assert!(due <= 10, "{due} at {ms}");
             (0..due).for_each(|_| pacer.sent());
             sent += due;
         }

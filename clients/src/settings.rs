@@ -7,11 +7,11 @@ use rdkafka::config::RDKafkaLogLevel;
 const FETCHED_KBYTES: usize = 8 * 1024;
 
 /// Fetched records that all partitions of a consumer may hold together; each costs about 400 bytes beside its own. Small, so that the most memory
-/// ever used is reached within the first second: measured at 13 MiB after one million records and after ten.
-const FETCHED_RECORDS: usize = 8_000;
+/// ever used is reached within the first second and stays.
+const FETCHED_RECORDS: usize = 4_000;
 
 /// Bytes that the fetches under way for all partitions may bring together.
-const FETCHING_BYTES: usize = 1024 * 1024;
+const FETCHING_BYTES: usize = 512 * 1024;
 
 fn common(brokers: &str, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -47,10 +47,11 @@ fn impatient(config: &mut ClientConfig) {
 
 /// Settings of the long-running producer. `rate` is in messages a second, 0 for no limit.
 pub fn producer(brokers: &str, rate: u32) -> ClientConfig {
+    // Larger batches when there is much to send, little waiting when there is not.
     let linger = if rate == 0 || rate >= 10_000 {
         "20"
     } else {
-        "1"
+        "5"
     };
     let mut config = common(brokers, "kafka-lab-producer");
     config
@@ -59,13 +60,12 @@ pub fn producer(brokers: &str, rate: u32) -> ClientConfig {
         .set("acks", "all")
         // A message never expires while it waits: that would be a gap nobody asked for. Our own deadline is at shutdown.
         .set("message.timeout.ms", "0")
-        // Larger batches when there is much to send, little waiting when there is not.
         .set("linger.ms", linger)
         // Bounded memory. librdkafka counts values only; each message costs some 200 bytes more, hence both limits.
-        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.messages", "60000")
         .set("queue.buffering.max.kbytes", "16384")
-        // Up to five requests per broker are in flight and hold copies; 400 KB each is plenty at these sizes.
-        .set("batch.size", "400000")
+        // Up to five requests per broker are in flight and hold copies; 128 KiB each is plenty at these sizes.
+        .set("batch.size", "131072")
         // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
         .set("topic.metadata.propagation.max.ms", "60000")
         // After a leader is gone, look for the new one often.
