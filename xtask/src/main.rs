@@ -1,2 +1,78 @@
-//! The lab's command line.
-fn main() {}
+//! `cargo xtask`: brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
+//!
+//! One way only: what was typed ([`cli`]) becomes a [`config::Lab`], that becomes a list of steps ([`plan`]), which
+//! [`run`] walks and [`report`] tells. docs/architecture.md is the map.
+
+mod cli;
+mod commands;
+mod config;
+mod exec;
+mod failure;
+mod local;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod signal;
+mod state;
+mod step;
+mod steps;
+mod tools;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, Format};
+use commands::lab::Session;
+use failure::{Exit, Failure, Result};
+use tools::kafka::Tool;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match dispatch(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            let colour = config::Env::read().is_ok_and(|env| env.colour);
+            match cli.global.format {
+                Format::Json => report::json_failure(name(&cli.command), &failure),
+                Format::Text => progress::print_failure(&failure, colour),
+            }
+            failure.exit as i32
+        }
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn dispatch(cli: &Cli) -> Result<i32> {
+    let env = config::Env::read()?;
+    let stop = signal::Stop::listen().map_err(|error| Failure::new(Exit::Unexpected, format!("signals: {error}")))?;
+    let session = Session { global: &cli.global, env: &env, stop: &stop };
+    let exit = match &cli.command {
+        Command::Up(up) => session.up(up)?,
+        Command::Verify(verify) => session.verify(verify)?,
+        Command::Teardown(teardown) => session.teardown(teardown)?,
+        Command::Status => session.status()?,
+        Command::Logs(logs) => session.logs(logs)?,
+        Command::Clients { command } => session.clients(command)?,
+        Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
+        Command::ZookeeperShell(args) => return session.tool(Tool::ZooKeeperShell, args),
+        Command::Test(test) => commands::test::run(test, &env, &stop)?,
+    };
+    Ok(exit as i32)
+}
+
+fn name(command: &Command) -> &'static str {
+    match command {
+        Command::Up(_) => "up",
+        Command::Verify(_) => "verify",
+        Command::Teardown(_) => "teardown",
+        Command::Status => "status",
+        Command::Logs(_) => "logs",
+        Command::Clients { .. } => "clients",
+        Command::KafkaTopics(_) => "kafka-topics",
+        Command::ZookeeperShell(_) => "zookeeper-shell",
+        Command::Test(_) => "test",
+    }
+}

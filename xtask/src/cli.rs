@@ -1,0 +1,177 @@
+//! What can be typed. Types only: nothing here decides.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
+///
+///   cargo xtask up         ZooKeeper, the brokers, topic `test`, a producer and a consumer
+///   cargo xtask verify     exact proof: what each partition was sent, acknowledged and delivered
+///   cargo xtask teardown   nothing is left: processes, ports, files
+///
+/// Say `cargo xtask up --fix` on a machine that lacks something: it installs what is missing, shown first.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version, verbatim_doc_comment)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The lab's name: several labs can run side by side on ports of their own (see `up --port-base`)
+    #[arg(long, global = true, default_value = "kafka-lab", value_name = "NAME")]
+    pub name: String,
+    /// Folder with kafka.yml, clients.yml and lab.yml [default: the one `up` recorded, or manifests/]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// Text for people, or JSON lines on standard output for programs
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    pub format: Format,
+    /// Show the plan as commands that can be pasted, and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// JSON lines, each beginning `{"schema":`.
+    Json,
+}
+
+/// Where the lab runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// kind where a Docker engine answers and this version has that backend, else local; says which and why
+    Auto,
+    /// A kind cluster on Docker (not in this version)
+    Kind,
+    /// Processes of this machine, bound to 127.0.0.1
+    Local,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the lab up; a second time, reuse what is healthy and restart what died
+    Up(Up),
+    /// Prove that the lab works: registration, topics, and the exact delivery of a fresh run of messages
+    Verify(Verify),
+    /// Stop the lab and remove everything it made, except caches
+    Teardown(Teardown),
+    /// What is there, and whether it is healthy
+    Status,
+    /// The end of a process's log, or of all
+    Logs(Logs),
+    /// The producer and the consumer
+    Clients {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ClientsCommand,
+    },
+    /// Kafka's own kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
+    KafkaTopics(Passthrough),
+    /// ZooKeeper's own shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
+    ZookeeperShell(Passthrough),
+    /// The project's tests: format, clippy, licences, unit, integration, and the real lab end to end
+    Test(Test),
+}
+
+/// Flags of `up`.
+#[derive(Clone, Debug, Args)]
+pub struct Up {
+    /// Where the lab runs
+    #[arg(long, default_value = "auto", value_name = "BACKEND")]
+    pub backend: BackendChoice,
+    /// Install what is missing (apt, as root or through sudo), showing the command first
+    #[arg(long)]
+    pub fix: bool,
+    /// Leave out the producer and the consumer
+    #[arg(long)]
+    pub no_clients: bool,
+    /// Port of broker 0; broker N is N further, ZooKeeper moves along [default: 30090, ZooKeeper 32181]
+    #[arg(long, value_name = "PORT")]
+    pub port_base: Option<u16>,
+    /// Take the lab down again when a step fails (it is kept for looking at otherwise)
+    #[arg(long)]
+    pub teardown_on_failure: bool,
+}
+
+/// Flags of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct Verify {
+    /// Messages of the flow check [default: flow.messages of lab.yml]
+    #[arg(long, value_name = "N")]
+    pub messages: Option<u64>,
+}
+
+/// Flags of `teardown`.
+#[derive(Clone, Debug, Args)]
+pub struct Teardown {
+    /// Remove the caches too: Kafka's jars and the class-data archives
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// Flags of `logs`.
+#[derive(Clone, Debug, Args)]
+pub struct Logs {
+    /// zookeeper, kafka-0, kafka-1, …, producer or consumer [default: all]
+    pub process: Option<String>,
+    /// Keep printing what is added, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Lines of each log
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    pub lines: usize,
+}
+
+/// `clients …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClientsCommand {
+    /// Start what clients.yml declares
+    Start,
+    /// Stop them: the producer flushes, both print their totals
+    Stop,
+    /// Their logs
+    Logs(ClientLogs),
+}
+
+/// Flags of `clients logs`.
+#[derive(Clone, Debug, Args)]
+pub struct ClientLogs {
+    /// Keep printing what is added, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Lines of each log
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    pub lines: usize,
+}
+
+/// Arguments handed on as they are.
+#[derive(Clone, Debug, Args)]
+pub struct Passthrough {
+    /// The tool's own arguments; the server's address is added
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+/// Flags of `test`.
+#[derive(Clone, Debug, Args)]
+pub struct Test {
+    /// Install what is missing (apt, cargo, rustup), showing the command first
+    #[arg(long)]
+    pub fix: bool,
+    /// Only the quick part: everything but the real lab end to end
+    #[arg(long)]
+    pub quick: bool,
+}

@@ -1,0 +1,98 @@
+//! `--fix`: installs what is missing, shown first.
+
+use std::time::Duration;
+
+use crate::config::Env;
+use crate::exec::{Cmd, Exec};
+use crate::failure::{Exit, Failure, Result};
+use crate::steps::preflight::install_line;
+
+/// Runs the line that installs `packages`, as root or through sudo; does nothing when there are none.
+///
+/// # Errors
+/// This is no Debian or kin, sudo is missing, or apt-get fails.
+pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let line = install_line(packages);
+    if env.find("apt-get").is_none() {
+        return Err(Failure::new(
+            Exit::Preflight,
+            format!("--fix knows apt only, and apt-get is not here; wanted: {}", packages.join(", ")),
+        )
+        .fix("install what these Debian packages are called on your system, then say it again"));
+    }
+    if !env.root && env.find("sudo").is_none() {
+        return Err(
+            Failure::new(Exit::Preflight, "--fix needs root or sudo").fix(format!("as root: apt-get update && {line}"))
+        );
+    }
+    for words in ["apt-get update", &line] {
+        let words = if env.root { words.to_string() } else { format!("sudo {words}") };
+        eprintln!("--fix runs: {words}");
+        let mut words = words.split_whitespace();
+        let cmd = Cmd::new(words.next().unwrap_or_default(), Duration::ZERO)
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        let code = exec.attached(&cmd)?;
+        if code != 0 {
+            return Err(
+                Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see its own message above")
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::exec::Output;
+    use crate::exec::fake::FakeExec;
+
+    fn with_apt(code: i32) -> (Env, FakeExec<impl Fn(&Cmd) -> Result<Output>>) {
+        let mut env = sample::lab().env;
+        let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{code}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let apt = dir.join("apt-get");
+        std::fs::write(&apt, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&apt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        env.path = vec![dir];
+        (env, FakeExec::new(move |_| Ok(Output { code: Some(code), ..Output::default() })))
+    }
+
+    #[test]
+    fn nothing_missing_runs_nothing() {
+        let (env, exec) = with_apt(0);
+        install(&[], &env, &exec).unwrap();
+        assert!(exec.asked.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_line_shown_is_the_line_run() {
+        let (env, exec) = with_apt(0);
+        install(&["maven"], &env, &exec).unwrap();
+        let asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(asked[1], "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends maven");
+        std::fs::remove_dir_all(&env.path[0]).unwrap();
+    }
+
+    #[test]
+    fn a_failing_apt_is_a_preflight_failure() {
+        let (env, exec) = with_apt(100);
+        assert_eq!(install(&["maven"], &env, &exec).unwrap_err().exit, Exit::Preflight);
+        std::fs::remove_dir_all(&env.path[0]).unwrap();
+    }
+
+    #[test]
+    fn without_apt_or_root_the_fix_is_told() {
+        let (mut env, exec) = with_apt(0);
+        env.root = false;
+        let failure = install(&["maven"], &env, &exec).unwrap_err();
+        assert!(failure.fix.unwrap().contains("apt-get install -y"), "no line to copy");
+        env.path.clear();
+        assert!(install(&["maven"], &env, &exec).unwrap_err().what.contains("maven"));
+    }
+}

@@ -1,0 +1,110 @@
+//! `logs` and `clients logs`: the end of log files, and what is added to them.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{ClientLogs, Logs};
+use crate::config::Lab;
+use crate::failure::{Exit, Failure, Result, tail};
+use crate::local::service::Service;
+use crate::signal::Stop;
+use crate::wait;
+
+/// Logs of one process, or of all.
+///
+/// # Errors
+/// There is no such process.
+pub fn all(lab: &Lab, args: &Logs, stop: &Stop) -> Result<Exit> {
+    let mut services: Vec<Service> = Service::servers(lab);
+    services.extend(Service::clients(lab));
+    if let Some(wanted) = &args.process {
+        let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
+        services.retain(|service| service.name(lab) == *wanted);
+        if services.is_empty() {
+            return Err(Failure::usage(format!("no process {wanted}; there are {}", names.join(", "))));
+        }
+    }
+    print(lab, &services, args.lines, args.follow, stop)
+}
+
+/// Logs of the producer and the consumer.
+///
+/// # Errors
+/// Never for now; it shares its shape with the other commands.
+pub fn clients(lab: &Lab, args: &ClientLogs, stop: &Stop) -> Result<Exit> {
+    print(lab, &Service::clients(lab), args.lines, args.follow, stop)
+}
+
+fn print(lab: &Lab, services: &[Service], lines: usize, follow: bool, stop: &Stop) -> Result<Exit> {
+    let mut files: Vec<(String, PathBuf, u64)> = Vec::new();
+    let mut out = std::io::stdout();
+    for service in services {
+        let name = service.name(lab);
+        let prefix = if services.len() > 1 { format!("{name:10} | ") } else { String::new() };
+        for path in [service.log(lab), service.out(lab)] {
+            let Ok(bytes) = std::fs::read(&path) else { continue };
+            for line in tail(&String::from_utf8_lossy(&bytes), lines) {
+                // A reader that went away, as head(1) does, ends the command.
+                if writeln!(out, "{prefix}{line}").is_err() {
+                    return Ok(Exit::Ok);
+                }
+            }
+            files.push((prefix.clone(), path, bytes.len() as u64));
+        }
+    }
+    if files.is_empty() {
+        eprintln!("no logs yet in {}", lab.logs().display());
+    }
+    while follow {
+        if wait::pause(stop, Duration::from_millis(200)).is_err() {
+            break;
+        }
+        for (prefix, path, at) in &mut files {
+            for line in added(path, at).lines() {
+                if writeln!(out, "{prefix}{line}").is_err() {
+                    return Ok(Exit::Ok);
+                }
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The whole lines that came to `path` since byte `at`, which moves along. A file that shrank was rotated.
+fn added(path: &PathBuf, at: &mut u64) -> String {
+    let mut read = || -> std::io::Result<String> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() < *at {
+            *at = 0;
+        }
+        file.seek(SeekFrom::Start(*at))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        *at += whole as u64;
+        Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
+    };
+    read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_new_lines_come_and_rotation_is_noticed() {
+        let path = std::env::temp_dir().join(format!("kafka-lab-logs-{}", std::process::id()));
+        let mut at = 0;
+        std::fs::write(&path, "one\ntw").unwrap();
+        assert_eq!(added(&path, &mut at), "one\n");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(added(&path, &mut at), "two\n");
+        assert_eq!(added(&path, &mut at), "");
+        std::fs::write(&path, "new\n").unwrap();
+        assert_eq!(added(&path, &mut at), "new\n");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(added(&path, &mut at), "");
+    }
+}

@@ -1,0 +1,300 @@
+//! From what was typed, the environment and the manifests to one complete [`Lab`]. Nothing after this reads flags,
+//! variables or YAML again.
+
+pub mod manifests;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::{Format, Global};
+use crate::failure::{Exit, Failure, Result};
+use crate::state::{Backend, Record};
+use manifests::{Facts, Settings};
+
+/// What the environment says, read once.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// `$XDG_STATE_HOME/kafka-lab`, or below `~/.local/state`: a folder for each lab.
+    pub state_root: PathBuf,
+    /// `$XDG_CACHE_HOME/kafka-lab`, or below `~/.cache`.
+    pub cache: PathBuf,
+    /// The project's folder.
+    pub repo: PathBuf,
+    /// Folders of `PATH`.
+    pub path: Vec<PathBuf>,
+    /// `JAVA_HOME`, when set and not empty.
+    pub java_home: Option<PathBuf>,
+    /// The cargo that runs us, or `cargo`.
+    pub cargo: OsString,
+    /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` of the project.
+    pub target: PathBuf,
+    /// Variables that cargo set for us and that a nested cargo must not see.
+    pub cargo_vars: Vec<OsString>,
+    /// Whether colour is wanted: a terminal, and NO_COLOR (no-color.org) not set.
+    pub colour: bool,
+    /// Whether standard error is a terminal that can redraw lines.
+    pub terminal: bool,
+    /// Whether we are root.
+    pub root: bool,
+}
+
+impl Env {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Neither the XDG variables nor HOME say where files go.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    pub fn read() -> Result<Self> {
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let dir = |xdg: &str, below_home: &str| -> Result<PathBuf> {
+            // The XDG specification: a relative path is to be ignored.
+            let path = var(xdg).map(PathBuf::from).filter(|path| path.is_absolute());
+            match path.or_else(|| var("HOME").map(|home| PathBuf::from(home).join(below_home))) {
+                Some(path) => Ok(path.join("kafka-lab")),
+                None => Err(Failure::usage(format!("neither {xdg} nor HOME is set: nowhere to keep files"))
+                    .fix(format!("export {xdg}=DIR"))),
+            }
+        };
+        let crate_dir = var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let repo = Path::new(&crate_dir).parent().unwrap_or(Path::new(".")).to_path_buf();
+        let cargo_vars = std::env::vars_os()
+            .map(|(key, _)| key)
+            .filter(|key| {
+                let key = key.to_string_lossy();
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CFG_", "CARGO_BIN_EXE_"].iter().any(|p| key.starts_with(p))
+            })
+            .collect();
+        let terminal = std::io::stderr().is_terminal() && var("TERM").is_none_or(|term| term != "dumb");
+        Ok(Env {
+            state_root: dir("XDG_STATE_HOME", ".local/state")?,
+            cache: dir("XDG_CACHE_HOME", ".cache")?,
+            path: var("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+            java_home: var("JAVA_HOME").map(PathBuf::from),
+            cargo: var("CARGO").unwrap_or_else(|| "cargo".into()),
+            target: var("CARGO_TARGET_DIR").map_or_else(|| repo.join("target"), PathBuf::from),
+            cargo_vars,
+            colour: terminal && var("NO_COLOR").is_none(),
+            terminal,
+            root: rustix::process::geteuid().is_root(),
+            repo,
+        })
+    }
+
+    /// The program `name` on `PATH`.
+    pub fn find(&self, name: &str) -> Option<PathBuf> {
+        self.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file))
+    }
+}
+
+/// Whether `file` can be run, by its mode.
+pub fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Where ZooKeeper and the brokers listen on 127.0.0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Broker 0; broker N is N further.
+    pub base: u16,
+    /// ZooKeeper's client port.
+    pub zookeeper: u16,
+}
+
+impl Ports {
+    /// The port of broker `id`.
+    pub fn broker(self, id: u32) -> u16 {
+        self.base.saturating_add(u16::try_from(id).unwrap_or(u16::MAX))
+    }
+}
+
+/// Everything a command needs to know, complete and valid.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// Its name.
+    pub name: String,
+    /// Where it runs.
+    pub backend: Backend,
+    /// Why there.
+    pub backend_why: String,
+    /// What the manifests say.
+    pub facts: Facts,
+    /// What lab.yml says.
+    pub settings: Settings,
+    /// The manifests' folder, absolute.
+    pub manifests: PathBuf,
+    /// This lab's state folder.
+    pub state: PathBuf,
+    /// The addresses on this host.
+    pub ports: Ports,
+    /// The environment.
+    pub env: Env,
+    /// How results are written.
+    pub format: Format,
+}
+
+impl Lab {
+    /// Reads the manifests and settles every open choice.
+    ///
+    /// # Errors
+    /// All problems of the manifests at once; a lab name or port that cannot be.
+    pub fn load(
+        global: &Global,
+        env: &Env,
+        record: Option<&Record>,
+        port_base: Option<u16>,
+        backend: (Backend, String),
+    ) -> Result<Self> {
+        let state = state_dir(global, env)?;
+        let manifests = match (&global.manifests, record) {
+            (Some(dir), _) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+            (None, Some(record)) => record.manifests.clone(),
+            (None, None) => env.repo.join("manifests"),
+        };
+        let (facts, settings) = manifests::read(&manifests).map_err(|problems| {
+            let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            let count = problems.len();
+            let what = format!(
+                "{count} problem{} in {}:{}",
+                if count == 1 { "" } else { "s" },
+                manifests.display(),
+                list.concat()
+            );
+            Failure::usage(what)
+        })?;
+        let base = port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
+        let ports = ports(base, &facts, &settings)?;
+        let (backend, backend_why) = backend;
+        let name = global.name.clone();
+        Ok(Lab {
+            name,
+            backend,
+            backend_why,
+            facts,
+            settings,
+            manifests,
+            state,
+            ports,
+            env: env.clone(),
+            format: global.format,
+        })
+    }
+
+    /// Broker ids, 0 to count − 1.
+    pub fn broker_ids(&self) -> std::ops::Range<u32> {
+        0..self.facts.brokers.count
+    }
+
+    /// Address of broker `id` on this host.
+    pub fn broker_address(&self, id: u32) -> String {
+        format!("127.0.0.1:{}", self.ports.broker(id))
+    }
+
+    /// All brokers' addresses, joined by commas: a bootstrap list.
+    pub fn bootstrap(&self) -> String {
+        self.broker_ids().map(|id| self.broker_address(id)).collect::<Vec<_>>().join(",")
+    }
+
+    /// ZooKeeper's address on this host.
+    pub fn zookeeper_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.zookeeper)
+    }
+
+    /// The logs' folder.
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// The clients' program.
+    pub fn clients_program(&self) -> PathBuf {
+        self.env.target.join("release").join("clients")
+    }
+
+    /// A timeout of lab.yml.
+    pub fn timeout(&self, of: impl Fn(&manifests::Timeouts) -> u64) -> Duration {
+        Duration::from_secs(of(&self.settings.timeouts_s))
+    }
+}
+
+/// The state folder of the lab that `global` names.
+///
+/// # Errors
+/// The name would not do as a folder's.
+pub fn state_dir(global: &Global, env: &Env) -> Result<PathBuf> {
+    let name = &global.name;
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 50 || !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
+        let what = format!("--name \"{name}\": must be 1 to 50 of a-z, 0-9 and '-', not at the ends");
+        return Err(Failure::usage(what));
+    }
+    Ok(env.state_root.join(name))
+}
+
+/// ZooKeeper keeps its distance from broker 0 when the base moves, so labs on different bases never clash there.
+fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
+    let shift = i32::from(base) - i32::from(facts.brokers.host_port_base);
+    let zookeeper = i32::from(settings.local.zookeeper_port) + shift;
+    let last = u32::from(base) + facts.brokers.count - 1;
+    match u16::try_from(zookeeper) {
+        Ok(zookeeper) if base >= 1024 && last <= 65535 && zookeeper >= 1024 => Ok(Ports { base, zookeeper }),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--port-base {base}: brokers would be at {base} to {last}, ZooKeeper at {zookeeper}; all must be 1024 to 65535"
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+pub mod sample {
+    //! A lab for tests of pure parts.
+
+    use super::*;
+
+    /// The committed manifests, in made-up folders.
+    pub fn lab() -> Lab {
+        let env = Env {
+            state_root: "/state/kafka-lab".into(),
+            cache: "/cache/kafka-lab".into(),
+            repo: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+            path: vec![],
+            java_home: None,
+            cargo: "cargo".into(),
+            target: "/repo/target".into(),
+            cargo_vars: vec![],
+            colour: false,
+            terminal: false,
+            root: true,
+        };
+        let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
+        Lab::load(&global, &env, None, None, (Backend::Local, "asked for".into())).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_the_base_moves_zookeeper_along() {
+        let lab = sample::lab();
+        let moved = ports(20000, &lab.facts, &lab.settings).unwrap();
+        assert_eq!((moved.broker(2), moved.zookeeper), (20002, 22091));
+        assert!(ports(65534, &lab.facts, &lab.settings).is_err());
+        assert!(ports(80, &lab.facts, &lab.settings).is_err());
+    }
+
+    #[test]
+    fn names_that_are_no_folder_names_are_refused() {
+        let lab = sample::lab();
+        let mut global = Global { name: "a-1".into(), manifests: None, format: Format::Text, dry_run: false };
+        assert_eq!(state_dir(&global, &lab.env).unwrap(), Path::new("/state/kafka-lab/a-1"));
+        for name in ["", "..", "a/b", "A", "-a", "a b", "ä"] {
+            global.name = name.into();
+            assert_eq!(state_dir(&global, &lab.env).unwrap_err().exit, Exit::Usage, "{name}");
+        }
+    }
+}

@@ -1,0 +1,698 @@
+//! The facts in the manifests, and what is wrong with them. The only user of serde_yaml.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// Most brokers that the host's ports are declared for (cluster.yml, host-access.yml).
+pub const MAX_BROKERS: u32 = 10;
+
+/// Something wrong in a file, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file's name inside the manifests folder.
+    pub file: String,
+    /// The field, or the line.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file, self.field, self.message)
+    }
+}
+
+/// What the manifests say, complete and possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// ZooKeeper, from kafka.yml.
+    pub zookeeper: ZooKeeper,
+    /// The brokers, from kafka.yml.
+    pub brokers: Brokers,
+    /// What clients.yml declares.
+    pub clients: Vec<Client>,
+    /// The topic that the clients use.
+    pub topic: String,
+}
+
+/// ZooKeeper's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZooKeeper {
+    /// zookeeper.properties of ConfigMap `zookeeper-config`.
+    pub properties: BTreeMap<String, String>,
+    /// KAFKA_HEAP_OPTS of StatefulSet `zookeeper`.
+    pub heap_opts: Vec<String>,
+}
+
+/// The brokers' settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers {
+    /// `replicas` of StatefulSet `kafka`; broker ids are 0 to count − 1.
+    pub count: u32,
+    /// The environment as written; `$(NAME)` is not resolved.
+    pub env: BTreeMap<String, String>,
+    /// KAFKA_HEAP_OPTS.
+    pub heap_opts: Vec<String>,
+    /// KAFKA_NUM_PARTITIONS: partitions of a topic that is created automatically.
+    pub partitions: u32,
+    /// KAFKA_DEFAULT_REPLICATION_FACTOR: replicas of each of its partitions.
+    pub replication_factor: u32,
+    /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is without bound.
+    pub retention_bytes: Option<u64>,
+    /// LAB_HOST_PORT_BASE: where the host reaches broker 0.
+    pub host_port_base: u16,
+}
+
+/// A Deployment of clients.yml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its name.
+    pub name: String,
+    /// `producer` or `consumer`.
+    pub role: String,
+    /// How many.
+    pub replicas: u32,
+    /// Its environment, ROLE and KAFKA_BROKER included.
+    pub env: BTreeMap<String, String>,
+}
+
+/// lab.yml: what the manifests cannot say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How long steps may take.
+    pub timeouts_s: Timeouts,
+    /// The flow check.
+    pub flow: Flow,
+    /// The local backend.
+    pub local: Local,
+}
+
+/// Seconds that a step may take before it has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    pub jars: u64,
+    pub clients_build: u64,
+    pub zookeeper: u64,
+    pub broker: u64,
+    pub topic: u64,
+    pub clients: u64,
+    pub tool: u64,
+    pub flow: u64,
+    pub stop: u64,
+}
+
+/// The flow check of `verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Messages through all partitions together.
+    pub messages: u64,
+    /// Bytes of each value.
+    pub value_size: u32,
+}
+
+/// The local backend's own settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// ZooKeeper's client port on 127.0.0.1.
+    pub zookeeper_port: u16,
+    /// Options of every java that runs ZooKeeper or a broker.
+    pub java_options: Vec<String>,
+}
+
+// The typed subset of Kubernetes' and kind's objects. Unknown keys are the API server's business.
+
+#[derive(Deserialize)]
+struct Head {
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Workload {
+    metadata: Meta,
+    spec: WorkloadSpec,
+}
+
+#[derive(Deserialize)]
+struct WorkloadSpec {
+    replicas: Option<u32>,
+    template: Template,
+}
+
+#[derive(Deserialize)]
+struct Template {
+    spec: PodSpec,
+}
+
+#[derive(Deserialize)]
+struct PodSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default)]
+    env: Vec<EnvVar>,
+}
+
+#[derive(Deserialize)]
+struct EnvVar {
+    name: String,
+    value: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigMap {
+    metadata: Meta,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    metadata: Meta,
+    spec: ServiceSpec,
+}
+
+#[derive(Deserialize)]
+struct ServiceSpec {
+    #[serde(default)]
+    ports: Vec<ServicePort>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServicePort {
+    node_port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    #[serde(default)]
+    extra_port_mappings: Vec<PortMapping>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PortMapping {
+    container_port: u16,
+    host_port: u16,
+    listen_address: Option<String>,
+}
+
+/// Collects problems; every reader goes on after one.
+struct Reader<'a> {
+    dir: &'a Path,
+    problems: Vec<Problem>,
+}
+
+/// Reads and checks every manifest and lab.yml in `dir`.
+///
+/// # Errors
+/// All problems at once, each with its file and field.
+pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
+    let mut reader = Reader { dir, problems: Vec::new() };
+    let kafka = reader.documents("kafka.yml");
+    let zookeeper = reader.zookeeper(&kafka);
+    let brokers = reader.brokers(&kafka);
+    let (clients, topic) = reader.clients();
+    if let Some(brokers) = &brokers {
+        reader.host_ports(brokers);
+    }
+    let settings = reader.settings(brokers.as_ref());
+    match (zookeeper, brokers, settings) {
+        (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => {
+            Ok((Facts { zookeeper, brokers, clients, topic }, settings))
+        }
+        _ => Err(reader.problems),
+    }
+}
+
+/// One YAML document of a file, its place in it and its `kind`.
+struct Document {
+    file: String,
+    first_line: usize,
+    text: String,
+    kind: String,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, file: &str, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { file: file.into(), field: field.into(), message: message.into() });
+    }
+
+    fn text(&mut self, file: &str) -> Option<String> {
+        match std::fs::read_to_string(self.dir.join(file)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
+                None
+            }
+        }
+    }
+
+    /// Splits at the `---` lines ourselves, so that an error can name the line in the file.
+    fn documents(&mut self, file: &str) -> Vec<Document> {
+        let Some(text) = self.text(file) else { return Vec::new() };
+        let mut parts = vec![(0, String::new())];
+        for (index, line) in text.lines().enumerate() {
+            if line.trim_end() == "---" {
+                parts.push((index + 1, String::new()));
+            } else if let Some((_, part)) = parts.last_mut() {
+                part.push_str(line);
+                part.push('\n');
+            }
+        }
+        let mut documents = Vec::new();
+        for (first_line, text) in parts {
+            let mut document = Document { file: file.into(), first_line, text, kind: String::new() };
+            if let Some(Some(head)) = self.parse::<Option<Head>>(&document) {
+                document.kind = head.kind.unwrap_or_default();
+                documents.push(document);
+            }
+        }
+        documents
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, document: &Document) -> Option<T> {
+        match serde_yaml::from_str(&document.text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let line = error.location().map_or(0, |place| place.line());
+                let mut message = error.to_string();
+                if let Some(place) = message.find(" at line ") {
+                    message.truncate(place);
+                }
+                self.problem(&document.file, format!("line {}", document.first_line + line), message);
+                None
+            }
+        }
+    }
+
+    fn all<T: DeserializeOwned>(&mut self, documents: &[Document], kind: &str) -> Vec<T> {
+        documents.iter().filter(|doc| doc.kind == kind).filter_map(|doc| self.parse(doc)).collect()
+    }
+
+    /// The StatefulSet called `name`; `None` when it is missing or cannot be read, which is then a problem.
+    fn stateful_set(&mut self, documents: &[Document], name: &str) -> Option<WorkloadSpec> {
+        let before = self.problems.len();
+        let sets: Vec<Workload> = self.all(documents, "StatefulSet");
+        let found = sets.into_iter().find(|set| set.metadata.name == name).map(|set| set.spec);
+        // Each set is read once for each name asked for; its problems are told once.
+        if found.is_some() {
+            self.problems.truncate(before);
+        } else if self.problems.len() == before {
+            self.problem("kafka.yml", format!("StatefulSet {name}"), "is missing");
+        }
+        self.problems.dedup();
+        found
+    }
+
+    fn zookeeper(&mut self, documents: &[Document]) -> Option<ZooKeeper> {
+        let spec = self.stateful_set(documents, "zookeeper");
+        let maps: Vec<ConfigMap> = self.all(documents, "ConfigMap");
+        let text = maps
+            .into_iter()
+            .find(|map| map.metadata.name == "zookeeper-config")
+            .and_then(|mut map| map.data.remove("zookeeper.properties"));
+        let Some(text) = text else {
+            self.problem("kafka.yml", "ConfigMap zookeeper-config", "has no data zookeeper.properties");
+            return None;
+        };
+        let properties = parse_properties(&text);
+        let commands = properties.get("4lw.commands.whitelist").map_or("srvr", String::as_str);
+        for needed in ["srvr", "dump"] {
+            if !commands.split(',').any(|command| [needed, "*"].contains(&command.trim())) {
+                let message = format!("must allow {needed}: it tells whether ZooKeeper serves and who is registered");
+                self.problem("kafka.yml", "zookeeper.properties 4lw.commands.whitelist", message);
+            }
+        }
+        let spec = spec?;
+        if spec.replicas.unwrap_or(1) != 1 {
+            let message = format!("is {}, but this lab has one ZooKeeper", spec.replicas.unwrap_or(1));
+            self.problem("kafka.yml", "StatefulSet zookeeper spec.replicas", message);
+        }
+        Some(ZooKeeper { properties, heap_opts: words(environment(&spec).get("KAFKA_HEAP_OPTS")) })
+    }
+
+    fn brokers(&mut self, documents: &[Document]) -> Option<Brokers> {
+        let spec = self.stateful_set(documents, "kafka")?;
+        let count = spec.replicas.unwrap_or(1);
+        let env = environment(&spec);
+        if !(1..=MAX_BROKERS).contains(&count) {
+            let message = format!("is {count}, must be 1 to {MAX_BROKERS}");
+            self.problem("kafka.yml", "StatefulSet kafka spec.replicas", message);
+        }
+        // Kafka's own defaults, KafkaConfig 3.3.2.
+        let partitions = self.number(&env, "KAFKA_NUM_PARTITIONS", 1, 1, u32::MAX);
+        let replication_factor = self.replicas(&env, "KAFKA_DEFAULT_REPLICATION_FACTOR", 1, count);
+        let min_isr = self.number(&env, "KAFKA_MIN_INSYNC_REPLICAS", 1, 1, u32::MAX);
+        if let (Some(min_isr), Some(factor)) = (min_isr, replication_factor)
+            && min_isr > factor
+        {
+            let message = format!(
+                "is {min_isr}, above KAFKA_DEFAULT_REPLICATION_FACTOR {factor}: nothing could ever be acknowledged"
+            );
+            self.problem("kafka.yml", "KAFKA_MIN_INSYNC_REPLICAS", message);
+        }
+        self.replicas(&env, "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", 3, count);
+        self.replicas(&env, "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", 3, count);
+        let retention: Option<i64> = self.number(&env, "KAFKA_LOG_RETENTION_BYTES", -1, -1, i64::MAX);
+        let base: Option<u16> = self.number(&env, "LAB_HOST_PORT_BASE", 30090, 1024, 65535 - MAX_BROKERS as u16);
+        Some(Brokers {
+            count,
+            heap_opts: words(env.get("KAFKA_HEAP_OPTS")),
+            partitions: partitions?,
+            replication_factor: replication_factor?,
+            retention_bytes: u64::try_from(retention?).ok(),
+            host_port_base: base?,
+            env,
+        })
+    }
+
+    /// A replication factor, which must not be above the number of brokers.
+    fn replicas(&mut self, env: &BTreeMap<String, String>, key: &str, default: u32, brokers: u32) -> Option<u32> {
+        let factor = self.number(env, key, default, 1, u32::MAX)?;
+        if factor > brokers {
+            let unset = if env.contains_key(key) { "" } else { " (Kafka's default)" };
+            let message = format!(
+                "is {factor}{unset}, above the {brokers} broker{} of StatefulSet kafka: lower it or raise spec.replicas",
+                if brokers == 1 { "" } else { "s" }
+            );
+            self.problem("kafka.yml", key, message);
+        }
+        Some(factor)
+    }
+
+    fn number<T>(&mut self, env: &BTreeMap<String, String>, key: &str, default: T, min: T, max: T) -> Option<T>
+    where
+        T: std::str::FromStr + PartialOrd + fmt::Display,
+    {
+        let Some(text) = env.get(key) else { return Some(default) };
+        match text.trim().parse::<T>() {
+            Ok(number) if number >= min && number <= max => Some(number),
+            Ok(_) => {
+                self.problem("kafka.yml", key, format!("is {text}, must be {min} or more and at most {max}"));
+                None
+            }
+            Err(_) => {
+                self.problem("kafka.yml", key, format!("is \"{text}\", must be a whole number"));
+                None
+            }
+        }
+    }
+
+    fn clients(&mut self) -> (Vec<Client>, String) {
+        let documents = self.documents("clients.yml");
+        let deployments: Vec<Workload> = self.all(&documents, "Deployment");
+        let mut clients = Vec::new();
+        for deployment in deployments {
+            let name = deployment.metadata.name;
+            let env = environment(&deployment.spec);
+            let role = env.get("ROLE").cloned().unwrap_or_default();
+            if !["producer", "consumer"].contains(&role.as_str()) {
+                let message = format!("is \"{role}\", must be producer or consumer");
+                self.problem("clients.yml", format!("Deployment {name} ROLE"), message);
+            }
+            if !env.contains_key("KAFKA_BROKER") {
+                let message = "is missing: it names the bootstrap broker";
+                self.problem("clients.yml", format!("Deployment {name} KAFKA_BROKER"), message);
+            }
+            clients.push(Client { name, role, replicas: deployment.spec.replicas.unwrap_or(1), env });
+        }
+        let topics: Vec<(String, String)> = clients
+            .iter()
+            .map(|client| (client.name.clone(), client.env.get("TOPIC").map_or("test", String::as_str).to_string()))
+            .collect();
+        let topic = topics.first().map_or("test".to_string(), |(_, topic)| topic.clone());
+        for (name, other) in &topics {
+            if *other != topic {
+                let message = format!("is {other}, but {} has {topic}: one lab has one topic", topics[0].0);
+                self.problem("clients.yml", format!("Deployment {name} TOPIC"), message);
+            }
+        }
+        // Kafka's own rule (org.apache.kafka.common.internals.Topic 3.3.2).
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || [".", ".."].contains(&topic.as_str()) {
+            let message = format!("\"{topic}\" is no topic name: 1 to 249 of letters, digits, '.', '_' and '-'");
+            self.problem("clients.yml", "TOPIC", message);
+        }
+        (clients, topic)
+    }
+
+    /// cluster.yml and host-access.yml must lead to the ports that the brokers advertise.
+    fn host_ports(&mut self, brokers: &Brokers) {
+        let documents = self.documents("host-access.yml");
+        let services: Vec<Service> = self.all(&documents, "Service");
+        let mut taken: BTreeMap<u16, String> = BTreeMap::new();
+        for service in &services {
+            for port in service.spec.ports.iter().filter_map(|port| port.node_port) {
+                if let Some(other) = taken.insert(port, service.metadata.name.clone()) {
+                    let message = format!("is {port}, which {other} has already: two brokers on a port");
+                    self.problem("host-access.yml", format!("Service {} nodePort", service.metadata.name), message);
+                }
+            }
+        }
+        let documents = self.documents("cluster.yml");
+        let clusters: Vec<Cluster> = self.all(&documents, "Cluster");
+        let mut mapped: BTreeMap<u16, u16> = BTreeMap::new();
+        for mapping in clusters.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.extra_port_mappings) {
+            if let Some(other) = mapped.insert(mapping.host_port, mapping.container_port) {
+                let message = format!("{} leads to {other} and {}", mapping.host_port, mapping.container_port);
+                self.problem("cluster.yml", "extraPortMappings hostPort", message + ": two brokers on a port");
+            }
+            if mapping.listen_address.as_deref() != Some("127.0.0.1") {
+                let message = format!("of {} must be 127.0.0.1: kind's default is every address", mapping.host_port);
+                self.problem("cluster.yml", "extraPortMappings listenAddress", message);
+            }
+        }
+        for broker in 0..brokers.count.min(MAX_BROKERS) {
+            let port = brokers.host_port_base + broker as u16;
+            let service = format!("kafka-host-{broker}");
+            if taken.get(&port) != Some(&service) {
+                let message = format!("must be {port}: broker {broker} advertises LAB_HOST_PORT_BASE + {broker}");
+                self.problem("host-access.yml", format!("Service {service} nodePort"), message);
+            }
+            if mapped.get(&port) != Some(&port) {
+                let message = format!("no mapping of {port} to {port}, where broker {broker} is advertised");
+                self.problem("cluster.yml", "extraPortMappings", message);
+            }
+        }
+    }
+
+    fn settings(&mut self, brokers: Option<&Brokers>) -> Option<Settings> {
+        let text = self.text("lab.yml")?;
+        let document = Document { file: "lab.yml".into(), first_line: 0, text, kind: String::new() };
+        let settings: Settings = self.parse(&document)?;
+        if settings.flow.messages == 0 {
+            self.problem("lab.yml", "flow.messages", "is 0: a check of nothing proves nothing");
+        }
+        if settings.flow.value_size > 900_000 {
+            let message =
+                format!("is {}, above what a broker takes (message.max.bytes, 1 MB)", settings.flow.value_size);
+            self.problem("lab.yml", "flow.value_size", message);
+        }
+        if let Some(brokers) = brokers {
+            let first = brokers.host_port_base;
+            let port = settings.local.zookeeper_port;
+            if (first..first.saturating_add(brokers.count as u16)).contains(&port) {
+                let message = format!("is {port}, which is the port of broker {}", port - first);
+                self.problem("lab.yml", "local.zookeeper_port", message);
+            }
+        }
+        Some(settings)
+    }
+}
+
+fn environment(spec: &WorkloadSpec) -> BTreeMap<String, String> {
+    let vars = spec.template.spec.containers.iter().flat_map(|container| &container.env);
+    vars.filter_map(|var| Some((var.name.clone(), var.value.clone()?))).collect()
+}
+
+fn words(text: Option<&String>) -> Vec<String> {
+    text.map(|text| text.split_whitespace().map(Into::into).collect()).unwrap_or_default()
+}
+
+/// Lines `key=value` of a properties file, as far as ours go: no continuation lines, no escapes.
+fn parse_properties(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#') && !line.starts_with('!'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim().to_string(), value.trim().to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn manifests() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+    }
+
+    /// The committed manifests with `from` replaced by `to` in `file`.
+    fn changed(changes: &[(&str, &str, &str)]) -> Result<(Facts, Settings), Vec<Problem>> {
+        let dir = std::env::temp_dir().join(format!(
+            "kafka-lab-manifests-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in ["cluster.yml", "kafka.yml", "clients.yml", "host-access.yml", "lab.yml"] {
+            let mut text = std::fs::read_to_string(manifests().join(file)).unwrap();
+            for (_, from, to) in changes.iter().filter(|change| change.0 == file) {
+                assert!(text.contains(from), "{file} has no {from:?}");
+                text = text.replace(from, to);
+            }
+            std::fs::write(dir.join(file), text).unwrap();
+        }
+        let result = read(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
+        result
+    }
+
+    fn problems(changes: &[(&str, &str, &str)]) -> Vec<String> {
+        changed(changes).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_committed_manifests_describe_the_lab() {
+        let (facts, settings) = read(&manifests()).unwrap();
+        assert_eq!((facts.brokers.count, facts.brokers.partitions, facts.brokers.replication_factor), (3, 4, 3));
+        assert_eq!((facts.brokers.host_port_base, settings.local.zookeeper_port), (30090, 32181));
+        assert_eq!(facts.brokers.heap_opts, ["-Xms512m", "-Xmx512m"]);
+        assert_eq!(facts.topic, "test");
+        let roles: Vec<&str> = facts.clients.iter().map(|client| client.role.as_str()).collect();
+        assert_eq!(roles, ["producer", "consumer"]);
+        assert_eq!(facts.zookeeper.properties["tickTime"], "1000");
+    }
+
+    #[test]
+    fn a_changed_fact_is_followed() {
+        let (facts, _) = changed(&[
+            ("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: \"6\""),
+            ("kafka.yml", "replicas: 3", "replicas: 5"),
+        ])
+        .unwrap();
+        assert_eq!((facts.brokers.partitions, facts.brokers.count), (6, 5));
+    }
+
+    #[test]
+    fn impossible_values_are_named_with_file_and_field() {
+        let table: &[(&str, &str, &str, &str)] = &[
+            (
+                "kafka.yml",
+                "REPLICATION_FACTOR, value: \"3\"",
+                "REPLICATION_FACTOR, value: \"4\"",
+                "kafka.yml: KAFKA_DEFAULT_REPLICATION_FACTOR: is 4, above the 3 brokers",
+            ),
+            ("kafka.yml", "replicas: 3", "replicas: 2", "KAFKA_DEFAULT_REPLICATION_FACTOR: is 3, above the 2 brokers"),
+            (
+                "kafka.yml",
+                "KAFKA_MIN_INSYNC_REPLICAS, value: \"2\"",
+                "KAFKA_MIN_INSYNC_REPLICAS, value: \"4\"",
+                "kafka.yml: KAFKA_MIN_INSYNC_REPLICAS: is 4, above KAFKA_DEFAULT_REPLICATION_FACTOR 3",
+            ),
+            (
+                "kafka.yml",
+                "NUM_PARTITIONS, value: \"4\"",
+                "NUM_PARTITIONS, value: \"0\"",
+                "kafka.yml: KAFKA_NUM_PARTITIONS: is 0, must be 1 or more",
+            ),
+            (
+                "kafka.yml",
+                "NUM_PARTITIONS, value: \"4\"",
+                "NUM_PARTITIONS, value: four",
+                "kafka.yml: KAFKA_NUM_PARTITIONS: is \"four\", must be a whole number",
+            ),
+            ("kafka.yml", "replicas: 3", "replicas: 11", "StatefulSet kafka spec.replicas: is 11, must be 1 to 10"),
+            ("kafka.yml", "  name: kafka\n", "  name: broker\n", "kafka.yml: StatefulSet kafka: is missing"),
+            ("kafka.yml", "  name: zookeeper\n", "  name: keeper\n", "kafka.yml: StatefulSet zookeeper: is missing"),
+            ("kafka.yml", "srvr,ruok,mntr,dump", "srvr", "4lw.commands.whitelist: must allow dump"),
+            (
+                "host-access.yml",
+                "nodePort: 30091",
+                "nodePort: 30090",
+                "which kafka-host-0 has already: two brokers on a port",
+            ),
+            (
+                "cluster.yml",
+                "containerPort: 30091, hostPort: 30091",
+                "containerPort: 30091, hostPort: 30090",
+                "cluster.yml: extraPortMappings hostPort: 30090 leads to",
+            ),
+            (
+                "cluster.yml",
+                "hostPort: 30092, listenAddress: 127.0.0.1",
+                "hostPort: 30092",
+                "of 30092 must be 127.0.0.1",
+            ),
+            (
+                "lab.yml",
+                "zookeeper_port: 32181",
+                "zookeeper_port: 30091",
+                "local.zookeeper_port: is 30091, which is the port of broker 1",
+            ),
+            ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "lab.yml: line 2"),
+            ("lab.yml", "messages: 20000", "messages: 0", "lab.yml: flow.messages: is 0"),
+            ("clients.yml", "value: consumer", "value: reader", "Deployment consumer ROLE: is \"reader\""),
+            ("clients.yml", "name: KAFKA_BROKER", "name: BROKER", "Deployment producer KAFKA_BROKER: is missing"),
+        ];
+        for (file, from, to, expected) in table {
+            let found = problems(&[(file, from, to)]);
+            assert!(found.iter().any(|problem| problem.contains(expected)), "{to}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let found = problems(&[
+            ("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: \"0\""),
+            ("kafka.yml", "DEFAULT_REPLICATION_FACTOR, value: \"3\"", "DEFAULT_REPLICATION_FACTOR, value: \"9\""),
+            ("lab.yml", "flow:", "floww:"),
+            ("clients.yml", "value: producer", "value: both"),
+        ]);
+        for expected in ["KAFKA_NUM_PARTITIONS", "KAFKA_DEFAULT_REPLICATION_FACTOR", "floww", "ROLE"] {
+            assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_line_of_the_file() {
+        let found = problems(&[("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: 4")]);
+        let text = std::fs::read_to_string(manifests().join("kafka.yml")).unwrap();
+        let line = text.lines().position(|line| line.contains("NUM_PARTITIONS, value")).unwrap() + 1;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("kafka.yml: line {line}: ")), "{found:#?}");
+        assert!(found[0].contains("expected a string"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_missing_folder_is_a_problem_of_each_file() {
+        let found = read(Path::new("/nonexistent")).unwrap_err();
+        assert!(found.iter().any(|problem| problem.file == "kafka.yml"));
+        assert!(found.iter().any(|problem| problem.file == "lab.yml"));
+    }
+}

@@ -1,0 +1,422 @@
+//! The one place that runs programs: with a deadline, an ear for Ctrl-C, and the output in the step's log file.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::failure::{Failure, IoContext, Result, tail};
+use crate::signal::Stop;
+
+/// A command as data: printable, pasteable, comparable in tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cmd {
+    /// The program, by name or path.
+    pub program: OsString,
+    /// Its arguments; no shell ever sees them.
+    pub args: Vec<OsString>,
+    /// Variables set on top of our environment (`Some`) or removed from it (`None`).
+    pub env: Vec<(OsString, Option<OsString>)>,
+    /// The working directory, when it matters.
+    pub dir: Option<PathBuf>,
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+impl Cmd {
+    /// A command that may take `deadline`.
+    pub fn new(program: impl Into<OsString>, deadline: Duration) -> Self {
+        Cmd { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, deadline }
+    }
+
+    /// Takes a command spelled with xshell's `cmd!`.
+    pub fn spelled(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
+        let spelled = std::process::Command::from(cmd);
+        let mut data = Cmd::new(spelled.get_program(), deadline);
+        data.args = spelled.get_args().map(OsStr::to_os_string).collect();
+        data.env = spelled.get_envs().map(|(key, value)| (key.into(), value.map(Into::into))).collect();
+        data
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_path_buf());
+        self
+    }
+
+    /// Drops what cargo sets for the program it runs. With it, a nested cargo would rebuild crates whose build
+    /// scripts watch those variables.
+    pub fn without_cargo_env(mut self, keys: impl Iterator<Item = OsString>) -> Self {
+        self.env.extend(keys.map(|key| (key, None)));
+        self
+    }
+
+    fn expression(&self) -> duct::Expression {
+        let mut expression = duct::cmd(&self.program, &self.args);
+        for (key, value) in &self.env {
+            expression = match value {
+                Some(value) => expression.env(key, value),
+                None => expression.env_remove(key),
+            };
+        }
+        if let Some(dir) = &self.dir {
+            expression = expression.dir(dir);
+        }
+        expression.unchecked()
+    }
+}
+
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in &self.env {
+            if let Some(value) = value {
+                write!(f, "{}={} ", key.to_string_lossy(), quoted(value))?;
+            }
+        }
+        write!(f, "{}", quoted(&self.program))?;
+        for arg in &self.args {
+            write!(f, " {}", quoted(arg))?;
+        }
+        Ok(())
+    }
+}
+
+/// `word` as a POSIX shell reads it back.
+pub fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// What a command that ran to its end left.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Itself when the exit code is 0.
+    ///
+    /// # Errors
+    /// A step failure with the command and its last lines.
+    pub fn success(self, cmd: &Cmd, log: &Path) -> Result<Self> {
+        if self.code == Some(0) {
+            return Ok(self);
+        }
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        Err(Failure::step(format!("{} {}", cmd.program.to_string_lossy(), ended(self.code)))
+            .command(cmd)
+            .output(said)
+            .log(log))
+    }
+}
+
+fn ended(code: Option<i32>) -> String {
+    match code {
+        Some(code) => format!("exited with {code}"),
+        None => "was ended by a signal".into(),
+    }
+}
+
+/// Runs commands. Tests put a fake here, and the fake can fail.
+pub trait Exec: Sync {
+    /// Runs to the end and captures what it says. An exit code other than 0 is not an error here.
+    ///
+    /// # Errors
+    /// It cannot start, does not end before its deadline, or we are asked to stop.
+    fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output>;
+
+    /// Runs a build to its end, its output going to `log` and each last line to `status`.
+    ///
+    /// # Errors
+    /// As [`Exec::capture`], and an exit code other than 0.
+    fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()>;
+
+    /// Starts a program that outlives us, in a session of its own, so that neither Ctrl-C nor a closed terminal
+    /// reaches it. Its output goes to `out`. Returns its process id.
+    ///
+    /// # Errors
+    /// It cannot start.
+    fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32>;
+
+    /// Runs with our terminal, for the user to see and type. Returns the exit code.
+    ///
+    /// # Errors
+    /// It cannot start.
+    fn attached(&self, cmd: &Cmd) -> Result<i32>;
+}
+
+/// Runs commands for real.
+#[derive(Debug)]
+pub struct RealExec;
+
+impl RealExec {
+    /// A child in a process group of its own, so that it and its children can be ended as one, and a Ctrl-C
+    /// reaches them through us only.
+    fn wait(&self, cmd: &Cmd, expression: duct::Expression, stop: &Stop, mut tick: impl FnMut()) -> Result<Output> {
+        let start = Instant::now();
+        let handle = expression
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            })
+            .start()
+            .map_err(|error| cannot_start(cmd, &error))?;
+        let ended = loop {
+            match handle.wait_timeout(Duration::from_millis(20)) {
+                Ok(Some(output)) => {
+                    return Ok(Output {
+                        code: output.status.code(),
+                        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+                    });
+                }
+                Ok(None) if stop.asked() => break Failure::interrupted(),
+                Ok(None) if start.elapsed() > cmd.deadline => {
+                    break Failure::step(format!(
+                        "{} did not end within {:.0} s",
+                        cmd.program.to_string_lossy(),
+                        cmd.deadline.as_secs_f64()
+                    ));
+                }
+                Ok(None) => tick(),
+                Err(error) => break Failure::step(format!("cannot wait for {cmd}: {error}")),
+            }
+        };
+        let groups: Vec<Pid> =
+            handle.pids().iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect();
+        for (signal, grace) in [(Signal::TERM, 3), (Signal::KILL, 2)] {
+            for group in &groups {
+                // A group that is gone already is what we want.
+                let _ = kill_process_group(*group, signal);
+            }
+            if let Ok(Some(_)) = handle.wait_timeout(Duration::from_secs(grace)) {
+                break;
+            }
+        }
+        Err(ended.command(cmd))
+    }
+}
+
+impl Exec for RealExec {
+    fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output> {
+        let expression = cmd.expression().stdin_null().stdout_capture().stderr_capture();
+        let result = self.wait(cmd, expression, stop, || {});
+        // The log is for people who look later: that it cannot be written is no reason to fail.
+        if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
+            let said = match &result {
+                Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
+                Err(failure) => failure.what.clone(),
+            };
+            let _ = writeln!(file, "$ {cmd}\n{said}\n");
+        }
+        result
+    }
+
+    fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(log).cannot("write", log)?;
+        let begin = file.metadata().map(|meta| meta.len()).unwrap_or(0);
+        writeln!(file, "$ {cmd}").cannot("write", log)?;
+        let expression = cmd.expression().stdin_null().stderr_to_stdout().stdout_file(file);
+        let output = self.wait(cmd, expression, stop, || {
+            if let Some(line) = tail(&read_from(log, begin), 1).first() {
+                status(line.trim());
+            }
+        });
+        match output {
+            Ok(output) if output.code == Some(0) => Ok(()),
+            Ok(output) => Err(Failure::step(format!("{} {}", cmd.program.to_string_lossy(), ended(output.code)))
+                .command(cmd)
+                .output(&read_from(log, begin))
+                .log(log)),
+            Err(failure) => Err(failure.output(&read_from(log, begin)).log(log)),
+        }
+    }
+
+    fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32> {
+        let file = OpenOptions::new().create(true).append(true).open(out).cannot("write", out)?;
+        // setsid(1) calls setsid(2) and then becomes the program, so the process id stays the same. It does so
+        // because a child of ours never leads a process group.
+        let detached = Cmd { program: "setsid".into(), ..cmd.clone() };
+        let mut args = vec![cmd.program.clone()];
+        args.extend(cmd.args.iter().cloned());
+        let handle = Cmd { args, ..detached }
+            .expression()
+            .stdin_null()
+            .stderr_to_stdout()
+            .stdout_file(file)
+            .start()
+            .map_err(|error| cannot_start(cmd, &error))?;
+        handle.pids().first().copied().ok_or_else(|| Failure::step(format!("{cmd} has no process id")))
+    }
+
+    fn attached(&self, cmd: &Cmd) -> Result<i32> {
+        let output = cmd.expression().run().map_err(|error| cannot_start(cmd, &error))?;
+        Ok(output.status.code().unwrap_or(130))
+    }
+}
+
+fn cannot_start(cmd: &Cmd, error: &std::io::Error) -> Failure {
+    Failure::step(format!("cannot start {}: {error}", cmd.program.to_string_lossy())).command(cmd)
+}
+
+/// The text of `path` from byte `begin` on, at most its last 64 KiB.
+fn read_from(path: &Path, begin: u64) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let from = begin.max(file.metadata()?.len().saturating_sub(64 * 1024));
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+pub mod fake {
+    //! A runner for tests: a function from command to result, which may fail.
+
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Answers each command with `answer` and remembers what it was asked.
+    pub struct FakeExec<F: Fn(&Cmd) -> Result<Output> + Sync> {
+        /// The answers.
+        pub answer: F,
+        /// The commands, in order.
+        pub asked: Mutex<Vec<Cmd>>,
+    }
+
+    impl<F: Fn(&Cmd) -> Result<Output> + Sync> FakeExec<F> {
+        /// A fake that answers with `answer`.
+        pub fn new(answer: F) -> Self {
+            FakeExec { answer, asked: Mutex::default() }
+        }
+
+        fn ask(&self, cmd: &Cmd) -> Result<Output> {
+            self.asked.lock().map_err(|_| Failure::step("poisoned"))?.push(cmd.clone());
+            (self.answer)(cmd)
+        }
+    }
+
+    impl<F: Fn(&Cmd) -> Result<Output> + Sync> Exec for FakeExec<F> {
+        fn capture(&self, cmd: &Cmd, _log: &Path, _stop: &Stop) -> Result<Output> {
+            self.ask(cmd)
+        }
+
+        fn build(&self, cmd: &Cmd, log: &Path, _stop: &Stop, _status: &dyn Fn(&str)) -> Result<()> {
+            self.ask(cmd)?.success(cmd, log).map(|_| ())
+        }
+
+        fn start(&self, cmd: &Cmd, _out: &Path) -> Result<u32> {
+            self.ask(cmd).map(|_| 4_000_000)
+        }
+
+        fn attached(&self, cmd: &Cmd) -> Result<i32> {
+            Ok(self.ask(cmd)?.code.unwrap_or(130))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    fn sh(script: &str, deadline_ms: u64) -> Cmd {
+        Cmd::new("sh", Duration::from_millis(deadline_ms)).args(["-c", script])
+    }
+
+    fn log(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("kafka-lab-exec-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_command_prints_as_a_shell_reads_it() {
+        let cmd = sh("echo 'it''s'", 1).env("LC_ALL", "C.UTF-8").arg("").arg("a b");
+        assert_eq!(cmd.to_string(), r"LC_ALL=C.UTF-8 sh -c 'echo '\''it'\'''\''s'\''' '' 'a b'");
+    }
+
+    #[test]
+    fn capture_keeps_streams_apart_and_the_code() {
+        let path = log("capture");
+        let output = RealExec.capture(&sh("echo out; echo err >&2; exit 3", 10_000), &path, &Stop::default()).unwrap();
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(3), "out\n", "err\n"));
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(written.contains("out\nerr\n(exited with 3)"), "{written}");
+    }
+
+    #[test]
+    fn the_deadline_ends_the_command_and_its_children() {
+        let path = log("deadline");
+        let begin = Instant::now();
+        let failure = RealExec.capture(&sh("sleep 300 & sleep 300", 200), &path, &Stop::default()).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(failure.what.contains("did not end within"), "{}", failure.what);
+        // The pipe closes only when the last child is gone, so returning early shows that all were ended.
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn being_asked_to_stop_ends_the_command() {
+        let path = log("stop");
+        let stop = Stop::default();
+        stop.cancel();
+        let failure = RealExec.capture(&sh("sleep 300", 600_000), &path, &stop).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(failure.exit, Exit::Interrupted);
+    }
+
+    #[test]
+    fn a_failed_build_shows_its_last_lines_and_its_log() {
+        let path = log("build");
+        let failure = RealExec
+            .build(&sh("echo step one; echo 'no space left' >&2; exit 1", 10_000), &path, &Stop::default(), &|_| {})
+            .unwrap_err();
+        assert!(failure.output.iter().any(|line| line == "no space left"), "{:?}", failure.output);
+        assert_eq!(failure.log.as_deref(), Some(path.as_path()));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let cmd = Cmd::new("no-such-program-here", Duration::from_secs(1));
+        let failure = RealExec.capture(&cmd, &log("missing"), &Stop::default()).unwrap_err();
+        assert!(failure.what.contains("cannot start no-such-program-here"), "{}", failure.what);
+        let _ = std::fs::remove_file(log("missing"));
+    }
+}

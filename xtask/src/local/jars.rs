@@ -1,0 +1,113 @@
+//! Kafka's jars: which they are, and where they are kept.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Env;
+use crate::failure::{Failure, IoContext, Result};
+
+/// Kafka's jars as the committed pom and its lock describe them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jars {
+    /// Kafka's version, from the lock.
+    pub version: String,
+    /// The pom that resolves them.
+    pub pom: PathBuf,
+    /// The lock: a SHA-256 and a file name a line, as sha256sum(1) writes it.
+    pub lock: PathBuf,
+    /// The file names in the lock.
+    pub names: Vec<String>,
+    /// The folder that holds them once they are resolved and verified; its name changes with pom and lock.
+    pub dir: PathBuf,
+    /// log4j.properties of ZooKeeper and the brokers.
+    pub log4j: PathBuf,
+    /// log4j.properties of the command-line tools.
+    pub tools_log4j: PathBuf,
+}
+
+impl Jars {
+    /// Reads the recipe in the project's `manifests/images/kafka`.
+    ///
+    /// # Errors
+    /// A file of the recipe is missing, or the lock names no Kafka.
+    pub fn describe(env: &Env) -> Result<Self> {
+        let recipe = env.repo.join("manifests/images/kafka");
+        let (pom, lock) = (recipe.join("pom.xml"), recipe.join("jars.sha256"));
+        let read = |path: &Path| std::fs::read_to_string(path).cannot("read", path);
+        let (pom_text, lock_text) = (read(&pom)?, read(&lock)?);
+        let names: Vec<String> =
+            lock_text.lines().filter_map(|line| line.split_whitespace().nth(1)).map(Into::into).collect();
+        let version = names
+            .iter()
+            .find_map(|name| name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar"))
+            .ok_or_else(|| Failure::usage(format!("{}: names no kafka_2.13-VERSION.jar", lock.display())))?
+            .to_string();
+        let key = fingerprint(&[&pom_text, &lock_text]);
+        Ok(Jars {
+            dir: env.cache.join(format!("kafka-{version}-{key}")),
+            log4j: recipe.join("log4j.properties"),
+            tools_log4j: recipe.join("tools-log4j.properties"),
+            version,
+            pom,
+            lock,
+            names,
+        })
+    }
+
+    /// Whether every jar of the lock is there. The folder appears under its name only after every checksum matched,
+    /// so presence is enough; a file that was cut short since is caught by its recorded size.
+    pub fn present(&self) -> bool {
+        let sizes = std::fs::read_to_string(self.sizes_file()).unwrap_or_default();
+        !self.names.is_empty() && sizes == self.sizes(&self.dir)
+    }
+
+    /// Where the sizes are recorded.
+    pub fn sizes_file(&self) -> PathBuf {
+        self.dir.join("sizes")
+    }
+
+    /// Name and size of each jar in `dir`, a line each.
+    pub fn sizes(&self, dir: &Path) -> String {
+        let size =
+            |name: &String| std::fs::metadata(dir.join(name)).map_or("missing".into(), |meta| meta.len().to_string());
+        self.names.iter().map(|name| format!("{name} {}\n", size(name))).collect()
+    }
+
+    /// The class path: every jar of the folder, as java itself expands it.
+    pub fn class_path(&self) -> String {
+        format!("{}/*", self.dir.display())
+    }
+}
+
+/// FNV-1a, 64 bits, in hex: names cache entries after what they were made from. It guards against nothing; checksums do.
+pub fn fingerprint(parts: &[&str]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_recipe_is_kafka_3_3_2_with_a_logging_binding() {
+        let jars = Jars::describe(&crate::config::sample::lab().env).unwrap();
+        assert_eq!(jars.version, "3.3.2");
+        for needed in ["zookeeper-3.6.3.jar", "kafka-clients-3.3.2.jar", "slf4j-reload4j-1.7.36.jar"] {
+            assert!(jars.names.iter().any(|name| name == needed), "{needed}");
+        }
+        assert!(!jars.present());
+    }
+
+    #[test]
+    fn fingerprints_tell_parts_apart() {
+        assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
+        // The published test vector of FNV-1a 64 for "a", which our trailing 0 byte extends by one round.
+        assert_eq!(
+            fingerprint(&["a"]),
+            format!("{:016x}", (0xaf63_dc4c_8601_ec8c_u64).wrapping_mul(0x0000_0100_0000_01b3))
+        );
+    }
+}

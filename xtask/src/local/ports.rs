@@ -1,0 +1,73 @@
+//! Who holds a port.
+
+use std::net::TcpListener;
+
+/// Whether 127.0.0.1:`port` can be bound.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// The process that listens on `port`, as "pid 4242 (java)"; `None` when it cannot be seen, as another user's.
+pub fn holder(port: u16) -> Option<String> {
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .flat_map(|table| listening_inodes(&table, port))
+        .collect();
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name().to_string_lossy().into_owned();
+        if !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        for file in files.flatten() {
+            let Ok(target) = std::fs::read_link(file.path()) else { continue };
+            let target = target.to_string_lossy();
+            if inodes.iter().any(|inode| target == format!("socket:[{inode}]")) {
+                let command = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                return Some(format!("pid {name} ({})", command.trim()));
+            }
+        }
+    }
+    None
+}
+
+/// The socket inodes that listen on `port` in a table as /proc/net/tcp is (proc(5)): the second column is the local
+/// address, the fourth the state (0A is LISTEN), the tenth the inode.
+fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+    let suffix = format!(":{port:04X}");
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| columns.len() > 9 && columns[1].ends_with(&suffix) && columns[3] == "0A")
+        .map(|columns| columns[9].to_string())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_port_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_free(port));
+        let holder = holder(port).unwrap();
+        assert!(holder.starts_with(&format!("pid {} (", std::process::id())), "{holder}");
+        drop(listener);
+        assert!(is_free(port));
+    }
+
+    #[test]
+    fn only_listening_sockets_count() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:7DB5 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24001 1 0 100 0 0 10 0
+   1: 0100007F:7DB5 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 24002 1 0 20 4 30 10 -1
+   2: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24003 1 0 100 0 0 10 0
+";
+        assert_eq!(listening_inodes(table, 32181), ["24001"]);
+        assert_eq!(listening_inodes(table, 22), ["24003"]);
+        assert!(listening_inodes("garbage\n\n", 22).is_empty());
+    }
+}

@@ -1,0 +1,351 @@
+//! What each process of the lab is started with: its files, its command, its mark.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::exec::Cmd;
+use crate::local::jars::{Jars, fingerprint};
+use crate::tools::java::Java;
+
+/// A process of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// ZooKeeper.
+    ZooKeeper,
+    /// A broker, by its id.
+    Broker(u32),
+    /// A client: which Deployment of clients.yml, and which of its replicas.
+    Client(usize, u32),
+}
+
+/// All that is needed to start a service.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Files it reads, with their text.
+    pub files: Vec<(PathBuf, String)>,
+    /// How it is started.
+    pub cmd: Cmd,
+    /// Everything that, when it changes, asks for a restart.
+    pub settings: String,
+    /// Where a class-data archive lands when the process ends by itself, and where it is kept from then on.
+    pub trains: Option<(PathBuf, PathBuf)>,
+}
+
+impl Service {
+    /// Its name: as the pod's on Kubernetes.
+    pub fn name(self, lab: &Lab) -> String {
+        match self {
+            Service::ZooKeeper => "zookeeper".into(),
+            Service::Broker(id) => format!("kafka-{id}"),
+            Service::Client(index, replica) => match lab.facts.clients.get(index) {
+                Some(client) if client.replicas == 1 => client.name.clone(),
+                Some(client) => format!("{}-{replica}", client.name),
+                None => format!("client-{index}-{replica}"),
+            },
+        }
+    }
+
+    /// Its own folder.
+    pub fn dir(self, lab: &Lab) -> PathBuf {
+        lab.state.join(self.name(lab))
+    }
+
+    /// Where its process is recorded.
+    pub fn record(self, lab: &Lab) -> PathBuf {
+        self.dir(lab).join("process.json")
+    }
+
+    /// Its log, as it rotates it itself.
+    pub fn log(self, lab: &Lab) -> PathBuf {
+        lab.logs().join(format!("{}.log", self.name(lab)))
+    }
+
+    /// What it writes outside its log: a JVM that cannot start, a panic.
+    pub fn out(self, lab: &Lab) -> PathBuf {
+        lab.logs().join(format!("{}.out", self.name(lab)))
+    }
+
+    /// The argument by which its process is known as ours.
+    pub fn mark(self, lab: &Lab) -> String {
+        match self {
+            Service::Client(..) => format!("--log-file={}", self.log(lab).display()),
+            _ => format!("-Dkafka.lab.mark={}", self.dir(lab).display()),
+        }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(self, lab: &Lab) -> Option<u16> {
+        match self {
+            Service::ZooKeeper => Some(lab.ports.zookeeper),
+            Service::Broker(id) => Some(lab.ports.broker(id)),
+            Service::Client(..) => None,
+        }
+    }
+
+    /// All servers of the lab.
+    pub fn servers(lab: &Lab) -> Vec<Service> {
+        std::iter::once(Service::ZooKeeper).chain(lab.broker_ids().map(Service::Broker)).collect()
+    }
+
+    /// All clients of the lab.
+    pub fn clients(lab: &Lab) -> Vec<Service> {
+        let clients = lab.facts.clients.iter().enumerate();
+        clients.flat_map(|(index, client)| (0..client.replicas).map(move |n| Service::Client(index, n))).collect()
+    }
+
+    /// What it is started with.
+    pub fn spec(self, lab: &Lab, jars: &Jars, java: &Java) -> Spec {
+        match self {
+            Service::ZooKeeper => {
+                let file = self.dir(lab).join("zookeeper.properties");
+                let properties = zookeeper_properties(lab, &self.dir(lab));
+                let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+                self.java(lab, jars, java, &lab.facts.zookeeper.heap_opts, class, (file, properties))
+            }
+            Service::Broker(id) => {
+                let file = self.dir(lab).join("server.properties");
+                let properties = broker_properties(lab, id, &self.dir(lab));
+                let mut options = lab.facts.brokers.heap_opts.clone();
+                let more = lab.facts.brokers.env.get("KAFKA_OPTS").map(String::as_str).unwrap_or_default();
+                options.extend(more.split_whitespace().map(Into::into));
+                self.java(lab, jars, java, &options, "kafka.Kafka", (file, properties))
+            }
+            Service::Client(index, _) => self.client(lab, index),
+        }
+    }
+
+    fn java(
+        self,
+        lab: &Lab,
+        jars: &Jars,
+        java: &Java,
+        options: &[String],
+        class: &str,
+        (file, properties): (PathBuf, String),
+    ) -> Spec {
+        let mut fixed: Vec<String> = options.to_vec();
+        fixed.extend(lab.settings.local.java_options.iter().cloned());
+        fixed.extend([
+            self.mark(lab),
+            format!("-Dkafka.logs.dir={}", lab.logs().display()),
+            format!("-Dkafka.lab.process={}", self.name(lab)),
+            "-Dkafka.lab.appender=file".into(),
+            format!("-Dlog4j.configuration={}", file_url(&jars.log4j)),
+            "-Djava.awt.headless=true".into(),
+        ]);
+        let tail = ["-cp".into(), jars.class_path(), class.into(), file.display().to_string()];
+        let settings = format!("{properties}\n{} {}\n", fixed.join(" "), tail.join(" "));
+
+        // A class-data archive saves most of a JVM's start. The first lab trains one: its first broker and its
+        // ZooKeeper write it when they end, and whoever stops them moves it into the cache.
+        let mut archive = Vec::new();
+        let mut trains = None;
+        if java.version.has_dynamic_archives() {
+            let kind = if self == Service::ZooKeeper { "zookeeper" } else { "kafka" };
+            let key = fingerprint(&[&jars.class_path(), &java.banner, &lab.settings.local.java_options.join(" ")]);
+            let kept = lab.env.cache.join("class-data").join(format!("{kind}-{key}.jsa"));
+            if kept.exists() {
+                archive.push(format!("-XX:SharedArchiveFile={}", kept.display()));
+            } else if matches!(self, Service::ZooKeeper | Service::Broker(0)) {
+                let made = self.dir(lab).join("classes.jsa");
+                archive.push(format!("-XX:ArchiveClassesAtExit={}", made.display()));
+                trains = Some((made, kept));
+            }
+        }
+        // Without a UTF-8 locale a JVM before 18 cannot open a path with letters outside ASCII.
+        let cmd = Cmd::new(&java.program, Duration::ZERO).env("LC_ALL", "C.UTF-8").args(archive).args(fixed).args(tail);
+        Spec { files: vec![(file, properties)], cmd, settings, trains }
+    }
+
+    fn client(self, lab: &Lab, index: usize) -> Spec {
+        let mut env: BTreeMap<String, String> =
+            lab.facts.clients.get(index).map(|client| client.env.clone()).unwrap_or_default();
+        env.insert("KAFKA_BROKER".into(), lab.bootstrap());
+        let settings: String = env.iter().fold(String::new(), |mut text, (key, value)| {
+            let _ = writeln!(text, "{key}={value}");
+            text
+        });
+        let role = env.remove("ROLE").unwrap_or_default();
+        let mut cmd = Cmd::new(lab.clients_program(), Duration::ZERO).arg(role).arg(self.mark(lab));
+        for (key, value) in env {
+            cmd = cmd.env(key, value);
+        }
+        Spec { files: Vec::new(), cmd, settings, trains: None }
+    }
+}
+
+/// `path` as a URL, which is how log4j wants it.
+pub fn file_url(path: &Path) -> String {
+    let mut url = "file:".to_string();
+    for byte in path.to_string_lossy().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            url.push(byte as char);
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url
+}
+
+/// `value` as java.util.Properties reads it back from a file in ISO 8859-1.
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for (index, c) in value.chars().enumerate() {
+        match c {
+            '\\' => text.push_str(r"\\"),
+            '\n' => text.push_str(r"\n"),
+            ' ' if index == 0 => text.push_str(r"\ "),
+            ' '..='~' => text.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    text
+}
+
+fn render(properties: &BTreeMap<String, String>) -> String {
+    properties.iter().fold(String::new(), |mut text, (key, value)| {
+        let _ = writeln!(text, "{key}={}", escaped(value));
+        text
+    })
+}
+
+fn zookeeper_properties(lab: &Lab, dir: &Path) -> String {
+    let mut properties = lab.facts.zookeeper.properties.clone();
+    properties.remove("dataLogDir");
+    properties.insert("dataDir".into(), dir.join("data").display().to_string());
+    properties.insert("clientPort".into(), lab.ports.zookeeper.to_string());
+    properties.insert("clientPortAddress".into(), "127.0.0.1".into());
+    properties.insert("admin.enableServer".into(), "false".into());
+    render(&properties)
+}
+
+fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
+    let env = &lab.facts.brokers.env;
+    let mut properties: BTreeMap<String, String> = env
+        .iter()
+        .filter_map(|(key, value)| {
+            let value = value.replace("$(POD_NAME)", &format!("kafka-{id}")).replace("$(POD_NAMESPACE)", "default");
+            Some((property_name(key)?, value))
+        })
+        .collect();
+    let listener = env.get("KAFKA_INTER_BROKER_LISTENER_NAME").map_or("PLAINTEXT", String::as_str);
+    let address = format!("{listener}://{}", lab.broker_address(id));
+    properties.insert("broker.id".into(), id.to_string());
+    properties.insert("zookeeper.connect".into(), lab.zookeeper_address());
+    properties.insert("listeners".into(), address.clone());
+    properties.insert("advertised.listeners".into(), address);
+    properties.insert("log.dirs".into(), dir.join("data").display().to_string());
+    render(&properties)
+}
+
+/// The property that cp-kafka makes of an environment variable: `_` becomes a dot, `__` an underscore, `___` a dash.
+/// `None` for what its start scripts keep for themselves.
+pub fn property_name(key: &str) -> Option<String> {
+    const NOT_PROPERTIES: [&str; 6] =
+        ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];
+    let name = key.strip_prefix("KAFKA_")?;
+    if NOT_PROPERTIES.contains(&name) || name.starts_with("LOG4J_") || name.starts_with("TOOLS_LOG4J_") {
+        return None;
+    }
+    let name = name.to_ascii_lowercase().replace("___", "-").replace("__", "\u{0}").replace('_', ".");
+    Some(name.replace('\u{0}', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::tools::java::Version;
+
+    fn java() -> Java {
+        Java { program: "java".into(), version: Version { major: 17, text: "17.0.15".into() }, banner: "b".into() }
+    }
+
+    #[test]
+    fn variables_become_properties_as_in_cp_kafka() {
+        for (key, property) in [
+            ("KAFKA_NUM_PARTITIONS", Some("num.partitions")),
+            ("KAFKA_MIN_INSYNC_REPLICAS", Some("min.insync.replicas")),
+            ("KAFKA_A__B", Some("a_b")),
+            ("KAFKA_A___B_C", Some("a-b.c")),
+            ("KAFKA_HEAP_OPTS", None),
+            ("KAFKA_OPTS", None),
+            ("KAFKA_LOG4J_ROOT_LOGLEVEL", None),
+            ("LAB_HOST_PORT_BASE", None),
+            ("POD_NAME", None),
+        ] {
+            assert_eq!(property_name(key).as_deref(), property, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_broker_keeps_the_settings_of_kafka_yml_and_listens_on_loopback_only() {
+        let lab = sample::lab();
+        let text = broker_properties(&lab, 1, Path::new("/state/kafka-1"));
+        for line in [
+            "broker.id=1",
+            "listeners=PLAINTEXT://127.0.0.1:30091",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:30091",
+            "zookeeper.connect=127.0.0.1:32181",
+            "num.partitions=4",
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+            "log.dirs=/state/kafka-1/data",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("0.0.0.0") && !text.contains("$("), "{text}");
+    }
+
+    #[test]
+    fn zookeeper_keeps_its_settings_and_listens_on_loopback_only() {
+        let text = zookeeper_properties(&sample::lab(), Path::new("/state/zookeeper"));
+        for line in
+            ["tickTime=1000", "clientPort=32181", "clientPortAddress=127.0.0.1", "dataDir=/state/zookeeper/data"]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn odd_paths_survive_properties_and_urls() {
+        assert_eq!(escaped(" a b\\ü𝄞"), "\\ a b\\\\\\u00fc\\ud834\\udd1e");
+        assert_eq!(file_url(Path::new("/a b/ü%.x")), "file:/a%20b/%C3%BC%25.x");
+    }
+
+    #[test]
+    fn a_settings_change_shows_and_an_archive_does_not() {
+        let lab = sample::lab();
+        let jars = Jars::describe(&lab.env).unwrap();
+        let before = Service::Broker(0).spec(&lab, &jars, &java());
+        assert!(before.trains.is_some());
+        assert!(!before.settings.contains("ArchiveClassesAtExit"));
+        assert!(Service::Broker(1).spec(&lab, &jars, &java()).trains.is_none());
+        let mut other = lab.clone();
+        other.facts.brokers.env.insert("KAFKA_NUM_PARTITIONS".into(), "6".into());
+        assert_ne!(Service::Broker(0).spec(&other, &jars, &java()).settings, before.settings);
+        assert_eq!(
+            Service::ZooKeeper.spec(&other, &jars, &java()).settings,
+            Service::ZooKeeper.spec(&lab, &jars, &java()).settings
+        );
+        let old = Java { version: Version { major: 11, text: "11".into() }, ..java() };
+        assert!(Service::Broker(0).spec(&lab, &jars, &old).trains.is_none());
+    }
+
+    #[test]
+    fn clients_get_their_environment_and_the_host_addresses() {
+        let lab = sample::lab();
+        let jars = Jars::describe(&lab.env).unwrap();
+        let spec = Service::Client(0, 0).spec(&lab, &jars, &java());
+        let line = spec.cmd.to_string();
+        assert!(line.contains("KAFKA_BROKER=127.0.0.1:30090,127.0.0.1:30091,127.0.0.1:30092"), "{line}");
+        assert!(line.ends_with(" producer --log-file=/state/kafka-lab/kafka-lab/logs/producer.log"), "{line}");
+    }
+}

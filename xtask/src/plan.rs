@@ -1,0 +1,228 @@
+//! From a [`Lab`] to the list of every step that may run. Pure; the only module that knows the backends apart.
+
+use crate::config::Lab;
+use crate::local::service::Service;
+use crate::state::Backend;
+use crate::step::Step;
+
+/// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
+/// side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What runs.
+    pub step: Step,
+    /// What must have succeeded before.
+    pub after: Vec<usize>,
+}
+
+/// A list of steps for one command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps, each after all that it waits for.
+    pub steps: Vec<Planned>,
+    /// Whether the steps that do not depend on a failed one still run: checks do, changes do not.
+    pub keep_going: bool,
+}
+
+impl Plan {
+    /// Appends a step; returns its place.
+    fn add(&mut self, step: Step, after: &[usize]) -> usize {
+        self.steps.push(Planned { step, after: after.to_vec() });
+        self.steps.len() - 1
+    }
+
+    /// Appends steps that run side by side; returns their places.
+    fn add_all(&mut self, steps: impl IntoIterator<Item = Step>, after: &[usize]) -> Vec<usize> {
+        steps.into_iter().map(|step| self.add(step, after)).collect()
+    }
+}
+
+/// `up`.
+pub fn up(lab: &Lab, clients: bool) -> Plan {
+    match lab.backend {
+        Backend::Local => {
+            let mut plan = Plan::default();
+            let preflight = plan.add(Step::Preflight, &[]);
+            // Jars, the clients' build and ZooKeeper's start overlap. Brokers wait for the build: a compiler that has
+            // every core for minutes lets their ZooKeeper sessions expire while they start, which is fatal to them.
+            let build = plan.add(Step::BuildClients, &[preflight]);
+            let jars = plan.add(Step::Jars, &[preflight]);
+            let strays = plan.add(Step::EndStrays, &[preflight]);
+            let zookeeper = plan.add(Step::Start(Service::ZooKeeper), &[jars, strays]);
+            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[zookeeper, build]);
+            let serving = plan.add(Step::Serving, &brokers);
+            let topic = plan.add(Step::Topic, &[serving]);
+            if clients {
+                plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[topic]);
+            }
+            plan
+        }
+    }
+}
+
+/// `clients start`, on a lab that is up.
+pub fn clients_start(lab: &Lab) -> Plan {
+    let mut plan = Plan::default();
+    let up = plan.add(Step::LabIsUp, &[]);
+    let build = plan.add(Step::BuildClients, &[up]);
+    plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[build]);
+    plan
+}
+
+/// `clients stop`.
+pub fn clients_stop(lab: &Lab) -> Plan {
+    let mut plan = Plan::default();
+    plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+    plan
+}
+
+/// `verify`.
+pub fn verify(lab: &Lab, messages: u64) -> Plan {
+    let mut plan = Plan { keep_going: true, ..Plan::default() };
+    let up = plan.add(Step::LabIsUp, &[]);
+    plan.add_all(processes(lab), &[up]);
+    // Each of the tools starts a JVM: side by side.
+    let tools = [Step::BrokerIds, Step::BrokerIdsData, Step::TopicList, Step::TopicShape];
+    let mut before = plan.add_all(tools, &[up]);
+    before.push(plan.add(Step::BuildClients, &[up]));
+    // The flow check has the machine to itself, but needs none of the answers above to be right.
+    plan.add(Step::Flow(messages), &before);
+    plan
+}
+
+/// `status`.
+pub fn status(lab: &Lab) -> Plan {
+    let mut plan = Plan { keep_going: true, ..Plan::default() };
+    let up = plan.add(Step::LabIsUp, &[]);
+    plan.add_all(processes(lab), &[up]);
+    plan.add(Step::Serving, &[up]);
+    plan
+}
+
+/// `teardown`.
+pub fn teardown(lab: &Lab, purge: bool) -> Plan {
+    match lab.backend {
+        Backend::Local => {
+            let mut plan = Plan::default();
+            let clients = plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
+            // Brokers hand over their partitions through ZooKeeper, so it goes last.
+            let zookeeper = plan.add(Step::Stop(Service::ZooKeeper), &brokers);
+            let strays = plan.add(Step::EndStrays, &[zookeeper]);
+            let mut last = plan.add(Step::Remove, &[strays]);
+            if purge {
+                last = plan.add(Step::Purge, &[last]);
+            }
+            plan.add(Step::NothingLeft, &[last]);
+            plan
+        }
+    }
+}
+
+fn processes(lab: &Lab) -> Vec<Step> {
+    let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
+    all.map(Step::Healthy).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+
+    fn written(plan: &Plan) -> String {
+        let lab = sample::lab();
+        plan.steps
+            .iter()
+            .enumerate()
+            .map(|(place, planned)| format!("{place} {} after {:?}\n", planned.step.title(&lab), planned.after))
+            .collect()
+    }
+
+    #[test]
+    fn up_overlaps_what_it_can() {
+        assert_eq!(
+            written(&up(&sample::lab(), true)),
+            "0 preflight after []\n\
+             1 clients build after [0]\n\
+             2 kafka jars after [0]\n\
+             3 strays after [0]\n\
+             4 zookeeper after [2, 3]\n\
+             5 kafka-0 after [4, 1]\n\
+             6 kafka-1 after [4, 1]\n\
+             7 kafka-2 after [4, 1]\n\
+             8 brokers serve after [5, 6, 7]\n\
+             9 topic test after [8]\n\
+             10 producer after [9]\n\
+             11 consumer after [9]\n"
+        );
+        assert_eq!(up(&sample::lab(), false).steps.len(), 10);
+    }
+
+    #[test]
+    fn verify_runs_every_check_whatever_the_others_found() {
+        let plan = verify(&sample::lab(), 20_000);
+        assert!(plan.keep_going);
+        assert_eq!(
+            written(&plan),
+            "0 lab is up after []\n\
+             1 zookeeper after [0]\n\
+             2 kafka-0 after [0]\n\
+             3 kafka-1 after [0]\n\
+             4 kafka-2 after [0]\n\
+             5 producer after [0]\n\
+             6 consumer after [0]\n\
+             7 ls /brokers/ids after [0]\n\
+             8 get /brokers/ids after [0]\n\
+             9 topic list after [0]\n\
+             10 topic describe after [0]\n\
+             11 clients build after [0]\n\
+             12 flow after [7, 8, 9, 10, 11]\n"
+        );
+    }
+
+    #[test]
+    fn teardown_stops_zookeeper_last_and_proves_the_end() {
+        assert_eq!(
+            written(&teardown(&sample::lab(), true)),
+            "0 stop producer after []\n\
+             1 stop consumer after []\n\
+             2 stop kafka-0 after [0, 1]\n\
+             3 stop kafka-1 after [0, 1]\n\
+             4 stop kafka-2 after [0, 1]\n\
+             5 stop zookeeper after [2, 3, 4]\n\
+             6 strays after [5]\n\
+             7 files after [6]\n\
+             8 caches after [7]\n\
+             9 nothing left after [8]\n"
+        );
+    }
+
+    #[test]
+    fn the_list_follows_the_number_of_brokers() {
+        let mut lab = sample::lab();
+        lab.facts.brokers.count = 5;
+        let started = up(&lab, true)
+            .steps
+            .iter()
+            .filter(|planned| matches!(planned.step, Step::Start(Service::Broker(_))))
+            .count();
+        assert_eq!(started, 5);
+    }
+
+    #[test]
+    fn every_step_waits_only_for_earlier_ones() {
+        let lab = sample::lab();
+        for plan in [
+            up(&lab, true),
+            verify(&lab, 1),
+            teardown(&lab, true),
+            status(&lab),
+            clients_start(&lab),
+            clients_stop(&lab),
+        ] {
+            for (place, planned) in plan.steps.iter().enumerate() {
+                assert!(planned.after.iter().all(|earlier| *earlier < place));
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The state folder of a lab: what `up` recorded, and the lock that keeps two commands apart.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, IoContext, Result};
+use crate::signal::Stop;
+use crate::wait::{self, Poll};
+
+/// Where a lab runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Processes of this machine.
+    Local,
+}
+
+/// What `up` decided; the other commands follow it and never guess again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// `kafka-lab.record/1`.
+    pub schema: String,
+    /// Where the lab runs.
+    pub backend: Backend,
+    /// Port of broker 0.
+    pub port_base: u16,
+    /// The manifests' folder.
+    pub manifests: PathBuf,
+    /// When it was first brought up, in ms since the Unix epoch.
+    pub created_ms: u64,
+}
+
+/// The version of [`Record`] that this program writes and reads.
+pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Reads the record in `state`; `None` when nothing is up there.
+///
+/// # Errors
+/// It is there and cannot be read or understood.
+pub fn read_record(state: &Path) -> Result<Option<Record>> {
+    let path = state.join("lab.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).cannot("read", &path),
+    };
+    match serde_json::from_str::<Record>(&text) {
+        Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
+        Ok(record) => Err(Failure::step(format!("{} is of schema {}", path.display(), record.schema))
+            .fix("use the version of xtask that brought this lab up, or `cargo xtask teardown` with it")),
+        Err(error) => Err(Failure::step(format!("{} cannot be understood: {error}", path.display())).fix(format!(
+            "remove {} and say `cargo xtask up` again; running processes are found by their mark",
+            path.display()
+        ))),
+    }
+}
+
+/// Writes the record, so that a crash leaves the old one or the new one.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write_record(state: &Path, record: &Record) -> Result<()> {
+    write_atomically(&state.join("lab.json"), &to_json(record))
+}
+
+/// `value` as indented JSON.
+pub fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+/// Writes a file beside `path` and renames it over it.
+///
+/// # Errors
+/// The folder cannot be written or is full.
+pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, text).cannot("write", &partial)?;
+    std::fs::rename(&partial, path).cannot("write", path)
+}
+
+/// Creates `dir` with its parents, readable by its owner only.
+///
+/// # Errors
+/// It cannot be created.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).cannot("create", dir)?;
+    let mode = std::fs::metadata(dir).cannot("read", dir)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700)).cannot("protect", dir)?;
+    }
+    Ok(())
+}
+
+/// Who holds a lock, as it wrote into it.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    command: String,
+    pid: u32,
+    since_ms: u64,
+}
+
+/// The lock of a state folder, held until dropped or until the process ends, however it ends (flock(2)).
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Creates the state folder where needed and takes its lock; waits for another command to finish, saying who it is.
+    ///
+    /// # Errors
+    /// The folder cannot be written, the other command holds on for longer than `timeout`, or an interruption.
+    pub fn take(state: &Path, command: &str, timeout: Duration, stop: &Stop, status: &dyn Fn(&str)) -> Result<Self> {
+        let path = state.join("lock");
+        let file = wait::until(
+            &format!("the lock {}", path.display()),
+            timeout,
+            Duration::from_millis(200),
+            stop,
+            status,
+            || match Self::attempt(state, &path) {
+                Ok(Ok(file)) => Poll::Ready(file),
+                Ok(Err(holder)) => Poll::NotYet(format!("waiting for {holder}")),
+                Err(failure) => Poll::Failed(failure),
+            },
+        );
+        let mut file = file.map_err(|failure| {
+            let fix = "wait for it or end it; the lock goes with its process";
+            if failure.fix.is_none() { failure.fix(fix) } else { failure }
+        })?;
+        let holder = Holder { command: command.into(), pid: std::process::id(), since_ms: now_ms() };
+        file.set_len(0).and_then(|()| file.rewind()).cannot("write", &path)?;
+        file.write_all(to_json(&holder).as_bytes()).cannot("write", &path)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// The lock, or who has it.
+    fn attempt(state: &Path, path: &Path) -> Result<std::result::Result<File, String>> {
+        private_dir(state)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.create(true).truncate(false).read(true).write(true).open(path).cannot("open", path)?;
+        match file.try_lock() {
+            // Whoever tore the lab down removed the file while we waited for it: that lock is worth nothing.
+            Ok(()) => match (file.metadata(), std::fs::metadata(path)) {
+                (Ok(ours), Ok(there)) if ours.ino() == there.ino() => Ok(Ok(file)),
+                _ => Ok(Err("a lab that was just removed".into())),
+            },
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                Ok(Err(match serde_json::from_str::<Holder>(&text) {
+                    Ok(holder) => format!(
+                        "`cargo xtask {}`, pid {}, since {} s",
+                        holder.command,
+                        holder.pid,
+                        now_ms().saturating_sub(holder.since_ms) / 10_000 * 10
+                    ),
+                    Err(_) => "another command".into(),
+                }))
+            }
+            Err(TryLockError::Error(error)) => Err(error).cannot("lock", path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("kafka-lab-state-{}-{name}", std::process::id()))
+    }
+
+    fn take(state: &Path, timeout_ms: u64) -> Result<Lock> {
+        Lock::take(state, "up", Duration::from_millis(timeout_ms), &Stop::default(), &|_| {})
+    }
+
+    #[test]
+    fn the_second_taker_hears_who_holds_the_lock() {
+        let state = dir("held");
+        let first = take(&state, 1000).unwrap();
+        let failure = take(&state, 100).unwrap_err();
+        assert!(failure.what.contains("`cargo xtask up`, pid "), "{}", failure.what);
+        drop(first);
+        take(&state, 1000).unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_not_trusted() {
+        let state = dir("removed");
+        let first = take(&state, 1000).unwrap();
+        let waiter = {
+            let state = state.clone();
+            std::thread::spawn(move || take(&state, 20_000))
+        };
+        std::fs::remove_dir_all(&state).unwrap();
+        drop(first);
+        let second = waiter.join().unwrap().unwrap();
+        assert!(state.join("lock").exists());
+        drop(second);
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn the_state_folder_is_private() {
+        let state = dir("private");
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+        drop(take(&state, 1000).unwrap());
+        assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn a_record_of_another_schema_is_refused() {
+        let state = dir("record");
+        private_dir(&state).unwrap();
+        assert_eq!(read_record(&state).unwrap(), None);
+        let record = Record {
+            schema: RECORD_SCHEMA.into(),
+            backend: Backend::Local,
+            port_base: 30090,
+            manifests: "/m".into(),
+            created_ms: 1,
+        };
+        write_record(&state, &record).unwrap();
+        assert_eq!(read_record(&state).unwrap().as_ref(), Some(&record));
+        write_record(&state, &Record { schema: "kafka-lab.record/9".into(), ..record }).unwrap();
+        assert!(read_record(&state).is_err());
+        std::fs::write(state.join("lab.json"), "{").unwrap();
+        assert!(read_record(&state).is_err());
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+}

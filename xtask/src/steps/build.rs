@@ -1,0 +1,137 @@
+//! Kafka's jars and the clients' program.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use xshell::{Shell, cmd};
+
+use crate::config::Lab;
+use crate::exec::Cmd;
+use crate::failure::{Failure, IoContext, Result};
+use crate::local::jars::Jars;
+use crate::state::private_dir;
+use crate::step::{Outcome, Task};
+use crate::wait::{self, Poll};
+
+fn shell() -> Result<Shell> {
+    Shell::new().map_err(|error| {
+        Failure::step(format!("the current folder cannot be used: {error}")).fix("cd to a folder that exists")
+    })
+}
+
+fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd> {
+    let (sh, pom) = (shell()?, &jars.pom);
+    let goal = "dependency:copy-dependencies";
+    // Maven compares what it fetches with its repository's checksums, and our lock then with what we saw once.
+    Ok(Cmd::spelled(
+        cmd!(sh, "mvn -B --strict-checksums -f {pom} {goal} -DincludeScope=runtime")
+            .arg(format!("-DoutputDirectory={}", into.display())),
+        deadline,
+    ))
+}
+
+fn cargo(lab: &Lab) -> Result<Cmd> {
+    let (sh, cargo) = (shell()?, &lab.env.cargo);
+    let cmd = cmd!(sh, "{cargo} build --release --locked --package clients");
+    let vars = lab.env.cargo_vars.iter().cloned();
+    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).without_cargo_env(vars))
+}
+
+/// What fetching the jars would run.
+pub fn preview_jars(jars: &Jars) -> Vec<String> {
+    let mut lines = vec![format!("# only when {} is not there yet:", jars.dir.display())];
+    lines.extend(maven(jars, &jars.dir, Duration::ZERO).map(|cmd| cmd.to_string()));
+    lines.push(format!("(cd {} && sha256sum --check --strict --quiet {})", jars.dir.display(), jars.lock.display()));
+    lines
+}
+
+/// What building the clients would run.
+pub fn preview_clients(lab: &Lab) -> Vec<String> {
+    cargo(lab).map(|cmd| format!("(cd {} && {cmd})", lab.env.repo.display())).into_iter().collect()
+}
+
+/// Resolves the jars through Maven, verifies them, and only then gives the folder its name.
+///
+/// # Errors
+/// Maven cannot reach its repository, or a jar is not the one in the lock.
+pub fn jars(task: &Task<'_>) -> Result<Outcome> {
+    let jars = task.ctx.jars;
+    let there = || format!("{} jars of Kafka {} in {}", jars.names.len(), jars.version, jars.dir.display());
+    if jars.present() {
+        return Ok(Outcome::unchanged(there()));
+    }
+    let cache = &task.lab().env.cache;
+    private_dir(cache)?;
+    // Two labs may want the same jars at once; the second finds them there.
+    let lock = cache.join("lock");
+    let file = File::create(&lock).cannot("open", &lock)?;
+    let timeout = task.lab().timeout(|t| t.jars);
+    wait::until("the cache's lock", timeout, Duration::from_millis(200), task.ctx.stop, task.status, || {
+        match file.try_lock() {
+            Ok(()) => Poll::Ready(()),
+            Err(fs::TryLockError::WouldBlock) => Poll::NotYet("another lab fetches the jars".into()),
+            Err(fs::TryLockError::Error(error)) => {
+                Poll::Failed(Failure::step(format!("cannot lock {}: {error}", lock.display())))
+            }
+        }
+    })?;
+    if jars.present() {
+        return Ok(Outcome::unchanged(there()));
+    }
+    let partial = jars.dir.with_extension("partial");
+    for leftover in [&partial, &jars.dir] {
+        if leftover.exists() {
+            fs::remove_dir_all(leftover).cannot("remove", leftover)?;
+        }
+    }
+    private_dir(&partial)?;
+    let cmd = maven(jars, &partial, timeout)?;
+    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status).map_err(|failure| {
+        let fix =
+            "Maven must reach a repository: see its proxy and mirror settings (~/.m2/settings.xml), then say it again";
+        if failure.exit == crate::failure::Exit::Interrupted { failure } else { failure.fix(fix) }
+    })?;
+    verify(task, &partial)?;
+    let sizes = partial.join("sizes");
+    fs::write(&sizes, jars.sizes(&partial)).cannot("write", &sizes)?;
+    fs::rename(&partial, &jars.dir).cannot("create", &jars.dir)?;
+    Ok(Outcome::changed(format!("{}, checksums match the lock", there())))
+}
+
+/// Every jar of the lock is there with its checksum, and no other.
+fn verify(task: &Task<'_>, dir: &std::path::Path) -> Result<()> {
+    let (sh, lock) = (shell()?, &task.ctx.jars.lock);
+    let cmd = Cmd::spelled(cmd!(sh, "sha256sum --check --strict --quiet {lock}"), Duration::from_secs(120)).dir(dir);
+    let fix =
+        format!("say it again; when it stays, compare {} with a trusted machine before changing it", lock.display());
+    (task.status)("comparing checksums with the lock");
+    task.ctx
+        .exec
+        .capture(&cmd, &task.log, task.ctx.stop)?
+        .success(&cmd, &task.log)
+        .map_err(|failure| failure.fix(&fix))?;
+    for entry in fs::read_dir(dir).cannot("read", dir)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !task.ctx.jars.names.contains(&name) {
+            return Err(Failure::step(format!("Maven brought {name}, which is not in {}", lock.display())).fix(fix));
+        }
+    }
+    Ok(())
+}
+
+/// Builds the clients' program; cargo itself knows whether there is anything to do.
+///
+/// # Errors
+/// It does not compile.
+pub fn clients(task: &Task<'_>) -> Result<Outcome> {
+    let program = task.lab().clients_program();
+    let modified = || -> Option<SystemTime> { fs::metadata(&program).ok()?.modified().ok() };
+    let before = modified();
+    let cmd = cargo(task.lab())?;
+    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status)?;
+    match modified() {
+        None => Err(Failure::step(format!("cargo built no {}", program.display())).log(&task.log)),
+        after if after == before => Ok(Outcome::unchanged(program.display().to_string())),
+        _ => Ok(Outcome::changed(program.display().to_string())),
+    }
+}

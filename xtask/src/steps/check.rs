@@ -1,0 +1,220 @@
+//! The checks of `verify`, with the real tools. What is expected comes from the manifests.
+
+use crate::config::Lab;
+use crate::exec::Output;
+use crate::failure::{Exit, Failure, Result};
+use crate::local::jars::Jars;
+use crate::local::process::{self, Life, Started};
+use crate::local::service::Service;
+use crate::state::now_ms;
+use crate::step::{Outcome, Step, Task};
+use crate::tools::java::Java;
+use crate::tools::kafka::{self, Place, Tool};
+use crate::tools::zookeeper;
+
+/// What a tool check would run.
+pub fn preview_tool(step: Step, lab: &Lab, jars: &Jars, java: Option<&Java>) -> Vec<String> {
+    let (tool, args, expected) = spelled(step, lab);
+    vec![Place::of(lab, jars, java).tool(tool, &args).to_string(), format!("# expected: {expected}")]
+}
+
+/// What a process check looks at.
+pub fn preview_process(step: Step, lab: &Lab) -> Vec<String> {
+    vec![match step {
+        Step::Healthy(service) => format!("# {} of {} runs", service.name(lab), service.record(lab).display()),
+        _ => "# a process of this lab runs".into(),
+    }]
+}
+
+/// Tool, arguments, and what should come.
+fn spelled(step: Step, lab: &Lab) -> (Tool, Vec<String>, String) {
+    let brokers = &lab.facts.brokers;
+    let args = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    match step {
+        Step::BrokerIds => {
+            let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
+            (Tool::ZooKeeperShell, args(&["ls", "/brokers/ids"]), format!("[{}]", ids.join(", ")))
+        }
+        Step::BrokerIdsData => (Tool::ZooKeeperShell, args(&["get", "/brokers/ids"]), "null".into()),
+        Step::TopicList => (Tool::KafkaTopics, args(&["--list"]), lab.facts.topic.clone()),
+        _ => (
+            Tool::KafkaTopics,
+            args(&["--describe", "--topic", &lab.facts.topic]),
+            format!("{} partitions × {} replicas, all in the ISR", brokers.partitions, brokers.replication_factor),
+        ),
+    }
+}
+
+fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)> {
+    let lab = task.lab();
+    let (tool, args, expected) = spelled(step, lab);
+    // zookeeper-shell would try for half a minute where nothing listens.
+    if tool == Tool::ZooKeeperShell
+        && let Err(error) = zookeeper::four_letter_word(lab.ports.zookeeper, "srvr")
+    {
+        return Err(Failure::fault(format!("ZooKeeper at {} does not answer: {error}", lab.zookeeper_address()))
+            .fix("cargo xtask up"));
+    }
+    let cmd = Place::of(lab, task.ctx.jars, Some(&task.java()?)).tool(tool, args);
+    (task.status)("starting a JVM for the tool");
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    Ok((output, cmd, expected))
+}
+
+/// The broker ids in ZooKeeper are those of the manifests.
+///
+/// # Errors
+/// A fault when they are not; a step failure when the tool fails.
+pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, Step::BrokerIds)?;
+    let mut ids: Vec<u32> =
+        zookeeper::parse_ls(&output.stdout).unwrap_or_default().iter().filter_map(|child| child.parse().ok()).collect();
+    ids.sort_unstable();
+    let found = format!("{ids:?}");
+    if ids.iter().copied().eq(task.lab().broker_ids()) {
+        return Ok(Outcome::passed(found));
+    }
+    Err(Failure::fault(format!("registered: {found}, expected {expected}"))
+        .command(cmd)
+        .output(&output.stdout)
+        .log(&task.log)
+        .fix("cargo xtask up restarts what died"))
+}
+
+/// The parent node holds no data.
+///
+/// # Errors
+/// A fault when it does; a step failure when the tool fails.
+pub fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, Step::BrokerIdsData)?;
+    match zookeeper::parse_get(&output.stdout) {
+        Some(found) if found == expected => Ok(Outcome::passed("null: the node has children but no data")),
+        found => Err(Failure::fault(format!("answered {found:?}, expected {expected}"))
+            .command(cmd)
+            .output(&output.stdout)
+            .log(&task.log)),
+    }
+}
+
+/// The topic is there.
+///
+/// # Errors
+/// A fault when it is not; a step failure when the tool fails.
+pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, Step::TopicList)?;
+    let topics: Vec<&str> = output.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if topics.contains(&expected.as_str()) {
+        return Ok(Outcome::passed(topics.join(", ")));
+    }
+    Err(Failure::fault(format!("topics: {}; {expected} is not there", topics.join(", ")))
+        .command(cmd)
+        .log(&task.log)
+        .fix("cargo xtask up, which sends the message that creates it"))
+}
+
+/// The topic has the shape of the manifests, a leader everywhere and every replica in sync.
+///
+/// # Errors
+/// A fault when it has not; a step failure when the tool fails.
+pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, _) = ask(task, Step::TopicShape)?;
+    let brokers = &task.lab().facts.brokers;
+    let Some(topic) = kafka::parse_describe(&output.stdout) else {
+        return Err(Failure::fault("kafka-topics describes no such topic")
+            .command(cmd)
+            .output(&output.stdout)
+            .log(&task.log));
+    };
+    let faults = kafka::topic_faults(&topic, brokers.partitions, brokers.replication_factor);
+    if faults.is_empty() {
+        let leaders: Vec<String> = topic.partitions.iter().filter_map(|p| p.leader).map(|id| id.to_string()).collect();
+        return Ok(Outcome::passed(format!(
+            "PartitionCount {}, ReplicationFactor {}, leaders {}, every ISR full",
+            topic.partition_count,
+            topic.replication_factor,
+            leaders.join(" ")
+        )));
+    }
+    let fix = if topic.partition_count < brokers.partitions {
+        format!("cargo xtask kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions)
+    } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
+        format!(
+            "an existing topic is never altered behind your back: `cargo xtask kafka-topics -- --delete --topic {}`, then `cargo xtask up`; its messages go",
+            topic.name
+        )
+    } else {
+        "wait until the replicas have caught up, or `cargo xtask up`, which restarts dead brokers".into()
+    };
+    Err(Failure::fault(format!("topic {}: {}", topic.name, faults.join("; ")))
+        .command(cmd)
+        .output(&output.stdout)
+        .log(&task.log)
+        .fix(fix))
+}
+
+/// Whether anything of this lab runs.
+///
+/// # Errors
+/// Nothing does: exit code 6.
+pub fn lab_is_up(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let servers = Service::servers(lab);
+    let living = servers.iter().filter(|service| living(lab, **service).is_some()).count();
+    if living == 0 {
+        let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
+        return Err(Failure::new(Exit::Nothing, what).fix("cargo xtask up"));
+    }
+    let name = &lab.name;
+    Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
+}
+
+fn living(lab: &Lab, service: Service) -> Option<process::Identity> {
+    process::find(Started::read(&service.record(lab)).as_ref(), &service.mark(lab))
+}
+
+/// A process runs, when it should.
+///
+/// # Errors
+/// A fault when it is gone or paused.
+pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
+    let lab = task.lab();
+    let record = Started::read(&service.record(lab));
+    let Some(identity) = living(lab, service) else {
+        if record.is_none() && matches!(service, Service::Client(..)) {
+            return Ok(Outcome::new(crate::step::State::Skipped, "not started; `cargo xtask clients start` does"));
+        }
+        let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
+        return Err(Failure::fault(format!("{} is not running", service.name(lab)))
+            .with_log_tail(&log)
+            .fix("cargo xtask up"));
+    };
+    if identity.life() == Life::Paused {
+        let what = format!("{} (pid {}) is paused (SIGSTOP)", service.name(lab), identity.pid);
+        return Err(Failure::fault(what).fix(format!("kill -CONT {}, or cargo xtask up", identity.pid)));
+    }
+    let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);
+    let mut proof = format!("pid {}", identity.pid);
+    if let Some(port) = service.port(lab) {
+        proof += &format!(", 127.0.0.1:{port}");
+    }
+    if let Some(age) = age {
+        proof += &format!(", up {}", duration(age));
+    }
+    if let Some(kib) = resident_kib(identity.pid) {
+        proof += &format!(", {} MiB resident", kib / 1024);
+    }
+    Ok(Outcome::passed(proof))
+}
+
+fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").parse().ok()
+}
+
+fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

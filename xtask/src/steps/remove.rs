@@ -1,0 +1,67 @@
+//! Removing the lab's files, and proving that nothing is left.
+
+use std::fs;
+
+use crate::failure::{Failure, IoContext, Result};
+use crate::local::service::Service;
+use crate::local::{ports, process};
+use crate::step::{Outcome, Task};
+use crate::steps::service::is_mark;
+
+/// Removes the state folder.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn files(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    if !lab.state.exists() {
+        return Ok(Outcome::unchanged("none"));
+    }
+    fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
+    // The folder of all labs goes with the last of them.
+    let _ = fs::remove_dir(&lab.env.state_root);
+    Ok(Outcome::changed(format!("removed {}", lab.state.display())))
+}
+
+/// Removes the caches.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn caches(task: &Task<'_>) -> Result<Outcome> {
+    let cache = &task.lab().env.cache;
+    if !cache.exists() {
+        return Ok(Outcome::unchanged("none"));
+    }
+    fs::remove_dir_all(cache).cannot("remove", cache)?;
+    Ok(Outcome::changed(format!("removed {}", cache.display())))
+}
+
+/// Looks for what a lab could leave behind.
+///
+/// # Errors
+/// Something is left.
+pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let mut left: Vec<String> = process::with_argument(|arg| is_mark(lab, arg))
+        .iter()
+        .map(|identity| format!("process {}", identity.pid))
+        .collect();
+    if lab.state.exists() {
+        left.push(lab.state.display().to_string());
+    }
+    if !left.is_empty() {
+        return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix("cargo xtask teardown"));
+    }
+    // A port may have been taken by somebody else meanwhile, or always have been.
+    let servers = Service::servers(lab);
+    let ports: Vec<u16> = servers.iter().filter_map(|service| service.port(lab)).collect();
+    let taken: Vec<String> = ports
+        .iter()
+        .filter(|port| !ports::is_free(**port))
+        .map(|port| {
+            format!("{port} is now held by {}, not ours", ports::holder(*port).unwrap_or_else(|| "another user".into()))
+        })
+        .collect();
+    let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
+    Ok(Outcome::passed(format!("no process, no file, {ports}")))
+}

@@ -1,0 +1,224 @@
+//! Ready means serving: every broker answers metadata, a message goes through, every in-sync replica set is full.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::failure::{Exit, Failure, Result};
+use crate::step::{Outcome, Step, Task};
+use crate::tools::clients::{self, Metadata, Probe};
+use crate::wait::{self, Poll};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+const ASK: Duration = Duration::from_secs(3);
+
+/// What the two steps would run.
+pub fn preview(step: Step, lab: &Lab) -> Vec<String> {
+    let (program, brokers, topic) = (lab.clients_program(), lab.bootstrap(), &lab.facts.topic);
+    let timeout = lab.timeout(|t| t.topic);
+    match step {
+        Step::Serving => vec![
+            "# until each broker, asked by itself, names all of them:".into(),
+            clients::metadata(&program, &brokers, topic, ASK).to_string(),
+        ],
+        _ => vec![
+            format!("# the first message creates topic {topic} with {}", shape(lab)),
+            clients::probe(&program, &brokers, topic, timeout).to_string(),
+            "# until as many are in each ISR as there are replicas:".into(),
+            clients::metadata(&program, &brokers, topic, ASK).to_string(),
+        ],
+    }
+}
+
+fn shape(lab: &Lab) -> String {
+    format!("{} partitions × {} replicas", lab.facts.brokers.partitions, lab.facts.brokers.replication_factor)
+}
+
+/// Asks each broker by itself. A call that fails is a status, not an error: brokers may be starting.
+fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
+    let lab = task.lab();
+    let cmd = clients::metadata(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, ASK);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let answers: Vec<Metadata> = clients::lines(&output.stdout, "kafka-lab.metadata/1");
+    if answers.is_empty() {
+        let said = crate::failure::tail(&output.stderr, 1).concat();
+        return Ok(Err(format!("no metadata: {said}")));
+    }
+    Ok(Ok(answers))
+}
+
+/// Waits until every broker answers and names all brokers at their addresses.
+///
+/// # Errors
+/// They do not within the timeout; the last status is quoted.
+pub fn serving(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let timeout = lab.timeout(|t| t.broker);
+    wait::until("the brokers", timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
+        Err(failure) => Poll::Failed(failure),
+        Ok(Err(status)) => Poll::NotYet(status),
+        Ok(Ok(answers)) => match not_serving(lab, &answers) {
+            Some(status) => Poll::NotYet(status),
+            None => Poll::Ready(()),
+        },
+    })
+    .map_err(|failure| failure.log(&task.log))?;
+    let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
+    Ok(Outcome::passed(format!("brokers {} registered, each answers metadata at its address", ids.join(", "))))
+}
+
+/// Why the brokers do not all serve yet.
+pub fn not_serving(lab: &Lab, answers: &[Metadata]) -> Option<String> {
+    let wanted: BTreeSet<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
+    for (id, address) in &wanted {
+        let Some(answer) = answers.iter().find(|answer| answer.broker == *address) else {
+            return Some(format!("broker {id} was not asked"));
+        };
+        if !answer.ok {
+            let error = answer.error.as_deref().unwrap_or("no answer");
+            return Some(format!("broker {id} at {address} does not answer metadata: {error}"));
+        }
+        let known: BTreeSet<(u32, String)> =
+            answer.brokers.iter().map(|broker| (broker.id, format!("{}:{}", broker.host, broker.port))).collect();
+        if known != wanted {
+            let ids: Vec<String> = known.iter().map(|(id, address)| format!("{id} at {address}")).collect();
+            return Some(format!("broker {id} knows {} of {} brokers: {}", known.len(), wanted.len(), ids.join(", ")));
+        }
+    }
+    None
+}
+
+/// Sends the first message, which creates the topic, receives it, and waits until every ISR is full.
+///
+/// # Errors
+/// No message goes through, or replicas stay out of sync, within the timeout.
+pub fn topic(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let timeout = lab.timeout(|t| t.topic);
+    let existed = matches!(ask(task)?, Ok(answers) if answers.iter().all(|answer| {
+        answer.topics.iter().any(|topic| topic.topic == lab.facts.topic && topic.error.is_none() && !topic.partitions.is_empty())
+    }));
+    (task.status)("the first message");
+    let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let events: Vec<Probe> = clients::lines(&output.stdout, "kafka-lab.probe/1");
+    let find = |event: &str| events.iter().find(|found| found.event == event);
+    let (Some(acked), Some(received)) = (find("acked"), find("received")) else {
+        let last = events.iter().rev().find(|event| !event.status.is_empty() || event.error.is_some());
+        let status = last.map_or("nothing", |event| event.error.as_deref().unwrap_or(&event.status));
+        let what = format!(
+            "no message went through topic {} within {} s; last status: {status}",
+            lab.facts.topic,
+            timeout.as_secs()
+        );
+        return Err(Failure::new(Exit::Step, what).command(&cmd).output(&output.stderr).log(&task.log));
+    };
+    let what = format!("the replicas of topic {}", lab.facts.topic);
+    let found = wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
+        Err(failure) => Poll::Failed(failure),
+        Ok(Err(status)) => Poll::NotYet(status),
+        Ok(Ok(answers)) => in_sync(lab, &answers),
+    })
+    .map_err(|failure| failure.log(&task.log))?;
+    let proof = format!(
+        "{} partitions × {} replicas, all in sync; message acked after {} ms, received after {} ms",
+        found.0, found.1, acked.elapsed_ms, received.elapsed_ms
+    );
+    let mut outcome = if existed { Outcome::unchanged(proof) } else { Outcome::changed(format!("created, {proof}")) };
+    let brokers = &lab.facts.brokers;
+    if found != (brokers.partitions as usize, brokers.replication_factor as usize) {
+        outcome.warnings.push(format!(
+            "topic {} exists as {} partitions × {} replicas, kafka.yml says {}; `cargo xtask verify` tells the fix",
+            lab.facts.topic,
+            found.0,
+            found.1,
+            shape(lab)
+        ));
+    }
+    Ok(outcome)
+}
+
+/// Ready with (partitions, replicas) when all brokers agree that each ISR is full.
+fn in_sync(lab: &Lab, answers: &[Metadata]) -> Poll<(usize, usize)> {
+    let mut shape = (0, 0);
+    for answer in answers {
+        let Some(topic) = answer.topics.iter().find(|topic| topic.topic == lab.facts.topic && topic.error.is_none())
+        else {
+            return Poll::NotYet(format!("{} does not know topic {} yet", answer.broker, lab.facts.topic));
+        };
+        for partition in &topic.partitions {
+            let set = |ids: &[i32]| ids.iter().copied().collect::<BTreeSet<i32>>();
+            if set(&partition.isr) != set(&partition.replicas) || partition.leader < 0 {
+                return Poll::NotYet(format!(
+                    "partition {}: leader {}, {} of {} replicas in sync",
+                    partition.partition,
+                    partition.leader,
+                    partition.isr.len(),
+                    partition.replicas.len()
+                ));
+            }
+        }
+        shape = (
+            topic.partitions.len(),
+            topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0),
+        );
+    }
+    Poll::Ready(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::tools::clients::{Broker, Topic, TopicPartition};
+
+    fn answers(lab: &Lab) -> Vec<Metadata> {
+        let broker = |id| Broker { id, host: "127.0.0.1".into(), port: lab.ports.broker(id) };
+        let partition =
+            |n| TopicPartition { partition: n, leader: (n % 3) as i32, replicas: vec![0, 1, 2], isr: vec![2, 0, 1] };
+        let topic = Topic { topic: "test".into(), error: None, partitions: (0..4).map(partition).collect() };
+        let answer = |id| Metadata {
+            broker: lab.broker_address(id),
+            ok: true,
+            error: None,
+            brokers: lab.broker_ids().map(broker).collect(),
+            topics: vec![topic.clone()],
+        };
+        lab.broker_ids().map(answer).collect()
+    }
+
+    #[test]
+    fn all_brokers_must_answer_and_know_each_other() {
+        let lab = sample::lab();
+        assert_eq!(not_serving(&lab, &answers(&lab)), None);
+        let mut silent = answers(&lab);
+        silent[1].ok = false;
+        silent[1].error = Some("timed out".into());
+        assert!(
+            not_serving(&lab, &silent)
+                .unwrap()
+                .contains("broker 1 at 127.0.0.1:30091 does not answer metadata: timed out")
+        );
+        let mut alone = answers(&lab);
+        alone[2].brokers.truncate(2);
+        assert!(not_serving(&lab, &alone).unwrap().contains("broker 2 knows 2 of 3 brokers"));
+        let mut moved = answers(&lab);
+        moved[0].brokers[1].port = 9092;
+        assert!(not_serving(&lab, &moved).is_some());
+        assert!(not_serving(&lab, &answers(&lab)[..2]).unwrap().contains("broker 2 was not asked"));
+    }
+
+    #[test]
+    fn a_short_isr_or_a_broker_that_lags_behind_is_not_ready() {
+        let lab = sample::lab();
+        assert!(matches!(in_sync(&lab, &answers(&lab)), Poll::Ready((4, 3))));
+        let mut short = answers(&lab);
+        short[2].topics[0].partitions[3].isr = vec![0, 2];
+        assert!(
+            matches!(in_sync(&lab, &short), Poll::NotYet(status) if status == "partition 3: leader 0, 2 of 3 replicas in sync")
+        );
+        let mut behind = answers(&lab);
+        behind[1].topics.clear();
+        assert!(matches!(in_sync(&lab, &behind), Poll::NotYet(_)));
+    }
+}

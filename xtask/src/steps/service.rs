@@ -1,0 +1,283 @@
+//! Starting and stopping the lab's processes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::config::Lab;
+use crate::exec::quoted;
+use crate::failure::{Failure, IoContext, Result};
+use crate::local::jars::Jars;
+use crate::local::process::{self, Identity, Life, Started};
+use crate::local::service::{Service, Spec};
+use crate::state::private_dir;
+use crate::step::{Outcome, Task};
+use crate::tools::java::{Java, Version};
+use crate::tools::zookeeper;
+use crate::wait::{self, Poll};
+
+/// How often a broker is started that dies of its ZooKeeper session.
+const ATTEMPTS: u32 = 3;
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// What starting `service` would run.
+pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Service) -> Vec<String> {
+    let unknown =
+        Java { program: "java".into(), version: Version { major: 0, text: String::new() }, banner: String::new() };
+    let spec = service.spec(lab, jars, java.unwrap_or(&unknown));
+    let mut lines = vec![format!("# unless {} runs already with these settings:", service.name(lab))];
+    for (path, text) in &spec.files {
+        lines.push(format!("mkdir -p {}", quoted(service.dir(lab).as_os_str())));
+        lines.push(format!("cat >{} <<'END'\n{text}END", quoted(path.as_os_str())));
+    }
+    if let Service::Broker(id) = service {
+        lines.push(format!("# wait until ZooKeeper has expired a former session of broker {id}"));
+    }
+    // `env` sets variables for a program that setsid(1) starts.
+    lines.push(format!("setsid env {} </dev/null >>{} 2>&1 &", spec.cmd, quoted(service.out(lab).as_os_str())));
+    lines.push(match service {
+        Service::ZooKeeper => format!("# wait until `echo srvr | nc 127.0.0.1 {}` tells its mode", lab.ports.zookeeper),
+        Service::Broker(id) => format!("# wait until ZooKeeper lists /brokers/ids/{id}"),
+        Service::Client(..) => "# wait until it is connected".into(),
+    });
+    lines
+}
+
+/// What stopping `service` would run.
+pub fn preview_stop(lab: &Lab, service: Service) -> Vec<String> {
+    match process::find(Started::read(&service.record(lab)).as_ref(), &service.mark(lab)) {
+        Some(identity) => vec![format!("kill {}", identity.pid)],
+        None => vec![format!("# {} is not running", service.name(lab))],
+    }
+}
+
+/// Makes `service` run with its settings: reuses it, resumes it, restarts it or starts it.
+///
+/// # Errors
+/// It exits or does not become ready in time; the failure quotes its log.
+pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
+    let lab = task.lab();
+    // Clients need no java, so a lab without one can still start them.
+    let java = match service {
+        Service::Client(..) => None,
+        _ => Some(task.java()?),
+    };
+    let unused =
+        Java { program: PathBuf::new(), version: Version { major: 0, text: String::new() }, banner: String::new() };
+    let spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
+    let record = Started::read(&service.record(lab));
+    let found = process::find(record.as_ref(), &service.mark(lab));
+    let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
+
+    let mut why = if record.is_some() { "had died, started again" } else { "started" };
+    if let Some(identity) = found {
+        if same {
+            let resumed = identity.life() == Life::Paused && identity.signal(Signal::CONT)?;
+            ready(task, service, &identity)?;
+            let proof = proof(lab, service, &identity);
+            return Ok(if resumed {
+                Outcome::changed(format!("was paused, resumed, {proof}"))
+            } else {
+                Outcome::unchanged(proof)
+            });
+        }
+        why = if record.is_some() { "restarted with changed settings" } else { "restarted, its record was lost" };
+        (task.status)("stopping it: its settings changed");
+        identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+    }
+    if let Service::Broker(id) = service {
+        former_session_gone(task, id)?;
+    }
+    let mut attempt = 1;
+    loop {
+        let identity = launch(task, service, spec.clone())?;
+        match ready(task, service, &identity) {
+            Ok(()) => {
+                let again = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
+                return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
+            }
+            // A busy machine can let the session expire while the broker starts. Kubernetes would restart it too.
+            Err(failure) if attempt < ATTEMPTS && identity.life() == Life::Gone && lost_session(&failure) => {
+                attempt += 1;
+                (task.status)("its ZooKeeper session expired while it started: once more");
+                if let Service::Broker(id) = service {
+                    former_session_gone(task, id)?;
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Whether a broker's last words blame its ZooKeeper session.
+fn lost_session(failure: &Failure) -> bool {
+    let causes = ["KeeperException$SessionExpired", "KeeperException$NodeExists", "KeeperException$ConnectionLoss"];
+    failure.output.iter().any(|line| causes.iter().any(|cause| line.contains(cause)))
+}
+
+fn proof(lab: &Lab, service: Service, identity: &Identity) -> String {
+    let port = service.port(lab).map(|port| format!(", 127.0.0.1:{port}")).unwrap_or_default();
+    format!("pid {}{port}", identity.pid)
+}
+
+/// Writes the files, starts the process and records it at once.
+fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
+    let lab = task.lab();
+    private_dir(&service.dir(lab))?;
+    private_dir(&lab.logs())?;
+    for (path, text) in &spec.files {
+        fs::write(path, text).cannot("write", path)?;
+    }
+    let out = service.out(lab);
+    if out.exists() {
+        fs::rename(&out, out.with_extension("out.1")).cannot("rotate", &out)?;
+    }
+    (task.status)("starting");
+    let pid = task.ctx.exec.start(&spec.cmd, &out)?;
+    let started = Started::of(pid, spec.settings, spec.cmd.to_string(), spec.trains)
+        .map_err(|failure| failure.command(&spec.cmd).with_log_tail(&out))?;
+    started.write(&service.record(lab))?;
+    Ok(started.identity)
+}
+
+/// A broker that registers while ZooKeeper still keeps its former session dies of NodeExists (KAFKA-7165 covers only
+/// sessions of its own that expired), so it waits for the expiry, which zookeeper.session.timeout.ms bounds.
+fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
+    let port = task.lab().ports.zookeeper;
+    let timeout = task.lab().timeout(|t| t.broker);
+    let what = format!("the former session of broker {id}");
+    wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || {
+        match zookeeper::four_letter_word(port, "dump") {
+            Ok(dump) if zookeeper::registered(&dump).contains(&id) => {
+                Poll::NotYet(format!("ZooKeeper still keeps /brokers/ids/{id} of its former session"))
+            }
+            Ok(_) => Poll::Ready(()),
+            Err(error) => Poll::NotYet(format!("ZooKeeper on port {port} does not answer: {error}")),
+        }
+    })
+}
+
+/// Waits until a process does its work, or is gone.
+fn ready(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
+    let lab = task.lab();
+    let port = lab.ports.zookeeper;
+    let name = service.name(lab);
+    let gone = || {
+        let failure = Failure::step(format!("{name} (pid {}) exited", identity.pid));
+        let log = if fs::metadata(service.log(lab)).is_ok_and(|meta| meta.len() > 0) {
+            service.log(lab)
+        } else {
+            service.out(lab)
+        };
+        failure.with_log_tail(&log).fix("see the log; `cargo xtask up` starts it again")
+    };
+    let timeout = match service {
+        Service::ZooKeeper => lab.timeout(|t| t.zookeeper),
+        Service::Broker(_) => lab.timeout(|t| t.broker),
+        Service::Client(..) => lab.timeout(|t| t.clients),
+    };
+    wait::until(&name, timeout, INTERVAL, task.ctx.stop, task.status, || {
+        if identity.life() == Life::Gone {
+            return Poll::Failed(gone());
+        }
+        let ready = match service {
+            Service::ZooKeeper => {
+                zookeeper::four_letter_word(port, "srvr").map(|answer| zookeeper::mode(&answer).is_some())
+            }
+            Service::Broker(id) => {
+                zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::registered(&dump).contains(&id))
+            }
+            Service::Client(..) => fs::metadata(service.log(lab)).map(|meta| meta.len() > 0),
+        };
+        match (service, ready) {
+            (_, Ok(true)) => Poll::Ready(()),
+            (Service::ZooKeeper, Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
+            (Service::ZooKeeper, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
+            (Service::Broker(_), Ok(false)) => Poll::NotYet("not yet registered in ZooKeeper".into()),
+            (Service::Broker(_), Err(error)) => Poll::NotYet(format!("ZooKeeper on port {port}: {error}")),
+            (Service::Client(..), _) => Poll::NotYet("has said nothing yet".into()),
+        }
+    })
+    .map_err(|failure| if failure.log.is_some() { failure } else { failure.with_log_tail(&service.log(lab)) })
+}
+
+/// Stops `service`: SIGTERM, a deadline, SIGKILL. That it is not running is fine.
+///
+/// # Errors
+/// It does not end.
+pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
+    let lab = task.lab();
+    let path = service.record(lab);
+    let record = Started::read(&path);
+    let mut found: Vec<Identity> = process::marked(&service.mark(lab));
+    found
+        .extend(record.iter().map(|started| started.identity.clone()).filter(|identity| identity.life() != Life::Gone));
+    found.sort_by_key(|identity| identity.pid);
+    found.dedup();
+    let mut proofs = Vec::new();
+    for identity in &found {
+        (task.status)(&format!("pid {} is stopping", identity.pid));
+        if identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)? {
+            proofs.push(format!("pid {} ended", identity.pid));
+        } else {
+            proofs.push(format!("pid {} killed after {} s", identity.pid, lab.settings.timeouts_s.stop));
+        }
+    }
+    if let Some((made, kept)) = record.and_then(|record| record.trains)
+        && !proofs.iter().any(|proof| proof.contains("killed"))
+    {
+        keep_archive(&made, &kept);
+    }
+    process::remove_file(&path)?;
+    Ok(if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) })
+}
+
+/// Moves a class-data archive into the cache. It only saves time, so that it cannot be kept is no failure.
+fn keep_archive(made: &Path, kept: &Path) {
+    if !made.exists() || kept.exists() {
+        return;
+    }
+    let partial = kept.with_extension(format!("partial-{}", std::process::id()));
+    let keep = || -> std::io::Result<()> {
+        fs::create_dir_all(kept.parent().unwrap_or(Path::new(".")))?;
+        // The state folder and the cache may be on different file systems.
+        fs::copy(made, &partial)?;
+        fs::rename(&partial, kept)
+    };
+    if keep().is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+}
+
+/// Ends every process of this lab that the manifests do not ask for: left over from other replica counts.
+///
+/// # Errors
+/// One of them does not end.
+pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let wanted: Vec<String> =
+        Service::servers(lab).into_iter().chain(Service::clients(lab)).map(|service| service.mark(lab)).collect();
+    let strays = process::with_argument(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
+    let mut pids = Vec::new();
+    for identity in &strays {
+        (task.status)(&format!("pid {} is no longer asked for: stopping it", identity.pid));
+        identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+        pids.push(identity.pid.to_string());
+    }
+    Ok(match pids.is_empty() {
+        true => Outcome::unchanged("none"),
+        false => Outcome::changed(format!("ended pid {}, which the manifests do not ask for", pids.join(", "))),
+    })
+}
+
+/// Whether a command-line argument marks a process as one of this lab's.
+pub fn is_mark(lab: &Lab, arg: &[u8]) -> bool {
+    let inside = |prefix: &str| {
+        arg.strip_prefix(prefix.as_bytes())
+            .and_then(|path| path.strip_prefix(lab.state.as_os_str().as_encoded_bytes()))
+            .is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    inside("-Dkafka.lab.mark=") || inside("--log-file=")
+}

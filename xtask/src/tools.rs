@@ -1,0 +1,6 @@
+//! The programs we run: how they are spelled, and parsers over what they print. Nothing here decides.
+
+pub mod clients;
+pub mod java;
+pub mod kafka;
+pub mod zookeeper;

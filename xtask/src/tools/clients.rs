@@ -1,0 +1,207 @@
+//! The contract with the clients' program: commands, and the JSON lines it prints (documented in clients/src/report.rs).
+//! xtask never links the clients.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::exec::Cmd;
+
+/// What a client counted for one partition. The producer and the consumer each fill their part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub partition: u32,
+    pub sent: u64,
+    pub acked: u64,
+    pub not_persisted: u64,
+    pub unknown: u64,
+    pub start: u64,
+    pub next: u64,
+    pub end: Option<u64>,
+    pub low: u64,
+    pub records: u64,
+    pub received: u64,
+    pub missing: u64,
+    pub duplicate: u64,
+    pub out_of_order: u64,
+    pub corrupt: u64,
+    pub misrouted: u64,
+    pub other_runs: u64,
+    pub foreign: u64,
+    pub redelivered: u64,
+    pub offset_gaps: u64,
+    pub start_moved: bool,
+}
+
+/// One (producer, epoch, partition) as the producer ended it or the consumer saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Stream {
+    pub producer: String,
+    pub epoch: u64,
+    pub partition: u32,
+    pub sent: u64,
+    pub next: u64,
+    pub missing_count: u64,
+    pub missing: Vec<(u64, u64)>,
+    pub exact: Option<bool>,
+}
+
+/// The last line of a producer or a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct End {
+    pub event: String,
+    pub reason: String,
+    pub elapsed_ms: u64,
+    pub partitions: Vec<Counts>,
+    pub streams: Vec<Stream>,
+    pub errors: std::collections::BTreeMap<String, u64>,
+}
+
+/// What one broker answered to a metadata request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    pub broker: String,
+    pub ok: bool,
+    pub error: Option<String>,
+    pub brokers: Vec<Broker>,
+    pub topics: Vec<Topic>,
+}
+
+/// A broker in the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Broker {
+    pub id: u32,
+    pub host: String,
+    pub port: u16,
+}
+
+/// A topic in the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Topic {
+    pub topic: String,
+    pub error: Option<String>,
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// A partition in the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct TopicPartition {
+    pub partition: u32,
+    pub leader: i32,
+    pub replicas: Vec<i32>,
+    pub isr: Vec<i32>,
+}
+
+/// The watermarks of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Offsets {
+    pub error: Option<String>,
+    pub partitions: Vec<Watermarks>,
+}
+
+/// The first offset in a partition's log and the one its next record gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Watermarks {
+    pub partition: u32,
+    pub low: u64,
+    pub high: u64,
+}
+
+/// An event of the probe: one message sent, acknowledged, received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Probe {
+    pub event: String,
+    pub elapsed_ms: u64,
+    pub partition: u32,
+    pub offset: i64,
+    pub status: String,
+    pub error: Option<String>,
+}
+
+/// The marked lines of `schema` in `output`: streams get mixed, so every other line is somebody else's.
+pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
+    let mark = format!("{{\"schema\":\"{schema}\"");
+    output.lines().filter(|line| line.starts_with(&mark)).filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// `clients metadata`: asks each broker of the list by itself.
+pub fn metadata(program: &Path, brokers: &str, topic: &str, timeout: Duration) -> Cmd {
+    Cmd::new(program, timeout + Duration::from_secs(10))
+        .args(["metadata", "--brokers", brokers, "--topic", topic, "--timeout-ms"])
+        .arg(timeout.as_millis().to_string())
+}
+
+/// `clients probe`: one message there and back, which also creates the topic.
+pub fn probe(program: &Path, brokers: &str, topic: &str, timeout: Duration) -> Cmd {
+    Cmd::new(program, timeout + Duration::from_secs(10))
+        .args(["probe", "--brokers", brokers, "--topic", topic, "--timeout-ms"])
+        .arg(timeout.as_millis().to_string())
+}
+
+/// `clients offsets`: the watermarks of every partition.
+pub fn offsets(program: &Path, brokers: &str, topic: &str) -> Cmd {
+    Cmd::new(program, Duration::from_secs(60)).args(["offsets", "--brokers", brokers, "--topic", topic])
+}
+
+/// `clients producer` for a run of `count` messages as fast as it goes.
+pub fn produce(
+    program: &Path,
+    brokers: &str,
+    topic: &str,
+    run: &str,
+    count: u64,
+    size: u32,
+    deadline: Duration,
+) -> Cmd {
+    Cmd::new(program, deadline)
+        .args(["producer", "--brokers", brokers, "--topic", topic, "--run", run, "--format", "json", "--rate", "0"])
+        .args(["--count".to_string(), count.to_string(), "--value-size".into(), size.to_string()])
+}
+
+/// `clients consumer` that judges `run` between two offsets of each partition.
+pub fn consume(
+    program: &Path,
+    brokers: &str,
+    topic: &str,
+    run: &str,
+    range: &[(u32, u64, u64)],
+    deadline: Duration,
+) -> Cmd {
+    let list = |pick: fn(&(u32, u64, u64)) -> u64| {
+        range.iter().map(|part| format!("{}:{}", part.0, pick(part))).collect::<Vec<_>>().join(",")
+    };
+    Cmd::new(program, deadline)
+        .args(["consumer", "--brokers", brokers, "--topic", topic, "--run", run, "--format", "json"])
+        .args(["--start".to_string(), list(|part| part.1), "--end".into(), list(|part| part.2)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_marked_lines_of_the_schema_are_read() {
+        let output = "2024/11/23 07:35:35 test: 1000 messages published\n\
+            {\"schema\":\"kafka-lab.offsets/1\",\"topic\":\"test\",\"partitions\":[{\"partition\":0,\"low\":1,\"high\":5}]}\n\
+            prefix {\"schema\":\"kafka-lab.offsets/1\"}\n{\"schema\":\"kafka-lab.offsets/12\"}\n{\"schema\":\"kafka-lab.offsets/1\",\n";
+        let found: Vec<Offsets> = lines(output, "kafka-lab.offsets/1");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].partitions, [Watermarks { partition: 0, low: 1, high: 5 }]);
+    }
+
+    #[test]
+    fn ranges_are_spelled_per_partition() {
+        let cmd = consume(Path::new("c"), "b", "t", "r", &[(0, 1, 2), (1, 3, 4)], Duration::ZERO);
+        assert!(cmd.to_string().ends_with("--start 0:1,1:3 --end 0:2,1:4"), "{cmd}");
+    }
+}

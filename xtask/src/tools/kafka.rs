@@ -1,0 +1,194 @@
+//! Kafka's and ZooKeeper's own command-line tools: where they run, and what kafka-topics prints.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::exec::Cmd;
+use crate::local::jars::Jars;
+use crate::local::service::file_url;
+use crate::tools::java::Java;
+
+/// A command-line tool, by the name it has on every backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// kafka-topics
+    KafkaTopics,
+    /// zookeeper-shell
+    ZooKeeperShell,
+}
+
+/// Where a tool runs. A check is written once; this value is all that differs between backends.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this host, from the jars.
+    Host {
+        /// The Java runtime.
+        java: std::path::PathBuf,
+        /// The jars.
+        class_path: String,
+        /// Logging of the tools, as a URL.
+        log4j: String,
+        /// A bootstrap list for Kafka's tools.
+        bootstrap: String,
+        /// ZooKeeper's address.
+        zookeeper: String,
+        /// How long a tool may take.
+        deadline: Duration,
+    },
+}
+
+impl Place {
+    /// Where the tools of `lab` run.
+    pub fn of(lab: &Lab, jars: &Jars, java: Option<&Java>) -> Self {
+        Place::Host {
+            java: java.map_or_else(|| "java".into(), |java| java.program.clone()),
+            class_path: jars.class_path(),
+            log4j: file_url(&jars.tools_log4j),
+            bootstrap: lab.bootstrap(),
+            zookeeper: lab.zookeeper_address(),
+            deadline: lab.timeout(|t| t.tool),
+        }
+    }
+
+    /// The command that runs `tool` here; the server's address comes before `args`.
+    pub fn tool<A: Into<std::ffi::OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
+        let Place::Host { java, class_path, log4j, bootstrap, zookeeper, deadline } = self;
+        let (class, flag, server) = match tool {
+            Tool::KafkaTopics => ("kafka.admin.TopicCommand", "--bootstrap-server", bootstrap),
+            Tool::ZooKeeperShell => ("org.apache.zookeeper.ZooKeeperMainWithTlsSupportForKafka", "-server", zookeeper),
+        };
+        Cmd::new(java, *deadline)
+            .env("LC_ALL", "C.UTF-8")
+            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
+            .args([format!("-Dlog4j.configuration={log4j}"), "-cp".into(), class_path.clone(), class.into()])
+            .args([flag, server])
+            .args(args)
+    }
+}
+
+/// A partition as `kafka-topics --describe` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number.
+    pub partition: u32,
+    /// The leader's broker id; `None` when there is none.
+    pub leader: Option<u32>,
+    /// Broker ids of the replicas, the preferred leader first.
+    pub replicas: Vec<u32>,
+    /// Broker ids of the in-sync replicas, in no meaningful order.
+    pub isr: Vec<u32>,
+}
+
+/// A topic as `kafka-topics --describe` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// PartitionCount.
+    pub partition_count: u32,
+    /// ReplicationFactor.
+    pub replication_factor: u32,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+}
+
+/// Reads what `kafka-topics --describe --topic NAME` prints. Fields are found by name: newer versions add some.
+pub fn parse_describe(output: &str) -> Option<Topic> {
+    let fields = |line: &str| -> Vec<(String, String)> {
+        line.split('\t')
+            .filter_map(|field| field.split_once(':'))
+            .map(|(key, value)| (key.trim().to_string(), value.trim().to_string()))
+            .collect()
+    };
+    let get = |fields: &[(String, String)], key: &str| {
+        fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+    };
+    let ids = |list: String| -> Vec<u32> { list.split(',').filter_map(|id| id.trim().parse().ok()).collect() };
+    let mut topic: Option<Topic> = None;
+    for line in output.lines() {
+        let fields = fields(line);
+        if let Some(count) = get(&fields, "PartitionCount") {
+            topic = Some(Topic {
+                name: get(&fields, "Topic")?,
+                partition_count: count.parse().ok()?,
+                replication_factor: get(&fields, "ReplicationFactor")?.parse().ok()?,
+                partitions: Vec::new(),
+            });
+        } else if let (Some(topic), Some(partition)) = (&mut topic, get(&fields, "Partition")) {
+            topic.partitions.push(Partition {
+                partition: partition.parse().ok()?,
+                leader: get(&fields, "Leader").and_then(|leader| leader.parse().ok()),
+                replicas: ids(get(&fields, "Replicas")?),
+                isr: ids(get(&fields, "Isr")?),
+            });
+        }
+    }
+    topic
+}
+
+/// What is wrong with a topic that should have `partitions` partitions of `replicas` replicas each.
+pub fn topic_faults(topic: &Topic, partitions: u32, replicas: u32) -> Vec<String> {
+    let mut faults = Vec::new();
+    if topic.partition_count != partitions || topic.partitions.len() != partitions as usize {
+        faults.push(format!("{} partitions, kafka.yml says {partitions}", topic.partition_count));
+    }
+    if topic.replication_factor != replicas {
+        faults.push(format!("replication factor {}, kafka.yml says {replicas}", topic.replication_factor));
+    }
+    for partition in &topic.partitions {
+        let set = |ids: &[u32]| ids.iter().copied().collect::<BTreeSet<u32>>();
+        match partition.leader {
+            None => faults.push(format!("partition {} has no leader", partition.partition)),
+            Some(leader) if !partition.isr.contains(&leader) => {
+                faults.push(format!("partition {}: leader {leader} is not in its ISR", partition.partition));
+            }
+            Some(_) => {}
+        }
+        if set(&partition.replicas) != set(&partition.isr) {
+            faults.push(format!(
+                "partition {}: ISR {:?} of replicas {:?}",
+                partition.partition,
+                set(&partition.isr),
+                set(&partition.replicas)
+            ));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIBE: &str = include_str!("../../tests/fixtures/kafka-topics-describe.txt");
+    const SHRUNK: &str = include_str!("../../tests/fixtures/kafka-topics-describe-isr-shrunk.txt");
+
+    #[test]
+    fn a_healthy_topic_has_no_faults() {
+        let topic = parse_describe(DESCRIBE).unwrap();
+        assert_eq!((topic.name.as_str(), topic.partition_count, topic.replication_factor), ("test", 4, 3));
+        assert_eq!(topic_faults(&topic, 4, 3), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_deviation_is_a_fault() {
+        let topic = parse_describe(DESCRIBE).unwrap();
+        assert_eq!(topic_faults(&topic, 6, 3), ["4 partitions, kafka.yml says 6"]);
+        assert_eq!(topic_faults(&topic, 4, 2), ["replication factor 3, kafka.yml says 2"]);
+        let shrunk = parse_describe(SHRUNK).unwrap();
+        let faults = topic_faults(&shrunk, 4, 3);
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults[0].contains("ISR"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_partition_without_leader_and_fields_of_newer_versions_are_understood() {
+        let text = "Topic: t\tTopicId: x\tPartitionCount: 1\tReplicationFactor: 2\tConfigs: a=b,c=d:e\n\
+                    \tTopic: t\tPartition: 0\tLeader: none\tReplicas: 1,0\tIsr: 0\tElr: \tLastKnownElr: \n";
+        let topic = parse_describe(text).unwrap();
+        assert_eq!(topic.partitions[0].leader, None);
+        assert_eq!(topic_faults(&topic, 1, 2).len(), 2);
+        assert_eq!(parse_describe("Error while executing topic command : Topic 'x' does not exist"), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! ZooKeeper: its four-letter words, which need no JVM, and what its shell prints.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Asks ZooKeeper on 127.0.0.1:`port` a four-letter word and returns all it answers.
+///
+/// # Errors
+/// Nothing listens, or no answer within two seconds.
+pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The mode in the answer to `srvr`: "standalone". `None` while ZooKeeper does not serve yet.
+pub fn mode(srvr: &str) -> Option<&str> {
+    srvr.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::trim)
+}
+
+/// The broker ids in the answer to `dump`, which lists the ephemeral nodes of each session.
+pub fn registered(dump: &str) -> BTreeSet<u32> {
+    dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
+}
+
+/// The answer to `ls PATH` among the noise of the connection: the last line that is a list.
+pub fn parse_ls(output: &str) -> Option<Vec<String>> {
+    let line = output.lines().map(str::trim).rfind(|line| line.starts_with('[') && line.ends_with(']'))?;
+    let inner = line[1..line.len() - 1].trim();
+    Some(inner.split(',').map(str::trim).filter(|child| !child.is_empty()).map(Into::into).collect())
+}
+
+/// The answer to `get PATH`: the last line. A node without data answers `null`.
+pub fn parse_get(output: &str) -> Option<&str> {
+    output.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LS: &str = include_str!("../../tests/fixtures/zookeeper-shell-ls.txt");
+    const GET: &str = include_str!("../../tests/fixtures/zookeeper-shell-get.txt");
+    const DUMP: &str = include_str!("../../tests/fixtures/zookeeper-dump.txt");
+    const SRVR: &str = include_str!("../../tests/fixtures/zookeeper-srvr.txt");
+
+    #[test]
+    fn the_shells_answers_are_found_in_its_noise() {
+        assert_eq!(parse_ls(LS).unwrap(), ["0", "1", "2"]);
+        assert_eq!(parse_get(GET), Some("null"));
+    }
+
+    #[test]
+    fn odd_answers_are_not_taken_for_ids() {
+        assert_eq!(parse_ls("Connecting to x\n[]\n").unwrap(), Vec::<String>::new());
+        assert_eq!(parse_ls("[10, 2,1]").unwrap(), ["10", "2", "1"]);
+        assert_eq!(parse_ls("Node does not exist: /brokers/ids"), None);
+        assert_eq!(parse_ls("["), None);
+        assert_eq!(parse_get("\n \n"), None);
+    }
+
+    #[test]
+    fn dump_names_the_registered_brokers() {
+        assert_eq!(registered(DUMP), BTreeSet::from([0, 1, 2]));
+        assert!(registered("dump is not executed because it is not in the whitelist.").is_empty());
+        assert!(registered("\t/brokers/ids/x\n/brokers/ids/").is_empty());
+    }
+
+    #[test]
+    fn srvr_tells_the_mode_only_when_serving() {
+        assert_eq!(mode(SRVR), Some("standalone"));
+        assert_eq!(mode("This ZooKeeper instance is not currently serving requests\n"), None);
+    }
+}
