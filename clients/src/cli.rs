@@ -197,19 +197,11 @@ impl Cli {
     /// # Errors
     /// A usage error, or help that was asked for, in the form clap prints.
     pub fn read(mut argv: Vec<OsString>, role: Option<OsString>) -> Result<Command, clap::Error> {
-        let asks_for_help = |arg: &OsString| {
-            ["-h", "--help", "-V", "--version"]
-                .iter()
-                .any(|flag| arg == flag)
-        };
-        let bare = argv
-            .get(1)
-            .is_none_or(|arg| arg.as_encoded_bytes().starts_with(b"-") && !asks_for_help(arg));
+        let asks_for_help = |arg: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|flag| arg == flag);
+        let bare = argv.get(1).is_none_or(|arg| arg.as_encoded_bytes().starts_with(b"-") && !asks_for_help(arg));
         if bare && let Some(role) = role {
             if role != "producer" && role != "consumer" {
-                let text = format!(
-                    "environment variable ROLE is {role:?}; it must be producer or consumer\n"
-                );
+                let text = format!("environment variable ROLE is {role:?}; it must be producer or consumer\n");
                 return Err(clap::Error::raw(clap::error::ErrorKind::InvalidValue, text));
             }
             argv.insert(argv.len().min(1), role);
@@ -229,10 +221,7 @@ impl Command {
             _ => None,
         };
         match problem {
-            Some(text) => Err(clap::Error::raw(
-                clap::error::ErrorKind::ValueValidation,
-                format!("{text}\n"),
-            )),
+            Some(text) => Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{text}\n"))),
             None => Ok(()),
         }
     }
@@ -242,10 +231,7 @@ impl ProducerArgs {
     fn problem(&self) -> Option<String> {
         let size = self.value_size?;
         // A random run id is eight characters long.
-        let minimum = self.run.map_or_else(
-            || Encoder::minimum_size(RunId::random()),
-            Encoder::minimum_size,
-        );
+        let minimum = self.run.map_or_else(|| Encoder::minimum_size(RunId::random()), Encoder::minimum_size);
         if size < minimum {
             return Some(format!(
                 "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run takes up to {minimum} bytes, so {minimum} is the minimum"
@@ -261,14 +247,8 @@ impl ConsumerArgs {
     fn problem(&self) -> Option<String> {
         for (flag, list) in [("--start", &self.start), ("--end", &self.end)] {
             for (at, position) in list.iter().enumerate() {
-                if list[..at]
-                    .iter()
-                    .any(|other| other.partition == position.partition)
-                {
-                    return Some(format!(
-                        "{flag} names partition {} twice",
-                        position.partition
-                    ));
+                if list[..at].iter().any(|other| other.partition == position.partition) {
+                    return Some(format!("{flag} names partition {} twice", position.partition));
                 }
             }
         }
@@ -277,28 +257,19 @@ impl ConsumerArgs {
 
     /// The offset `--start` names for this partition.
     pub fn start_of(&self, partition: i32) -> Option<i64> {
-        self.start
-            .iter()
-            .find(|p| p.partition == partition)
-            .map(|p| p.offset)
+        self.start.iter().find(|p| p.partition == partition).map(|p| p.offset)
     }
 
     /// The offset `--end` names for this partition.
     pub fn end_of(&self, partition: i32) -> Option<i64> {
-        self.end
-            .iter()
-            .find(|p| p.partition == partition)
-            .map(|p| p.offset)
+        self.end.iter().find(|p| p.partition == partition).map(|p| p.offset)
     }
 }
 
 fn parse_brokers(text: &str) -> Result<String, String> {
     let form = "write HOST:PORT, several with commas between; for example 127.0.0.1:30090";
     for address in text.split(',') {
-        let (host, port) = address
-            .trim()
-            .rsplit_once(':')
-            .ok_or_else(|| format!("{address:?} has no port; {form}"))?;
+        let (host, port) = address.trim().rsplit_once(':').ok_or_else(|| format!("{address:?} has no port; {form}"))?;
         if host.is_empty() || host.contains(char::is_whitespace) {
             return Err(format!("{address:?} has no host; {form}"));
         }
@@ -312,31 +283,17 @@ fn parse_brokers(text: &str) -> Result<String, String> {
 /// Kafka's own rule, `org.apache.kafka.common.internals.Topic.validate`.
 fn parse_topic(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if text.is_empty()
-        || text.len() > 249
-        || !text.chars().all(legal)
-        || text == "."
-        || text == ".."
-    {
-        return Err(
-            "a topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither . nor .."
-                .into(),
-        );
+    if text.is_empty() || text.len() > 249 || !text.chars().all(legal) || text == "." || text == ".." {
+        return Err("a topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither . nor ..".into());
     }
     Ok(text.into())
 }
 
 fn parse_position(text: &str) -> Result<Position, String> {
-    let numbers = text
-        .split_once(':')
-        .and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
+    let numbers = text.split_once(':').and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
     match numbers {
-        Some((partition, offset)) if partition >= 0 && offset >= 0 => {
-            Ok(Position { partition, offset })
-        }
-        _ => Err(format!(
-            "{text:?} is not PARTITION:OFFSET, two numbers from 0; for example 2:1500"
-        )),
+        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(Position { partition, offset }),
+        _ => Err(format!("{text:?} is not PARTITION:OFFSET, two numbers from 0; for example 2:1500")),
     }
 }
 
@@ -346,34 +303,18 @@ mod tests {
     use super::*;
 
     fn read(role: Option<&str>, args: &[&str]) -> Result<Command, String> {
-        let argv = std::iter::once("clients")
-            .chain(args.iter().copied())
-            .map(OsString::from)
-            .collect();
+        let argv = std::iter::once("clients").chain(args.iter().copied()).map(OsString::from).collect();
         Cli::read(argv, role.map(OsString::from)).map_err(|e| e.to_string())
     }
 
     #[test]
     fn role_chooses_only_where_no_command_is_given() {
         let brokers = ["--brokers", "a:1"];
-        assert!(matches!(
-            read(Some("consumer"), &brokers),
-            Ok(Command::Consumer(_))
-        ));
-        assert!(matches!(
-            read(Some("producer"), &brokers),
-            Ok(Command::Producer(_))
-        ));
-        assert!(matches!(
-            read(Some("producer"), &["consumer", "--brokers", "a:1"]),
-            Ok(Command::Consumer(_))
-        ));
+        assert!(matches!(read(Some("consumer"), &brokers), Ok(Command::Consumer(_))));
+        assert!(matches!(read(Some("producer"), &brokers), Ok(Command::Producer(_))));
+        assert!(matches!(read(Some("producer"), &["consumer", "--brokers", "a:1"]), Ok(Command::Consumer(_))));
         assert!(read(Some("reader"), &brokers).unwrap_err().contains("ROLE"));
-        assert!(
-            read(Some("producer"), &["--help"])
-                .unwrap_err()
-                .contains("metadata")
-        );
+        assert!(read(Some("producer"), &["--help"]).unwrap_err().contains("metadata"));
     }
 
     #[test]
@@ -382,35 +323,12 @@ mod tests {
             (&["producer", "--brokers", "localhost"], "--brokers"),
             (&["producer", "--brokers", ""], "--brokers"),
             (&["producer", "--brokers", "a:0"], "port"),
-            (
-                &["producer", "--brokers", "a:1", "--rate", "fast"],
-                "--rate",
-            ),
+            (&["producer", "--brokers", "a:1", "--rate", "fast"], "--rate"),
             (&["producer", "--brokers", "a:1", "--run", "A B"], "--run"),
-            (
-                &[
-                    "producer",
-                    "--brokers",
-                    "a:1",
-                    "--run",
-                    "r",
-                    "--value-size",
-                    "50",
-                ],
-                "69 is the minimum",
-            ),
-            (
-                &["producer", "--brokers", "a:1", "--topic", ".."],
-                "--topic",
-            ),
-            (
-                &["consumer", "--brokers", "a:1", "--end", "0-5"],
-                "PARTITION:OFFSET",
-            ),
-            (
-                &["consumer", "--brokers", "a:1", "--start", "1:5,1:6"],
-                "--start names partition 1 twice",
-            ),
+            (&["producer", "--brokers", "a:1", "--run", "r", "--value-size", "50"], "69 is the minimum"),
+            (&["producer", "--brokers", "a:1", "--topic", ".."], "--topic"),
+            (&["consumer", "--brokers", "a:1", "--end", "0-5"], "PARTITION:OFFSET"),
+            (&["consumer", "--brokers", "a:1", "--start", "1:5,1:6"], "--start names partition 1 twice"),
         ];
         for (args, needle) in cases {
             let error = read(None, args).unwrap_err();
@@ -420,14 +338,9 @@ mod tests {
 
     #[test]
     fn positions_come_as_a_list() {
-        let Ok(Command::Consumer(args)) =
-            read(None, &["consumer", "--brokers", "a:1", "--end", "0:5,3:7"])
-        else {
+        let Ok(Command::Consumer(args)) = read(None, &["consumer", "--brokers", "a:1", "--end", "0:5,3:7"]) else {
             panic!("not read");
         };
-        assert_eq!(
-            (args.end_of(0), args.end_of(3), args.end_of(1)),
-            (Some(5), Some(7), None)
-        );
+        assert_eq!((args.end_of(0), args.end_of(3), args.end_of(1)), (Some(5), Some(7), None));
     }
 }

@@ -20,10 +20,7 @@ use crate::ledger::{Counts, PartitionLedger};
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
-use crate::report::{
-    self, ConsumerStart, ConsumerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
-    Span,
-};
+use crate::report::{self, ConsumerStart, ConsumerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals, Span};
 use crate::settings;
 use crate::stamp::Value;
 use crate::stop::Stop;
@@ -75,15 +72,9 @@ enum Look {
 /// When librdkafka does not accept its settings or refuses to read a partition.
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
     let context = || LabContext::new(Arc::clone(&output));
-    let asker: Arc<Client> =
-        Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
+    let asker: Arc<Client> = Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
     let began = Instant::now();
-    let starting = Starting {
-        args: &args,
-        output: &output,
-        asker: &asker,
-        began,
-    };
+    let starting = Starting { args: &args, output: &output, asker: &asker, began };
     let found = tokio::select! {
         found = starting.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
@@ -92,19 +83,8 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
-            Reading::report(
-                &output,
-                &partitions,
-                None,
-                began,
-                "end",
-                Some(reason),
-                &BTreeMap::new(),
-            );
-            output.text(format_args!(
-                "{}: ended before anything could be read",
-                args.target.topic
-            ));
+            Reading::report(&output, &partitions, None, began, "end", Some(reason), &BTreeMap::new());
+            output.text(format_args!("{}: ended before anything could be read", args.target.topic));
             return Ok(u8::from(reason != Reason::Signal));
         }
     };
@@ -117,22 +97,11 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         pid: std::process::id(),
         partitions: spans.clone(),
     });
-    let client: Arc<Client> = Arc::new(
-        settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?,
-    );
+    let client: Arc<Client> =
+        Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
-    let shared = Arc::new(Shared {
-        args,
-        output,
-        asker,
-        topic,
-    });
-    let mut reading = Reading {
-        shared,
-        partitions: BTreeMap::new(),
-        tasks: JoinSet::new(),
-        began: Instant::now(),
-    };
+    let shared = Arc::new(Shared { args, output, asker, topic });
+    let mut reading = Reading { shared, partitions: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now() };
     for span in spans {
         reading.begin(span)?;
     }
@@ -153,30 +122,20 @@ async fn ask<T: Send + 'static>(
 /// How many partitions the topic has, or why that is not known.
 async fn partition_count(asker: &Arc<Client>, topic: &str, within: Duration) -> Result<usize> {
     let topic = topic.to_owned();
-    ask(asker, move |asker| {
-        match asker.fetch_metadata(Some(&topic), within) {
-            Ok(metadata) => match topic_state(&metadata, &topic) {
-                TopicState::Partitions(count, _) => Ok(count),
-                TopicState::NotYet(why) => Err(anyhow!("{why}")),
-            },
-            Err(error) => Err(anyhow!("no broker answers ({error})")),
-        }
+    ask(asker, move |asker| match asker.fetch_metadata(Some(&topic), within) {
+        Ok(metadata) => match topic_state(&metadata, &topic) {
+            TopicState::Partitions(count, _) => Ok(count),
+            TopicState::NotYet(why) => Err(anyhow!("{why}")),
+        },
+        Err(error) => Err(anyhow!("no broker answers ({error})")),
     })
     .await?
 }
 
 /// The first and the end offset of a partition.
-async fn watermarks(
-    asker: &Arc<Client>,
-    topic: &str,
-    partition: i32,
-    within: Duration,
-) -> Result<(i64, i64)> {
+async fn watermarks(asker: &Arc<Client>, topic: &str, partition: i32, within: Duration) -> Result<(i64, i64)> {
     let topic = topic.to_owned();
-    Ok(ask(asker, move |asker| {
-        asker.fetch_watermarks(&topic, partition, within)
-    })
-    .await??)
+    Ok(ask(asker, move |asker| asker.fetch_watermarks(&topic, partition, within)).await??)
 }
 
 /// Finding out where to begin.
@@ -191,14 +150,7 @@ impl Starting<'_> {
     /// The number of partitions of the topic, and those to read with their offsets. Waits for a topic that does not exist yet.
     async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
-        let highest = self
-            .args
-            .start
-            .iter()
-            .chain(&self.args.end)
-            .map(|p| p.partition)
-            .max()
-            .unwrap_or(-1);
+        let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
         let mut said = String::new();
         let count = loop {
             let state = match partition_count(self.asker, topic, Duration::from_secs(1)).await {
@@ -214,44 +166,24 @@ impl Starting<'_> {
         };
         let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
         let mut spans = Vec::new();
-        for partition in all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some())
-        {
+        for partition in all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()) {
             let start = match self.args.start_of(partition) {
                 Some(start) => start,
                 None => self.start_of(partition, &mut said).await?,
             };
-            spans.push(Span {
-                partition,
-                start,
-                end: self.args.end_of(partition),
-            });
+            spans.push(Span { partition, start, end: self.args.end_of(partition) });
         }
         Ok((count, spans))
     }
 
     async fn start_of(&self, partition: i32, said: &mut String) -> Result<i64, Reason> {
         loop {
-            match watermarks(
-                self.asker,
-                &self.args.target.topic,
-                partition,
-                Duration::from_secs(2),
-            )
-            .await
-            {
+            match watermarks(self.asker, &self.args.target.topic, partition, Duration::from_secs(2)).await {
                 Ok((low, high)) => {
-                    return Ok(if self.args.from == From::Beginning {
-                        low
-                    } else {
-                        high
-                    });
+                    return Ok(if self.args.from == From::Beginning { low } else { high });
                 }
                 Err(error) => {
-                    self.wait(
-                        said,
-                        format!("offsets of partition {partition} are not known yet ({error})"),
-                    )
-                    .await?
+                    self.wait(said, format!("offsets of partition {partition} are not known yet ({error})")).await?
                 }
             }
         }
@@ -260,19 +192,14 @@ impl Starting<'_> {
     /// Says what is waited for, once, and waits a little.
     async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
         if state != *said {
-            self.output.remark(format_args!(
-                "{}: waiting for the topic: {state}",
-                self.args.target.topic
-            ));
+            self.output.remark(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
             *said = state;
         }
         while self.asker.poll(Duration::ZERO).is_some() {}
         if self.output.broken() {
             return Err(Reason::Error);
         }
-        if !self.args.end.is_empty()
-            && self.began.elapsed() >= Duration::from_secs(self.args.idle_timeout)
-        {
+        if !self.args.end.is_empty() && self.began.elapsed() >= Duration::from_secs(self.args.idle_timeout) {
             return Err(Reason::Idle);
         }
         sleep(Duration::from_millis(200)).await;
@@ -293,31 +220,20 @@ impl Reading {
     fn begin(&mut self, span: Span) -> Result<()> {
         let shared = &self.shared;
         let ledger = PartitionLedger::new(span.partition, span.start, shared.args.run);
-        let partition = Arc::new(Partition {
-            end: span.end,
-            ledger: Mutex::new(ledger),
-        });
-        self.partitions
-            .insert(span.partition, Arc::clone(&partition));
+        let partition = Arc::new(Partition { end: span.end, ledger: Mutex::new(ledger) });
+        self.partitions.insert(span.partition, Arc::clone(&partition));
         shared.output.text(format_args!(
             "{}: start receiving messages from Partition {}",
             shared.args.target.topic, span.partition
         ));
         if span.end.is_none_or(|end| end > span.start) {
-            let reader =
-                PartitionReader::start(Arc::clone(&shared.topic), span.partition, span.start)?;
-            self.tasks
-                .spawn(read(Arc::clone(shared), partition, span.partition, reader));
+            let reader = PartitionReader::start(Arc::clone(&shared.topic), span.partition, span.start)?;
+            self.tasks.spawn(read(Arc::clone(shared), partition, span.partition, reader));
         }
         Ok(())
     }
 
-    async fn until_done(
-        &mut self,
-        client: &Arc<Client>,
-        count: usize,
-        stop: &mut Stop,
-    ) -> Result<Reason> {
+    async fn until_done(&mut self, client: &Arc<Client>, count: usize, stop: &mut Stop) -> Result<Reason> {
         let bounded = !self.shared.args.end.is_empty();
         let idle_timeout = Duration::from_secs(self.shared.args.idle_timeout);
         let (found, mut partitions) = mpsc::channel(1);
@@ -388,49 +304,24 @@ impl Reading {
     /// Stops reading and prints the last lines.
     async fn end(mut self, reason: Reason) {
         self.tasks.shutdown().await;
-        let offsets = if self.shared.output.is_json() {
-            self.last_offsets().await
-        } else {
-            BTreeMap::new()
-        };
-        Self::report(
-            &self.shared.output,
-            &self.partitions,
-            None,
-            self.began,
-            "end",
-            Some(reason),
-            &offsets,
-        );
+        let offsets = if self.shared.output.is_json() { self.last_offsets().await } else { BTreeMap::new() };
+        Self::report(&self.shared.output, &self.partitions, None, self.began, "end", Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
         for (partition, state) in &self.partitions {
             let ledger = lock(&state.ledger);
             totals.add(ledger.counts());
-            self.shared.output.text(format_args!(
-                "{topic}: partition {partition}: {}",
-                words(ledger.counts())
-            ));
+            self.shared.output.text(format_args!("{topic}: partition {partition}: {}", words(ledger.counts())));
         }
-        self.shared
-            .output
-            .text(format_args!("{topic}: {}", words(&totals)));
+        self.shared.output.text(format_args!("{topic}: {}", words(&totals)));
     }
 
     /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
     async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
         let mut asked = JoinSet::new();
         for partition in self.partitions.keys().copied() {
-            let (asker, topic) = (
-                Arc::clone(&self.shared.asker),
-                self.shared.args.target.topic.clone(),
-            );
-            asked.spawn(async move {
-                (
-                    partition,
-                    watermarks(&asker, &topic, partition, LAST_OFFSETS_WITHIN).await,
-                )
-            });
+            let (asker, topic) = (Arc::clone(&self.shared.asker), self.shared.args.target.topic.clone());
+            asked.spawn(async move { (partition, watermarks(&asker, &topic, partition, LAST_OFFSETS_WITHIN).await) });
         }
         let mut known = BTreeMap::new();
         while let Some(answer) = asked.join_next().await {
@@ -463,12 +354,7 @@ impl Reading {
             let ledger = lock(&partition.ledger);
             totals.add(ledger.counts());
             lines.push(ReceivePartition::new(&ledger, partition.end, known));
-            streams.extend(
-                ledger
-                    .streams()
-                    .iter()
-                    .map(|stream| ReceiveStream::new(*number, stream)),
-            );
+            streams.extend(ledger.streams().iter().map(|stream| ReceiveStream::new(*number, stream)));
         }
         output.json(&ConsumerState {
             schema: report::CONSUMER,
@@ -503,23 +389,14 @@ fn words(counts: &Counts) -> String {
 }
 
 /// Sends the number of partitions whenever it has been asked for, until nobody is interested.
-async fn watch_partitions(
-    shared: Arc<Shared>,
-    found: mpsc::Sender<i32>,
-    mut unwatched: watch::Receiver<()>,
-) {
+async fn watch_partitions(shared: Arc<Shared>, found: mpsc::Sender<i32>, mut unwatched: watch::Receiver<()>) {
     loop {
         tokio::select! {
             _ = unwatched.changed() => return,
             () = sleep(PARTITIONS_EVERY) => {}
         }
         // A broker that is down is remarked on elsewhere.
-        if let Ok(count) = partition_count(
-            &shared.asker,
-            &shared.args.target.topic,
-            Duration::from_secs(1),
-        )
-        .await
+        if let Ok(count) = partition_count(&shared.asker, &shared.args.target.topic, Duration::from_secs(1)).await
             && let Ok(count) = i32::try_from(count)
             && found.send(count).await.is_err()
         {
@@ -559,12 +436,7 @@ async fn read(
 }
 
 /// Accounts for what is in the queue, without waiting.
-fn look(
-    shared: &Shared,
-    partition: &Partition,
-    number: i32,
-    reader: &mut PartitionReader<Client>,
-) -> Look {
+fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut PartitionReader<Client>) -> Look {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
     let (mut done, mut out_of_range) = (false, false);
@@ -650,15 +522,10 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32) -> Result<
         if partition.end.is_some() {
             return Err(anyhow!(what));
         }
-        shared
-            .output
-            .remark(format_args!("{topic}: {what}; reading it anew from {low}"));
+        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {low}"));
         ledger.log_restarted_at(low);
     }
-    Ok(partition
-        .end
-        .is_none_or(|end| ledger.next < end)
-        .then_some(ledger.next))
+    Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }
 
 /// What a line shows of a value: the number of a stamped one, the beginning of another.
@@ -668,10 +535,7 @@ fn shown(value: Value, bytes: Option<&[u8]>) -> String {
         (_, None) => "null".into(),
         (_, Some(bytes)) => {
             let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(24)]).into_owned();
-            beginning
-                .chars()
-                .map(|c| if c.is_control() { '.' } else { c })
-                .collect()
+            beginning.chars().map(|c| if c.is_control() { '.' } else { c }).collect()
         }
     }
 }

@@ -70,10 +70,7 @@ impl IntervalSet {
             }
             self.intervals.insert(first, (from, to));
         } else {
-            let merged = (
-                from.min(self.intervals[first].0),
-                to.max(self.intervals[after - 1].1),
-            );
+            let merged = (from.min(self.intervals[first].0), to.max(self.intervals[after - 1].1));
             self.intervals[first] = merged;
             self.intervals.drain(first + 1..after);
         }
@@ -161,8 +158,7 @@ impl SendLedger {
 
     /// Sent, and not yet settled.
     pub fn in_flight(&self) -> u64 {
-        self.sent
-            .saturating_sub(self.acked + self.not_persisted + self.unknown)
+        self.sent.saturating_sub(self.acked + self.not_persisted + self.unknown)
     }
 
     /// Writes down what became of `sequence`; told once for each.
@@ -183,12 +179,7 @@ impl SendLedger {
             return;
         }
         let mut settled = self.acked_set.clone();
-        for (from, to) in self
-            .not_persisted_set
-            .intervals()
-            .iter()
-            .chain(self.unknown_set.intervals())
-        {
+        for (from, to) in self.not_persisted_set.intervals().iter().chain(self.unknown_set.intervals()) {
             self.inexact |= !settled.insert(*from, *to);
         }
         let mut at = 0;
@@ -440,9 +431,7 @@ impl PartitionLedger {
         match value {
             Value::Foreign => self.counts.foreign += 1,
             Value::Corrupt => self.counts.corrupt += 1,
-            Value::Stamped(stamp) if self.judged.is_some_and(|run| run != stamp.run) => {
-                self.counts.other_runs += 1
-            }
+            Value::Stamped(stamp) if self.judged.is_some_and(|run| run != stamp.run) => self.counts.other_runs += 1,
             Value::Stamped(stamp) if i64::from(stamp.partition) != i64::from(self.partition) => {
                 self.counts.misrouted += 1
             }
@@ -476,11 +465,7 @@ impl PartitionLedger {
     }
 
     fn arrive(&mut self, stamp: &Stamp) {
-        let key = StreamKey {
-            run: stamp.run,
-            producer: stamp.producer,
-            epoch: stamp.epoch,
-        };
+        let key = StreamKey { run: stamp.run, producer: stamp.producer, epoch: stamp.epoch };
         let at = match self.streams.get(self.latest) {
             Some(stream) if stream.key == key => self.latest,
             _ => self.find(key, stamp.sequence),
@@ -545,9 +530,7 @@ mod tests {
     }
 
     fn value(run_id: &str, producer: u32, epoch: u32, partition: u32, sequence: u64) -> Vec<u8> {
-        Encoder::new(run(run_id), ProducerId(producer), epoch, 0)
-            .encode(0, partition, sequence, 1)
-            .to_vec()
+        Encoder::new(run(run_id), ProducerId(producer), epoch, 0).encode(0, partition, sequence, 1).to_vec()
     }
 
     /// Feeds values to partition 0 at offsets from 0 on.
@@ -566,13 +549,7 @@ mod tests {
         while next.iter().any(|s| *s < n) {
             let stream = random.usize(0..3);
             if next[stream] < n {
-                values.push(value(
-                    "r",
-                    stream as u32 / 2,
-                    stream as u32 % 2,
-                    0,
-                    next[stream],
-                ));
+                values.push(value("r", stream as u32 / 2, stream as u32 % 2, 0, next[stream]));
                 next[stream] += 1;
             }
         }
@@ -597,10 +574,7 @@ mod tests {
                 assert_eq!(set.count(), naive.len() as u64);
                 let listed: Vec<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
                 assert_eq!(listed, naive.iter().copied().collect::<Vec<_>>());
-                assert!(
-                    set.intervals().windows(2).all(|w| w[0].1 < w[1].0),
-                    "touching: {set:?}"
-                );
+                assert!(set.intervals().windows(2).all(|w| w[0].1 < w[1].0), "touching: {set:?}");
                 assert_eq!(set.contains(from), naive.contains(&from));
             }
         }
@@ -612,18 +586,9 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let values = clean(&mut random, 30);
             let ledger = read(&values);
-            let expected = Counts {
-                records: 90,
-                received: 90,
-                ..Counts::default()
-            };
+            let expected = Counts { records: 90, received: 90, ..Counts::default() };
             assert_eq!(*ledger.counts(), expected);
-            assert!(
-                ledger
-                    .streams()
-                    .iter()
-                    .all(|s| s.exact() && s.first == 0 && s.next == 30)
-            );
+            assert!(ledger.streams().iter().all(|s| s.exact() && s.first == 0 && s.next == 30));
         }
     }
 
@@ -677,12 +642,7 @@ mod tests {
             assert_eq!(*ledger.counts(), naive(&values), "seed {seed}");
             let streams: u64 = ledger.streams().iter().map(|s| s.missing).sum();
             assert_eq!(streams, ledger.counts().missing, "seed {seed}");
-            assert!(
-                ledger
-                    .streams()
-                    .iter()
-                    .all(|s| s.missing == s.missing_set().count())
-            );
+            assert!(ledger.streams().iter().all(|s| s.missing == s.missing_set().count()));
         }
     }
 
@@ -711,11 +671,7 @@ mod tests {
 
             let mut bent = clean.clone();
             bent[at][20] ^= 1;
-            assert_eq!(
-                (read(&bent).counts().corrupt, read(&bent).counts().missing),
-                (1, missing),
-                "bent {at}"
-            );
+            assert_eq!((read(&bent).counts().corrupt, read(&bent).counts().missing), (1, missing), "bent {at}");
 
             let mut strayed = clean.clone();
             strayed[at] = value("r", 1, 0, 3, at as u64);
@@ -725,11 +681,7 @@ mod tests {
                 let mut swapped = clean.clone();
                 swapped.swap(at, at + 1);
                 let counts = *read(&swapped).counts();
-                assert_eq!(
-                    (counts.out_of_order, counts.missing, counts.duplicate),
-                    (1, 0, 0),
-                    "swapped {at}"
-                );
+                assert_eq!((counts.out_of_order, counts.missing, counts.duplicate), (1, 0, 0), "swapped {at}");
             }
         }
     }
@@ -740,12 +692,7 @@ mod tests {
         for offset in [0, 1, 2, 1, 2, 3] {
             ledger.record(offset, Some(&value("r", 1, 0, 0, offset as u64)));
         }
-        let expected = Counts {
-            records: 4,
-            received: 4,
-            redelivered: 2,
-            ..Counts::default()
-        };
+        let expected = Counts { records: 4, received: 4, redelivered: 2, ..Counts::default() };
         assert_eq!(*ledger.counts(), expected);
     }
 
@@ -755,25 +702,12 @@ mod tests {
         ledger.record(7, Some(b"typed"));
         ledger.reached(10);
         ledger.reached(9);
-        assert_eq!(
-            (
-                ledger.counts().records,
-                ledger.counts().offset_gaps,
-                ledger.next
-            ),
-            (1, 4, 10)
-        );
+        assert_eq!((ledger.counts().records, ledger.counts().offset_gaps, ledger.next), (1, 4, 10));
         ledger.start_moved_to(8);
-        assert!(
-            !ledger.start_moved,
-            "what was read before it went is not lost"
-        );
+        assert!(!ledger.start_moved, "what was read before it went is not lost");
         ledger.start_moved_to(20);
         assert!(ledger.start_moved);
-        assert_eq!(
-            ledger.counts().records + ledger.counts().offset_gaps,
-            ledger.next.abs_diff(ledger.start)
-        );
+        assert_eq!(ledger.counts().records + ledger.counts().offset_gaps, ledger.next.abs_diff(ledger.start));
     }
 
     #[test]
@@ -782,10 +716,7 @@ mod tests {
         ledger.record(100, Some(&value("other", 1, 0, 0, 9)));
         ledger.record(101, Some(&value("mine", 1, 0, 0, 2)));
         let counts = *ledger.counts();
-        assert_eq!(
-            (counts.other_runs, counts.received, counts.missing),
-            (1, 1, 2)
-        );
+        assert_eq!((counts.other_runs, counts.received, counts.missing), (1, 1, 2));
         assert_eq!(ledger.streams()[0].missing_set().intervals(), [(0, 2)]);
     }
 
@@ -796,15 +727,7 @@ mod tests {
             ledger.record(offset, Some(&value("r", 1, 0, 0, sequence)));
         }
         let counts = *ledger.counts();
-        assert_eq!(
-            (
-                counts.received,
-                counts.missing,
-                counts.out_of_order,
-                counts.duplicate
-            ),
-            (4, 2, 1, 0)
-        );
+        assert_eq!((counts.received, counts.missing, counts.out_of_order, counts.duplicate), (4, 2, 1, 0));
         assert_eq!(ledger.streams()[0].first, 48);
     }
 
@@ -831,19 +754,9 @@ mod tests {
         assert_eq!(ledger.streams().len(), STREAMS_MAX);
         assert_eq!(ledger.folded_streams, 101);
         let counts = *ledger.counts();
-        assert_eq!(
-            (counts.received, counts.missing, counts.duplicate),
-            (u64::from(n) + 1, 0, 0)
-        );
-        let returned = ledger
-            .streams()
-            .iter()
-            .find(|s| s.key.producer.0 == 0)
-            .unwrap();
-        assert!(
-            !returned.exact(),
-            "a stream that came back cannot vouch for its beginning"
-        );
+        assert_eq!((counts.received, counts.missing, counts.duplicate), (u64::from(n) + 1, 0, 0));
+        let returned = ledger.streams().iter().find(|s| s.key.producer.0 == 0).unwrap();
+        assert!(!returned.exact(), "a stream that came back cannot vouch for its beginning");
     }
 
     #[test]
@@ -860,30 +773,18 @@ mod tests {
                 } else if !open.is_empty() {
                     let sequence = open.remove(random.usize(0..open.len().min(5)));
                     let which = random.usize(0..3);
-                    ledger.settle(
-                        sequence,
-                        [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which],
-                    );
+                    ledger.settle(sequence, [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which]);
                     outcomes[which].insert(sequence);
                 }
-                assert_eq!(
-                    ledger.sent,
-                    ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight()
-                );
+                assert_eq!(ledger.sent, ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight());
             }
             outcomes[2].extend(open);
             ledger.abandon();
             assert_eq!((ledger.in_flight(), ledger.exact()), (0, true));
-            for (set, expected) in [
-                ledger.acked_set(),
-                ledger.not_persisted_set(),
-                ledger.unknown_set(),
-            ]
-            .into_iter()
-            .zip(outcomes)
+            for (set, expected) in
+                [ledger.acked_set(), ledger.not_persisted_set(), ledger.unknown_set()].into_iter().zip(outcomes)
             {
-                let listed: BTreeSet<u64> =
-                    set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
+                let listed: BTreeSet<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
                 assert_eq!(listed, expected, "seed {seed}");
             }
         }

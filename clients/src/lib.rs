@@ -48,15 +48,9 @@ use stop::Stop;
 pub fn run(command: Command) -> Result<u8> {
     native::settle_allocator();
     let output = Arc::new(match &command {
-        Command::Producer(args) => {
-            Output::new(args.output.format, args.output.log_file.as_deref())?
-        }
-        Command::Consumer(args) => {
-            Output::new(args.output.format, args.output.log_file.as_deref())?
-        }
-        Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) => {
-            Output::new(cli::Format::Json, None)?
-        }
+        Command::Producer(args) => Output::new(args.output.format, args.output.log_file.as_deref())?,
+        Command::Consumer(args) => Output::new(args.output.format, args.output.log_file.as_deref())?,
+        Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) => Output::new(cli::Format::Json, None)?,
     });
     // One thread per core for the partition tasks, but never many: they share their cores with the brokers.
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4));
@@ -73,12 +67,8 @@ pub fn run(command: Command) -> Result<u8> {
             }
             Command::Consumer(args) => consumer::run(args, output, stop).await,
             Command::Metadata(args) => metadata::run(args, &output).await,
-            Command::Offsets(args) => {
-                tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?
-            }
-            Command::Probe(args) => {
-                tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?
-            }
+            Command::Offsets(args) => tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?,
+            Command::Probe(args) => tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?,
         }
     });
     // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.

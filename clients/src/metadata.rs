@@ -36,12 +36,7 @@ pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
     Ok(u8::from(!all))
 }
 
-fn line(
-    broker: String,
-    topic: Option<&str>,
-    timeout: Duration,
-    output: &Arc<Output>,
-) -> MetadataLine {
+fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> MetadataLine {
     let began = Instant::now();
     let answer = ask(&broker, topic, timeout, output);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -61,38 +56,20 @@ fn line(
     line
 }
 
-fn ask(
-    broker: &str,
-    topic: Option<&str>,
-    timeout: Duration,
-    output: &Arc<Output>,
-) -> Result<Metadata> {
+fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
     let deadline = Instant::now() + timeout;
     // librdkafka tries again until the time is up; an address where nobody listens should be told at once.
-    let address = broker
-        .to_socket_addrs()
-        .context("cannot resolve")?
-        .next()
-        .context("resolves to no address")?;
+    let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;
     drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
     let client: BaseConsumer<LabContext> =
         settings::question(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .max(Duration::from_millis(1));
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     Ok(client.fetch_metadata(topic, left)?)
 }
 
 fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {
-    let mut brokers: Vec<_> = metadata
-        .brokers()
-        .iter()
-        .map(|b| BrokerInfo {
-            id: b.id(),
-            host: b.host().into(),
-            port: b.port(),
-        })
-        .collect();
+    let mut brokers: Vec<_> =
+        metadata.brokers().iter().map(|b| BrokerInfo { id: b.id(), host: b.host().into(), port: b.port() }).collect();
     brokers.sort_by_key(|b| b.id);
     brokers
 }
@@ -114,11 +91,7 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
                 })
                 .collect();
             partitions.sort_by_key(|p| p.partition);
-            TopicInfo {
-                topic: topic.name().into(),
-                error: topic.error().map(|code| Code(code).name()),
-                partitions,
-            }
+            TopicInfo { topic: topic.name().into(), error: topic.error().map(|code| Code(code).name()), partitions }
         })
         .collect();
     topics.sort_by(|a, b| a.topic.cmp(&b.topic));
@@ -142,12 +115,7 @@ pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
     if let Some(code) = found.error() {
         return TopicState::NotYet(Code(code).name());
     }
-    let led = found
-        .partitions()
-        .iter()
-        .filter(|p| p.error().is_none() && p.leader() >= 0)
-        .map(|p| p.id())
-        .min();
+    let led = found.partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0).map(|p| p.id()).min();
     match found.partitions().len() {
         0 => TopicState::NotYet("no partitions yet"),
         count => TopicState::Partitions(count, led),

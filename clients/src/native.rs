@@ -5,10 +5,7 @@
 //! replica, while the lab is starting and for a group nobody uses. Each partition is also started and stopped by itself, so that one added
 //! later disturbs no other. Sending uses `rd_kafka_produce` on a topic handle: the wrapped call copies the topic name and looks it up, under a
 //! lock, for every message.
-#![expect(
-    unsafe_code,
-    reason = "calls into librdkafka, a C library; every block says why it is sound"
-)]
+#![expect(unsafe_code, reason = "calls into librdkafka, a C library; every block says why it is sound")]
 
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
@@ -94,12 +91,7 @@ impl fmt::Debug for Code {
 /// What became of a message in a delivery report, and the code of the error if there was one.
 pub fn delivery(message: &BorrowedMessage<'_>) -> (Outcome, Code) {
     // SAFETY: the pointer is valid while `message` is borrowed, and belongs to a delivery report, which is what the call asks for.
-    let (status, code) = unsafe {
-        (
-            rdk::rd_kafka_message_status(message.ptr()),
-            (*message.ptr()).err,
-        )
-    };
+    let (status, code) = unsafe { (rdk::rd_kafka_message_status(message.ptr()), (*message.ptr()).err) };
     let outcome = match status {
         rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Outcome::Acked,
         rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Outcome::NotPersisted,
@@ -128,10 +120,8 @@ impl<O: NativeClient> Topic<O> {
     pub fn open(owner: Arc<O>, name: &str) -> Result<Self> {
         let name = CString::new(name)?;
         // SAFETY: the client's handle is valid while `owner` lives, the name is copied, and a null configuration asks for the default.
-        let topic =
-            unsafe { rdk::rd_kafka_topic_new(owner.native(), name.as_ptr(), ptr::null_mut()) };
-        let topic =
-            NonNull::new(topic).ok_or_else(|| anyhow!("librdkafka refuses topic {name:?}"))?;
+        let topic = unsafe { rdk::rd_kafka_topic_new(owner.native(), name.as_ptr(), ptr::null_mut()) };
+        let topic = NonNull::new(topic).ok_or_else(|| anyhow!("librdkafka refuses topic {name:?}"))?;
         Ok(Self { topic, name, owner })
     }
 
@@ -157,11 +147,7 @@ impl<O: NativeClient> Topic<O> {
                 0,
                 opaque as *mut c_void,
             );
-            if refused == 0 {
-                Ok(())
-            } else {
-                Err(Code(rdk::rd_kafka_last_error()))
-            }
+            if refused == 0 { Ok(()) } else { Err(Code(rdk::rd_kafka_last_error())) }
         }
     }
 
@@ -239,39 +225,20 @@ impl<O: NativeClient> PartitionReader<O> {
     pub fn start(topic: Arc<Topic<O>>, partition: i32, offset: i64) -> Result<Self> {
         // SAFETY: the client's handle is valid while the topic lives.
         let queue = unsafe { rdk::rd_kafka_queue_new(topic.owner.native()) };
-        let queue = NonNull::new(queue)
-            .ok_or_else(|| anyhow!("librdkafka has no queue for partition {partition}"))?;
+        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka has no queue for partition {partition}"))?;
         let ready = Arc::new(Notify::new());
         // SAFETY: topic and queue are valid. The callback's opaque stays valid until `drop` has switched the callback off.
         let started = unsafe {
-            rdk::rd_kafka_queue_cb_event_enable(
-                queue.as_ptr(),
-                Some(on_ready),
-                Arc::as_ptr(&ready).cast_mut().cast(),
-            );
-            rdk::rd_kafka_consume_start_queue(
-                topic.topic.as_ptr(),
-                partition,
-                offset,
-                queue.as_ptr(),
-            )
+            rdk::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(on_ready), Arc::as_ptr(&ready).cast_mut().cast());
+            rdk::rd_kafka_consume_start_queue(topic.topic.as_ptr(), partition, offset, queue.as_ptr())
         };
-        let reader = Self {
-            topic,
-            partition,
-            queue,
-            ready,
-            batch: Vec::with_capacity(BATCH),
-        };
+        let reader = Self { topic, partition, queue, ready, batch: Vec::with_capacity(BATCH) };
         if started == 0 {
             return Ok(reader);
         }
         // SAFETY: takes no arguments; the code is that of the failed call, on this thread.
         let code = Code(unsafe { rdk::rd_kafka_last_error() });
-        Err(anyhow!(
-            "cannot read partition {partition} from offset {offset}: {}",
-            code.explained()
-        ))
+        Err(anyhow!("cannot read partition {partition} from offset {offset}: {}", code.explained()))
     }
 
     /// Told whenever there is something to read again. Wake-ups can be lost, so wait for it with a limit.
@@ -283,12 +250,7 @@ impl<O: NativeClient> PartitionReader<O> {
     pub fn drain(&mut self, mut sink: impl FnMut(Fetched<'_>)) -> usize {
         // SAFETY: the buffer has room for BATCH pointers and librdkafka says how many it wrote.
         let taken = unsafe {
-            let taken = rdk::rd_kafka_consume_batch_queue(
-                self.queue.as_ptr(),
-                0,
-                self.batch.as_mut_ptr(),
-                BATCH,
-            );
+            let taken = rdk::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
             let taken = usize::try_from(taken).unwrap_or(0).min(BATCH);
             self.batch.set_len(taken);
             taken
@@ -313,21 +275,11 @@ unsafe fn read(message: &RDKafkaMessage) -> Fetched<'_> {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
             let value = (!message.payload.is_null()).then(|| {
                 // SAFETY: payload and len describe the record's value, which lives as long as the message.
-                unsafe {
-                    std::slice::from_raw_parts(
-                        message.payload.cast_const().cast::<u8>(),
-                        message.len,
-                    )
-                }
+                unsafe { std::slice::from_raw_parts(message.payload.cast_const().cast::<u8>(), message.len) }
             });
-            Fetched::Record {
-                offset: message.offset,
-                value,
-            }
+            Fetched::Record { offset: message.offset, value }
         }
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End {
-            offset: message.offset,
-        },
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End { offset: message.offset },
         code => Fetched::Error { code: Code(code) },
     }
 }

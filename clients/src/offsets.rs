@@ -25,20 +25,15 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     let code = u8::from(error.is_some());
-    output.json(&OffsetsLine {
-        schema: report::OFFSETS,
-        topic,
-        partitions,
-        error,
-    });
+    output.json(&OffsetsLine { schema: report::OFFSETS, topic, partitions, error });
     Ok(code)
 }
 
 fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<Vec<PartitionOffsets>> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
-    let client: BaseConsumer<LabContext> = settings::question(&args.target.brokers)
-        .create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: BaseConsumer<LabContext> =
+        settings::question(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
     let metadata = client
         .fetch_metadata(Some(&args.target.topic), left())
         .map_err(|error| anyhow!("no broker of {} answered: {error}", args.target.brokers))?;
@@ -50,17 +45,9 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<Vec<PartitionOffsets>
         .map(|partition| {
             loop {
                 // A partition may be between two leaders; ask until the time is up.
-                match client.fetch_watermarks(
-                    &args.target.topic,
-                    partition,
-                    left().min(Duration::from_secs(2)),
-                ) {
+                match client.fetch_watermarks(&args.target.topic, partition, left().min(Duration::from_secs(2))) {
                     Ok((low, high)) => {
-                        break Ok(PartitionOffsets {
-                            partition,
-                            low,
-                            high,
-                        });
+                        break Ok(PartitionOffsets { partition, low, high });
                     }
                     Err(error) if left().is_zero() => {
                         break Err(anyhow!("partition {partition}: {error}"));

@@ -27,9 +27,7 @@ const KINDS_MAX: usize = 256;
 
 /// Milliseconds since the Unix epoch, now.
 pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// `2024/11/23 07:35:35` for seconds since the Unix epoch, in UTC.
@@ -39,23 +37,13 @@ pub fn date(seconds: u64) -> String {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}/{month:02}/{day:02} {:02}:{:02}:{:02}",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    format!("{year:04}/{month:02}/{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
 /// A file that renames itself away when it has grown large.
@@ -70,11 +58,7 @@ impl RotatingFile {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            size,
-        })
+        Ok(Self { path: path.to_path_buf(), file, size })
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
@@ -132,9 +116,10 @@ impl Output {
     pub fn new(format: Format, log_file: Option<&Path>) -> Result<Self> {
         let channel = match log_file {
             None => Channel::Stdout,
-            Some(path) => Channel::File(RotatingFile::open(path).with_context(|| {
-                format!("--log-file {}: cannot open it for writing", path.display())
-            })?),
+            Some(path) => Channel::File(
+                RotatingFile::open(path)
+                    .with_context(|| format!("--log-file {}: cannot open it for writing", path.display()))?,
+            ),
         };
         Ok(Self {
             format,
@@ -206,13 +191,7 @@ impl Output {
                     if kinds.len() >= KINDS_MAX {
                         kinds.clear();
                     }
-                    kinds.insert(
-                        kind.to_owned(),
-                        Kind {
-                            at: now,
-                            held_back: 0,
-                        },
-                    );
+                    kinds.insert(kind.to_owned(), Kind { at: now, held_back: 0 });
                     0
                 }
             }
@@ -274,10 +253,7 @@ mod tests {
         for _ in 0..30 {
             output.text(&line);
         }
-        let mut names: Vec<_> = std::fs::read_dir(&folder)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
         for name in names {

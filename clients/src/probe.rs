@@ -72,21 +72,11 @@ struct Probe<'a> {
 pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
     let began = Instant::now();
     let deadline = began + Duration::from_millis(args.timeout_ms);
-    let probe = Probe {
-        args,
-        output,
-        began,
-        deadline,
-        status: Mutex::default(),
-    };
+    let probe = Probe { args, output, began, deadline, status: Mutex::default() };
     match probe.go() {
         Ok(()) => Ok(0),
         Err(error) => {
-            probe.say(ProbeLine {
-                event: "error",
-                error: Some(&format!("{error:#}")),
-                ..probe.line()
-            });
+            probe.say(ProbeLine { event: "error", error: Some(&format!("{error:#}")), ..probe.line() });
             Ok(1)
         }
     }
@@ -95,36 +85,21 @@ pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
 impl Probe<'_> {
     fn go(&self) -> Result<()> {
         let (brokers, topic) = (&self.args.target.brokers, self.args.target.topic.as_str());
-        let context = ProbeContext {
-            inner: LabContext::new(Arc::clone(self.output)),
-            report: Mutex::default(),
-        };
+        let context = ProbeContext { inner: LabContext::new(Arc::clone(self.output)), report: Mutex::default() };
         let producer: Arc<BaseProducer<ProbeContext>> =
             Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
-        let consumer: Arc<BaseConsumer<LabContext>> = Arc::new(
-            settings::probe_consumer(brokers)
-                .create_with_context(LabContext::new(Arc::clone(self.output)))?,
-        );
+        let consumer: Arc<BaseConsumer<LabContext>> =
+            Arc::new(settings::probe_consumer(brokers).create_with_context(LabContext::new(Arc::clone(self.output)))?);
         self.warm_up(&consumer);
 
         let partition = self.wait_for_leader(&producer)?;
         let sent = Topic::open(Arc::clone(&producer), topic)?;
         let mut encoder = Encoder::new(RunId::random(), ProducerId(fastrand::u32(..)), 0, 0);
-        let value = encoder.encode(
-            fastrand::u32(0..1_000_000),
-            u32::try_from(partition)?,
-            0,
-            now_ms(),
-        );
+        let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, now_ms());
         self.send(&producer, &sent, partition, value)?;
         self.waiting("acknowledgement: every in-sync replica has to have the message");
         let offset = self.wait_for_ack(&producer)?;
-        self.say(ProbeLine {
-            event: "acked",
-            partition: Some(partition),
-            offset: Some(offset),
-            ..self.line()
-        });
+        self.say(ProbeLine { event: "acked", partition: Some(partition), offset: Some(offset), ..self.line() });
 
         let received = Arc::new(Topic::open(Arc::clone(&consumer), topic)?);
         let mut reader = PartitionReader::start(received, partition, offset)?;
@@ -140,12 +115,7 @@ impl Probe<'_> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.say(ProbeLine {
-            event: "received",
-            partition: Some(partition),
-            offset: Some(offset),
-            ..self.line()
-        });
+        self.say(ProbeLine { event: "received", partition: Some(partition), offset: Some(offset), ..self.line() });
         // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
         std::mem::forget((reader, sent));
         Ok(())
@@ -153,11 +123,7 @@ impl Probe<'_> {
 
     /// Has the consumer connect and learn the leaders while the producer waits for them.
     fn warm_up(&self, consumer: &Arc<BaseConsumer<LabContext>>) {
-        let (consumer, topic, deadline) = (
-            Arc::clone(consumer),
-            self.args.target.topic.clone(),
-            self.deadline,
-        );
+        let (consumer, topic, deadline) = (Arc::clone(consumer), self.args.target.topic.clone(), self.deadline);
         std::thread::spawn(move || {
             while Instant::now() < deadline {
                 if let Ok(metadata) = consumer.fetch_metadata(Some(&topic), ANSWER_WITHIN)
@@ -177,10 +143,7 @@ impl Probe<'_> {
         self.waiting("a broker that answers");
         loop {
             producer.poll(Duration::ZERO);
-            match producer
-                .client()
-                .fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left()))
-            {
+            match producer.client().fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left())) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(_, Some(partition)) => return Ok(partition),
                     TopicState::Partitions(..) => self.waiting("a leader of a partition"),
@@ -223,11 +186,7 @@ impl Probe<'_> {
             match *lock(&producer.context().report) {
                 Some((Outcome::Acked, _, offset)) => return Ok(offset),
                 Some((_, code, _)) => {
-                    return Err(anyhow!(
-                        "the message was not acknowledged: {} ({})",
-                        code.name(),
-                        code.explained()
-                    ));
+                    return Err(anyhow!("the message was not acknowledged: {} ({})", code.name(), code.explained()));
                 }
                 None => self.in_time()?,
             }
@@ -240,11 +199,7 @@ impl Probe<'_> {
 
     fn in_time(&self) -> Result<()> {
         if self.left().is_zero() {
-            return Err(anyhow!(
-                "time is up after {} ms, waiting for {}",
-                self.args.timeout_ms,
-                *lock(&self.status)
-            ));
+            return Err(anyhow!("time is up after {} ms, waiting for {}", self.args.timeout_ms, *lock(&self.status)));
         }
         Ok(())
     }
@@ -253,11 +208,7 @@ impl Probe<'_> {
         let mut last = lock(&self.status);
         if *last != status {
             status.clone_into(&mut last);
-            self.say(ProbeLine {
-                event: "waiting",
-                status: Some(status),
-                ..self.line()
-            });
+            self.say(ProbeLine { event: "waiting", status: Some(status), ..self.line() });
         }
     }
 

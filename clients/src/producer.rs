@@ -22,9 +22,7 @@ use crate::ledger::{Outcome, SendLedger};
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{self, Code, Topic};
 use crate::output::{Output, lock, now_ms};
-use crate::report::{
-    self, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
-};
+use crate::report::{self, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals};
 use crate::settings;
 use crate::stamp::{Encoder, ProducerId, RunId};
 use crate::stop::Stop;
@@ -54,11 +52,7 @@ struct Pacer {
 
 impl Pacer {
     fn new(rate: u32, now: Instant) -> Self {
-        Self {
-            rate,
-            origin: now,
-            sent: 0,
-        }
+        Self { rate, origin: now, sent: 0 }
     }
 
     /// How many may be sent now.
@@ -68,9 +62,7 @@ impl Pacer {
         }
         let rate = u128::from(self.rate);
         let planned = now.duration_since(self.origin).as_nanos() * rate / 1_000_000_000;
-        let due = u64::try_from(planned)
-            .unwrap_or(u64::MAX)
-            .saturating_sub(self.sent);
+        let due = u64::try_from(planned).unwrap_or(u64::MAX).saturating_sub(self.sent);
         if due > u64::from(self.rate) {
             // More than a second behind: what a long stall left undone stays undone.
             *self = Self::new(self.rate, now);
@@ -91,8 +83,7 @@ impl Pacer {
         let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
         let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
         let least = if self.rate > 100 { 10 } else { 1 };
-        at.saturating_duration_since(now)
-            .clamp(Duration::from_millis(least), Duration::from_millis(50))
+        at.saturating_duration_since(now).clamp(Duration::from_millis(least), Duration::from_millis(50))
     }
 }
 
@@ -140,19 +131,13 @@ impl ProducerContext for EpochContext {
         let (outcome, code) = native::delivery(message);
         let mut tally = lock(&self.tally);
         tally.reports += 1;
-        if let Some(stream) = usize::try_from(message.partition())
-            .ok()
-            .and_then(|p| tally.streams.get_mut(p))
-        {
+        if let Some(stream) = usize::try_from(message.partition()).ok().and_then(|p| tally.streams.get_mut(p)) {
             stream.settle(sequence as u64, outcome);
         }
         if outcome == Outcome::Acked {
             tally.acked += 1;
             if tally.acked.is_multiple_of(LINE_EVERY) {
-                self.output.text(format_args!(
-                    "{}: {} messages published",
-                    self.topic, tally.acked
-                ));
+                self.output.text(format_args!("{}: {} messages published", self.topic, tally.acked));
             }
         }
         if code.0 != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -240,9 +225,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
     session.report("end", Some(reason));
     let totals = session.totals();
     session.say_totals(&totals);
-    Ok(u8::from(
-        totals.acked < totals.sent || matches!(reason, Reason::Fatal | Reason::Error),
-    ))
+    Ok(u8::from(totals.acked < totals.sent || matches!(reason, Reason::Fatal | Reason::Error)))
 }
 
 impl Session<'_> {
@@ -286,10 +269,11 @@ impl Session<'_> {
                     .client
                     .client()
                     .fatal_error()
-                    .map_or(("_FATAL".into(), String::new()), |(c, w)| {
-                        (format!("{c:?}"), w)
-                    });
-                self.output.remark(format_args!("{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}", self.epoch + 1));
+                    .map_or(("_FATAL".into(), String::new()), |(c, w)| (format!("{c:?}"), w));
+                self.output.remark(format_args!(
+                    "{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}",
+                    self.epoch + 1
+                ));
                 self.close_epoch();
                 if self.finished() {
                     return Ok(self.ended());
@@ -297,8 +281,7 @@ impl Session<'_> {
                 handle = match self.open() {
                     Ok(handle) => handle,
                     Err(error) => {
-                        self.output
-                            .remark(format_args!("{topic}: no new producer handle: {error:#}"));
+                        self.output.remark(format_args!("{topic}: no new producer handle: {error:#}"));
                         return Ok(Reason::Fatal);
                     }
                 };
@@ -312,9 +295,7 @@ impl Session<'_> {
     }
 
     fn finished(&self) -> bool {
-        self.stop.asked()
-            || self.output.broken()
-            || (self.args.count > 0 && self.sent >= self.args.count)
+        self.stop.asked() || self.output.broken() || (self.args.count > 0 && self.sent >= self.args.count)
     }
 
     fn ended(&self) -> Reason {
@@ -336,23 +317,11 @@ impl Session<'_> {
             topic: target.topic.clone(),
             tally: Arc::clone(&self.tally),
         };
-        let client: Arc<Client> = Arc::new(
-            settings::producer(&target.brokers, self.args.rate).create_with_context(context)?,
-        );
+        let client: Arc<Client> =
+            Arc::new(settings::producer(&target.brokers, self.args.rate).create_with_context(context)?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
-        let encoder = Encoder::new(
-            self.run,
-            self.producer,
-            self.epoch,
-            self.args.value_size.unwrap_or(0),
-        );
-        Ok(Handle {
-            client,
-            topic,
-            encoder,
-            partitions: Arc::default(),
-            closed: Arc::default(),
-        })
+        let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
+        Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })
     }
 
     /// Waits until the topic has partitions; asking for it is what creates it. `None` when told to stop before.
@@ -364,11 +333,7 @@ impl Session<'_> {
                 return None;
             }
             handle.client.poll(Duration::ZERO);
-            let state = match handle
-                .client
-                .client()
-                .fetch_metadata(Some(topic), Duration::from_millis(500))
-            {
+            let state = match handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500)) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(count, _) => break count,
                     TopicState::NotYet(why) => why.to_owned(),
@@ -376,26 +341,20 @@ impl Session<'_> {
                 Err(_) => format!("no broker of {} answers yet", self.args.target.brokers),
             };
             if state != said {
-                self.output
-                    .remark(format_args!("{topic}: waiting for the topic: {state}"));
+                self.output.remark(format_args!("{topic}: waiting for the topic: {state}"));
                 said = state;
             }
             self.checkpoint_if_due();
             self.stop.sleep(Duration::from_millis(50));
         };
         handle.partitions.store(count, Ordering::Relaxed);
-        let (client, partitions, closed) = (
-            Arc::clone(&handle.client),
-            Arc::clone(&handle.partitions),
-            Arc::clone(&handle.closed),
-        );
+        let (client, partitions, closed) =
+            (Arc::clone(&handle.client), Arc::clone(&handle.partitions), Arc::clone(&handle.closed));
         let topic = topic.clone();
         let watch = move || {
             while !closed.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(1));
-                if let Ok(metadata) = client
-                    .client()
-                    .fetch_metadata(Some(&topic), Duration::from_secs(1))
+                if let Ok(metadata) = client.client().fetch_metadata(Some(&topic), Duration::from_secs(1))
                     && let TopicState::Partitions(count, _) = topic_state(&metadata, &topic)
                 {
                     // Kafka never takes partitions away, short of deleting the topic.
@@ -403,14 +362,10 @@ impl Session<'_> {
                 }
             }
         };
-        let watching = std::thread::Builder::new()
-            .name("partitions".into())
-            .spawn(watch);
+        let watching = std::thread::Builder::new().name("partitions".into()).spawn(watch);
         if let Err(error) = watching {
             // Without it everything works but partitions added later, so it is not worth failing for.
-            self.output.remark(format_args!(
-                "added partitions will not be noticed: {error}"
-            ));
+            self.output.remark(format_args!("added partitions will not be noticed: {error}"));
         }
         Some(count)
     }
@@ -418,25 +373,15 @@ impl Session<'_> {
     /// Sends until finished (false) or until the handle is lost to a fatal error (true).
     fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> bool {
         while !self.finished() {
-            if std::mem::take(&mut lock(&self.tally).failed)
-                && handle.client.client().fatal_error().is_some()
-            {
+            if std::mem::take(&mut lock(&self.tally).failed) && handle.client.client().fatal_error().is_some() {
                 return true;
             }
             self.checkpoint_if_due();
             let now = Instant::now();
-            let left = if self.args.count == 0 {
-                u64::MAX
-            } else {
-                self.args.count - self.sent
-            };
+            let left = if self.args.count == 0 { u64::MAX } else { self.args.count - self.sent };
             let burst = pacer.due(now).min(BURST).min(left);
             let sent_ms = now_ms();
-            let mut wait = if burst == 0 {
-                pacer.wait(now)
-            } else {
-                Duration::ZERO
-            };
+            let mut wait = if burst == 0 { pacer.wait(now) } else { Duration::ZERO };
             for _ in 0..burst {
                 match self.send_one(handle, sent_ms) {
                     Sent::Yes => pacer.sent(),
@@ -449,10 +394,7 @@ impl Session<'_> {
                         let topic = &self.args.target.topic;
                         self.output.remark_of_kind(
                             code.name(),
-                            format_args!(
-                                "{topic}: librdkafka takes no message now: {}",
-                                code.name()
-                            ),
+                            format_args!("{topic}: librdkafka takes no message now: {}", code.name()),
                         );
                         lock(&self.tally).failed = true;
                         wait = Duration::from_millis(50);
@@ -489,16 +431,8 @@ impl Session<'_> {
         }
         let sequence = tally.streams[partition].next_sequence();
         // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
-        let value = handle.encoder.encode(
-            fastrand::u32(0..1_000_000),
-            partition as u32,
-            sequence,
-            sent_ms,
-        );
-        match handle
-            .topic
-            .produce(partition as i32, value, sequence as usize)
-        {
+        let value = handle.encoder.encode(fastrand::u32(0..1_000_000), partition as u32, sequence, sent_ms);
+        match handle.topic.produce(partition as i32, value, sequence as usize) {
             Ok(()) => {
                 tally.streams[partition].accepted();
                 self.sent += 1;
@@ -523,10 +457,7 @@ impl Session<'_> {
             if deadline.is_none() && (self.stop.asked() || self.output.broken()) {
                 deadline = Some(Instant::now() + FLUSH_WITHIN);
                 let topic = &self.args.target.topic;
-                self.output.remark(format_args!(
-                    "{topic}: waiting for {} messages on their way",
-                    self.in_flight()
-                ));
+                self.output.remark(format_args!("{topic}: waiting for {} messages on their way", self.in_flight()));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
@@ -535,26 +466,17 @@ impl Session<'_> {
             std::thread::sleep(Duration::from_millis(2));
             self.serve(handle);
         }
-        handle
-            .client
-            .purge(PurgeConfig::default().queue().inflight());
+        handle.client.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + Duration::from_millis(500);
         while self.in_flight() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
             self.serve(handle);
         }
-        lock(&self.tally)
-            .streams
-            .iter_mut()
-            .for_each(SendLedger::abandon);
+        lock(&self.tally).streams.iter_mut().for_each(SendLedger::abandon);
     }
 
     fn in_flight(&self) -> u64 {
-        lock(&self.tally)
-            .streams
-            .iter()
-            .map(SendLedger::in_flight)
-            .sum()
+        lock(&self.tally).streams.iter().map(SendLedger::in_flight).sum()
     }
 
     fn close_epoch(&mut self) {
@@ -589,12 +511,7 @@ impl Session<'_> {
     fn by_partition(&self) -> Vec<SendTotals> {
         let tally = lock(&self.tally);
         let mut sums = self.folded.clone();
-        for streams in self
-            .past
-            .iter()
-            .map(|(_, streams)| streams)
-            .chain([&tally.streams])
-        {
+        for streams in self.past.iter().map(|(_, streams)| streams).chain([&tally.streams]) {
             if sums.len() < streams.len() {
                 sums.resize_with(streams.len(), SendTotals::default);
             }
@@ -607,9 +524,7 @@ impl Session<'_> {
 
     fn totals(&self) -> SendTotals {
         let mut totals = SendTotals::default();
-        self.by_partition()
-            .iter()
-            .for_each(|sum| totals.add_totals(sum));
+        self.by_partition().iter().for_each(|sum| totals.add_totals(sum));
         totals
     }
 
@@ -619,15 +534,12 @@ impl Session<'_> {
         }
         let partitions = self.by_partition();
         let tally = lock(&self.tally);
-        let streams = self
-            .past
-            .iter()
-            .map(|(epoch, streams)| (*epoch, streams))
-            .chain([(self.epoch, &tally.streams)]);
+        let streams = self.past.iter().map(|(epoch, streams)| (*epoch, streams)).chain([(self.epoch, &tally.streams)]);
         let streams = streams.flat_map(|(epoch, streams)| {
-            streams.iter().enumerate().map(move |(partition, stream)| {
-                SendStream::new(self.producer, epoch, partition, stream)
-            })
+            streams
+                .iter()
+                .enumerate()
+                .map(move |(partition, stream)| SendStream::new(self.producer, epoch, partition, stream))
         });
         let mut totals = SendTotals::default();
         partitions.iter().for_each(|sum| totals.add_totals(sum));
@@ -650,11 +562,7 @@ impl Session<'_> {
                 })
                 .collect(),
             streams: streams.collect(),
-            errors: tally
-                .errors
-                .iter()
-                .map(|(code, count)| ((*code).to_owned(), *count))
-                .collect(),
+            errors: tally.errors.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             queue_full: self.queue_full,
         });
     }
@@ -692,11 +600,7 @@ mod tests {
         }
         assert_eq!(sent, 2000);
         assert_eq!(pacer.due(at(2900)), 900);
-        assert_eq!(
-            pacer.due(at(60_000)),
-            1,
-            "a stall of a minute is not made up for"
-        );
+        assert_eq!(pacer.due(at(60_000)), 1, "a stall of a minute is not made up for");
         assert!(pacer.due(at(60_010)) <= 11);
     }
 
@@ -706,15 +610,8 @@ mod tests {
         let mut slow = Pacer::new(2, start);
         assert_eq!(slow.due(start + Duration::from_millis(499)), 0);
         assert_eq!(slow.due(start + Duration::from_millis(500)), 1);
-        assert_eq!(
-            slow.wait(start),
-            Duration::from_millis(50),
-            "waits are short, so that a signal is seen"
-        );
+        assert_eq!(slow.wait(start), Duration::from_millis(50), "waits are short, so that a signal is seen");
         let mut unlimited = Pacer::new(0, start);
-        assert_eq!(
-            (unlimited.due(start), unlimited.wait(start)),
-            (u64::MAX, Duration::ZERO)
-        );
+        assert_eq!((unlimited.due(start), unlimited.wait(start)), (u64::MAX, Duration::ZERO));
     }
 }

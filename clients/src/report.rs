@@ -28,11 +28,7 @@ pub const INTERVALS_SHOWN: usize = 20;
 
 /// The first intervals of a set.
 fn shown(set: &IntervalSet) -> Vec<Interval> {
-    set.intervals()
-        .iter()
-        .copied()
-        .take(INTERVALS_SHOWN)
-        .collect()
+    set.intervals().iter().copied().take(INTERVALS_SHOWN).collect()
 }
 
 /// Why a client ended.
@@ -329,11 +325,7 @@ pub struct ReceivePartition {
 
 impl ReceivePartition {
     /// What a line says of a partition.
-    pub fn new(
-        ledger: &PartitionLedger,
-        end: Option<i64>,
-        (low, high): (Option<i64>, Option<i64>),
-    ) -> Self {
+    pub fn new(ledger: &PartitionLedger, end: Option<i64>, (low, high): (Option<i64>, Option<i64>)) -> Self {
         Self {
             partition: ledger.partition,
             start: ledger.start,

@@ -48,11 +48,7 @@ fn impatient(config: &mut ClientConfig) {
 /// Settings of the long-running producer. `rate` is in messages a second, 0 for no limit.
 pub fn producer(brokers: &str, rate: u32) -> ClientConfig {
     // Larger batches when there is much to send, little waiting when there is not.
-    let linger = if rate == 0 || rate >= 10_000 {
-        "20"
-    } else {
-        "5"
-    };
+    let linger = if rate == 0 || rate >= 10_000 { "20" } else { "5" };
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries can then neither double nor reorder what is in the log; implies max.in.flight <= 5 and endless retries.
@@ -97,18 +93,9 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.error.backoff.ms", "100")
         // Both limits hold per partition once each has a queue of its own, so they are shares of a total.
-        .set(
-            "queued.min.messages",
-            (FETCHED_RECORDS / share).clamp(200, 8_000).to_string(),
-        )
-        .set(
-            "queued.max.messages.kbytes",
-            (FETCHED_KBYTES / share).clamp(64, 2048).to_string(),
-        )
-        .set(
-            "fetch.message.max.bytes",
-            (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string(),
-        );
+        .set("queued.min.messages", (FETCHED_RECORDS / share).clamp(200, 8_000).to_string())
+        .set("queued.max.messages.kbytes", (FETCHED_KBYTES / share).clamp(64, 2048).to_string())
+        .set("fetch.message.max.bytes", (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string());
     config
 }
 
@@ -131,11 +118,7 @@ pub fn asker(brokers: &str) -> ClientConfig {
 pub fn probe_producer(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-probe");
     impatient(&mut config);
-    config
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", "0");
+    config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "0");
     config
 }
 
@@ -143,8 +126,6 @@ pub fn probe_producer(brokers: &str) -> ClientConfig {
 pub fn probe_consumer(brokers: &str) -> ClientConfig {
     let mut config = consumer(brokers, 1);
     impatient(&mut config);
-    config
-        .set("client.id", "kafka-lab-probe")
-        .set("fetch.error.backoff.ms", "10");
+    config.set("client.id", "kafka-lab-probe").set("fetch.error.backoff.ms", "10");
     config
 }

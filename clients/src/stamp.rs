@@ -44,10 +44,7 @@ impl RunId {
         let mut text = Vec::with_capacity(8);
         push_hex(&mut text, fastrand::u32(..));
         // Eight hexadecimal digits always make a run id; the fallback is never taken.
-        Self::from_bytes(&text).unwrap_or(Self {
-            len: 0,
-            bytes: [0; RUN_MAX],
-        })
+        Self::from_bytes(&text).unwrap_or(Self { len: 0, bytes: [0; RUN_MAX] })
     }
 
     /// The run id these bytes spell, or `None` when they spell none.
@@ -58,10 +55,7 @@ impl RunId {
         }
         let mut bytes = [0; RUN_MAX];
         bytes[..text.len()].copy_from_slice(text);
-        Some(Self {
-            len: text.len() as u8,
-            bytes,
-        })
+        Some(Self { len: text.len() as u8, bytes })
     }
 
     /// The run id as text.
@@ -75,9 +69,8 @@ impl FromStr for RunId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::from_bytes(text.as_bytes()).ok_or_else(|| {
-            format!("a run id is 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1")
-        })
+        Self::from_bytes(text.as_bytes())
+            .ok_or_else(|| format!("a run id is 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1"))
     }
 }
 
@@ -177,9 +170,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > DIGITS_MAX {
         return None;
     }
-    text.iter().try_fold(0_u64, |value, b| {
-        b.is_ascii_digit().then(|| value * 10 + u64::from(b - b'0'))
-    })
+    text.iter().try_fold(0_u64, |value, b| b.is_ascii_digit().then(|| value * 10 + u64::from(b - b'0')))
 }
 
 fn hex(text: &[u8]) -> Option<u32> {
@@ -229,11 +220,7 @@ impl Encoder {
     /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
     pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
         let middle = format!(" {MAGIC} {run} {producer} {epoch} ").into_bytes();
-        Self {
-            middle,
-            size,
-            buffer: Vec::with_capacity(size.max(128)),
-        }
+        Self { middle, size, buffer: Vec::with_capacity(size.max(128)) }
     }
 
     /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
@@ -284,27 +271,18 @@ mod tests {
 
     #[test]
     fn a_stamp_reads_back_as_it_was_written() {
-        let Value::Stamped(stamp) =
-            parse(Some(encoder(0).encode(332_517, 2, 41, 1_732_347_335_123)))
-        else {
+        let Value::Stamped(stamp) = parse(Some(encoder(0).encode(332_517, 2, 41, 1_732_347_335_123))) else {
             panic!("not recognised");
         };
         assert_eq!(stamp.number, 332_517);
         assert_eq!(stamp.run.as_str(), "demo");
         assert_eq!((stamp.producer, stamp.epoch), (ProducerId(0x9f3c_01aa), 3));
-        assert_eq!(
-            (stamp.partition, stamp.sequence, stamp.sent_ms),
-            (2, 41, 1_732_347_335_123)
-        );
+        assert_eq!((stamp.partition, stamp.sequence, stamp.sent_ms), (2, 41, 1_732_347_335_123));
     }
 
     #[test]
     fn the_line_begins_with_the_number_and_stays_below_one() {
-        assert!(
-            encoder(0)
-                .encode(999_999, 0, 0, 1)
-                .starts_with(b"0.999999 kl1 demo 9f3c01aa 3 0 0 1 ")
-        );
+        assert!(encoder(0).encode(999_999, 0, 0, 1).starts_with(b"0.999999 kl1 demo 9f3c01aa 3 0 0 1 "));
         assert!(encoder(0).encode(7, 0, 0, 1).starts_with(b"0.000007 "));
     }
 
@@ -315,10 +293,7 @@ mod tests {
             let mut encoder = encoder(size);
             let value = encoder.encode(1, 1_234, 123_456_789_012, 1_732_347_335_123);
             assert_eq!(value.len(), size);
-            assert!(
-                matches!(parse(Some(value)), Value::Stamped(s) if s.sequence == 123_456_789_012),
-                "size {size}"
-            );
+            assert!(matches!(parse(Some(value)), Value::Stamped(s) if s.sequence == 123_456_789_012), "size {size}");
         }
         assert_eq!(Encoder::minimum_size("a".repeat(32).parse().unwrap()), 100);
     }
@@ -330,32 +305,19 @@ mod tests {
             for change in 1..=255_u8 {
                 let mut bent = whole.clone();
                 bent[at] ^= change;
-                let expected = if (8..13).contains(&at) {
-                    Value::Foreign
-                } else {
-                    Value::Corrupt
-                };
+                let expected = if (8..13).contains(&at) { Value::Foreign } else { Value::Corrupt };
                 assert_eq!(parse(Some(&bent)), expected, "byte {at} xor {change}");
             }
-            let expected = if at < 13 {
-                Value::Foreign
-            } else {
-                Value::Corrupt
-            };
+            let expected = if at < 13 { Value::Foreign } else { Value::Corrupt };
             assert_eq!(parse(Some(&whole[..at])), expected, "cut at {at}");
         }
     }
 
     #[test]
     fn what_others_write_is_foreign() {
-        for value in [
-            None,
-            Some(&b""[..]),
-            Some(b"hello"),
-            Some(b"0.332517"),
-            Some(&[0xff; 4000]),
-            Some("0.3 kl1 é".as_bytes()),
-        ] {
+        for value in
+            [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some("0.3 kl1 é".as_bytes())]
+        {
             assert_eq!(parse(value), Value::Foreign);
         }
     }

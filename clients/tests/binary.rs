@@ -1,10 +1,6 @@
 //! The binary as a process, where no broker is needed: usage, refusals, deadlines, signals.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -15,16 +11,7 @@ const NOBODY: &str = "127.0.0.1:1";
 
 fn clients(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clients"));
-    for name in [
-        "ROLE",
-        "KAFKA_BROKER",
-        "TOPIC",
-        "RATE",
-        "COUNT",
-        "VALUE_SIZE",
-        "RUN_ID",
-        "FORMAT",
-    ] {
+    for name in ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "RUN_ID", "FORMAT"] {
         command.env_remove(name);
     }
     command.args(args).stdin(Stdio::null());
@@ -78,26 +65,10 @@ fn usage_errors_exit_with_2_and_name_what_is_wrong() {
         (&[], &[("ROLE", "broker")], "ROLE"),
         (&["producer"], &[], "--brokers"),
         (&["producer"], &[("KAFKA_BROKER", "nowhere")], "--brokers"),
-        (
-            &["producer", "--brokers", NOBODY],
-            &[("RATE", "-1")],
-            "--rate",
-        ),
-        (
-            &["producer", "--brokers", NOBODY],
-            &[("VALUE_SIZE", "10")],
-            "VALUE_SIZE",
-        ),
-        (
-            &["producer", "--brokers", NOBODY],
-            &[("RUN_ID", "Ä")],
-            "--run",
-        ),
-        (
-            &["consumer", "--brokers", NOBODY, "--from", "middle"],
-            &[],
-            "--from",
-        ),
+        (&["producer", "--brokers", NOBODY], &[("RATE", "-1")], "--rate"),
+        (&["producer", "--brokers", NOBODY], &[("VALUE_SIZE", "10")], "VALUE_SIZE"),
+        (&["producer", "--brokers", NOBODY], &[("RUN_ID", "Ä")], "--run"),
+        (&["consumer", "--brokers", NOBODY, "--from", "middle"], &[], "--from"),
     ];
     for (args, env, needle) in cases {
         let refused = output(clients(args).envs(env.iter().copied()));
@@ -110,13 +81,7 @@ fn usage_errors_exit_with_2_and_name_what_is_wrong() {
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_named() {
-    let refused = output(&mut clients(&[
-        "producer",
-        "--brokers",
-        NOBODY,
-        "--log-file",
-        "/nowhere/log",
-    ]));
+    let refused = output(&mut clients(&["producer", "--brokers", NOBODY, "--log-file", "/nowhere/log"]));
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("/nowhere/log"));
 }
@@ -124,24 +89,11 @@ fn a_log_file_that_cannot_be_opened_is_named() {
 #[test]
 fn metadata_of_an_address_where_nobody_listens_is_a_line_and_comes_at_once() {
     let began = Instant::now();
-    let asked = output(&mut clients(&[
-        "metadata",
-        "--brokers",
-        "127.0.0.1:1,localhost:2",
-        "--timeout-ms",
-        "20000",
-    ]));
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    let asked = output(&mut clients(&["metadata", "--brokers", "127.0.0.1:1,localhost:2", "--timeout-ms", "20000"]));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(asked.status.code(), Some(1));
     let lines = lines(&asked.stdout);
-    let mut brokers: Vec<_> = lines
-        .iter()
-        .map(|line| line["broker"].as_str().unwrap())
-        .collect();
+    let mut brokers: Vec<_> = lines.iter().map(|line| line["broker"].as_str().unwrap()).collect();
     brokers.sort_unstable();
     assert_eq!(brokers, ["127.0.0.1:1", "localhost:2"]);
     for line in &lines {
@@ -155,13 +107,7 @@ fn metadata_of_an_address_where_nobody_listens_is_a_line_and_comes_at_once() {
 fn offsets_and_probe_keep_their_deadline_and_say_what_they_waited_for() {
     for command in ["offsets", "probe"] {
         let began = Instant::now();
-        let asked = output(&mut clients(&[
-            command,
-            "--brokers",
-            NOBODY,
-            "--timeout-ms",
-            "600",
-        ]));
+        let asked = output(&mut clients(&[command, "--brokers", NOBODY, "--timeout-ms", "600"]));
         let took = began.elapsed();
         assert_eq!(asked.status.code(), Some(1), "{command}");
         assert!(took > Duration::from_millis(500), "{command}: {took:?}");
@@ -169,21 +115,14 @@ fn offsets_and_probe_keep_their_deadline_and_say_what_they_waited_for() {
         let lines = lines(&asked.stdout);
         let last = lines.last().unwrap();
         assert_eq!(last["schema"], format!("kafka-lab.{command}/1"));
-        assert!(
-            last["error"].as_str().is_some_and(|e| e.contains("answer")),
-            "{last}"
-        );
+        assert!(last["error"].as_str().is_some_and(|e| e.contains("answer")), "{last}");
     }
 }
 
 #[test]
 fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
-    for (command, signal) in [
-        ("producer", "-TERM"),
-        ("consumer", "-TERM"),
-        ("producer", "-INT"),
-        ("consumer", "-INT"),
-    ] {
+    for (command, signal) in [("producer", "-TERM"), ("consumer", "-TERM"), ("producer", "-INT"), ("consumer", "-INT")]
+    {
         let mut child = clients(&[command, "--brokers", NOBODY, "--format", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -193,21 +132,12 @@ fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
         let mut remarks = BufReader::new(child.stderr.take().unwrap()).lines();
         remarks.next().unwrap().unwrap();
         let stdout = child.stdout.take().unwrap();
-        let sent = Command::new("kill")
-            .args([signal, &child.id().to_string()])
-            .status();
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
         let (code, took) = wait(child, Duration::from_secs(10));
         assert_eq!(code, Some(0), "{command} {signal}");
-        assert!(
-            took < Duration::from_secs(5),
-            "{command} {signal}: {took:?}"
-        );
-        let last = BufReader::new(stdout)
-            .lines()
-            .map(Result::unwrap)
-            .last()
-            .unwrap();
+        assert!(took < Duration::from_secs(5), "{command} {signal}: {took:?}");
+        let last = BufReader::new(stdout).lines().map(Result::unwrap).last().unwrap();
         let last: serde_json::Value = serde_json::from_str(&last).unwrap();
         assert_eq!(last["event"], "end", "{command} {signal}");
         assert_eq!(last["reason"], "signal", "{command} {signal}");

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, IoContext, Result};
+use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::signal::Stop;
 use crate::wait::{self, Poll};
 
@@ -18,6 +18,14 @@ use crate::wait::{self, Poll};
 pub enum Backend {
     /// Processes of this machine.
     Local,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Backend::Local => f.write_str("local"),
+        }
+    }
 }
 
 /// What `up` decided; the other commands follow it and never guess again.
@@ -146,7 +154,11 @@ impl Lock {
 
     /// The lock, or who has it.
     fn attempt(state: &Path, path: &Path) -> Result<std::result::Result<File, String>> {
-        private_dir(state)?;
+        private_dir(state).map_err(|failure| Failure {
+            exit: Exit::Preflight,
+            fix: Some("make it writable, or set XDG_STATE_HOME to a folder that is".into()),
+            ..failure
+        })?;
         let mut options = OpenOptions::new();
         let mut file = options.create(true).truncate(false).read(true).write(true).open(path).cannot("open", path)?;
         match file.try_lock() {

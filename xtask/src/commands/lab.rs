@@ -71,7 +71,7 @@ impl Session<'_> {
     fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
         let java = java::locate(self.env)
             .and_then(|program| java::ask(&program, &RealExec, std::path::Path::new("/dev/null"), self.stop).ok());
-        println!("# {command}: backend {:?}, lab {}, {} steps", lab.backend, lab.name, plan.steps.len());
+        println!("# {command}: backend {}, lab {}, {} steps", lab.backend, lab.name, plan.steps.len());
         for (place, planned) in plan.steps.iter().enumerate() {
             let after: Vec<String> = planned.after.iter().map(|earlier| (earlier + 1).to_string()).collect();
             let after = if after.is_empty() { String::new() } else { format!("  (after {})", after.join(", ")) };
@@ -103,7 +103,7 @@ impl Session<'_> {
         let record = read_record(&state)?;
         let (lab, jars) = load(record.as_ref())?;
         if self.global.format == Format::Text {
-            eprintln!("up: lab {}, backend {:?} ({})", lab.name, lab.backend, lab.backend_why);
+            eprintln!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why);
         }
         if up.fix {
             self.fix(&lab, &jars)?;
@@ -124,12 +124,11 @@ impl Session<'_> {
             report::json("up", &lab, &report);
         }
         match exit {
-            Exit::Ok => {
-                if lab.format == Format::Text {
-                    println!("\nlab {} is up after {:.1} s\n", lab.name, report.elapsed.as_secs_f64());
-                    print!("{}", report::endpoints(&lab));
-                }
+            Exit::Ok if lab.format == Format::Text => {
+                println!("\nlab {} is up after {:.1} s\n", lab.name, report.elapsed.as_secs_f64());
+                print!("{}", report::endpoints(&lab));
             }
+            Exit::Ok => {}
             Exit::Preflight if record.is_none() => {
                 // Nothing was touched, so nothing stays.
                 let _ = fs::remove_dir_all(&state);

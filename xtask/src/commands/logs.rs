@@ -57,10 +57,8 @@ fn print(lab: &Lab, services: &[Service], lines: usize, follow: bool, stop: &Sto
     if files.is_empty() {
         eprintln!("no logs yet in {}", lab.logs().display());
     }
-    while follow {
-        if wait::pause(stop, Duration::from_millis(200)).is_err() {
-            break;
-        }
+    // Being asked to stop is how following ends.
+    while follow && wait::pause(stop, Duration::from_millis(200)).is_ok() {
         for (prefix, path, at) in &mut files {
             for line in added(path, at).lines() {
                 if writeln!(out, "{prefix}{line}").is_err() {

@@ -171,7 +171,8 @@ struct Container {
 #[derive(Deserialize)]
 struct EnvVar {
     name: String,
-    value: Option<String>,
+    /// Kubernetes takes text only, which an unquoted number is not.
+    value: Option<serde_yaml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -328,6 +329,29 @@ impl Reader<'_> {
         found
     }
 
+    /// The literal environment of a pod's containers.
+    fn environment(&mut self, file: &str, spec: &WorkloadSpec) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        for var in spec.template.spec.containers.iter().flat_map(|container| &container.env) {
+            match &var.value {
+                None => {}
+                Some(serde_yaml::Value::String(value)) => {
+                    env.insert(var.name.clone(), value.clone());
+                }
+                Some(other) => {
+                    let value = serde_yaml::to_string(other).unwrap_or_default();
+                    let value = value.trim();
+                    self.problem(
+                        file,
+                        &var.name,
+                        format!("is {value}, must be text, which Kubernetes insists on: \"{value}\""),
+                    );
+                }
+            }
+        }
+        env
+    }
+
     fn zookeeper(&mut self, documents: &[Document]) -> Option<ZooKeeper> {
         let spec = self.stateful_set(documents, "zookeeper");
         let maps: Vec<ConfigMap> = self.all(documents, "ConfigMap");
@@ -352,13 +376,13 @@ impl Reader<'_> {
             let message = format!("is {}, but this lab has one ZooKeeper", spec.replicas.unwrap_or(1));
             self.problem("kafka.yml", "StatefulSet zookeeper spec.replicas", message);
         }
-        Some(ZooKeeper { properties, heap_opts: words(environment(&spec).get("KAFKA_HEAP_OPTS")) })
+        Some(ZooKeeper { properties, heap_opts: words(self.environment("kafka.yml", &spec).get("KAFKA_HEAP_OPTS")) })
     }
 
     fn brokers(&mut self, documents: &[Document]) -> Option<Brokers> {
         let spec = self.stateful_set(documents, "kafka")?;
         let count = spec.replicas.unwrap_or(1);
-        let env = environment(&spec);
+        let env = self.environment("kafka.yml", &spec);
         if !(1..=MAX_BROKERS).contains(&count) {
             let message = format!("is {count}, must be 1 to {MAX_BROKERS}");
             self.problem("kafka.yml", "StatefulSet kafka spec.replicas", message);
@@ -428,7 +452,7 @@ impl Reader<'_> {
         let mut clients = Vec::new();
         for deployment in deployments {
             let name = deployment.metadata.name;
-            let env = environment(&deployment.spec);
+            let env = self.environment("clients.yml", &deployment.spec);
             let role = env.get("ROLE").cloned().unwrap_or_default();
             if !["producer", "consumer"].contains(&role.as_str()) {
                 let message = format!("is \"{role}\", must be producer or consumer");
@@ -522,11 +546,6 @@ impl Reader<'_> {
         }
         Some(settings)
     }
-}
-
-fn environment(spec: &WorkloadSpec) -> BTreeMap<String, String> {
-    let vars = spec.template.spec.containers.iter().flat_map(|container| &container.env);
-    vars.filter_map(|var| Some((var.name.clone(), var.value.clone()?))).collect()
 }
 
 fn words(text: Option<&String>) -> Vec<String> {
@@ -655,7 +674,7 @@ mod tests {
                 "zookeeper_port: 30091",
                 "local.zookeeper_port: is 30091, which is the port of broker 1",
             ),
-            ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "lab.yml: line 2"),
+            ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "unknown field `sise`"),
             ("lab.yml", "messages: 20000", "messages: 0", "lab.yml: flow.messages: is 0"),
             ("clients.yml", "value: consumer", "value: reader", "Deployment consumer ROLE: is \"reader\""),
             ("clients.yml", "name: KAFKA_BROKER", "name: BROKER", "Deployment producer KAFKA_BROKER: is missing"),
@@ -680,13 +699,18 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_names_the_line_of_the_file() {
+    fn what_kubernetes_would_refuse_is_refused() {
         let found = problems(&[("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: 4")]);
+        assert!(found[0].starts_with("kafka.yml: KAFKA_NUM_PARTITIONS: is 4, must be text"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_line_of_the_file() {
+        let found = problems(&[("kafka.yml", "  replicas: 3", "  replicas: three")]);
         let text = std::fs::read_to_string(manifests().join("kafka.yml")).unwrap();
-        let line = text.lines().position(|line| line.contains("NUM_PARTITIONS, value")).unwrap() + 1;
+        let line = text.lines().position(|line| line == "  replicas: 3").unwrap() + 1;
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].starts_with(&format!("kafka.yml: line {line}: ")), "{found:#?}");
-        assert!(found[0].contains("expected a string"), "{found:#?}");
     }
 
     #[test]

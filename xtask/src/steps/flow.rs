@@ -244,10 +244,10 @@ pub fn judge(run: String, messages: u64, range: &[(u32, u64, u64)], produced: &E
         if row.missing == 0 && sent.not_persisted == 0 && sent.unknown == 0 && row.received != row.acked {
             fail.push(format!("partition {partition}: acked {} but received {}", row.acked, row.received));
         }
-        if read.start_moved || read.low > start {
+        let low = read.low.unwrap_or(0);
+        if read.start_moved || low > start {
             unsure.push(format!(
-                "partition {partition}: retention moved the log's start to {}, past {start}, where the run began",
-                read.low
+                "partition {partition}: retention moved the log's start to {low}, past {start}, where the run began"
             ));
         } else if read.next < end {
             unsure.push(format!("partition {partition}: read up to {}, not to {end} ({})", read.next, consumed.reason));
@@ -338,7 +338,7 @@ mod tests {
             partition,
             start,
             next,
-            low: 0,
+            low: Some(0),
             records: next - start,
             received: 50,
             other_runs: others,
@@ -448,7 +448,7 @@ mod tests {
         type Change = fn(&mut End, &mut End);
         let table: &[(Change, &str)] = &[
             (|_, c| c.partitions[0].start_moved = true, "retention moved the log's start"),
-            (|_, c| c.partitions[1].low = 30, "retention moved the log's start to 30, past 7"),
+            (|_, c| c.partitions[1].low = Some(30), "retention moved the log's start to 30, past 7"),
             (
                 |_, c| {
                     c.partitions[1].next = 40;

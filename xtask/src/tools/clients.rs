@@ -21,7 +21,7 @@ pub struct Counts {
     pub start: u64,
     pub next: u64,
     pub end: Option<u64>,
-    pub low: u64,
+    pub low: Option<u64>,
     pub records: u64,
     pub received: u64,
     pub missing: u64,

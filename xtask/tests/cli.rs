@@ -1,0 +1,226 @@
+//! The program with nothing, or fake tools, on PATH: what it says and how it ends when something is wrong.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Dir, manifests, run, xtask};
+
+/// `up` with only the tools of `tools` on PATH, and empty caches.
+fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
+    let mut command = xtask(&state.0, [&["up", "--port-base", "21500"], args].concat());
+    command
+        .env("PATH", &tools.0)
+        .env_remove("JAVA_HOME")
+        .env("XDG_CACHE_HOME", state.0.join("cache"))
+        .env("CARGO_TARGET_DIR", state.0.join("target"));
+    command
+}
+
+fn basics() -> Dir {
+    let tools = Dir::new("tools");
+    for name in ["cc", "c++", "make", "bash", "setsid", "sha256sum"] {
+        tools.tool(name, "exit 0");
+    }
+    tools.tool("java", "echo 'openjdk version \"17.0.1\" 2021-10-19' >&2");
+    tools
+}
+
+#[test]
+fn a_bare_machine_hears_everything_it_lacks_at_once_and_nothing_is_touched() {
+    let (state, tools) = (Dir::new("state"), Dir::new("tools"));
+    run(&mut up(&state, &tools, &[])).expect(3).says(&[
+        "no java in JAVA_HOME or on PATH",
+        "no mvn on PATH",
+        "no cc, c++, make, bash on PATH",
+        "no setsid on PATH",
+        "apt-get install -y --no-install-recommends",
+        "cargo xtask up --fix",
+    ]);
+    assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
+}
+
+#[test]
+fn an_old_java_is_refused_and_a_new_one_only_warned_of() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("java", "echo 'java version \"1.8.0_292\"' >&2");
+    run(&mut up(&state, &tools, &[])).expect(3).says(&["is Java 1.8.0_292; Kafka 3.3 runs on Java 11 or 17"]);
+    tools.tool("java", "echo 'openjdk version \"25\" 2025-09-16' >&2");
+    tools.tool("mvn", "echo 'no route to the repository'; exit 1");
+    tools.tool("cargo", "exit 0");
+    let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
+    ran.expect(4).says(&["Java 25: Kafka 3.3 documents 11 and 17"]);
+}
+
+#[test]
+fn java_home_comes_before_path() {
+    let (state, tools, home) = (Dir::new("state"), basics(), Dir::new("jdk"));
+    std::fs::create_dir(home.0.join("bin")).unwrap();
+    home.tool("bin/java", "echo 'openjdk version \"9.0.4\"' >&2");
+    run(up(&state, &tools, &[]).env("JAVA_HOME", &home.0)).expect(3).says(&["bin/java is Java 9.0.4"]);
+}
+
+#[test]
+fn a_failing_maven_is_shown_with_command_output_log_and_fix() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("mvn", "echo '[ERROR] Could not transfer artifact: no route to the repository'; exit 1");
+    tools.tool("cargo", "exec /bin/sleep 60");
+    let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
+    ran.expect(4).says(&[
+        "mvn exited with 1",
+        "command: mvn -B --strict-checksums",
+        "no route to the repository",
+        "log: ",
+        "kafka-jars.log",
+        "fix: Maven must reach a repository",
+        "not run: stopped, because another step failed",
+    ]);
+}
+
+#[test]
+fn jars_that_do_not_match_the_lock_are_not_kept() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool(
+        "mvn",
+        "for arg; do case $arg in -DoutputDirectory=*) : >\"${arg#*=}/kafka_2.13-3.3.2.jar\";; esac; done",
+    );
+    tools.tool("sha256sum", "exec /usr/bin/sha256sum \"$@\"");
+    tools.tool("cargo", "exec /bin/sleep 60");
+    let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
+    ran.expect(4).says(&["sha256sum exited with 1", "kafka_2.13-3.3.2.jar: FAILED"]);
+    let kept: Vec<_> = std::fs::read_dir(state.0.join("cache/kafka-lab")).unwrap().flatten().collect();
+    assert!(kept.iter().all(|entry| !entry.path().join("sizes").exists()), "{kept:?}");
+}
+
+#[test]
+fn fix_runs_the_line_it_shows() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("sudo", "exec \"$@\"");
+    let said = state.0.join("said");
+    tools.tool("apt-get", &format!("echo \"$@\" >>'{}'; [ \"$1\" = update ]", said.display()));
+    run(&mut up(&state, &tools, &["--fix"])).expect(3).says(&[
+        "--fix runs: ",
+        "install -y --no-install-recommends maven",
+        "exited with 1",
+    ]);
+    assert_eq!(std::fs::read_to_string(said).unwrap(), "update\ninstall -y --no-install-recommends maven\n");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder_and_another_base() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("mvn", "exit 1");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut command = up(&state, &tools, &[]);
+    command.args(["--name", "taken"]);
+    let args: Vec<String> =
+        ["up", "--name", "taken", "--port-base"].map(Into::into).into_iter().chain([port.to_string()]).collect();
+    let mut command2 = xtask(&state.0, args);
+    command2.envs(command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))));
+    run(command2.env_remove("JAVA_HOME"))
+        .expect(3)
+        .says(&[&format!("127.0.0.1:{port} (kafka-0) is in use by pid {} (", std::process::id()), "end it"]);
+}
+
+#[test]
+fn every_problem_of_the_manifests_is_told_at_once_with_file_and_field() {
+    let state = Dir::new("state");
+    let broken = manifests(&[
+        ("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: \"0\""),
+        ("kafka.yml", "KAFKA_MIN_INSYNC_REPLICAS, value: \"2\"", "KAFKA_MIN_INSYNC_REPLICAS, value: \"5\""),
+        ("lab.yml", "messages: 20000", "mesages: 20000"),
+        ("clients.yml", "value: consumer", "value: reader"),
+    ]);
+    let args = ["up", "--manifests", broken.0.to_str().unwrap()];
+    run(&mut xtask(&state.0, args)).expect(2).says(&[
+        "kafka.yml: KAFKA_NUM_PARTITIONS: is 0",
+        "kafka.yml: KAFKA_MIN_INSYNC_REPLICAS: is 5",
+        "lab.yml: line ",
+        "mesages",
+        "clients.yml: Deployment consumer ROLE: is \"reader\"",
+    ]);
+    assert!(!state.0.join("kafka-lab").exists());
+}
+
+#[test]
+fn wrong_flags_exit_with_2() {
+    let state = Dir::new("state");
+    for args in [
+        &["up", "--port-base", "high"][..],
+        &["up", "--port-base", "80"],
+        &["up", "--name", "../x"],
+        &["up", "--backend", "kind"],
+        &["verify", "--messages", "0"],
+        &["teer-down"],
+        &["--format", "xml", "status"],
+    ] {
+        run(&mut xtask(&state.0, args)).expect(2);
+    }
+    assert!(!state.0.join("kafka-lab").exists());
+}
+
+#[test]
+fn with_nothing_up_checks_exit_with_6_and_teardown_with_0() {
+    let state = Dir::new("state");
+    for args in [&["verify"][..], &["status"], &["logs"], &["clients", "stop"], &["kafka-topics", "--", "--list"]] {
+        run(&mut xtask(&state.0, args)).expect(6).says(&["no lab kafka-lab is up", "cargo xtask up"]);
+    }
+    let ran = run(&mut xtask(&state.0, ["teardown"])).expect(0);
+    assert!(ran.stdout.contains("nothing to tear down"), "{}", ran.stdout);
+    assert!(!state.0.join("kafka-lab").exists());
+}
+
+#[test]
+fn a_failure_before_the_first_step_is_a_json_line_too() {
+    let state = Dir::new("state");
+    let ran = run(&mut xtask(&state.0, ["verify", "--format", "json"])).expect(6);
+    let lines = ran.json("kafka-lab.report/1");
+    assert_eq!(lines[0]["exit"], 6);
+    assert_eq!(lines[0]["failure"]["fix"], "cargo xtask up");
+}
+
+#[test]
+fn a_dry_run_shows_pasteable_commands_and_does_nothing() {
+    let state = Dir::new("state");
+    let ran = run(&mut xtask(&state.0, ["up", "--dry-run"])).expect(0);
+    for words in
+        ["setsid env ", "kafka.Kafka", "mvn -B", "cargo", "num.partitions=4", " probe --brokers 127.0.0.1:30090"]
+    {
+        assert!(ran.stdout.contains(words), "{words} is not in:\n{}", ran.stdout);
+    }
+    assert!(!state.0.join("kafka-lab").exists());
+    let script = state.0.join("plan.sh");
+    std::fs::write(&script, &ran.stdout).unwrap();
+    let checked = run(Command::new("bash").arg("-n").arg(&script));
+    assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "bash cannot read the plan");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_says_so() {
+    let state = Dir::new("state");
+    let file = state.0.join("file");
+    std::fs::write(&file, "").unwrap();
+    let ran = run(&mut xtask(&file, ["up"])).expect(3);
+    assert!(ran.stderr.contains("cannot create"), "{}", ran.stderr);
+}
+
+#[test]
+fn help_teaches_every_command() {
+    let state = Dir::new("state");
+    let help = run(&mut xtask(&state.0, ["--help"])).expect(0).stdout;
+    for command in ["up", "verify", "teardown", "status", "logs", "clients", "kafka-topics", "zookeeper-shell", "test"]
+    {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in:\n{help}");
+        let own = run(&mut xtask(&state.0, [command, "--help"])).expect(0).stdout;
+        assert!(own.contains("Usage: cargo xtask"), "{own}");
+    }
+    assert!(Path::new(env!("CARGO_BIN_EXE_xtask")).exists());
+}

@@ -1,0 +1,107 @@
+//! The built program, run with folders of its own.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder that goes when the test ends.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    /// A new, empty folder; `name` may be odd.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("kafka-lab-{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let dir = std::env::temp_dir().join(unique);
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    /// A program of the folder: a shell script.
+    pub fn tool(&self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Fails the test unless the exit code is `code`, showing all that was said.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails the test unless standard error holds each of `words`.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// The JSON lines of `schema` on standard output.
+    pub fn json(&self, schema: &str) -> Vec<serde_json::Value> {
+        let lines = self.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|value| value["schema"] == schema).collect()
+    }
+}
+
+/// The program with a state folder of its own.
+pub fn xtask<A: AsRef<OsStr>>(state: &Path, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(args).env("XDG_STATE_HOME", state).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Starts a command, to be signalled.
+#[allow(dead_code, reason = "not every test file interrupts")]
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// A copy of the committed manifests with changes, each `(file, from, to)`.
+pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
+    let dir = Dir::new("manifests");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    for file in ["cluster.yml", "kafka.yml", "clients.yml", "host-access.yml", "lab.yml"] {
+        let mut text = std::fs::read_to_string(committed.join(file)).unwrap();
+        for (_, from, to) in changes.iter().filter(|change| change.0 == file) {
+            assert!(text.contains(from), "{file} has no {from:?}");
+            text = text.replace(from, to);
+        }
+        std::fs::write(dir.0.join(file), text).unwrap();
+    }
+    dir
+}

@@ -1,0 +1,368 @@
+//! The real lab, end to end: real ZooKeeper, real brokers, real clients. `cargo xtask test` runs it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{Dir, Ran, manifests, run, start, xtask};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
+struct Lab {
+    state: Dir,
+    name: String,
+    base: u16,
+    manifests: Option<Dir>,
+}
+
+impl Lab {
+    fn new(name: &str) -> Self {
+        Self::in_folder(name, "state")
+    }
+
+    fn in_folder(name: &str, folder: &str) -> Self {
+        Lab {
+            state: Dir::new(folder),
+            name: format!("test-{name}-{}", std::process::id()),
+            base: free_base(),
+            manifests: None,
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = xtask(&self.state.0, args);
+        command.args(["--name", &self.name]);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        run(&mut self.command(args))
+    }
+
+    fn up_command(&self, args: &[&str]) -> Command {
+        let base = self.base.to_string();
+        let mut all = vec!["up", "--port-base", &base];
+        if let Some(manifests) = &self.manifests {
+            all.extend(["--manifests", manifests.0.to_str().unwrap()]);
+        }
+        all.extend(args);
+        self.command(&all)
+    }
+
+    fn up(&self, args: &[&str]) -> Report {
+        Report::of(&run(self.up_command(args).args(["--format", "json"])), 0)
+    }
+
+    fn verify(&self, code: i32) -> Report {
+        Report::of(&self.run(&["verify", "--format", "json"]), code)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.state.0.join("kafka-lab").join(&self.name)
+    }
+
+    fn pid(&self, process: &str) -> Pid {
+        let text = std::fs::read_to_string(self.folder().join(process).join("process.json")).unwrap();
+        let record: Value = serde_json::from_str(&text).unwrap();
+        Pid::from_raw(i32::try_from(record["identity"]["pid"].as_i64().unwrap()).unwrap()).unwrap()
+    }
+
+    fn kill(&self, process: &str) -> Pid {
+        let pid = self.pid(process);
+        kill_process(pid, Signal::KILL).unwrap();
+        pid
+    }
+
+    /// Command lines of living processes that name this lab's folder.
+    fn processes(&self) -> Vec<String> {
+        let folder = self.folder().to_str().unwrap().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(&folder))
+            .collect()
+    }
+
+    #[track_caller]
+    fn assert_nothing_left(&self) {
+        assert_eq!(self.processes(), Vec::<String>::new(), "processes are left");
+        assert!(!self.state.0.join("kafka-lab").exists(), "files are left");
+        for port in [self.base, self.base + 1, self.base + 2, self.base + 2091] {
+            assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "port {port} is taken");
+        }
+    }
+
+    #[track_caller]
+    fn teardown(&self) {
+        let ran = self.run(&["teardown"]).expect(0);
+        assert!(ran.stdout.contains("nothing is left of lab"), "{}", ran.stdout);
+        self.assert_nothing_left();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let ran = self.run(&["teardown"]);
+        if ran.code != 0 {
+            eprintln!("teardown of {} failed: {}", self.name, ran.stderr);
+        }
+    }
+}
+
+/// A base whose brokers and ZooKeeper find free ports. Bases are a hundred apart and begin at a place of this process's
+/// own, so that two test runs at once do not meet.
+fn free_base() -> u16 {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let turn = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let base = 12_000 + u16::try_from((std::process::id() * 7 + turn) % 160).unwrap() * 100;
+        if (0..10).all(|n| free(base + n)) && free(base + 2091) {
+            return base;
+        }
+        assert!(turn < 1000, "no free ports");
+    }
+}
+
+/// The last JSON line of a command.
+struct Report(Value);
+
+impl Report {
+    #[track_caller]
+    fn of(ran: &Ran, code: i32) -> Self {
+        assert_eq!(ran.code, code, "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
+        let line = ran.json("kafka-lab.report/1").pop().unwrap();
+        assert_eq!(line["exit"], code);
+        Report(line)
+    }
+
+    #[track_caller]
+    fn step(&self, title: &str) -> &Value {
+        let steps = self.0["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["step"] == title).unwrap_or_else(|| panic!("no step {title} in {}", self.0))
+    }
+
+    #[track_caller]
+    fn state(&self, title: &str) -> &str {
+        self.step(title)["state"].as_str().unwrap()
+    }
+
+    fn proof(&self, title: &str) -> &str {
+        self.step(title)["proof"].as_str().unwrap()
+    }
+}
+
+fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !ready() {
+        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn up_twice_verify_kill_a_broker_up_verify_teardown() {
+    let lab = Lab::new("life");
+    let first = lab.up(&[]);
+    assert_eq!(first.state("topic test"), "changed");
+    assert!(first.proof("topic test").contains("created, 4 partitions × 3 replicas, all in sync"), "{}", first.0);
+
+    let second = lab.up(&[]);
+    for title in [
+        "kafka jars",
+        "clients build",
+        "zookeeper",
+        "kafka-0",
+        "kafka-1",
+        "kafka-2",
+        "topic test",
+        "producer",
+        "consumer",
+    ] {
+        assert_eq!(second.state(title), "unchanged", "{title} in {}", second.0);
+    }
+
+    let verified = lab.verify(0);
+    assert_eq!(verified.proof("ls /brokers/ids"), "[0, 1, 2]");
+    assert!(verified.proof("topic describe").starts_with("PartitionCount 4, ReplicationFactor 3"));
+    let flow = &verified.step("flow")["flow"];
+    assert_eq!(flow["verdict"], "pass");
+    let rows = flow["partitions"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!(
+            (&row["sent"], &row["acked"], &row["received"]),
+            (&Value::from(5000), &Value::from(5000), &Value::from(5000))
+        );
+        assert_eq!(
+            (&row["missing"], &row["duplicate"], &row["out_of_order"]),
+            (&Value::from(0), &Value::from(0), &Value::from(0))
+        );
+        let span = row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap();
+        assert_eq!(row["records"], span, "density, with the rolled-out producer writing too");
+    }
+
+    let killed = lab.kill("kafka-1");
+    let broken = lab.verify(5);
+    assert_eq!(broken.step("kafka-1")["failure"]["what"], "kafka-1 is not running");
+    assert_eq!(broken.state("kafka-0"), "passed");
+    assert_eq!(run(&mut lab.command(&["status"])).code, 5);
+
+    // At once: ZooKeeper may still keep the session of the broker that died.
+    let third = lab.up(&[]);
+    assert!(third.proof("kafka-1").starts_with("had died, started again"), "{}", third.0);
+    assert_eq!(third.state("kafka-0"), "unchanged");
+    assert_ne!(lab.pid("kafka-1"), killed);
+    lab.verify(0);
+
+    // What a student sees.
+    wait_for("the clients' lines", 30, || {
+        let logs = lab.run(&["clients", "logs", "-n", "1000"]).expect(0).stdout;
+        [
+            "test: 1000 messages published",
+            "test: start receiving messages from Partition 2",
+            "test: received 1000 messages from partition",
+        ]
+        .iter()
+        .all(|line| logs.contains(line))
+    });
+    lab.run(&["clients", "stop"]).expect(0);
+    assert_eq!(Report::of(&lab.run(&["status", "--format", "json"]), 0).state("producer"), "skipped");
+    lab.run(&["clients", "start"]).expect(0);
+
+    // Kafka's own tools, as users type them.
+    let listed = lab.run(&["kafka-topics", "--", "--list"]).expect(0);
+    assert!(listed.stdout.lines().any(|line| line == "test"), "{}", listed.stdout);
+    let shell = lab.run(&["zookeeper-shell", "--", "get", "/brokers/ids"]).expect(0);
+    assert!(shell.stdout.lines().any(|line| line == "null"), "{}", shell.stdout);
+
+    lab.teardown();
+    lab.run(&["verify"]).expect(6);
+    let again = lab.run(&["teardown"]).expect(0);
+    assert!(again.stdout.contains("nothing to tear down"), "{}", again.stdout);
+}
+
+#[test]
+fn a_taken_port_stops_up_before_anything_is_touched() {
+    let lab = Lab::new("port");
+    let listener = TcpListener::bind(("127.0.0.1", lab.base + 1)).unwrap();
+    run(&mut lab.up_command(&[])).expect(3).says(&[
+        &format!("127.0.0.1:{} (kafka-1) is in use by pid {}", lab.base + 1, std::process::id()),
+        "--port-base",
+    ]);
+    drop(listener);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn ctrl_c_and_kill_at_every_stage_of_up_then_up_converges() {
+    let lab = Lab::new("stop");
+    for (process, signal) in
+        [("zookeeper", Signal::INT), ("zookeeper", Signal::KILL), ("kafka-0", Signal::INT), ("kafka-2", Signal::KILL)]
+    {
+        let mut child = start(&mut lab.up_command(&["--no-clients"]));
+        let record = lab.folder().join(process).join("process.json");
+        wait_for(process, 60, || record.exists());
+        kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+        let status = child.wait().unwrap();
+        // One that had just finished is as good.
+        if signal == Signal::INT {
+            assert!([Some(130), Some(0)].contains(&status.code()), "{status:?}");
+        }
+    }
+    lab.up(&[]);
+    lab.verify(0);
+    assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
+    lab.teardown();
+}
+
+#[test]
+fn a_process_whose_record_was_lost_is_found_by_its_mark() {
+    let lab = Lab::new("mark");
+    lab.up(&["--no-clients"]);
+    let before = lab.pid("kafka-0");
+    std::fs::remove_file(lab.folder().join("kafka-0/process.json")).unwrap();
+    let again = lab.up(&["--no-clients"]);
+    assert!(again.proof("kafka-0").starts_with("restarted, its record was lost"), "{}", again.0);
+    assert_ne!(lab.pid("kafka-0"), before);
+    // A lost lab.json, and a process killed by hand.
+    lab.kill("kafka-2");
+    std::fs::write(lab.folder().join("lab.json"), "{").unwrap();
+    lab.teardown();
+}
+
+#[test]
+fn two_ups_at_once_take_turns() {
+    let lab = Lab::new("turns");
+    let mut first = start(&mut lab.up_command(&["--no-clients"]));
+    wait_for("the first up", 60, || lab.folder().join("lab.json").exists());
+    let second = run(&mut lab.up_command(&["--no-clients"]));
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let second = second.expect(0).says(&["waiting for `cargo xtask up`, pid "]);
+    assert!(second.stderr.contains("unchanged: pid"), "{}", second.stderr);
+    lab.teardown();
+}
+
+#[test]
+fn changed_facts_are_followed_and_an_older_topic_is_reported_not_altered() {
+    let mut lab = Lab::in_folder("facts", "Ordner mit Leerzeichen und ü");
+    lab.manifests = Some(manifests(&[]));
+    lab.up(&["--no-clients"]);
+    let pid = lab.pid("zookeeper");
+    let five = [
+        ("kafka.yml", "KAFKA_NUM_PARTITIONS, value: \"4\"", "KAFKA_NUM_PARTITIONS, value: \"6\""),
+        ("kafka.yml", "replicas: 3", "replicas: 5"),
+    ];
+    lab.manifests = Some(manifests(&five));
+    let up = lab.up(&["--no-clients"]);
+    assert!(up.proof("kafka-0").starts_with("restarted with changed settings"), "{}", up.0);
+    assert!(up.proof("kafka-4").starts_with("started"), "{}", up.0);
+    assert_eq!(lab.pid("zookeeper"), pid);
+    assert!(
+        up.step("topic test")["warnings"][0].as_str().unwrap().contains("4 partitions × 3 replicas, kafka.yml says 6"),
+        "{}",
+        up.0
+    );
+    let fault = lab.verify(5);
+    let failure = &fault.step("topic describe")["failure"];
+    assert!(failure["what"].as_str().unwrap().contains("4 partitions, kafka.yml says 6"), "{failure}");
+    assert_eq!(failure["fix"], "cargo xtask kafka-topics -- --alter --topic test --partitions 6");
+    assert_eq!(fault.proof("ls /brokers/ids"), "[0, 1, 2, 3, 4]");
+
+    lab.run(&["kafka-topics", "--", "--alter", "--topic", "test", "--partitions", "6"]).expect(0);
+    let flow = lab.verify(0);
+    assert_eq!(flow.step("flow")["flow"]["partitions"].as_array().unwrap().len(), 6);
+
+    // Back to three: the other two are no longer asked for.
+    lab.manifests = Some(manifests(&five[..1]));
+    let back = run(lab.up_command(&["--no-clients", "--format", "json"]).env("NO_COLOR", "1"));
+    assert!(back.stdout.contains("which the manifests do not ask for"), "{}", back.stdout);
+    lab.teardown();
+}
+
+#[test]
+fn a_failed_up_can_take_itself_down() {
+    let mut lab = Lab::new("failed");
+    lab.manifests = Some(manifests(&[(
+        "kafka.yml",
+        "KAFKA_LOG_SEGMENT_BYTES, value: \"67108864\"",
+        "KAFKA_LOG_SEGMENT_BYTES, value: lots",
+    )]));
+    run(&mut lab.up_command(&["--teardown-on-failure"])).expect(4).says(&[
+        "exited",
+        "log.segment.bytes",
+        "log: ",
+        "taking the lab down again",
+    ]);
+    lab.assert_nothing_left();
+}
