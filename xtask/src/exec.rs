@@ -135,10 +135,10 @@ impl Output {
         if self.code == Some(0) {
             return Ok(self);
         }
-        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let said = format!("{}{}", self.stdout, self.stderr);
         Err(Failure::step(format!("{} {}", cmd.program.to_string_lossy(), ended(self.code)))
             .command(cmd)
-            .output(said)
+            .output(&said)
             .log(log))
     }
 }

@@ -56,10 +56,11 @@ pub fn now_ms() -> u64 {
 /// # Errors
 /// It is there and cannot be read or understood.
 pub fn read_record(state: &Path) -> Result<Option<Record>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     let path = state.join("lab.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if [NotFound, NotADirectory].contains(&error.kind()) => return Ok(None),
         Err(error) => return Err(error).cannot("read", &path),
     };
     match serde_json::from_str::<Record>(&text) {

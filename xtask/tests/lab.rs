@@ -39,9 +39,7 @@ impl Lab {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = xtask(&self.state.0, args);
-        command.args(["--name", &self.name]);
-        command
+        xtask(&self.state.0, [&["--name", &self.name], args].concat())
     }
 
     fn run(&self, args: &[&str]) -> Ran {
