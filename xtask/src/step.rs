@@ -190,7 +190,13 @@ impl Step {
             Step::Flow(messages) => flow::preview(lab, messages),
             Step::Stop(which) => service::preview_stop(lab, which),
             Step::Remove => vec![format!("rm -r {}", crate::exec::quoted(lab.state.as_os_str()))],
-            Step::Purge => vec![format!("rm -r {}", crate::exec::quoted(lab.env.cache.as_os_str()))],
+            Step::Purge => {
+                let cache = crate::exec::quoted(lab.env.cache.as_os_str());
+                vec![
+                    "# unless another lab is up:".into(),
+                    format!("rm -rf {cache}/kafka-* {cache}/class-data {cache}/lock"),
+                ]
+            }
             Step::NothingLeft => vec!["# look for processes with this lab's mark, its ports, its files".into()],
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::service::Service;
 use crate::local::{ports, process};
-use crate::step::{Outcome, Task};
+use crate::step::{Outcome, State, Task};
 use crate::steps::service::is_mark;
 
 /// Removes the state folder.
@@ -23,17 +23,38 @@ pub fn files(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::changed(format!("removed {}", lab.state.display())))
 }
 
-/// Removes the caches.
+/// Removes what xtask keeps in the cache: Kafka's jars and the class-data archives. What others made there stays, and
+/// so does all of it while another lab runs from it.
 ///
 /// # Errors
 /// A file cannot be removed.
 pub fn caches(task: &Task<'_>) -> Result<Outcome> {
-    let cache = &task.lab().env.cache;
-    if !cache.exists() {
-        return Ok(Outcome::unchanged("none"));
+    let lab = task.lab();
+    let others: Vec<String> = fs::read_dir(&lab.env.state_root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path() != lab.state && entry.path().join("lab.json").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    if !others.is_empty() {
+        return Ok(Outcome::new(State::Skipped, format!("still used by lab {}", others.join(", "))));
     }
-    fs::remove_dir_all(cache).cannot("remove", cache)?;
-    Ok(Outcome::changed(format!("removed {}", cache.display())))
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        if name.starts_with("kafka-") || name == "class-data" {
+            fs::remove_dir_all(&path).cannot("remove", &path)?;
+            removed.push(name);
+        } else if name == "lock" {
+            fs::remove_file(&path).cannot("remove", &path)?;
+        }
+    }
+    let _ = fs::remove_dir(&lab.env.cache);
+    Ok(match removed.is_empty() {
+        true => Outcome::unchanged("none"),
+        false => Outcome::changed(format!("removed {} from {}", removed.join(", "), lab.env.cache.display())),
+    })
 }
 
 /// Looks for what a lab could leave behind.

@@ -37,9 +37,13 @@ pub fn parse_ls(output: &str) -> Option<Vec<String>> {
     Some(inner.split(',').map(str::trim).filter(|child| !child.is_empty()).map(Into::into).collect())
 }
 
-/// The answer to `get PATH`: the last line. A node without data answers `null`.
+/// The answer to `get PATH`: the last line that is not noise of the connection, which a thread of its own prints before,
+/// after or between. A node without data answers `null`.
 pub fn parse_get(output: &str) -> Option<&str> {
-    output.lines().map(str::trim).rfind(|line| !line.is_empty())
+    let noise = |line: &str| {
+        line.is_empty() || ["Connecting to ", "WATCHER::", "WatchedEvent "].iter().any(|start| line.starts_with(start))
+    };
+    output.lines().map(str::trim).rfind(|line| !noise(line))
 }
 
 #[cfg(test)]
@@ -58,12 +62,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_overtakes_the_watchers_noise_is_found() {
+        let get = "Connecting to 127.0.0.1:27091\nnull\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\n";
+        assert_eq!(parse_get(get), Some("null"));
+        assert_eq!(parse_ls(&get.replace("null\n\n", "[0, 1, 2]\n\n")).unwrap(), ["0", "1", "2"]);
+    }
+
+    #[test]
     fn odd_answers_are_not_taken_for_ids() {
         assert_eq!(parse_ls("Connecting to x\n[]\n").unwrap(), Vec::<String>::new());
         assert_eq!(parse_ls("[10, 2,1]").unwrap(), ["10", "2", "1"]);
         assert_eq!(parse_ls("Node does not exist: /brokers/ids"), None);
         assert_eq!(parse_ls("["), None);
         assert_eq!(parse_get("\n \n"), None);
+        assert_eq!(parse_get("Connecting to x\nWATCHER::\n"), None);
     }
 
     #[test]
