@@ -202,6 +202,11 @@ impl Lab {
         format!("127.0.0.1:{}", self.ports.zookeeper)
     }
 
+    /// `cargo xtask COMMAND` for this lab, to be pasted.
+    pub fn xtask(&self, command: &str) -> String {
+        spelled(&self.name, command)
+    }
+
     /// The logs' folder.
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
@@ -216,6 +221,13 @@ impl Lab {
     pub fn timeout(&self, of: impl Fn(&manifests::Timeouts) -> u64) -> Duration {
         Duration::from_secs(of(&self.settings.timeouts_s))
     }
+}
+
+/// `cargo xtask COMMAND` for lab `name`; what goes to a tool stays last.
+pub fn spelled(name: &str, command: &str) -> String {
+    let (head, tail) = command.split_at(command.find(" -- ").unwrap_or(command.len()));
+    let named = if name == "kafka-lab" { String::new() } else { format!(" --name {name}") };
+    format!("cargo xtask {head}{named}{tail}")
 }
 
 /// The state folder of the lab that `global` names.

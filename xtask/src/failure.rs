@@ -41,6 +41,8 @@ pub struct Failure {
     pub log: Option<PathBuf>,
     /// What to do about it.
     pub fix: Option<String>,
+    /// What a check found, as data.
+    pub evidence: Option<serde_json::Value>,
 }
 
 /// The result of everything that can fail in this crate.
@@ -49,7 +51,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// A failure worth `exit`.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure { exit, what: what.into(), command: None, output: Vec::new(), log: None, fix: None }
+        Failure { exit, what: what.into(), command: None, output: Vec::new(), log: None, fix: None, evidence: None }
     }
 
     /// A step failed.

@@ -43,11 +43,12 @@ pub fn up(lab: &Lab, clients: bool) -> Plan {
         Backend::Local => {
             let mut plan = Plan::default();
             let preflight = plan.add(Step::Preflight, &[]);
+            let record = plan.add(Step::Record, &[preflight]);
             // Jars, the clients' build and ZooKeeper's start overlap. Brokers wait for the build: a compiler that has
             // every core for minutes lets their ZooKeeper sessions expire while they start, which is fatal to them.
-            let build = plan.add(Step::BuildClients, &[preflight]);
-            let jars = plan.add(Step::Jars, &[preflight]);
-            let strays = plan.add(Step::EndStrays, &[preflight]);
+            let build = plan.add(Step::BuildClients, &[record]);
+            let jars = plan.add(Step::Jars, &[record]);
+            let strays = plan.add(Step::EndStrays, &[record]);
             let zookeeper = plan.add(Step::Start(Service::ZooKeeper), &[jars, strays]);
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[zookeeper, build]);
             let serving = plan.add(Step::Serving, &brokers);
@@ -143,19 +144,20 @@ mod tests {
         assert_eq!(
             written(&up(&sample::lab(), true)),
             "0 preflight after []\n\
-             1 clients build after [0]\n\
-             2 kafka jars after [0]\n\
-             3 strays after [0]\n\
-             4 zookeeper after [2, 3]\n\
-             5 kafka-0 after [4, 1]\n\
-             6 kafka-1 after [4, 1]\n\
-             7 kafka-2 after [4, 1]\n\
-             8 brokers serve after [5, 6, 7]\n\
-             9 topic test after [8]\n\
-             10 producer after [9]\n\
-             11 consumer after [9]\n"
+             1 record after [0]\n\
+             2 clients build after [1]\n\
+             3 kafka jars after [1]\n\
+             4 strays after [1]\n\
+             5 zookeeper after [3, 4]\n\
+             6 kafka-0 after [5, 2]\n\
+             7 kafka-1 after [5, 2]\n\
+             8 kafka-2 after [5, 2]\n\
+             9 brokers serve after [6, 7, 8]\n\
+             10 topic test after [9]\n\
+             11 producer after [10]\n\
+             12 consumer after [10]\n"
         );
-        assert_eq!(up(&sample::lab(), false).steps.len(), 10);
+        assert_eq!(up(&sample::lab(), false).steps.len(), 11);
     }
 
     #[test]

@@ -180,6 +180,11 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// Prints text on standard output. A reader that went away, as head(1) does, is its own affair.
+pub fn print_text(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Prints one JSON line on standard output. A reader that went away is its own affair.
 pub fn print_json(value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {

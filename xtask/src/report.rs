@@ -46,6 +46,8 @@ struct FailureLine<'a> {
     output: &'a [String],
     log: Option<String>,
     fix: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: &'a Option<serde_json::Value>,
 }
 
 /// The schema of the last line.
@@ -60,6 +62,7 @@ impl<'a> From<&'a Failure> for FailureLine<'a> {
             output: &failure.output,
             log: failure.log.as_ref().map(|path| path.display().to_string()),
             fix: &failure.fix,
+            evidence: &failure.evidence,
         }
     }
 }
@@ -131,7 +134,6 @@ pub fn failures(report: &Report, colour: bool) {
 
 /// The table that `up` ends with.
 pub fn endpoints(lab: &Lab) -> String {
-    let named = if lab.name == "kafka-lab" { String::new() } else { format!(" --name {}", lab.name) };
     let mut rows: Vec<(String, String)> =
         lab.broker_ids().map(|id| (format!("broker {id}"), lab.broker_address(id))).collect();
     rows.push(("bootstrap".into(), lab.bootstrap()));
@@ -151,10 +153,7 @@ pub fn endpoints(lab: &Lab) -> String {
         ("status", "what runs, since when"),
         ("teardown", "nothing is left"),
     ]
-    .map(|(command, why)| {
-        let (head, tail) = command.split_at(command.find(" -- ").unwrap_or(command.len()));
-        (format!("cargo xtask {head}{named}{tail}"), why)
-    })
+    .map(|(command, why)| (lab.xtask(command), why))
     .into();
     let width = next.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     text += "\nNext:\n";

@@ -122,15 +122,34 @@ struct Holder {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    state: PathBuf,
+}
+
+/// Beside the folder, not in it: whoever waits for it must not get in the way of whoever removes the folder.
+fn lock_path(state: &Path) -> PathBuf {
+    state.with_extension("lock")
+}
+
+impl Drop for Lock {
+    /// A lock without a lab is removed with the folder of all labs when that is empty. A waiter that had opened it sees
+    /// that it is gone and makes a new one.
+    fn drop(&mut self) {
+        if !self.state.exists() {
+            let _ = std::fs::remove_file(lock_path(&self.state));
+            if let Some(root) = self.state.parent() {
+                let _ = std::fs::remove_dir(root);
+            }
+        }
+    }
 }
 
 impl Lock {
-    /// Creates the state folder where needed and takes its lock; waits for another command to finish, saying who it is.
+    /// Takes the lock of a state folder, which need not exist; waits for another command to finish, saying who it is.
     ///
     /// # Errors
     /// The folder cannot be written, the other command holds on for longer than `timeout`, or an interruption.
     pub fn take(state: &Path, command: &str, timeout: Duration, stop: &Stop, status: &dyn Fn(&str)) -> Result<Self> {
-        let path = state.join("lock");
+        let path = lock_path(state);
         let file = wait::until(
             &format!("the lock {}", path.display()),
             timeout,
@@ -150,12 +169,12 @@ impl Lock {
         let holder = Holder { command: command.into(), pid: std::process::id(), since_ms: now_ms() };
         file.set_len(0).and_then(|()| file.rewind()).cannot("write", &path)?;
         file.write_all(to_json(&holder).as_bytes()).cannot("write", &path)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { _file: file, state: state.into() })
     }
 
     /// The lock, or who has it.
     fn attempt(state: &Path, path: &Path) -> Result<std::result::Result<File, String>> {
-        private_dir(state).map_err(|failure| Failure {
+        private_dir(state.parent().unwrap_or(state)).map_err(|failure| Failure {
             exit: Exit::Preflight,
             fix: Some("make it writable, or set XDG_STATE_HOME to a folder that is".into()),
             ..failure
@@ -200,29 +219,27 @@ mod tests {
 
     #[test]
     fn the_second_taker_hears_who_holds_the_lock() {
-        let state = dir("held");
+        let state = dir("held").join("lab");
         let first = take(&state, 1000).unwrap();
         let failure = take(&state, 100).unwrap_err();
         assert!(failure.what.contains("`cargo xtask up`, pid "), "{}", failure.what);
         drop(first);
         take(&state, 1000).unwrap();
-        std::fs::remove_dir_all(&state).unwrap();
     }
 
     #[test]
-    fn a_lock_whose_file_was_removed_is_not_trusted() {
-        let state = dir("removed");
+    fn a_lock_without_a_lab_is_removed_and_a_waiter_makes_its_own() {
+        let state = dir("removed").join("lab");
         let first = take(&state, 1000).unwrap();
         let waiter = {
             let state = state.clone();
             std::thread::spawn(move || take(&state, 20_000))
         };
-        std::fs::remove_dir_all(&state).unwrap();
         drop(first);
         let second = waiter.join().unwrap().unwrap();
-        assert!(state.join("lock").exists());
+        assert!(lock_path(&state).exists());
         drop(second);
-        std::fs::remove_dir_all(&state).unwrap();
+        assert!(!state.parent().unwrap().exists());
     }
 
     #[test]
@@ -230,7 +247,7 @@ mod tests {
         let state = dir("private");
         std::fs::create_dir_all(&state).unwrap();
         std::fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
-        drop(take(&state, 1000).unwrap());
+        private_dir(&state).unwrap();
         assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::remove_dir_all(&state).unwrap();
     }

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::local::jars::Jars;
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::steps::{build, check, flow, preflight, remove, serve, service};
+use crate::steps::{build, check, flow, preflight, record, remove, serve, service};
 use crate::tools::java::{self, Java};
 
 /// A step of a plan.
@@ -20,6 +20,8 @@ use crate::tools::java::{self, Java};
 pub enum Step {
     /// Find every problem of this machine before anything is touched.
     Preflight,
+    /// Write down where the lab runs, so that the other commands follow.
+    Record,
     /// Resolve Kafka's jars into the cache.
     Jars,
     /// Build the clients' program.
@@ -155,6 +157,7 @@ impl Step {
     pub fn title(self, lab: &Lab) -> String {
         match self {
             Step::Preflight => "preflight".into(),
+            Step::Record => "record".into(),
             Step::Jars => "kafka jars".into(),
             Step::BuildClients => "clients build".into(),
             Step::EndStrays => "strays".into(),
@@ -178,6 +181,7 @@ impl Step {
     pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>) -> Vec<String> {
         match self {
             Step::Preflight => preflight::preview(lab),
+            Step::Record => record::preview(lab),
             Step::Jars => build::preview_jars(jars),
             Step::BuildClients => build::preview_clients(lab),
             Step::EndStrays => vec!["# end marked processes that the manifests no longer ask for".into()],
@@ -208,6 +212,7 @@ impl Step {
     pub fn run(self, task: &Task<'_>) -> Result<Outcome> {
         match self {
             Step::Preflight => preflight::run(task),
+            Step::Record => record::run(task),
             Step::Jars => build::jars(task),
             Step::BuildClients => build::clients(task),
             Step::EndStrays => service::end_strays(task),

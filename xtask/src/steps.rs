@@ -4,6 +4,7 @@ pub mod build;
 pub mod check;
 pub mod flow;
 pub mod preflight;
+pub mod record;
 pub mod remove;
 pub mod serve;
 pub mod service;

@@ -334,7 +334,8 @@ fn changed_facts_are_followed_and_an_older_topic_is_reported_not_altered() {
     let fault = lab.verify(5);
     let failure = &fault.step("topic describe")["failure"];
     assert!(failure["what"].as_str().unwrap().contains("4 partitions, kafka.yml says 6"), "{failure}");
-    assert_eq!(failure["fix"], "cargo xtask kafka-topics -- --alter --topic test --partitions 6");
+    let fix = format!("cargo xtask kafka-topics --name {} -- --alter --topic test --partitions 6", lab.name);
+    assert_eq!(failure["fix"], fix);
     assert_eq!(fault.proof("ls /brokers/ids"), "[0, 1, 2, 3, 4]");
 
     lab.run(&["kafka-topics", "--", "--alter", "--topic", "test", "--partitions", "6"]).expect(0);

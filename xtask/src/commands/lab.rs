@@ -1,22 +1,21 @@
 //! The commands that run plans: up, verify, teardown, status, clients, and the tools.
 
-use std::fs;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::cli::{BackendChoice, ClientsCommand, Format, Global, Passthrough, Teardown, Up, Verify};
 use crate::commands::{fix, logs};
-use crate::config::{Env, Lab, state_dir};
+use crate::config::{Env, Lab, spelled, state_dir};
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
 use crate::local::process;
 use crate::plan::{self, Plan};
-use crate::progress::Progress;
+use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{Backend, Lock, RECORD_SCHEMA, Record, now_ms, read_record, write_record};
+use crate::state::{Backend, Lock, Record, read_record};
 use crate::step::{Ctx, Task};
 use crate::steps::preflight;
 use crate::tools::java::{self, Java};
@@ -44,7 +43,7 @@ impl Session<'_> {
         let state = state_dir(self.global, self.env)?;
         let Some(record) = read_record(&state)? else {
             let what = format!("no lab {} is up", self.global.name);
-            return Err(Failure::new(Exit::Nothing, what).fix("cargo xtask up"));
+            return Err(Failure::new(Exit::Nothing, what).fix(spelled(&self.global.name, "up")));
         };
         let backend = (record.backend, "recorded".to_string());
         let lab = Lab::load(self.global, self.env, Some(&record), None, backend)?;
@@ -71,13 +70,13 @@ impl Session<'_> {
     fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
         let java = java::locate(self.env)
             .and_then(|program| java::ask(&program, &RealExec, std::path::Path::new("/dev/null"), self.stop).ok());
-        println!("# {command}: backend {}, lab {}, {} steps", lab.backend, lab.name, plan.steps.len());
+        print_text(&format!("# {command}: backend {}, lab {}, {} steps\n", lab.backend, lab.name, plan.steps.len()));
         for (place, planned) in plan.steps.iter().enumerate() {
             let after: Vec<String> = planned.after.iter().map(|earlier| (earlier + 1).to_string()).collect();
             let after = if after.is_empty() { String::new() } else { format!("  (after {})", after.join(", ")) };
-            println!("\n# {}. {}{after}", place + 1, planned.step.title(lab));
+            print_text(&format!("\n# {}. {}{after}\n", place + 1, planned.step.title(lab)));
             for line in planned.step.preview(lab, jars, java.as_ref()) {
-                println!("{line}");
+                print_text(&format!("{line}\n"));
             }
         }
         Exit::Ok
@@ -108,16 +107,6 @@ impl Session<'_> {
         if up.fix {
             self.fix(&lab, &jars)?;
         }
-        write_record(
-            &state,
-            &Record {
-                schema: RECORD_SCHEMA.into(),
-                backend: lab.backend,
-                port_base: lab.ports.base,
-                manifests: lab.manifests.clone(),
-                created_ms: record.as_ref().map_or_else(now_ms, |record| record.created_ms),
-            },
-        )?;
         let report = self.run("up", &lab, &jars, &plan::up(&lab, !up.no_clients));
         let exit = report.exit();
         if lab.format == Format::Json {
@@ -125,15 +114,12 @@ impl Session<'_> {
         }
         match exit {
             Exit::Ok if lab.format == Format::Text => {
-                println!("\nlab {} is up after {:.1} s\n", lab.name, report.elapsed.as_secs_f64());
-                print!("{}", report::endpoints(&lab));
+                print_text(&format!("\nlab {} is up after {:.1} s\n\n", lab.name, report.elapsed.as_secs_f64()));
+                print_text(&format!("{}", report::endpoints(&lab)));
             }
             Exit::Ok => {}
-            Exit::Preflight if record.is_none() => {
-                // Nothing was touched, so nothing stays.
-                let _ = fs::remove_dir_all(&state);
-                let _ = fs::remove_dir(&self.env.state_root);
-            }
+            // Nothing was touched: a lab that was up before still is.
+            Exit::Preflight => {}
             _ if up.teardown_on_failure => {
                 eprintln!("\ntaking the lab down again, as --teardown-on-failure asks");
                 // The interruption that brought us here must not interrupt this.
@@ -179,11 +165,11 @@ impl Session<'_> {
         }
         for ran in &report.steps {
             if let crate::progress::Ended::Done(crate::step::Outcome { flow: Some(flow), .. }) = &ran.ended {
-                print!("\n{}", crate::steps::flow::table(flow));
+                print_text(&format!("\n{}", crate::steps::flow::table(flow)));
             }
         }
-        println!(
-            "\nverify: {}",
+        print_text(&format!(
+            "\nverify: {}\n",
             match report.exit() {
                 Exit::Ok => "pass",
                 Exit::Inconclusive => "inconclusive",
@@ -191,7 +177,7 @@ impl Session<'_> {
                 Exit::Nothing => "nothing is up",
                 _ => "fail",
             }
-        );
+        ));
         Ok(report.exit())
     }
 
@@ -211,7 +197,7 @@ impl Session<'_> {
         let report = self.run("status", &lab, &jars, &plan);
         match lab.format {
             Format::Json => report::json("status", &lab, &report),
-            Format::Text => print!("\n{}", report::endpoints(&lab)),
+            Format::Text => print_text(&format!("\n{}", report::endpoints(&lab))),
         }
         Ok(match report.exit() {
             Exit::Step => Exit::Fault,
@@ -248,7 +234,7 @@ impl Session<'_> {
             if lab.format == Format::Json {
                 report::json("teardown", &lab, &Report { steps: vec![], elapsed: Duration::ZERO, failures: vec![] });
             } else {
-                println!("nothing to tear down: no process and no file of lab {}", lab.name);
+                print_text(&format!("nothing to tear down: no process and no file of lab {}\n", lab.name));
             }
             return Ok(Exit::Ok);
         }
@@ -263,9 +249,9 @@ impl Session<'_> {
                 } else {
                     format!("; caches stay in {} (--purge removes them)", self.env.cache.display())
                 };
-                println!("\nnothing is left of lab {} after {:.1} s{caches}", lab.name, report.elapsed.as_secs_f64());
+                print_text(&format!("\nnothing is left of lab {} after {:.1} s{caches}\n", lab.name, report.elapsed.as_secs_f64()));
             }
-            Format::Text => eprintln!("\nnot all is gone: say `cargo xtask teardown` again"),
+            Format::Text => eprintln!("\nnot all is gone: say `{}` again", lab.xtask("teardown")),
         }
         Ok(report.exit())
     }
@@ -306,6 +292,11 @@ impl Session<'_> {
     /// # Errors
     /// Nothing is up, or there is no java.
     pub fn tool(&self, tool: Tool, args: &Passthrough) -> Result<i32> {
+        for flag in ["--name", "--manifests", "--format", "--dry-run"] {
+            if args.args.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))) {
+                return Err(Failure::usage(format!("{flag} would go to the tool: put it before the command's name")));
+            }
+        }
         let (lab, jars) = self.recorded()?;
         let java: Option<Java> = java::locate(self.env).map(|program| Java {
             program,
@@ -314,7 +305,7 @@ impl Session<'_> {
         });
         let cmd = Place::of(&lab, &jars, java.as_ref()).tool(tool, &args.args);
         if self.global.dry_run {
-            println!("{cmd}");
+            print_text(&format!("{cmd}\n"));
             return Ok(0);
         }
         RealExec.attached(&cmd)

@@ -62,6 +62,8 @@ pub struct Brokers {
     pub partitions: u32,
     /// KAFKA_DEFAULT_REPLICATION_FACTOR: replicas of each of its partitions.
     pub replication_factor: u32,
+    /// KAFKA_MIN_INSYNC_REPLICAS: below it nothing is acknowledged.
+    pub min_insync_replicas: u32,
     /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is without bound.
     pub retention_bytes: Option<u64>,
     /// LAB_HOST_PORT_BASE: where the host reaches broker 0.
@@ -408,6 +410,7 @@ impl Reader<'_> {
             heap_opts: words(env.get("KAFKA_HEAP_OPTS")),
             partitions: partitions?,
             replication_factor: replication_factor?,
+            min_insync_replicas: min_isr?,
             retention_bytes: u64::try_from(retention?).ok(),
             host_port_base: base?,
             env,

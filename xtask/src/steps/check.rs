@@ -4,6 +4,7 @@ use crate::config::Lab;
 use crate::exec::Output;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
+use crate::local::ports;
 use crate::local::process::{self, Life, Started};
 use crate::local::service::Service;
 use crate::state::now_ms;
@@ -53,7 +54,7 @@ fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)
         && let Err(error) = zookeeper::four_letter_word(lab.ports.zookeeper, "srvr")
     {
         return Err(Failure::fault(format!("ZooKeeper at {} does not answer: {error}", lab.zookeeper_address()))
-            .fix("cargo xtask up"));
+            .fix(lab.xtask("up")));
     }
     let cmd = Place::of(lab, task.ctx.jars, Some(&task.java()?)).tool(tool, args);
     (task.status)("starting a JVM for the tool");
@@ -78,7 +79,7 @@ pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
         .command(cmd)
         .output(&output.stdout)
         .log(&task.log)
-        .fix("cargo xtask up restarts what died"))
+        .fix(format!("{} restarts what died", task.lab().xtask("up"))))
 }
 
 /// The parent node holds no data.
@@ -109,7 +110,7 @@ pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
     Err(Failure::fault(format!("topics: {}; {expected} is not there", topics.join(", ")))
         .command(cmd)
         .log(&task.log)
-        .fix("cargo xtask up, which sends the message that creates it"))
+        .fix(format!("{}, which sends the message that creates it", task.lab().xtask("up"))))
 }
 
 /// The topic has the shape of the manifests, a leader everywhere and every replica in sync.
@@ -135,15 +136,18 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
             leaders.join(" ")
         )));
     }
+    let lab = task.lab();
     let fix = if topic.partition_count < brokers.partitions {
-        format!("cargo xtask kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions)
+        let alter = format!("kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions);
+        lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
         format!(
-            "an existing topic is never altered behind your back: `cargo xtask kafka-topics -- --delete --topic {}`, then `cargo xtask up`; its messages go",
-            topic.name
+            "an existing topic is never altered behind your back: `{}`, then `{}`; its messages go",
+            lab.xtask(&format!("kafka-topics -- --delete --topic {}", topic.name)),
+            lab.xtask("up")
         )
     } else {
-        "wait until the replicas have caught up, or `cargo xtask up`, which restarts dead brokers".into()
+        format!("wait until the replicas have caught up, or `{}`, which restarts dead brokers", lab.xtask("up"))
     };
     Err(Failure::fault(format!("topic {}: {}", topic.name, faults.join("; ")))
         .command(cmd)
@@ -162,7 +166,7 @@ pub fn lab_is_up(task: &Task<'_>) -> Result<Outcome> {
     let living = servers.iter().filter(|service| living(lab, **service).is_some()).count();
     if living == 0 {
         let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
-        return Err(Failure::new(Exit::Nothing, what).fix("cargo xtask up"));
+        return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
     }
     let name = &lab.name;
     Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
@@ -181,16 +185,22 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let record = Started::read(&service.record(lab));
     let Some(identity) = living(lab, service) else {
         if record.is_none() && matches!(service, Service::Client(..)) {
-            return Ok(Outcome::new(crate::step::State::Skipped, "not started; `cargo xtask clients start` does"));
+            return Ok(Outcome::new(crate::step::State::Skipped, format!("not started; `{}` does", lab.xtask("clients start"))));
         }
         let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
         return Err(Failure::fault(format!("{} is not running", service.name(lab)))
             .with_log_tail(&log)
-            .fix("cargo xtask up"));
+            .fix(lab.xtask("up")));
     };
     if identity.life() == Life::Paused {
         let what = format!("{} (pid {}) is paused (SIGSTOP)", service.name(lab), identity.pid);
-        return Err(Failure::fault(what).fix(format!("kill -CONT {}, or cargo xtask up", identity.pid)));
+        return Err(Failure::fault(what).fix(format!("kill -CONT {}, or {}", identity.pid, lab.xtask("up"))));
+    }
+    if let Some(port) = service.port(lab)
+        && ports::is_free(port)
+    {
+        let what = format!("{} (pid {}) runs, but nothing listens on 127.0.0.1:{port}", service.name(lab), identity.pid);
+        return Err(Failure::fault(what).fix(lab.xtask("up")));
     }
     let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);
     let mut proof = format!("pid {}", identity.pid);

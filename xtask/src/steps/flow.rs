@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::config::Lab;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
+use crate::local::ports;
 use crate::state::now_ms;
 use crate::step::{Outcome, Task};
-use crate::tools::clients::{self, End, Offsets, Watermarks};
+use crate::tools::clients::{self, End, Offsets, Stream, Watermarks};
 
 /// What is known of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -118,6 +119,7 @@ pub fn preview(lab: &Lab, messages: u64) -> Vec<String> {
 /// A fault with its evidence, inconclusive with its reason, or a step failure when a client fails.
 pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let lab = task.lab();
+    enough_brokers(lab)?;
     let commands = Commands { lab, run: run_id(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task, &commands.offsets())?;
     (task.status)(&format!("sending {messages} messages"));
@@ -160,9 +162,23 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let reasons: Vec<String> = report.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
     let fix = match report.verdict {
         Verdict::Inconclusive => "say it again; when it stays, raise KAFKA_LOG_RETENTION_BYTES or send fewer messages",
-        _ => "the evidence is in the log; `cargo xtask status` and `cargo xtask logs` show the brokers",
+        _ => "the evidence is in the log; `status` and `logs` show the brokers",
     };
-    Err(Failure::new(exit, format!("{proof}{}", reasons.concat())).output(&table(&report)).log(&task.log).fix(fix))
+    let mut failure = Failure::new(exit, format!("{proof}{}", reasons.concat())).log(&task.log).fix(fix);
+    failure.output = table(&report).lines().map(Into::into).collect();
+    failure.evidence = serde_json::to_value(&report).ok();
+    Err(failure)
+}
+
+/// Below min.insync.replicas nothing is acknowledged, and the producer would wait for brokers for good.
+fn enough_brokers(lab: &Lab) -> Result<()> {
+    let living = lab.broker_ids().filter(|id| !ports::is_free(lab.ports.broker(*id))).count();
+    let needed = lab.facts.brokers.min_insync_replicas as usize;
+    if living >= needed {
+        return Ok(());
+    }
+    let what = format!("{living} of {} brokers listen, min.insync.replicas is {needed}: nothing can be acknowledged", lab.facts.brokers.count);
+    Err(Failure::fault(what).fix(lab.xtask("up")))
 }
 
 fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Vec<Watermarks>> {
@@ -227,73 +243,74 @@ pub fn judge(run: String, messages: u64, range: &[(u32, u64, u64)], produced: &E
             end,
             records: read.records,
         };
-        let mut fault = |count: u64, what: &str| {
+        // What was read proves these, whatever else cannot be told.
+        for (count, what) in [
+            (row.duplicate, "received twice"),
+            (row.out_of_order, "out of order"),
+            (read.corrupt, "corrupt: their checksum does not match"),
+            (read.misrouted, "in another partition than they were sent to"),
+            (sent.not_persisted, "not persisted"),
+        ] {
             if count > 0 {
                 fail.push(format!("partition {partition}: {count} {what}"));
             }
+        }
+        let inexact = |stream: &&Stream| stream.partition == partition && stream.exact == Some(false);
+        let low = read.low.unwrap_or(0);
+        let unread = if read.start_moved || low > start {
+            Some(format!("retention moved the log's start to {low}, past {start}, where the run began"))
+        } else if read.next < end {
+            Some(format!("read up to {}, not to {end} ({})", read.next, consumed.reason))
+        } else if consumed.streams.iter().any(|stream| inexact(&stream)) {
+            Some("more gaps than the consumer can keep apart".into())
+        } else {
+            None
         };
-        fault(row.missing, "acknowledged and not received");
-        fault(row.duplicate, "received twice");
-        fault(row.out_of_order, "out of order");
-        fault(read.corrupt, "corrupt: their checksum does not match");
-        fault(read.misrouted, "in another partition than they were sent to");
-        fault(sent.not_persisted, "not persisted");
         if sent.unknown > 0 {
             unsure.push(format!("partition {partition}: the fate of {} is unknown to the producer", sent.unknown));
         }
-        if row.missing == 0 && sent.not_persisted == 0 && sent.unknown == 0 && row.received != row.acked {
-            fail.push(format!("partition {partition}: acked {} but received {}", row.acked, row.received));
-        }
-        let low = read.low.unwrap_or(0);
-        if read.start_moved || low > start {
-            unsure.push(format!(
-                "partition {partition}: retention moved the log's start to {low}, past {start}, where the run began"
-            ));
-        } else if read.next < end {
-            unsure.push(format!("partition {partition}: read up to {}, not to {end} ({})", read.next, consumed.reason));
+        if let Some(why) = unread {
+            unsure.push(format!("partition {partition}: {why}"));
         } else {
+            // All between the two offsets was read, so what is not there is missing.
             let counted = read.received + read.duplicate + read.corrupt + read.misrouted + row.others;
+            if row.missing > 0 {
+                fail.push(format!("partition {partition}: {} acknowledged and not received", row.missing));
+            } else if excused == 0 && row.received != row.acked {
+                fail.push(format!("partition {partition}: acked {} but received {}", row.acked, row.received));
+            }
             if row.records != end - start {
-                fail.push(format!(
-                    "partition {partition}: {} records read, the broker's offsets say {}",
-                    row.records,
-                    end - start
-                ));
+                let records = row.records;
+                fail.push(format!("partition {partition}: {records} records read, the broker's offsets say {}", end - start));
             } else if counted != row.records {
-                fail.push(format!(
-                    "partition {partition}: {} records read, {counted} of them accounted for",
-                    row.records
-                ));
+                let records = row.records;
+                fail.push(format!("partition {partition}: {records} records read, {counted} of them accounted for"));
             }
         }
         rows.push(row);
-    }
-    if consumed.streams.iter().any(|stream| stream.exact == Some(false)) {
-        unsure.push("more gaps than the consumer can keep apart".into());
     }
     let sent: u64 = rows.iter().map(|row| row.sent).sum();
     if sent != messages {
         fail.push(format!("{sent} messages sent of {messages} asked for ({})", produced.reason));
     }
-    for (code, count) in &produced.errors {
-        let what = format!("delivery error {code}, {count} times");
-        if fail.is_empty() && unsure.is_empty() { continue } else { fail.push(what) }
+    if !fail.is_empty() {
+        fail.extend(produced.errors.iter().map(|(code, count)| format!("delivery error {code}, {count} times")));
     }
     for row in rows.iter().filter(|row| row.sent == 0 && messages >= range.len() as u64) {
         fail.push(format!("partition {}: nothing was sent to it", row.partition));
     }
-    // What cannot be read cannot be called missing.
-    let verdict = match (unsure.is_empty(), fail.is_empty()) {
+    // A proven fault outweighs a doubt.
+    let verdict = match (fail.is_empty(), unsure.is_empty()) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Inconclusive,
         (true, true) => Verdict::Pass,
-        (true, false) => Verdict::Fail,
-        (false, _) => Verdict::Inconclusive,
     };
-    unsure.extend(fail);
+    fail.extend(unsure);
     Report {
         run,
         topic: String::new(),
         verdict,
-        reasons: unsure,
+        reasons: fail,
         partitions: rows,
         producer_ms: produced.elapsed_ms,
         consumer_ms: consumed.elapsed_ms,
@@ -441,6 +458,17 @@ mod tests {
             assert_eq!(found, Verdict::Fail, "{expected}: {reasons}");
             assert!(reasons.contains(expected), "{expected} is not in: {reasons}");
         }
+    }
+
+    #[test]
+    fn a_fault_that_is_proven_outweighs_a_doubt() {
+        let (found, reasons) = verdict(|_, consumed| {
+            consumed.partitions[0].start_moved = true;
+            consumed.partitions[1].duplicate = 1;
+            consumed.partitions[1].received = 49;
+        });
+        assert_eq!(found, Verdict::Fail, "{reasons}");
+        assert!(reasons.contains("partition 1: 1 received twice") && reasons.contains("retention moved"), "{reasons}");
     }
 
     #[test]

@@ -18,8 +18,6 @@ pub fn files(task: &Task<'_>) -> Result<Outcome> {
         return Ok(Outcome::unchanged("none"));
     }
     fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
-    // The folder of all labs goes with the last of them.
-    let _ = fs::remove_dir(&lab.env.state_root);
     Ok(Outcome::changed(format!("removed {}", lab.state.display())))
 }
 
@@ -71,7 +69,7 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
         left.push(lab.state.display().to_string());
     }
     if !left.is_empty() {
-        return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix("cargo xtask teardown"));
+        return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
     }
     // A port may have been taken by somebody else meanwhile, or always have been.
     let servers = Service::servers(lab);

@@ -171,7 +171,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
         } else {
             service.out(lab)
         };
-        failure.with_log_tail(&log).fix("see the log; `cargo xtask up` starts it again")
+        failure.with_log_tail(&log).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
     };
     let timeout = match service {
         Service::ZooKeeper => lab.timeout(|t| t.zookeeper),

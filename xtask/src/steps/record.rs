@@ -1,0 +1,43 @@
+//! Writing down what `up` decided, once preflight has found nothing in the way.
+
+use crate::config::Lab;
+use crate::exec::quoted;
+use crate::failure::Result;
+use crate::state::{RECORD_SCHEMA, Record, now_ms, private_dir, read_record, write_record};
+use crate::step::{Outcome, Task};
+
+/// What it would do.
+pub fn preview(lab: &Lab) -> Vec<String> {
+    vec![
+        format!("mkdir -p -m 700 {}", quoted(lab.logs().as_os_str())),
+        format!("# write down the backend, the ports and the manifests' folder in {}", lab.state.join("lab.json").display()),
+    ]
+}
+
+/// Creates the state folder and writes the record.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn run(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    private_dir(&lab.state)?;
+    private_dir(&lab.logs())?;
+    if let Some(logs) = task.log.parent() {
+        private_dir(logs)?;
+    }
+    // One that cannot be understood is replaced: running processes are found by their mark.
+    let before = read_record(&lab.state).unwrap_or_default();
+    let record = Record {
+        schema: RECORD_SCHEMA.into(),
+        backend: lab.backend,
+        port_base: lab.ports.base,
+        manifests: lab.manifests.clone(),
+        created_ms: before.as_ref().map_or_else(now_ms, |record| record.created_ms),
+    };
+    let proof = format!("backend {}, state in {}", lab.backend, lab.state.display());
+    if before.as_ref() == Some(&record) {
+        return Ok(Outcome::unchanged(proof));
+    }
+    write_record(&lab.state, &record)?;
+    Ok(Outcome::changed(proof))
+}
