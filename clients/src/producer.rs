@@ -237,7 +237,8 @@ impl Session<'_> {
         };
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
-        self.output.text(format_args!("{}: start publishing messages to {partitions} partitions", self.args.target.topic));
+        self.output
+            .text(format_args!("{}: start publishing messages to {partitions} partitions", self.args.target.topic));
         self.output.json(&ProducerStart {
             schema: report::PRODUCER,
             event: "start",

@@ -73,7 +73,8 @@ impl Env {
             path: var("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
             java_home: var("JAVA_HOME").map(PathBuf::from),
             cargo: var("CARGO").unwrap_or_else(|| "cargo".into()),
-            target: var("CARGO_TARGET_DIR").map_or_else(|| repo.join("target"), PathBuf::from),
+            target: var("CARGO_TARGET_DIR")
+                .map_or_else(|| repo.join("target"), |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into())),
             cargo_vars,
             colour: terminal && var("NO_COLOR").is_none(),
             terminal,

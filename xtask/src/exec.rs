@@ -222,8 +222,9 @@ impl RealExec {
                 // A group that is gone already is what we want.
                 let _ = kill_process_group(*group, signal);
             }
-            if let Ok(Some(_)) = handle.wait_timeout(Duration::from_secs(grace)) {
-                break;
+            if let Ok(Some(output)) = handle.wait_timeout(Duration::from_secs(grace)) {
+                let said = [&output.stdout[..], &output.stderr[..]].concat();
+                return Err(ended.command(cmd).output(&String::from_utf8_lossy(&said)));
             }
         }
         Err(ended.command(cmd))
@@ -238,11 +239,11 @@ impl Exec for RealExec {
         if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
             let said = match &result {
                 Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
-                Err(failure) => failure.what.clone(),
+                Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.what),
             };
             let _ = writeln!(file, "$ {cmd}\n{said}\n");
         }
-        result
+        result.map_err(|failure| failure.log(log))
     }
 
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()> {
@@ -378,6 +379,16 @@ mod tests {
         let written = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(written.contains("out\nerr\n(exited with 3)"), "{written}");
+    }
+
+    #[test]
+    fn a_deadline_shows_what_was_said_until_then() {
+        let path = log("said");
+        let failure =
+            RealExec.capture(&sh("echo waiting for a broker; sleep 300", 300), &path, &Stop::default()).unwrap_err();
+        assert_eq!(failure.output, ["waiting for a broker"]);
+        assert!(std::fs::read_to_string(&path).unwrap().contains("waiting for a broker"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Clients { command } => session.clients(command)?,
         Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
         Command::ZookeeperShell(args) => return session.tool(Tool::ZooKeeperShell, args),
-        Command::Test(test) => commands::test::run(test, &env, &stop)?,
+        Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
     };
     Ok(exit as i32)
 }

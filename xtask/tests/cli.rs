@@ -203,6 +203,37 @@ fn a_dry_run_shows_pasteable_commands_and_does_nothing() {
 }
 
 #[test]
+fn every_command_knows_dry_run_and_the_tests_do_not_run() {
+    let state = Dir::new("state");
+    let ran = run(&mut xtask(&state.0, ["test", "--dry-run", "--fix"])).expect(0);
+    assert!(ran.stdout.contains("# clippy\ncargo clippy"), "{}", ran.stdout);
+    let ran = run(&mut xtask(&state.0, ["teardown", "--dry-run", "--purge"])).expect(0);
+    assert!(ran.stdout.contains("rm -r"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let state = Dir::new("state");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = xtask(&state.0, ["up", "--dry-run"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn our_own_flags_do_not_go_to_the_tools() {
+    let state = Dir::new("state");
+    run(&mut xtask(&state.0, ["kafka-topics", "--list", "--name", "other"]))
+        .expect(2)
+        .says(&["--name would go to the tool"]);
+}
+
+#[test]
+fn a_fix_that_names_a_command_names_the_lab() {
+    let state = Dir::new("state");
+    run(&mut xtask(&state.0, ["--name", "other", "verify"])).expect(6).says(&["cargo xtask up --name other"]);
+}
+
+#[test]
 fn a_state_folder_that_cannot_be_made_says_so() {
     let state = Dir::new("state");
     let file = state.0.join("file");

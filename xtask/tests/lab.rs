@@ -190,6 +190,14 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
         assert_eq!(second.state(title), "unchanged", "{title} in {}", second.0);
     }
 
+    // A preflight that fails leaves a healthy lab as it is, whatever the flags.
+    let old = Dir::new("jdk");
+    std::fs::create_dir(old.0.join("bin")).unwrap();
+    old.tool("bin/java", "echo 'openjdk version \"9.0.4\"' >&2");
+    let mut refused = lab.command(&["up", "--port-base", "11000", "--teardown-on-failure"]);
+    run(refused.env("JAVA_HOME", &old.0)).expect(3).says(&["is Java 9.0.4"]);
+    lab.run(&["status"]).expect(0);
+
     let verified = lab.verify(0);
     assert_eq!(verified.proof("ls /brokers/ids"), "[0, 1, 2]");
     assert!(verified.proof("topic describe").starts_with("PartitionCount 4, ReplicationFactor 3"));
@@ -211,6 +219,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     }
 
     let killed = lab.kill("kafka-1");
+    // Two of three are left, min.insync.replicas is two: the flow goes on.
     let broken = lab.verify(5);
     assert_eq!(broken.step("kafka-1")["failure"]["what"], "kafka-1 is not running");
     assert_eq!(broken.state("kafka-0"), "passed");

@@ -115,7 +115,7 @@ impl Session<'_> {
         match exit {
             Exit::Ok if lab.format == Format::Text => {
                 print_text(&format!("\nlab {} is up after {:.1} s\n\n", lab.name, report.elapsed.as_secs_f64()));
-                print_text(&format!("{}", report::endpoints(&lab)));
+                print_text(&report::endpoints(&lab));
             }
             Exit::Ok => {}
             // Nothing was touched: a lab that was up before still is.
@@ -249,7 +249,11 @@ impl Session<'_> {
                 } else {
                     format!("; caches stay in {} (--purge removes them)", self.env.cache.display())
                 };
-                print_text(&format!("\nnothing is left of lab {} after {:.1} s{caches}\n", lab.name, report.elapsed.as_secs_f64()));
+                print_text(&format!(
+                    "\nnothing is left of lab {} after {:.1} s{caches}\n",
+                    lab.name,
+                    report.elapsed.as_secs_f64()
+                ));
             }
             Format::Text => eprintln!("\nnot all is gone: say `{}` again", lab.xtask("teardown")),
         }

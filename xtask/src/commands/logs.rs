@@ -44,7 +44,8 @@ fn print(lab: &Lab, services: &[Service], lines: usize, follow: bool, stop: &Sto
         let name = service.name(lab);
         let prefix = if services.len() > 1 { format!("{name:10} | ") } else { String::new() };
         for path in [service.log(lab), service.out(lab)] {
-            let Ok(bytes) = std::fs::read(&path) else { continue };
+            // One that is not there yet may come while we follow.
+            let bytes = std::fs::read(&path).unwrap_or_default();
             for line in tail(&String::from_utf8_lossy(&bytes), lines) {
                 // A reader that went away, as head(1) does, ends the command.
                 if writeln!(out, "{prefix}{line}").is_err() {
@@ -54,7 +55,7 @@ fn print(lab: &Lab, services: &[Service], lines: usize, follow: bool, stop: &Sto
             files.push((prefix.clone(), path, bytes.len() as u64));
         }
     }
-    if files.is_empty() {
+    if files.iter().all(|(_, _, length)| *length == 0) {
         eprintln!("no logs yet in {}", lab.logs().display());
     }
     // Being asked to stop is how following ends.

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cli::Test;
+use crate::cli::{Global, Test};
 use crate::commands::fix;
 use crate::config::Env;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
+use crate::progress::print_text;
 use crate::signal::Stop;
 use crate::tools::java;
 
@@ -30,7 +31,17 @@ const CHECKS: &[Check] = &[
     },
     Check {
         title: "clippy",
-        cargo: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        cargo: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "xtask/lab",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: false,
     },
@@ -90,7 +101,13 @@ const CHECKS: &[Check] = &[
 ///
 /// # Errors
 /// A check cannot be started, or `--fix` fails.
-pub fn run(args: &Test, env: &Env, stop: &Stop) -> Result<Exit> {
+pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
+    if global.dry_run {
+        for check in CHECKS.iter().filter(|check| !(check.lab && args.quick)) {
+            print_text(&format!("# {}\ncargo {}\n", check.title, check.cargo.join(" ")));
+        }
+        return Ok(Exit::Ok);
+    }
     if args.fix {
         fix::install(&missing_packages(env), env, &RealExec)?;
     }
@@ -140,7 +157,7 @@ pub fn run(args: &Test, env: &Env, stop: &Stop) -> Result<Exit> {
     for why in &skipped {
         eprintln!("skipped: {why}");
     }
-    println!("checks: {passed} passed, {failed} failed, {} skipped", skipped.len());
+    print_text(&format!("checks: {passed} passed, {failed} failed, {} skipped\n", skipped.len()));
     Ok(match (stop.signalled(), failed) {
         (true, _) => Exit::Interrupted,
         (_, 0) => Exit::Ok,

@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 /// Most brokers that the host's ports are declared for (cluster.yml, host-access.yml).
 pub const MAX_BROKERS: u32 = 10;
 
+/// Most replicas of a client: more would fill a machine before they teach anything.
+pub const MAX_CLIENTS: u32 = 20;
+
 /// Something wrong in a file, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -465,7 +468,12 @@ impl Reader<'_> {
                 let message = "is missing: it names the bootstrap broker";
                 self.problem("clients.yml", format!("Deployment {name} KAFKA_BROKER"), message);
             }
-            clients.push(Client { name, role, replicas: deployment.spec.replicas.unwrap_or(1), env });
+            let replicas = deployment.spec.replicas.unwrap_or(1);
+            if replicas > MAX_CLIENTS {
+                let message = format!("is {replicas}, must be {MAX_CLIENTS} or less");
+                self.problem("clients.yml", format!("Deployment {name} spec.replicas"), message);
+            }
+            clients.push(Client { name, role, replicas, env });
         }
         let topics: Vec<(String, String)> = clients
             .iter()
@@ -531,6 +539,23 @@ impl Reader<'_> {
         let text = self.text("lab.yml")?;
         let document = Document { file: "lab.yml".into(), first_line: 0, text, kind: String::new() };
         let settings: Settings = self.parse(&document)?;
+        let t = &settings.timeouts_s;
+        for (field, seconds) in [
+            ("jars", t.jars),
+            ("clients_build", t.clients_build),
+            ("zookeeper", t.zookeeper),
+            ("broker", t.broker),
+            ("topic", t.topic),
+            ("clients", t.clients),
+            ("tool", t.tool),
+            ("flow", t.flow),
+            ("stop", t.stop),
+        ] {
+            if !(1..=86_400).contains(&seconds) {
+                let message = format!("is {seconds}, must be 1 to 86400 seconds");
+                self.problem("lab.yml", format!("timeouts_s.{field}"), message);
+            }
+        }
         if settings.flow.messages == 0 {
             self.problem("lab.yml", "flow.messages", "is 0: a check of nothing proves nothing");
         }
@@ -679,6 +704,8 @@ mod tests {
             ),
             ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "unknown field `sise`"),
             ("lab.yml", "messages: 20000", "messages: 0", "lab.yml: flow.messages: is 0"),
+            ("lab.yml", "stop: 30", "stop: 18446744073709551615", "lab.yml: timeouts_s.stop: is 18446744073709551615"),
+            ("clients.yml", "replicas: 1", "replicas: 4000000000", "spec.replicas: is 4000000000, must be 20 or less"),
             ("clients.yml", "value: consumer", "value: reader", "Deployment consumer ROLE: is \"reader\""),
             ("clients.yml", "name: KAFKA_BROKER", "name: BROKER", "Deployment producer KAFKA_BROKER: is missing"),
         ];

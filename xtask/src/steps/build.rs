@@ -32,7 +32,9 @@ fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd>
 
 fn cargo(lab: &Lab) -> Result<Cmd> {
     let (sh, cargo) = (shell()?, &lab.env.cargo);
-    let cmd = cmd!(sh, "{cargo} build --release --locked --package clients");
+    // Wherever cargo's own settings would build, we must know where the program is.
+    let target = &lab.env.target;
+    let cmd = cmd!(sh, "{cargo} build --release --locked --package clients --target-dir {target}");
     let vars = lab.env.cargo_vars.iter().cloned();
     Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).without_cargo_env(vars))
 }

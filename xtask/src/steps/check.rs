@@ -185,7 +185,10 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let record = Started::read(&service.record(lab));
     let Some(identity) = living(lab, service) else {
         if record.is_none() && matches!(service, Service::Client(..)) {
-            return Ok(Outcome::new(crate::step::State::Skipped, format!("not started; `{}` does", lab.xtask("clients start"))));
+            return Ok(Outcome::new(
+                crate::step::State::Skipped,
+                format!("not started; `{}` does", lab.xtask("clients start")),
+            ));
         }
         let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
         return Err(Failure::fault(format!("{} is not running", service.name(lab)))
@@ -199,7 +202,8 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     if let Some(port) = service.port(lab)
         && ports::is_free(port)
     {
-        let what = format!("{} (pid {}) runs, but nothing listens on 127.0.0.1:{port}", service.name(lab), identity.pid);
+        let what =
+            format!("{} (pid {}) runs, but nothing listens on 127.0.0.1:{port}", service.name(lab), identity.pid);
         return Err(Failure::fault(what).fix(lab.xtask("up")));
     }
     let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);

@@ -177,7 +177,10 @@ fn enough_brokers(lab: &Lab) -> Result<()> {
     if living >= needed {
         return Ok(());
     }
-    let what = format!("{living} of {} brokers listen, min.insync.replicas is {needed}: nothing can be acknowledged", lab.facts.brokers.count);
+    let what = format!(
+        "{living} of {} brokers listen, min.insync.replicas is {needed}: nothing can be acknowledged",
+        lab.facts.brokers.count
+    );
     Err(Failure::fault(what).fix(lab.xtask("up")))
 }
 
@@ -281,7 +284,10 @@ pub fn judge(run: String, messages: u64, range: &[(u32, u64, u64)], produced: &E
             }
             if row.records != end - start {
                 let records = row.records;
-                fail.push(format!("partition {partition}: {records} records read, the broker's offsets say {}", end - start));
+                fail.push(format!(
+                    "partition {partition}: {records} records read, the broker's offsets say {}",
+                    end - start
+                ));
             } else if counted != row.records {
                 let records = row.records;
                 fail.push(format!("partition {partition}: {records} records read, {counted} of them accounted for"));
@@ -289,7 +295,7 @@ pub fn judge(run: String, messages: u64, range: &[(u32, u64, u64)], produced: &E
         }
         rows.push(row);
     }
-    let sent: u64 = rows.iter().map(|row| row.sent).sum();
+    let sent: u64 = produced.partitions.iter().map(|counts| counts.sent).sum();
     if sent != messages {
         fail.push(format!("{sent} messages sent of {messages} asked for ({})", produced.reason));
     }

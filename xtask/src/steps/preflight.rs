@@ -119,6 +119,9 @@ pub fn look(task: &Task<'_>) -> Result<Findings> {
 
 fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let env = &task.lab().env;
+    if let Some(home) = env.java_home.as_ref().filter(|home| !crate::config::is_program(&home.join("bin/java"))) {
+        findings.warnings.push(format!("JAVA_HOME is {}, where no bin/java is: looking on PATH", home.display()));
+    }
     match java::locate(env) {
         None => findings
             .package("no java in JAVA_HOME or on PATH; Kafka 3.3 runs on Java 11 or 17", &["openjdk-17-jre-headless"]),
@@ -176,9 +179,13 @@ fn free_ports(lab: &Lab, findings: &mut Findings) {
     let mut taken = Vec::new();
     for service in Service::servers(lab) {
         let Some(port) = service.port(lab) else { continue };
+        if ports::is_free(port) {
+            continue;
+        }
         let record = process::Started::read(&service.record(lab));
-        let ours = process::find(record.as_ref(), &service.mark(lab)).is_some();
-        if !ours && !ports::is_free(port) {
+        let ours = process::find(record.as_ref(), &service.mark(lab)).map(|identity| format!("pid {} ", identity.pid));
+        let holder = ports::holder(port);
+        if ours.is_none_or(|ours| !holder.is_some_and(|holder| holder.starts_with(&ours))) {
             taken.push((service.name(lab), port));
         }
     }
@@ -303,12 +310,15 @@ fn folders(task: &Task<'_>, findings: &mut Findings) {
     }
     for (what, dir, variable) in [("state", &lab.state, "XDG_STATE_HOME"), ("cache", &lab.env.cache, "XDG_CACHE_HOME")]
     {
-        let probe = dir.join(".writable");
+        let (probe, existed) = (dir.join(".writable"), dir.exists());
         let result = private_dir(dir).and_then(|()| {
             std::fs::write(&probe, "x")
                 .map_err(|error| Failure::step(format!("cannot write in {}: {error}", dir.display())))
         });
         let _ = std::fs::remove_file(&probe);
+        if !existed {
+            let _ = std::fs::remove_dir(dir);
+        }
         if let Err(failure) = result {
             findings.problem(
                 format!("the {what} folder: {}", failure.what),

@@ -10,7 +10,10 @@ use crate::step::{Outcome, Task};
 pub fn preview(lab: &Lab) -> Vec<String> {
     vec![
         format!("mkdir -p -m 700 {}", quoted(lab.logs().as_os_str())),
-        format!("# write down the backend, the ports and the manifests' folder in {}", lab.state.join("lab.json").display()),
+        format!(
+            "# write down the backend, the ports and the manifests' folder in {}",
+            lab.state.join("lab.json").display()
+        ),
     ]
 }
 

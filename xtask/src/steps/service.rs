@@ -40,7 +40,7 @@ pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Servi
     lines.push(match service {
         Service::ZooKeeper => format!("# wait until `echo srvr | nc 127.0.0.1 {}` tells its mode", lab.ports.zookeeper),
         Service::Broker(id) => format!("# wait until ZooKeeper lists /brokers/ids/{id}"),
-        Service::Client(..) => "# wait until it is connected".into(),
+        Service::Client(..) => "# wait until it says that it starts on the topic's partitions".into(),
     });
     lines
 }
@@ -75,7 +75,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     if let Some(identity) = found {
         if same {
             let resumed = identity.life() == Life::Paused && identity.signal(Signal::CONT)?;
-            ready(task, service, &identity)?;
+            ready(task, service, &identity, None)?;
             let proof = proof(lab, service, &identity);
             return Ok(if resumed {
                 Outcome::changed(format!("was paused, resumed, {proof}"))
@@ -92,8 +92,9 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
     let mut attempt = 1;
     loop {
+        let written = fs::metadata(service.log(lab)).map_or(0, |meta| meta.len());
         let identity = launch(task, service, spec.clone())?;
-        match ready(task, service, &identity) {
+        match ready(task, service, &identity, Some(written)) {
             Ok(()) => {
                 let again = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
                 return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
@@ -159,19 +160,29 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
     })
 }
 
-/// Waits until a process does its work, or is gone.
-fn ready(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
+/// What a process wrote to its log since that had `written` bytes. A log that is shorter now was rotated.
+fn said(log: &Path, written: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let from = usize::try_from(written).ok().filter(|from| *from <= bytes.len()).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[from..]).into_owned()
+}
+
+/// Waits until a process does its work, or is gone. `written` is how long its log was when it was started; `None` for
+/// one that ran before.
+fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option<u64>) -> Result<()> {
     let lab = task.lab();
     let port = lab.ports.zookeeper;
     let name = service.name(lab);
+    let (log, out) = (service.log(lab), service.out(lab));
+    // Its own words only: the log of an earlier process would mislead.
+    let quoting = |failure: Failure| {
+        let new = said(&log, written.unwrap_or(0));
+        let place = if new.trim().is_empty() { &out } else { &log };
+        failure.output(&format!("{new}\n{}", said(&out, 0))).log(place)
+    };
     let gone = || {
         let failure = Failure::step(format!("{name} (pid {}) exited", identity.pid));
-        let log = if fs::metadata(service.log(lab)).is_ok_and(|meta| meta.len() > 0) {
-            service.log(lab)
-        } else {
-            service.out(lab)
-        };
-        failure.with_log_tail(&log).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
+        quoting(failure).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
     };
     let timeout = match service {
         Service::ZooKeeper => lab.timeout(|t| t.zookeeper),
@@ -189,7 +200,8 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
             Service::Broker(id) => {
                 zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::registered(&dump).contains(&id))
             }
-            Service::Client(..) => fs::metadata(service.log(lab)).map(|meta| meta.len() > 0),
+            // A client says so once it knows the topic's partitions.
+            Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),
         };
         match (service, ready) {
             (_, Ok(true)) => Poll::Ready(()),
@@ -197,10 +209,13 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
             (Service::ZooKeeper, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
             (Service::Broker(_), Ok(false)) => Poll::NotYet("not yet registered in ZooKeeper".into()),
             (Service::Broker(_), Err(error)) => Poll::NotYet(format!("ZooKeeper on port {port}: {error}")),
-            (Service::Client(..), _) => Poll::NotYet("has said nothing yet".into()),
+            (Service::Client(..), _) => {
+                let last = crate::failure::tail(&said(&log, written.unwrap_or(0)), 1).concat();
+                Poll::NotYet(if last.is_empty() { "has said nothing yet".into() } else { last })
+            }
         }
     })
-    .map_err(|failure| if failure.log.is_some() { failure } else { failure.with_log_tail(&service.log(lab)) })
+    .map_err(|failure| if failure.log.is_some() { failure } else { quoting(failure) })
 }
 
 /// Stops `service`: SIGTERM, a deadline, SIGKILL. That it is not running is fine.

@@ -19,6 +19,7 @@ impl Dir {
     }
 
     /// A program of the folder: a shell script.
+    #[allow(dead_code, reason = "not every test file fakes tools")]
     pub fn tool(&self, name: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.0.join(name);
