@@ -3,6 +3,7 @@
 //! One way only: what was typed ([`cli`]) becomes a [`config::Lab`], that becomes a list of steps ([`plan`]), which
 //! [`run`] walks and [`report`] tells. docs/architecture.md is the map.
 
+mod account;
 mod cli;
 mod commands;
 mod config;

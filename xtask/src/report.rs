@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
+use crate::account;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure};
 use crate::local::service::Service;
 use crate::progress::{Ended, print_failure, print_json};
 use crate::run::Report;
 use crate::step::State;
-use crate::steps::flow;
 
 /// The last JSON line of a command.
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct StepLine<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    flow: Option<&'a flow::Report>,
+    flow: Option<&'a account::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureLine<'a>>,
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use crate::account;
 use crate::config::Lab;
 use crate::exec::Exec;
 use crate::failure::{Failure, Result};
@@ -82,7 +83,7 @@ pub struct Outcome {
     /// Worth knowing although nothing failed.
     pub warnings: Vec<String>,
     /// What the flow check found.
-    pub flow: Option<flow::Report>,
+    pub flow: Option<account::Report>,
 }
 
 impl Outcome {

@@ -165,7 +165,7 @@ impl Session<'_> {
         }
         for ran in &report.steps {
             if let crate::progress::Ended::Done(crate::step::Outcome { flow: Some(flow), .. }) = &ran.ended {
-                print_text(&format!("\n{}", crate::steps::flow::table(flow)));
+                print_text(&format!("\n{}", crate::account::table(flow)));
             }
         }
         print_text(&format!(
