@@ -54,7 +54,9 @@ mod tests {
 
     fn with_apt(code: i32) -> (Env, FakeExec<impl Fn(&Cmd) -> Result<Output>>) {
         let mut env = sample::lab().env;
-        let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{code}", std::process::id()));
+        // Tests run side by side, and each removes its folder.
+        let thread = std::thread::current().id();
+        let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{thread:?}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let apt = dir.join("apt-get");
         std::fs::write(&apt, "#!/bin/sh\n").unwrap();
@@ -68,6 +70,7 @@ mod tests {
         let (env, exec) = with_apt(0);
         install(&[], &env, &exec).unwrap();
         assert!(exec.asked.lock().unwrap().is_empty());
+        std::fs::remove_dir_all(&env.path[0]).unwrap();
     }
 
     #[test]
@@ -92,6 +95,7 @@ mod tests {
         env.root = false;
         let failure = install(&["maven"], &env, &exec).unwrap_err();
         assert!(failure.fix.unwrap().contains("apt-get install -y"), "no line to copy");
+        std::fs::remove_dir_all(&env.path[0]).unwrap();
         env.path.clear();
         assert!(install(&["maven"], &env, &exec).unwrap_err().what.contains("maven"));
     }
