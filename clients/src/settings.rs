@@ -58,7 +58,7 @@ pub fn producer(brokers: &str, rate: u32) -> ClientConfig {
         .set("message.timeout.ms", "0")
         .set("linger.ms", linger)
         // Bounded memory. librdkafka counts values only; each message costs some 200 bytes more, hence both limits.
-        .set("queue.buffering.max.messages", "60000")
+        .set("queue.buffering.max.messages", "30000")
         .set("queue.buffering.max.kbytes", "16384")
         // Up to five requests per broker are in flight and hold copies; 128 KiB each is plenty at these sizes.
         .set("batch.size", "131072")

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+const ROUNDS: usize = 3;
 const BASE: u16 = 18_700;
 const BROKERS: &str = "127.0.0.1:18700,127.0.0.1:18701,127.0.0.1:18702";
 
@@ -52,7 +53,8 @@ fn client(program: &Path, args: &[&str]) -> (serde_json::Value, f64, u64) {
 
 fn main() {
     let state = std::env::temp_dir().join(format!("kafka-lab-bench-flow-{}", std::process::id()));
-    for count in [1_000_000_u64, 10_000_000] {
+    let mut peaks: [[Vec<u64>; 2]; 2] = Default::default();
+    for (round, count) in [1_000_000_u64, 10_000_000].repeat(ROUNDS).into_iter().enumerate() {
         // A lab of its own for each: what lies in the log before a run is read differently.
         xtask(&state, &["up", "--no-clients", "--port-base", &BASE.to_string()]);
         let plan = xtask(&state, &["up", "--dry-run"]);
@@ -79,7 +81,22 @@ fn main() {
             "{count} messages, 100 bytes: producer {sent_s:.1} s, peak {sent_kib} KiB; consumer {read_s:.1} s, peak {read_kib} KiB; \
              received = acked = sent in every partition"
         );
+        peaks[round % 2][0].push(sent_kib);
+        peaks[round % 2][1].push(read_kib);
         xtask(&state, &["teardown"]);
+    }
+    for (client, name) in ["producer", "consumer"].into_iter().enumerate() {
+        let median = |size: usize| {
+            let mut values = peaks[size][client].clone();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        let ratio = median(1) as f64 / median(0) as f64;
+        println!(
+            "{name}: median peak {} KiB at 1 million, {} KiB at 10 million, ratio {ratio:.2}",
+            median(0),
+            median(1)
+        );
     }
     std::fs::remove_dir_all(&state).unwrap();
 }
