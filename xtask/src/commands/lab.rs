@@ -302,11 +302,7 @@ impl Session<'_> {
             }
         }
         let (lab, jars) = self.recorded()?;
-        let java: Option<Java> = java::locate(self.env).map(|program| Java {
-            program,
-            version: java::Version { major: 0, text: String::new() },
-            banner: String::new(),
-        });
+        let java = java::locate(self.env).map(Java::unasked);
         let cmd = Place::of(&lab, &jars, java.as_ref()).tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::local::jars::{Jars, fingerprint};
+use crate::local::process::{self, Identity, Started};
 use crate::tools::java::Java;
 
 /// A process of the lab.
@@ -74,6 +75,11 @@ impl Service {
             Service::Client(..) => format!("--log-file={}", self.log(lab).display()),
             _ => format!("-Dkafka.lab.mark={}", self.dir(lab).display()),
         }
+    }
+
+    /// Its process, when it lives: the recorded one, or the one that bears its mark.
+    pub fn living(self, lab: &Lab) -> Option<Identity> {
+        process::find(Started::read(&self.record(lab)).as_ref(), &self.mark(lab))
     }
 
     /// Its port on 127.0.0.1.

@@ -5,7 +5,7 @@ use crate::exec::Output;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
 use crate::local::ports;
-use crate::local::process::{self, Life, Started};
+use crate::local::process::{Life, Started};
 use crate::local::service::Service;
 use crate::state::now_ms;
 use crate::step::{Outcome, Step, Task};
@@ -163,17 +163,13 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
 pub fn lab_is_up(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let servers = Service::servers(lab);
-    let living = servers.iter().filter(|service| living(lab, **service).is_some()).count();
+    let living = servers.iter().filter(|service| service.living(lab).is_some()).count();
     if living == 0 {
         let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
         return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
     }
     let name = &lab.name;
     Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
-}
-
-fn living(lab: &Lab, service: Service) -> Option<process::Identity> {
-    process::find(Started::read(&service.record(lab)).as_ref(), &service.mark(lab))
 }
 
 /// A process runs, when it should.
@@ -183,7 +179,7 @@ fn living(lab: &Lab, service: Service) -> Option<process::Identity> {
 pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
     let record = Started::read(&service.record(lab));
-    let Some(identity) = living(lab, service) else {
+    let Some(identity) = service.living(lab) else {
         if record.is_none() && matches!(service, Service::Client(..)) {
             return Ok(Outcome::new(
                 crate::step::State::Skipped,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
+use crate::local::ports;
 use crate::local::service::Service;
-use crate::local::{ports, process};
 use crate::state::private_dir;
 use crate::step::{Outcome, Task};
 use crate::tools::java;
@@ -182,8 +182,7 @@ fn free_ports(lab: &Lab, findings: &mut Findings) {
         if ports::is_free(port) {
             continue;
         }
-        let record = process::Started::read(&service.record(lab));
-        let ours = process::find(record.as_ref(), &service.mark(lab)).map(|identity| format!("pid {} ", identity.pid));
+        let ours = service.living(lab).map(|identity| format!("pid {} ", identity.pid));
         let holder = ports::holder(port);
         if ours.is_none_or(|ours| !holder.is_some_and(|holder| holder.starts_with(&ours))) {
             taken.push((service.name(lab), port));
@@ -229,12 +228,8 @@ fn free_base(lab: &Lab) -> Option<u16> {
 }
 
 fn memory(lab: &Lab, findings: &mut Findings) {
-    let missing: Vec<Service> = Service::servers(lab)
-        .into_iter()
-        .filter(|service| {
-            process::find(process::Started::read(&service.record(lab)).as_ref(), &service.mark(lab)).is_none()
-        })
-        .collect();
+    let missing: Vec<Service> =
+        Service::servers(lab).into_iter().filter(|service| service.living(lab).is_none()).collect();
     let need: u64 = missing
         .iter()
         .map(|service| match service {

@@ -1,7 +1,7 @@
 //! Starting and stopping the lab's processes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
 use crate::state::private_dir;
 use crate::step::{Outcome, Task};
-use crate::tools::java::{Java, Version};
+use crate::tools::java::Java;
 use crate::tools::zookeeper;
 use crate::wait::{self, Poll};
 
@@ -24,8 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What starting `service` would run.
 pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Service) -> Vec<String> {
-    let unknown =
-        Java { program: "java".into(), version: Version { major: 0, text: String::new() }, banner: String::new() };
+    let unknown = Java::unasked("java");
     let spec = service.spec(lab, jars, java.unwrap_or(&unknown));
     let mut lines = vec![format!("# unless {} runs already with these settings:", service.name(lab))];
     for (path, text) in &spec.files {
@@ -47,7 +46,7 @@ pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Servi
 
 /// What stopping `service` would run.
 pub fn preview_stop(lab: &Lab, service: Service) -> Vec<String> {
-    match process::find(Started::read(&service.record(lab)).as_ref(), &service.mark(lab)) {
+    match service.living(lab) {
         Some(identity) => vec![format!("kill {}", identity.pid)],
         None => vec![format!("# {} is not running", service.name(lab))],
     }
@@ -64,8 +63,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         Service::Client(..) => None,
         _ => Some(task.java()?),
     };
-    let unused =
-        Java { program: PathBuf::new(), version: Version { major: 0, text: String::new() }, banner: String::new() };
+    let unused = Java::unasked("");
     let spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
     let record = Started::read(&service.record(lab));
     let found = process::find(record.as_ref(), &service.mark(lab));

@@ -41,6 +41,13 @@ impl Version {
     }
 }
 
+impl Java {
+    /// `program`, not asked for its version: for previews, and where only the program counts.
+    pub fn unasked(program: impl Into<PathBuf>) -> Self {
+        Java { program: program.into(), version: Version { major: 0, text: String::new() }, banner: String::new() }
+    }
+}
+
 /// Where java is: JAVA_HOME before PATH.
 pub fn locate(env: &Env) -> Option<PathBuf> {
     let home = env.java_home.as_ref().map(|home| home.join("bin/java")).filter(|java| is_program(java));
