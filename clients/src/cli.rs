@@ -46,6 +46,10 @@ pub enum Command {
     ///
     /// Creates the topic when it does not exist, with the brokers' num.partitions and default.replication.factor, as any first client does.
     Probe(ProbeArgs),
+    /// Print what a client wrote last to its --state-file: the JSON line of its last checkpoint or of its end.
+    ///
+    /// Exit code 1 when there is none.
+    State(StateArgs),
 }
 
 /// Where the brokers are and which topic is meant.
@@ -68,6 +72,9 @@ pub struct OutputArgs {
     /// Write to this file instead of standard output; at 5 MiB it is renamed to PATH.1, and three such are kept.
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
+    /// Keep the last checkpoint here, in any format: one JSON line, replaced each second and at the end; `clients state` prints it.
+    #[arg(long, env = "STATE_FILE", value_name = "PATH")]
+    pub state_file: Option<PathBuf>,
 }
 
 /// How to report.
@@ -97,7 +104,7 @@ pub struct ProducerArgs {
     /// Name of this run in every message, 1 to 32 of a-z, 0-9 and '-'; random when not given.
     #[arg(long, env = "RUN_ID")]
     pub run: Option<RunId>,
-    /// Format and log file.
+    /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -132,7 +139,7 @@ pub struct ConsumerArgs {
     /// With --end: give up when nothing arrives for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub idle_timeout: u64,
-    /// Format and log file.
+    /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -169,6 +176,14 @@ pub struct OffsetsArgs {
     /// How long to wait for all answers together, in milliseconds.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
+}
+
+/// Arguments of `clients state`.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// The --state-file of the client that is asked about.
+    #[arg(long, env = "STATE_FILE", value_name = "PATH")]
+    pub state_file: PathBuf,
 }
 
 /// Arguments of `clients probe`.

@@ -304,7 +304,7 @@ impl Reading {
     /// Stops reading and prints the last lines.
     async fn end(mut self, reason: Reason) {
         self.tasks.shutdown().await;
-        let offsets = if self.shared.output.is_json() { self.last_offsets().await } else { BTreeMap::new() };
+        let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
         Self::report(&self.shared.output, &self.partitions, None, self.began, "end", Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
@@ -341,7 +341,7 @@ impl Reading {
         reason: Option<Reason>,
         offsets: &BTreeMap<i32, (i64, i64)>,
     ) {
-        if !output.is_json() {
+        if !output.wants_state() {
             return;
         }
         let mut totals = Counts::default();
@@ -356,7 +356,7 @@ impl Reading {
             lines.push(ReceivePartition::new(&ledger, partition.end, known));
             streams.extend(ledger.streams().iter().map(|stream| ReceiveStream::new(*number, stream)));
         }
-        output.json(&ConsumerState {
+        output.state(&ConsumerState {
             schema: report::CONSUMER,
             event,
             time_ms: now_ms(),

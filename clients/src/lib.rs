@@ -12,6 +12,7 @@
 //! | [`producer`], [`consumer`] | the two long-running clients |
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
 //! | [`report`] | the JSON lines |
+//! | [`state`] | the last of them in a file, and the command that prints it |
 //! | [`output`] | where lines go, dated, rotated, throttled |
 //! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; the only unsafe code |
 //! | [`stop`] | SIGTERM and SIGINT |
@@ -31,26 +32,30 @@ pub mod producer;
 pub mod report;
 pub mod settings;
 pub mod stamp;
+pub mod state;
 pub mod stop;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use cli::Command;
+use cli::{Command, ConsumerArgs, ProducerArgs};
 use output::Output;
 use stop::Stop;
 
 /// Runs one command to its end and returns the exit code: 0, or 1 when what it was asked for did not come about.
 ///
 /// # Errors
-/// When the log file cannot be opened, or the async runtime or a librdkafka client cannot be created.
+/// When the log file cannot be opened, there is no state to print, or the async runtime or a librdkafka client cannot be created.
 pub fn run(command: Command) -> Result<u8> {
     native::settle_allocator();
     let output = Arc::new(match &command {
-        Command::Producer(args) => Output::new(args.output.format, args.output.log_file.as_deref())?,
-        Command::Consumer(args) => Output::new(args.output.format, args.output.log_file.as_deref())?,
-        Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) => Output::new(cli::Format::Json, None)?,
+        Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
+            Output::new(output.format, output.log_file.as_deref())?.with_state_file(output.state_file.as_deref())
+        }
+        Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) | Command::State(_) => {
+            Output::new(cli::Format::Json, None)?
+        }
     });
     // One thread per core for the partition tasks, but never many: they share their cores with the brokers.
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4));
@@ -69,6 +74,7 @@ pub fn run(command: Command) -> Result<u8> {
             Command::Metadata(args) => metadata::run(args, &output).await,
             Command::Offsets(args) => tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?,
             Command::Probe(args) => tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?,
+            Command::State(args) => state::run(&args, &output),
         }
     });
     // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.

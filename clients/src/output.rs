@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::cli::Format;
+use crate::state::StateFile;
 
 /// A log file is rotated when it has grown to this many bytes.
 pub const ROTATE_AT: u64 = 5 * 1024 * 1024;
@@ -106,6 +107,7 @@ pub struct Output {
     channel: Mutex<Channel>,
     kinds: Mutex<HashMap<String, Kind>>,
     broken: AtomicBool,
+    state: Option<StateFile>,
 }
 
 impl Output {
@@ -126,12 +128,24 @@ impl Output {
             channel: Mutex::new(channel),
             kinds: Mutex::new(HashMap::new()),
             broken: AtomicBool::new(false),
+            state: None,
         })
+    }
+
+    /// The same, and states are kept in this file too.
+    #[must_use]
+    pub fn with_state_file(self, path: Option<&Path>) -> Self {
+        Self { state: path.map(StateFile::new), ..self }
     }
 
     /// Whether programs are to read this.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether anybody is interested in a client's state: whoever reads JSON lines, or the state file.
+    pub fn wants_state(&self) -> bool {
+        self.is_json() || self.state.is_some()
     }
 
     /// Whether a line could not be written: nobody reads any more, or the disk is full. A client whose promises go nowhere should stop.
@@ -142,21 +156,49 @@ impl Output {
     /// A dated line for people; nothing in JSON format.
     pub fn text(&self, text: impl std::fmt::Display) {
         if !self.is_json() {
-            self.write(&dated(&text));
+            self.line(&dated(&text));
         }
     }
 
     /// A JSON line for programs; nothing in text format.
     pub fn json(&self, line: &impl Serialize) {
-        if !self.is_json() {
-            return;
+        if self.is_json()
+            && let Some(bytes) = self.serialized(line)
+        {
+            self.line(&bytes);
         }
+    }
+
+    /// A client's state: a JSON line as above, and the new content of the state file in any format. A file that cannot be written is
+    /// worth a remark, but not the client.
+    pub fn state(&self, line: &impl Serialize) {
+        let Some(bytes) = self.serialized(line) else { return };
+        if self.is_json() {
+            self.line(&bytes);
+        }
+        if let Some(state) = &self.state
+            && let Err(error) = state.write(&bytes)
+        {
+            let path = state.path().display();
+            self.remark_of_kind("state file", format_args!("--state-file {path}: cannot be written: {error}"));
+        }
+    }
+
+    /// A line that is complete already, as it is.
+    pub fn line(&self, line: &[u8]) {
+        self.write_to(&mut lock(&self.channel), line);
+    }
+
+    fn serialized(&self, line: &impl Serialize) -> Option<Vec<u8>> {
         match serde_json::to_vec(line) {
             Ok(mut bytes) => {
                 bytes.push(b'\n');
-                self.write(&bytes);
+                Some(bytes)
             }
-            Err(_) => self.broken.store(true, Ordering::Relaxed),
+            Err(_) => {
+                self.broken.store(true, Ordering::Relaxed);
+                None
+            }
         }
     }
 
@@ -200,10 +242,6 @@ impl Output {
             0 => self.remark(text),
             n => self.remark(format_args!("{text} (and {n} more like it since)")),
         }
-    }
-
-    fn write(&self, line: &[u8]) {
-        self.write_to(&mut lock(&self.channel), line);
     }
 
     fn write_to(&self, channel: &mut Channel, line: &[u8]) {
@@ -260,6 +298,26 @@ mod tests {
             assert!(std::fs::metadata(folder.join(name)).unwrap().len() <= ROTATE_AT);
         }
         assert!(!output.broken());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_state_goes_to_its_file_in_any_format_and_a_missing_folder_is_remarked_on_once() {
+        let folder = std::env::temp_dir().join(format!("clients-kept-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (log, state) = (folder.join("log"), folder.join("sub").join("state.json"));
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        let output = Output::new(Format::Text, Some(&log)).unwrap().with_state_file(Some(&state));
+        assert!(output.wants_state() && !output.is_json());
+        output.state(&1);
+        output.state(&2);
+        assert!(!output.broken());
+        assert_eq!(read(&log).lines().count(), 1, "{}", read(&log));
+        assert!(read(&log).contains(&format!("{}: cannot be written", state.display())), "{}", read(&log));
+        std::fs::create_dir(folder.join("sub")).unwrap();
+        output.state(&3);
+        assert_eq!(read(&state), "3\n");
+        assert_eq!(read(&log).lines().count(), 1, "{}", read(&log));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -319,8 +319,7 @@ impl Session<'_> {
             topic: target.topic.clone(),
             tally: Arc::clone(&self.tally),
         };
-        let client: Arc<Client> =
-            Arc::new(settings::producer(&target.brokers, self.args.rate).create_with_context(context)?);
+        let client: Arc<Client> = Arc::new(settings::producer(&target.brokers).create_with_context(context)?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })
@@ -531,7 +530,7 @@ impl Session<'_> {
     }
 
     fn report(&self, event: &'static str, reason: Option<Reason>) {
-        if !self.output.is_json() {
+        if !self.output.wants_state() {
             return;
         }
         let partitions = self.by_partition();
@@ -545,7 +544,7 @@ impl Session<'_> {
         });
         let mut totals = SendTotals::default();
         partitions.iter().for_each(|sum| totals.add_totals(sum));
-        self.output.json(&ProducerState {
+        self.output.state(&ProducerState {
             schema: report::PRODUCER,
             event,
             time_ms: now_ms(),

@@ -4,6 +4,8 @@
 //! added to a schema without a new number; readers ignore what they do not know. Times are milliseconds: `time_ms` since the Unix epoch,
 //! `elapsed_ms` since the process began its work. Intervals are half-open pairs `[from, to)`. Counters never go down, except `missing` and
 //! `in_flight`. The words are those of [`crate::ledger`].
+//!
+//! The last `"checkpoint"` or `"end"` of a producer or a consumer is also in its `--state-file`, in any format; `clients state` prints it.
 
 use std::collections::BTreeMap;
 
@@ -307,7 +309,7 @@ pub struct ReceivePartition {
     pub end: Option<i64>,
     /// The log's first offset: in `"end"` asked of the brokers, in a checkpoint as last heard; null when not known.
     pub low: Option<i64>,
-    /// The log's end offset, likewise.
+    /// The log's end offset (high watermark), likewise. `high - next` is how far behind the consumer is.
     pub high: Option<i64>,
     /// What its records turned out to be.
     #[serde(flatten)]

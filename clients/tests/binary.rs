@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,28 @@ const NOBODY: &str = "127.0.0.1:1";
 
 fn clients(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clients"));
-    for name in ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "RUN_ID", "FORMAT"] {
+    for name in ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "RUN_ID", "FORMAT", "STATE_FILE"] {
         command.env_remove(name);
     }
     command.args(args).stdin(Stdio::null());
     command
+}
+
+/// An empty folder of this test's own, removed with everything in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("clients-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn output(command: &mut Command) -> Output {
@@ -55,12 +73,16 @@ fn help_teaches_and_exits_with_0() {
         assert_eq!(help.status.code(), Some(0), "{command}");
         assert!(text(&help.stdout).contains("KAFKA_BROKER"), "{command}");
     }
+    for command in ["producer", "consumer", "state"] {
+        let help = output(&mut clients(&[command, "--help"]));
+        assert!(text(&help.stdout).contains("STATE_FILE"), "{command}");
+    }
 }
 
 #[test]
 fn usage_errors_exit_with_2_and_name_what_is_wrong() {
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 9] = [
         (&[], &[], "Usage"),
         (&[], &[("ROLE", "broker")], "ROLE"),
         (&["producer"], &[], "--brokers"),
@@ -69,6 +91,7 @@ fn usage_errors_exit_with_2_and_name_what_is_wrong() {
         (&["producer", "--brokers", NOBODY], &[("VALUE_SIZE", "10")], "VALUE_SIZE"),
         (&["producer", "--brokers", NOBODY], &[("RUN_ID", "Ä")], "--run"),
         (&["consumer", "--brokers", NOBODY, "--from", "middle"], &[], "--from"),
+        (&["state"], &[("ROLE", "producer")], "--state-file"),
     ];
     for (args, env, needle) in cases {
         let refused = output(clients(args).envs(env.iter().copied()));
@@ -123,7 +146,10 @@ fn offsets_and_probe_keep_their_deadline_and_say_what_they_waited_for() {
 fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
     for (command, signal) in [("producer", "-TERM"), ("consumer", "-TERM"), ("producer", "-INT"), ("consumer", "-INT")]
     {
+        let folder = Folder::new(&format!("signal-{command}{signal}"));
+        let state = folder.0.join("state.json");
         let mut child = clients(&[command, "--brokers", NOBODY, "--format", "json"])
+            .env("STATE_FILE", &state)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -138,6 +164,7 @@ fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
         assert_eq!(code, Some(0), "{command} {signal}");
         assert!(took < Duration::from_secs(5), "{command} {signal}: {took:?}");
         let last = BufReader::new(stdout).lines().map(Result::unwrap).last().unwrap();
+        assert_eq!(std::fs::read_to_string(&state).unwrap(), format!("{last}\n"), "{command} {signal}");
         let last: serde_json::Value = serde_json::from_str(&last).unwrap();
         assert_eq!(last["event"], "end", "{command} {signal}");
         assert_eq!(last["reason"], "signal", "{command} {signal}");
@@ -159,4 +186,51 @@ fn a_bounded_consumer_gives_up_when_nothing_arrives() {
     ]));
     assert_eq!(read.status.code(), Some(1));
     assert_eq!(lines(&read.stdout).last().unwrap()["reason"], "idle");
+}
+
+#[test]
+fn the_state_is_kept_in_text_format_too_and_state_prints_it() {
+    let folder = Folder::new("printed");
+    let state = folder.0.join("state.json");
+    let ask = || output(clients(&["state"]).env("STATE_FILE", &state));
+
+    let mut child = clients(&["producer", "--brokers", NOBODY])
+        .env("STATE_FILE", &state)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !state.exists() {
+        assert!(began.elapsed() < Duration::from_secs(10), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let asked = ask();
+    assert_eq!(asked.status.code(), Some(0));
+    let [line] = &lines(&asked.stdout)[..] else { panic!("{}", text(&asked.stdout)) };
+    assert_eq!((&line["schema"], &line["event"]), (&"kafka-lab.producer/1".into(), &"checkpoint".into()));
+
+    let sent = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("kill runs").success());
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(wait(child, Duration::from_secs(10)).0, Some(0));
+    assert!(!said.is_empty() && said.iter().all(|line| !line.starts_with('{')), "{said:?}");
+    let line = &lines(&ask().stdout)[0];
+    assert_eq!((&line["event"], &line["reason"]), (&"end".into(), &"signal".into()));
+}
+
+#[test]
+fn without_a_state_file_state_says_where_it_looked() {
+    let asked = output(&mut clients(&["state", "--state-file", "/nowhere/state.json"]));
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(asked.stdout.is_empty());
+    assert!(text(&asked.stderr).contains("--state-file /nowhere/state.json: no state"), "{}", text(&asked.stderr));
+}
+
+#[test]
+fn a_state_file_that_cannot_be_written_ends_nothing() {
+    let bounded = ["consumer", "--brokers", NOBODY, "--end", "0:5", "--idle-timeout", "1", "--format", "json"];
+    let read = output(clients(&bounded).args(["--state-file", "/nowhere/state.json"]));
+    assert_eq!(lines(&read.stdout).last().unwrap()["reason"], "idle");
+    assert!(text(&read.stderr).contains("--state-file /nowhere/state.json: cannot be written"));
 }
