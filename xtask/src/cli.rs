@@ -51,12 +51,21 @@ pub enum Format {
 /// Where the lab runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
-    /// kind where a Docker engine answers and this version has that backend, else local; says which and why
+    /// The recorded one; else kind where a Docker engine answers, else local; says which and why
     Auto,
-    /// A kind cluster on Docker (not in this version)
+    /// A kind cluster on Docker: 1 control-plane node and 4 workers
     Kind,
     /// Processes of this machine, bound to 127.0.0.1
     Local,
+}
+
+/// Where images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImagesChoice {
+    /// An image registry: kind's node image and the image that kafka.yml names
+    Registry,
+    /// Packages only (Go modules, Maven, Debian): needs no image registry, and a quarter of an hour once
+    Packages,
 }
 
 /// The commands.
@@ -78,6 +87,10 @@ pub enum Command {
         #[command(subcommand)]
         command: ClientsCommand,
     },
+    /// Write the manifests with the images, names and ports in use, for `kubectl apply` by hand (kind)
+    Render(Render),
+    /// kubectl with the lab's own kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
+    Kubectl(Passthrough),
     /// Kafka's own kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
     KafkaTopics(Passthrough),
     /// ZooKeeper's own shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
@@ -104,6 +117,26 @@ pub struct Up {
     /// Take the lab down again when a step fails (it is kept for looking at otherwise)
     #[arg(long)]
     pub teardown_on_failure: bool,
+    /// kind: where images come from [default: the recorded one, else registry]
+    #[arg(long, value_name = "FROM")]
+    pub images: Option<ImagesChoice>,
+    /// kind: delete this lab's cluster first, with all its messages
+    #[arg(long)]
+    pub recreate: bool,
+    /// kind: put the lab's context into your own kubeconfig too; teardown takes it out again
+    #[arg(long)]
+    pub merge_kubeconfig: bool,
+}
+
+/// Flags of `render`.
+#[derive(Clone, Debug, Args)]
+pub struct Render {
+    /// The folder to write to; it is made when it is not there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where images come from, when no lab on kind is up [default: registry]
+    #[arg(long, value_name = "FROM")]
+    pub images: Option<ImagesChoice>,
 }
 
 /// Flags of `verify`.
@@ -117,7 +150,7 @@ pub struct Verify {
 /// Flags of `teardown`.
 #[derive(Clone, Debug, Args)]
 pub struct Teardown {
-    /// Remove the caches too: Kafka's jars and the class-data archives
+    /// Remove the caches too: Kafka's jars, class-data archives, the images that were built, and their products
     #[arg(long)]
     pub purge: bool,
 }
@@ -138,12 +171,27 @@ pub struct Logs {
 /// `clients …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClientsCommand {
+    /// Build their program, and on kind their image
+    Build,
+    /// Build them and bring the image into every node (kind)
+    Load,
     /// Start what clients.yml declares
     Start,
     /// Stop them: the producer flushes, both print their totals
     Stop,
+    /// Run another number of one of them: `clients scale consumer 3`
+    Scale(Scale),
     /// Their logs
     Logs(ClientLogs),
+}
+
+/// Arguments of `clients scale`.
+#[derive(Clone, Debug, Args)]
+pub struct Scale {
+    /// The Deployment of clients.yml: producer or consumer
+    pub client: String,
+    /// How many of them; the next `up` keeps it
+    pub replicas: u32,
 }
 
 /// Flags of `clients logs`.

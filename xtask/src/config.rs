@@ -1,8 +1,10 @@
 //! From what was typed, the environment and the manifests to one complete [`Lab`]. Nothing after this reads flags,
 //! variables or YAML again.
 
+pub mod facts;
 pub mod manifests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,8 @@ use std::time::Duration;
 
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{Backend, Record};
-use manifests::{Facts, Settings};
+use crate::state::{Backend, ImageSource, Record, Setup};
+use facts::{Facts, Settings, Timeouts};
 
 /// What the environment says, read once.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Env {
     pub java_home: Option<PathBuf>,
     /// The cargo that runs us, or `cargo`.
     pub cargo: OsString,
+    /// Cargo's own folder, where the sources of dependencies lie: `CARGO_HOME`, or `~/.cargo`.
+    pub cargo_home: Option<PathBuf>,
     /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` of the project.
     pub target: PathBuf,
     /// Variables that cargo set for us and that a nested cargo must not see.
@@ -38,6 +42,10 @@ pub struct Env {
     pub terminal: bool,
     /// Whether we are root.
     pub root: bool,
+    /// The user's own kubeconfig: the first of KUBECONFIG, or `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// DOCKER_HOST, when set: the engine may be on another machine.
+    pub docker_host: Option<String>,
 }
 
 impl Env {
@@ -73,12 +81,19 @@ impl Env {
             path: var("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
             java_home: var("JAVA_HOME").map(PathBuf::from),
             cargo: var("CARGO").unwrap_or_else(|| "cargo".into()),
+            cargo_home: var("CARGO_HOME")
+                .map(PathBuf::from)
+                .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".cargo"))),
             target: var("CARGO_TARGET_DIR")
                 .map_or_else(|| repo.join("target"), |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into())),
             cargo_vars,
             colour: terminal && var("NO_COLOR").is_none(),
             terminal,
             root: rustix::process::geteuid().is_root(),
+            kubeconfig: var("KUBECONFIG")
+                .and_then(|list| std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty()))
+                .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".kube/config"))),
+            docker_host: var("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned()),
             repo,
         })
     }
@@ -134,6 +149,34 @@ pub struct Lab {
     pub env: Env,
     /// How results are written.
     pub format: Format,
+    /// Where images come from.
+    pub images: ImageSource,
+    /// Programs and images as recorded by an earlier `up`.
+    pub setup: Option<Setup>,
+    /// Replicas that `clients scale` set.
+    pub scaled: BTreeMap<String, u32>,
+    /// The kubeconfig of the user that has our context.
+    pub merged: Option<PathBuf>,
+}
+
+/// What was settled before the manifests were read.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Where the lab runs.
+    pub backend: Backend,
+    /// Why there.
+    pub why: String,
+    /// `--port-base`, when given.
+    pub port_base: Option<u16>,
+    /// `--images`, when given.
+    pub images: Option<ImageSource>,
+}
+
+impl Choice {
+    /// As recorded, or for a lab that needs no more than a backend.
+    pub fn recorded(backend: Backend) -> Self {
+        Choice { backend, why: "recorded".into(), port_base: None, images: None }
+    }
 }
 
 impl Lab {
@@ -141,20 +184,14 @@ impl Lab {
     ///
     /// # Errors
     /// All problems of the manifests at once; a lab name or port that cannot be.
-    pub fn load(
-        global: &Global,
-        env: &Env,
-        record: Option<&Record>,
-        port_base: Option<u16>,
-        backend: (Backend, String),
-    ) -> Result<Self> {
+    pub fn load(global: &Global, env: &Env, record: Option<&Record>, choice: Choice) -> Result<Self> {
         let state = state_dir(global, env)?;
         let manifests = match (&global.manifests, record) {
             (Some(dir), _) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
             (None, Some(record)) => record.manifests.clone(),
             (None, None) => env.repo.join("manifests"),
         };
-        let (facts, settings) = manifests::read(&manifests).map_err(|problems| {
+        let (mut facts, settings) = manifests::read(&manifests).map_err(|problems| {
             let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
             let count = problems.len();
             let what = format!(
@@ -165,14 +202,23 @@ impl Lab {
             );
             Failure::usage(what)
         })?;
-        let base = port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
+        let scaled = record.map(|record| record.scaled.clone()).unwrap_or_default();
+        for client in &mut facts.clients {
+            client.replicas = scaled.get(&client.name).copied().unwrap_or(client.replicas);
+        }
+        let setup = record.and_then(|record| record.setup.clone());
+        let images = choice.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
+        let base = choice.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
         let ports = ports(base, &facts, &settings)?;
-        let (backend, backend_why) = backend;
         let name = global.name.clone();
+        if choice.backend == Backend::Kind && name.len() > 40 {
+            // A node is called NAME-control-plane, which is a host name of 63 characters at most.
+            return Err(Failure::usage(format!("--name {name}: on kind a name has 40 characters at most")));
+        }
         Ok(Lab {
             name,
-            backend,
-            backend_why,
+            backend: choice.backend,
+            backend_why: choice.why,
             facts,
             settings,
             manifests,
@@ -180,7 +226,42 @@ impl Lab {
             ports,
             env: env.clone(),
             format: global.format,
+            images,
+            setup,
+            scaled,
+            merged: record.and_then(|record| record.merged.clone()),
         })
+    }
+
+    /// The kind cluster's name: the lab's own, or cluster.yml's for the lab without a name of its own.
+    pub fn cluster(&self) -> &str {
+        if self.name == DEFAULT_NAME { &self.facts.cluster.name } else { &self.name }
+    }
+
+    /// The kubeconfig's context, as kind calls it.
+    pub fn context(&self) -> String {
+        format!("kind-{}", self.cluster())
+    }
+
+    /// The lab's own kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state.join("kubeconfig")
+    }
+
+    /// The folder that our nodes mount, by which a cluster is known as this lab's.
+    pub fn mark(&self) -> PathBuf {
+        self.state.join("mark")
+    }
+
+    /// Ports of this host that lead to the brokers of a kind cluster.
+    pub fn host_ports(&self) -> Vec<u16> {
+        let shift = self.port_shift();
+        self.facts.cluster.host_ports.iter().filter_map(|port| u16::try_from(i32::from(*port) + shift).ok()).collect()
+    }
+
+    /// How far `--port-base` moved the ports from those of the manifests.
+    pub fn port_shift(&self) -> i32 {
+        i32::from(self.ports.base) - i32::from(self.facts.brokers.host_port_base)
     }
 
     /// Broker ids, 0 to count − 1.
@@ -213,21 +294,37 @@ impl Lab {
         self.state.join("logs")
     }
 
-    /// The clients' program.
+    /// The clients' program. On kind it is the one that is in the image too: linked statically.
     pub fn clients_program(&self) -> PathBuf {
-        self.env.target.join("release").join("clients")
+        match self.backend {
+            Backend::Local => self.env.target.join("release").join("clients"),
+            Backend::Kind => self.static_clients_program(),
+        }
+    }
+
+    /// The clients' program for their image: it loads no libraries.
+    fn static_clients_program(&self) -> PathBuf {
+        self.env.target.join(static_target()).join("release").join("clients")
     }
 
     /// A timeout of lab.yml.
-    pub fn timeout(&self, of: impl Fn(&manifests::Timeouts) -> u64) -> Duration {
+    pub fn timeout(&self, of: impl Fn(&Timeouts) -> u64) -> Duration {
         Duration::from_secs(of(&self.settings.timeouts_s))
     }
+}
+
+/// The lab's name when none is given.
+pub const DEFAULT_NAME: &str = "kafka-lab";
+
+/// The target that the clients' image is built for: Linux on this machine's architecture.
+pub fn static_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 /// `cargo xtask COMMAND` for lab `name`; what goes to a tool stays last.
 pub fn spelled(name: &str, command: &str) -> String {
     let (head, tail) = command.split_at(command.find(" -- ").unwrap_or(command.len()));
-    let named = if name == "kafka-lab" { String::new() } else { format!(" --name {name}") };
+    let named = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
     format!("cargo xtask {head}{named}{tail}")
 }
 
@@ -276,14 +373,17 @@ pub mod sample {
             path: vec![],
             java_home: None,
             cargo: "cargo".into(),
+            cargo_home: Some("/home/user/.cargo".into()),
             target: "/repo/target".into(),
             cargo_vars: vec![],
             colour: false,
             terminal: false,
             root: true,
+            kubeconfig: None,
+            docker_host: None,
         };
         let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
-        Lab::load(&global, &env, None, None, (Backend::Local, "asked for".into())).unwrap()
+        Lab::load(&global, &env, None, Choice::recorded(Backend::Local)).unwrap()
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Cmd {
     pub env: Vec<(OsString, Option<OsString>)>,
     /// The working directory, when it matters.
     pub dir: Option<PathBuf>,
+    /// A file that becomes its standard input.
+    pub stdin: Option<PathBuf>,
     /// How long it may take.
     pub deadline: Duration,
 }
@@ -31,7 +33,7 @@ pub struct Cmd {
 impl Cmd {
     /// A command that may take `deadline`.
     pub fn new(program: impl Into<OsString>, deadline: Duration) -> Self {
-        Cmd { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, deadline }
+        Cmd { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, stdin: None, deadline }
     }
 
     /// Takes a command spelled with xshell's `cmd!`.
@@ -67,6 +69,12 @@ impl Cmd {
         self
     }
 
+    /// Lets it read `file` as its standard input.
+    pub fn stdin(mut self, file: &Path) -> Self {
+        self.stdin = Some(file.to_path_buf());
+        self
+    }
+
     /// Drops what cargo sets for the program it runs. With it, a nested cargo would rebuild crates whose build
     /// scripts watch those variables.
     pub fn without_cargo_env(mut self, keys: impl Iterator<Item = OsString>) -> Self {
@@ -87,6 +95,14 @@ impl Cmd {
         }
         expression.unchecked()
     }
+
+    /// What it reads when nobody types.
+    fn fed(&self) -> duct::Expression {
+        match &self.stdin {
+            Some(file) => self.expression().stdin_path(file),
+            None => self.expression().stdin_null(),
+        }
+    }
 }
 
 impl fmt::Display for Cmd {
@@ -99,6 +115,9 @@ impl fmt::Display for Cmd {
         write!(f, "{}", quoted(&self.program))?;
         for arg in &self.args {
             write!(f, " {}", quoted(arg))?;
+        }
+        if let Some(file) = &self.stdin {
+            write!(f, " <{}", quoted(file.as_os_str()))?;
         }
         Ok(())
     }
@@ -233,7 +252,7 @@ impl RealExec {
 
 impl Exec for RealExec {
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output> {
-        let expression = cmd.expression().stdin_null().stdout_capture().stderr_capture();
+        let expression = cmd.fed().stdout_capture().stderr_capture();
         let result = self.wait(cmd, expression, stop, || {});
         // The log is for people who look later: that it cannot be written is no reason to fail.
         if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
@@ -250,7 +269,7 @@ impl Exec for RealExec {
         let mut file = OpenOptions::new().create(true).append(true).open(log).cannot("write", log)?;
         let begin = file.metadata().map(|meta| meta.len()).unwrap_or(0);
         writeln!(file, "$ {cmd}").cannot("write", log)?;
-        let expression = cmd.expression().stdin_null().stderr_to_stdout().stdout_file(file);
+        let expression = cmd.fed().stderr_to_stdout().stdout_file(file);
         let output = self.wait(cmd, expression, stop, || {
             if let Some(line) = tail(&read_from(log, begin), 1).first() {
                 status(line.trim());

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod exec;
 mod failure;
+mod kind;
 mod local;
 mod plan;
 mod progress;
@@ -57,6 +58,8 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Status => session.status()?,
         Command::Logs(logs) => session.logs(logs)?,
         Command::Clients { command } => session.clients(command)?,
+        Command::Render(args) => session.render(args)?,
+        Command::Kubectl(args) => return session.kubectl(args),
         Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
         Command::ZookeeperShell(args) => return session.tool(Tool::ZooKeeperShell, args),
         Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
@@ -72,6 +75,8 @@ fn name(command: &Command) -> &'static str {
         Command::Status => "status",
         Command::Logs(_) => "logs",
         Command::Clients { .. } => "clients",
+        Command::Render(_) => "render",
+        Command::Kubectl(_) => "kubectl",
         Command::KafkaTopics(_) => "kafka-topics",
         Command::ZookeeperShell(_) => "zookeeper-shell",
         Command::Test(_) => "test",

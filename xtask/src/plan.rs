@@ -1,9 +1,10 @@
 //! From a [`Lab`] to the list of every step that may run. Pure; the only module that knows the backends apart.
 
 use crate::config::Lab;
+use crate::kind::setup::Recipe;
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::Step;
+use crate::step::{Part, Step};
 
 /// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
 /// side by side.
@@ -31,15 +32,69 @@ impl Plan {
         self.steps.len() - 1
     }
 
+    /// Appends the clients' build, and their image where there is one; returns the last place.
+    fn client_image(&mut self, lab: &Lab, after: usize) -> usize {
+        let build = self.add(Step::BuildClients, &[after]);
+        match lab.backend {
+            Backend::Local => build,
+            Backend::Kind => self.add(Step::Image(Recipe::Clients), &[build]),
+        }
+    }
+
     /// Appends steps that run side by side; returns their places.
     fn add_all(&mut self, steps: impl IntoIterator<Item = Step>, after: &[usize]) -> Vec<usize> {
         steps.into_iter().map(|step| self.add(step, after)).collect()
     }
 }
 
+/// What `up` was asked for, beside the lab itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Leave out the producer and the consumer.
+    pub no_clients: bool,
+    /// Make the cluster again.
+    pub recreate: bool,
+    /// Put our context into the user's kubeconfig.
+    pub merge: bool,
+}
+
 /// `up`.
-pub fn up(lab: &Lab, clients: bool) -> Plan {
+pub fn up(lab: &Lab, wish: Wish) -> Plan {
     match lab.backend {
+        Backend::Kind => {
+            let mut plan = Plan::default();
+            let preflight = plan.add(Step::Preflight, &[]);
+            let record = plan.add(Step::Record, &[preflight]);
+            let node_image = plan.add(Step::Image(Recipe::Node), &[record]);
+            let kafka_image = plan.add(Step::Image(Recipe::Kafka), &[record]);
+            let build = plan.add(Step::BuildClients, &[record]);
+            let clients_image = plan.add(Step::Image(Recipe::Clients), &[build]);
+            let old = plan.add(Step::OldCluster { recreate: wish.recreate }, &[node_image]);
+            let cluster = plan.add(Step::Cluster, &[old]);
+            // A node takes images long before it has joined, so loading and making the cluster overlap.
+            let kafka_load = plan.add(Step::Load(Recipe::Kafka), &[old, kafka_image]);
+            // The small one second: by then every node takes images, and nobody has to ask again and again.
+            let clients_load = plan.add(Step::Load(Recipe::Clients), &[kafka_load, clients_image]);
+            // Pods come after their image, and brokers after the compiler: see below.
+            let zookeeper = plan.add(Step::Apply(Part::ZooKeeper), &[cluster, kafka_load, build]);
+            let joined = plan.add(Step::NodesJoined, &[cluster]);
+            // Brokers are spread over the nodes that are there when they are given to them.
+            let apply = plan.add(Step::Apply(Part::Servers), &[joined, zookeeper]);
+            let pods = plan.add(Step::PodsReady(Part::Servers), &[apply]);
+            let serving = plan.add(Step::Serving, &[apply]);
+            let topic = plan.add(Step::Topic, &[serving]);
+            // Asked from a pod: the producer's, or one made for it where there are no clients.
+            let mut inside = vec![pods, topic, clients_load];
+            if !wish.no_clients {
+                let apply = plan.add(Step::Apply(Part::Clients), &[topic, clients_load]);
+                inside.push(plan.add(Step::PodsReady(Part::Clients), &[apply]));
+            }
+            plan.add(Step::ServingInside { clients: !wish.no_clients }, &inside);
+            if wish.merge {
+                plan.add(Step::MergeKubeconfig, &[cluster]);
+            }
+            plan
+        }
         Backend::Local => {
             let mut plan = Plan::default();
             let preflight = plan.add(Step::Preflight, &[]);
@@ -53,7 +108,7 @@ pub fn up(lab: &Lab, clients: bool) -> Plan {
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[zookeeper, build]);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
-            if clients {
+            if !wish.no_clients {
                 plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[topic]);
             }
             plan
@@ -61,19 +116,59 @@ pub fn up(lab: &Lab, clients: bool) -> Plan {
     }
 }
 
+/// `clients build`: the program, and on kind its image.
+pub fn clients_build(lab: &Lab) -> Plan {
+    let mut plan = Plan::default();
+    let build = plan.add(Step::BuildClients, &[]);
+    if lab.backend == Backend::Kind {
+        plan.add(Step::Image(Recipe::Clients), &[build]);
+    }
+    plan
+}
+
+/// `clients load`: the image in every node.
+pub fn clients_load(lab: &Lab) -> Plan {
+    let mut plan = Plan::default();
+    let up = plan.add(Step::LabIsUp, &[]);
+    let last = plan.client_image(lab, up);
+    if lab.backend == Backend::Kind {
+        plan.add(Step::Load(Recipe::Clients), &[last]);
+    }
+    plan
+}
+
 /// `clients start`, on a lab that is up.
 pub fn clients_start(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
-    let build = plan.add(Step::BuildClients, &[up]);
-    plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[build]);
+    let built = plan.client_image(lab, up);
+    match lab.backend {
+        Backend::Local => {
+            // What a smaller scale no longer asks for goes first.
+            let strays = plan.add(Step::EndStrays, &[built]);
+            plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[strays]);
+        }
+        Backend::Kind => {
+            let load = plan.add(Step::Load(Recipe::Clients), &[built]);
+            let apply = plan.add(Step::Apply(Part::Clients), &[load]);
+            plan.add(Step::PodsReady(Part::Clients), &[apply]);
+        }
+    }
     plan
 }
 
 /// `clients stop`.
 pub fn clients_stop(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
-    plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+    match lab.backend {
+        Backend::Local => {
+            plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+        }
+        Backend::Kind => {
+            let up = plan.add(Step::LabIsUp, &[]);
+            plan.add(Step::RemoveClients, &[up]);
+        }
+    }
     plan
 }
 
@@ -82,10 +177,17 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
     plan.add_all(processes(lab), &[up]);
+    if lab.backend == Backend::Kind {
+        plan.add(Step::NodesReady, &[up]);
+    }
     // Each of the tools starts a JVM: side by side.
     let tools = [Step::BrokerIds, Step::BrokerIdsData, Step::TopicList, Step::TopicShape];
     let mut before = plan.add_all(tools, &[up]);
-    before.push(plan.add(Step::BuildClients, &[up]));
+    let mut built = plan.client_image(lab, up);
+    if lab.backend == Backend::Kind {
+        built = plan.add(Step::Load(Recipe::Clients), &[built]);
+    }
+    before.push(built);
     // The flow check has the machine to itself, but needs none of the answers above to be right.
     plan.add(Step::Flow(messages), &before);
     plan
@@ -96,6 +198,9 @@ pub fn status(lab: &Lab) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
     plan.add_all(processes(lab), &[up]);
+    if lab.backend == Backend::Kind {
+        plan.add(Step::NodesReady, &[up]);
+    }
     plan.add(Step::Serving, &[up]);
     plan
 }
@@ -103,6 +208,17 @@ pub fn status(lab: &Lab) -> Plan {
 /// `teardown`.
 pub fn teardown(lab: &Lab, purge: bool) -> Plan {
     match lab.backend {
+        Backend::Kind => {
+            let mut plan = Plan::default();
+            let unmerge = plan.add(Step::UnmergeKubeconfig, &[]);
+            let delete = plan.add(Step::DeleteCluster, &[unmerge]);
+            let mut last = plan.add(Step::Remove, &[delete]);
+            if purge {
+                last = plan.add(Step::Purge, &[last]);
+            }
+            plan.add(Step::NothingLeft, &[last]);
+            plan
+        }
         Backend::Local => {
             let mut plan = Plan::default();
             let clients = plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
@@ -142,7 +258,7 @@ mod tests {
     #[test]
     fn up_overlaps_what_it_can() {
         assert_eq!(
-            written(&up(&sample::lab(), true)),
+            written(&up(&sample::lab(), Wish::default())),
             "0 preflight after []\n\
              1 record after [0]\n\
              2 clients build after [1]\n\
@@ -157,7 +273,40 @@ mod tests {
              11 producer after [10]\n\
              12 consumer after [10]\n"
         );
-        assert_eq!(up(&sample::lab(), false).steps.len(), 11);
+        assert_eq!(up(&sample::lab(), Wish { no_clients: true, ..Wish::default() }).steps.len(), 11);
+    }
+
+    #[test]
+    fn on_kind_loading_overlaps_with_making_the_cluster() {
+        let mut lab = sample::lab();
+        lab.backend = Backend::Kind;
+        assert_eq!(
+            written(&up(&lab, Wish { merge: true, ..Wish::default() })),
+            "0 preflight after []\n\
+             1 record after [0]\n\
+             2 node image after [1]\n\
+             3 kafka image after [1]\n\
+             4 clients build after [1]\n\
+             5 clients image after [4]\n\
+             6 old cluster after [2]\n\
+             7 cluster after [6]\n\
+             8 load kafka after [6, 3]\n\
+             9 load clients after [8, 5]\n\
+             10 apply zookeeper after [7, 8, 4]\n\
+             11 nodes join after [7]\n\
+             12 apply kafka after [11, 10]\n\
+             13 pods after [12]\n\
+             14 brokers serve after [12]\n\
+             15 topic test after [14]\n\
+             16 apply clients after [15, 9]\n\
+             17 clients after [16]\n\
+             18 serve in cluster after [13, 15, 9, 17]\n\
+             19 kubeconfig after [7]\n"
+        );
+        assert_eq!(
+            written(&teardown(&lab, false)),
+            "0 kubeconfig after []\n1 delete cluster after [0]\n2 files after [1]\n3 nothing left after [2]\n"
+        );
     }
 
     #[test]
@@ -203,7 +352,7 @@ mod tests {
     fn the_list_follows_the_number_of_brokers() {
         let mut lab = sample::lab();
         lab.facts.brokers.count = 5;
-        let started = up(&lab, true)
+        let started = up(&lab, Wish::default())
             .steps
             .iter()
             .filter(|planned| matches!(planned.step, Step::Start(Service::Broker(_))))
@@ -213,17 +362,22 @@ mod tests {
 
     #[test]
     fn every_step_waits_only_for_earlier_ones() {
-        let lab = sample::lab();
-        for plan in [
-            up(&lab, true),
-            verify(&lab, 1),
-            teardown(&lab, true),
-            status(&lab),
-            clients_start(&lab),
-            clients_stop(&lab),
-        ] {
-            for (place, planned) in plan.steps.iter().enumerate() {
-                assert!(planned.after.iter().all(|earlier| *earlier < place));
+        let mut lab = sample::lab();
+        for backend in [Backend::Local, Backend::Kind] {
+            lab.backend = backend;
+            for plan in [
+                up(&lab, Wish::default()),
+                verify(&lab, 1),
+                teardown(&lab, true),
+                status(&lab),
+                clients_build(&lab),
+                clients_load(&lab),
+                clients_start(&lab),
+                clients_stop(&lab),
+            ] {
+                for (place, planned) in plan.steps.iter().enumerate() {
+                    assert!(planned.after.iter().all(|earlier| *earlier < place));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::local::service::Service;
 use crate::progress::{Ended, print_failure, print_json};
 use crate::run::Report;
+use crate::state::Backend;
 use crate::step::State;
 
 /// The last JSON line of a command.
@@ -108,7 +109,10 @@ pub fn json(command: &str, lab: &Lab, report: &Report) {
         exit: report.exit() as i32,
         elapsed_ms: report.elapsed.as_millis(),
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
-        zookeeper: lab.zookeeper_address(),
+        zookeeper: match lab.backend {
+            Backend::Local => lab.zookeeper_address(),
+            Backend::Kind => "zookeeper-service:2181".into(),
+        },
         steps,
     });
 }
@@ -133,18 +137,30 @@ pub fn failures(report: &Report, colour: bool) {
 }
 
 /// The table that `up` ends with.
-pub fn endpoints(lab: &Lab) -> String {
+pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
     let mut rows: Vec<(String, String)> =
         lab.broker_ids().map(|id| (format!("broker {id}"), lab.broker_address(id))).collect();
     rows.push(("bootstrap".into(), lab.bootstrap()));
-    rows.push(("zookeeper".into(), lab.zookeeper_address()));
     rows.push(("topic".into(), lab.facts.topic.clone()));
+    match lab.backend {
+        Backend::Local => rows.push(("zookeeper".into(), lab.zookeeper_address())),
+        Backend::Kind => {
+            rows.push(("zookeeper".into(), "in the cluster: zookeeper-service:2181".into()));
+            rows.push((
+                "kubectl".into(),
+                format!("--kubeconfig {} --context {}", lab.kubeconfig().display(), lab.context()),
+            ));
+        }
+    }
     rows.push(("logs".into(), lab.logs().display().to_string()));
     let mut text = String::new();
     for (what, value) in rows {
         text += &format!("{what:>10}  {value}\n");
     }
-    let clients = Service::clients(lab).iter().any(|service| service.record(lab).exists());
+    let clients = match lab.backend {
+        Backend::Local => Service::clients(lab).iter().any(|service| service.record(lab).exists()),
+        Backend::Kind => with_clients,
+    };
     let client = if clients { "clients logs -f" } else { "clients start" };
     let next: Vec<(String, &str)> = [
         ("verify", "exact proof that every message of every partition arrives"),

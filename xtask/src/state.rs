@@ -1,5 +1,6 @@
 //! The state folder of a lab: what `up` recorded, and the lock that keeps two commands apart.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -16,16 +17,53 @@ use crate::wait::{self, Poll};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
+    /// A kind cluster on Docker.
+    Kind,
     /// Processes of this machine.
     Local,
 }
 
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Backend::Local => f.write_str("local"),
-        }
+        f.write_str(match self {
+            Backend::Kind => "kind",
+            Backend::Local => "local",
+        })
     }
+}
+
+/// Where images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageSource {
+    /// An image registry: kind's node image and the Kafka image that kafka.yml names.
+    Registry,
+    /// Packages only, by the recipes in manifests/images.
+    Packages,
+}
+
+impl std::fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ImageSource::Registry => "registry",
+            ImageSource::Packages => "packages",
+        })
+    }
+}
+
+/// The programs and images that a lab on Kubernetes uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Where the images come from.
+    pub source: ImageSource,
+    /// The kind program.
+    pub kind: PathBuf,
+    /// The kubectl program.
+    pub kubectl: PathBuf,
+    /// The node image; `None` when kind itself chooses it.
+    pub node_image: Option<String>,
+    /// The image of ZooKeeper and the brokers.
+    pub kafka_image: String,
 }
 
 /// What `up` decided; the other commands follow it and never guess again.
@@ -41,6 +79,15 @@ pub struct Record {
     pub manifests: PathBuf,
     /// When it was first brought up, in ms since the Unix epoch.
     pub created_ms: u64,
+    /// Programs and images, where there is a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Setup>,
+    /// Replicas of clients that `clients scale` set, by Deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scaled: BTreeMap<String, u32>,
+    /// The kubeconfig of the user that got our context, when it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<PathBuf>,
 }
 
 /// The version of [`Record`] that this program writes and reads.
@@ -263,6 +310,9 @@ mod tests {
             port_base: 30090,
             manifests: "/m".into(),
             created_ms: 1,
+            setup: None,
+            scaled: BTreeMap::new(),
+            merged: None,
         };
         write_record(&state, &record).unwrap();
         assert_eq!(read_record(&state).unwrap().as_ref(), Some(&record));

@@ -10,11 +10,25 @@ use crate::account;
 use crate::config::Lab;
 use crate::exec::Exec;
 use crate::failure::{Failure, Result};
+use crate::kind::images::Archive;
+use crate::kind::setup::Recipe;
 use crate::local::jars::Jars;
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::steps::{build, check, flow, preflight, record, remove, serve, service};
+use crate::state::{Backend, Setup};
+use crate::steps::{build, check, cluster, flow, image, preflight, record, remove, serve, service, workload};
 use crate::tools::java::{self, Java};
+
+/// A part of what runs in a cluster: applied and waited for as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// ZooKeeper alone, which brokers wait for.
+    ZooKeeper,
+    /// ZooKeeper and the brokers, with the host's way to them.
+    Servers,
+    /// The producer and the consumer.
+    Clients,
+}
 
 /// A step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +45,38 @@ pub enum Step {
     EndStrays,
     /// Make a process run, with the settings it should have.
     Start(Service),
+    /// The engine has the image.
+    Image(Recipe),
+    /// A cluster that was left half-made, or is to be made again, is deleted.
+    OldCluster {
+        /// Whether one that is whole is deleted as well.
+        recreate: bool,
+    },
+    /// The cluster is there, and its API server answers.
+    Cluster,
+    /// Every node is Ready, which is waited for.
+    NodesJoined,
+    /// Every node has the image.
+    Load(Recipe),
+    /// The manifests are applied.
+    Apply(Part),
+    /// Every pod is ready.
+    PodsReady(Part),
+    /// The brokers answer at their addresses inside the cluster.
+    ServingInside {
+        /// Whether the rolled-out clients are there to ask from.
+        clients: bool,
+    },
+    /// The user's own kubeconfig has our context.
+    MergeKubeconfig,
+    /// Every node is Ready.
+    NodesReady,
+    /// The clients are deleted.
+    RemoveClients,
+    /// The user's own kubeconfig has our context no more.
+    UnmergeKubeconfig,
+    /// The cluster is deleted.
+    DeleteCluster,
     /// All brokers registered, and each answers metadata.
     Serving,
     /// The topic exists, a message went through, every ISR is full.
@@ -120,6 +166,30 @@ pub struct Ctx<'a> {
     pub stop: &'a Stop,
     /// The Java runtime, once somebody asked for it.
     pub java: OnceLock<Java>,
+    /// Programs and images of the kind backend, once they are settled.
+    pub setup: OnceLock<Setup>,
+    /// The client image, once it was built.
+    pub client_image: OnceLock<Archive>,
+    /// Whether the cluster is to be made again.
+    pub recreate: bool,
+    /// Whether the user's own kubeconfig gets our context.
+    pub merge: bool,
+}
+
+impl<'a> Ctx<'a> {
+    /// With nothing settled but what was recorded.
+    pub fn new(lab: &'a Lab, jars: &'a Jars, exec: &'a dyn Exec, stop: &'a Stop) -> Self {
+        let setup = lab.setup.clone().map(OnceLock::from).unwrap_or_default();
+        let (java, client_image) = (OnceLock::new(), OnceLock::new());
+        Ctx { lab, jars, exec, stop, java, setup, client_image, recreate: false, merge: false }
+    }
+
+    /// With nothing settled at all: `up` looks again.
+    pub fn afresh(mut self, recreate: bool, merge: bool) -> Self {
+        self.setup = OnceLock::new();
+        (self.recreate, self.merge) = (recreate, merge);
+        self
+    }
 }
 
 /// One step at work.
@@ -129,13 +199,23 @@ pub struct Task<'a> {
     /// Its own log file.
     pub log: PathBuf,
     /// Hears what it waits for right now.
-    pub status: &'a dyn Fn(&str),
+    pub status: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Task<'_> {
     /// The lab.
     pub fn lab(&self) -> &Lab {
         self.ctx.lab
+    }
+
+    /// Programs and images of the kind backend.
+    ///
+    /// # Errors
+    /// They were not settled: there is no record of them.
+    pub fn setup(&self) -> Result<Setup> {
+        self.ctx.setup.get().cloned().ok_or_else(|| {
+            Failure::step("it is not recorded which kind and kubectl made this lab").fix(self.lab().xtask("up"))
+        })
     }
 
     /// The Java runtime; asked once in a run.
@@ -163,6 +243,22 @@ impl Step {
             Step::BuildClients => "clients build".into(),
             Step::EndStrays => "strays".into(),
             Step::Start(service) | Step::Healthy(service) => service.name(lab),
+            Step::Image(recipe) => format!("{} image", recipe.name()),
+            Step::OldCluster { .. } => "old cluster".into(),
+            Step::Cluster => "cluster".into(),
+            Step::NodesJoined => "nodes join".into(),
+            Step::Load(recipe) => format!("load {}", recipe.name()),
+            Step::Apply(Part::ZooKeeper) => "apply zookeeper".into(),
+            Step::PodsReady(Part::ZooKeeper) => "zookeeper".into(),
+            Step::Apply(Part::Servers) => "apply kafka".into(),
+            Step::Apply(Part::Clients) => "apply clients".into(),
+            Step::PodsReady(Part::Servers) => "pods".into(),
+            Step::PodsReady(Part::Clients) => "clients".into(),
+            Step::ServingInside { .. } => "serve in cluster".into(),
+            Step::MergeKubeconfig | Step::UnmergeKubeconfig => "kubeconfig".into(),
+            Step::NodesReady => "nodes".into(),
+            Step::RemoveClients => "stop clients".into(),
+            Step::DeleteCluster => "delete cluster".into(),
             Step::Serving => "brokers serve".into(),
             Step::Topic => format!("topic {}", lab.facts.topic),
             Step::LabIsUp => "lab is up".into(),
@@ -179,8 +275,19 @@ impl Step {
     }
 
     /// What it would do, as commands that can be pasted; looks and waits are comments.
-    pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>) -> Vec<String> {
+    pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
         match self {
+            Step::Image(_) | Step::Load(_) => image::preview(self, lab, setup),
+            Step::OldCluster { .. } | Step::Cluster | Step::NodesJoined | Step::NodesReady | Step::DeleteCluster => {
+                cluster::preview(self, lab, setup)
+            }
+            Step::Apply(_) | Step::PodsReady(_) | Step::RemoveClients | Step::ServingInside { .. } => {
+                workload::preview(self, lab, setup)
+            }
+            Step::MergeKubeconfig => {
+                vec![format!("# put context {} into your kubeconfig; your current context stays", lab.context())]
+            }
+            Step::UnmergeKubeconfig => vec![format!("# take context {} out of your kubeconfig", lab.context())],
             Step::Preflight => preflight::preview(lab),
             Step::Record => record::preview(lab),
             Step::Jars => build::preview_jars(jars),
@@ -188,9 +295,9 @@ impl Step {
             Step::EndStrays => vec!["# end marked processes that the manifests no longer ask for".into()],
             Step::Start(which) => service::preview_start(lab, jars, java, which),
             Step::Serving | Step::Topic => serve::preview(self, lab),
-            Step::LabIsUp | Step::Healthy(_) => check::preview_process(self, lab),
+            Step::LabIsUp | Step::Healthy(_) => check::preview_process(self, lab, setup),
             Step::BrokerIds | Step::BrokerIdsData | Step::TopicList | Step::TopicShape => {
-                check::preview_tool(self, lab, jars, java)
+                check::preview_tool(self, lab, jars, java, setup)
             }
             Step::Flow(messages) => flow::preview(lab, messages),
             Step::Stop(which) => service::preview_stop(lab, which),
@@ -199,7 +306,7 @@ impl Step {
                 let cache = crate::exec::quoted(lab.env.cache.as_os_str());
                 vec![
                     "# unless another lab is up:".into(),
-                    format!("rm -rf {cache}/kafka-* {cache}/class-data {cache}/lock"),
+                    format!("rm -rf {cache}/kafka-* {cache}/class-data {cache}/images {cache}/lock"),
                 ]
             }
             Step::NothingLeft => vec!["# look for processes with this lab's mark, its ports, its files".into()],
@@ -218,9 +325,25 @@ impl Step {
             Step::BuildClients => build::clients(task),
             Step::EndStrays => service::end_strays(task),
             Step::Start(which) => service::start(task, which),
+            Step::Image(recipe) => image::image(task, recipe),
+            Step::OldCluster { recreate } => cluster::old(task, recreate),
+            Step::Cluster => cluster::cluster(task),
+            Step::NodesJoined => cluster::joined(task),
+            Step::Load(recipe) => image::load(task, recipe),
+            Step::Apply(part) => workload::apply(task, part),
+            Step::PodsReady(part) => workload::ready(task, part),
+            Step::ServingInside { clients } => serve::inside(task, clients),
+            Step::MergeKubeconfig => record::merge(task),
+            Step::NodesReady => cluster::healthy(task),
+            Step::RemoveClients => workload::remove_clients(task),
+            Step::UnmergeKubeconfig => record::unmerge(task),
+            Step::DeleteCluster => cluster::delete(task),
             Step::Serving => serve::serving(task),
             Step::Topic => serve::topic(task),
-            Step::LabIsUp => check::lab_is_up(task),
+            Step::LabIsUp => match task.lab().backend {
+                Backend::Local => check::lab_is_up(task),
+                Backend::Kind => cluster::is_up(task),
+            },
             Step::Healthy(which) => check::healthy(task, which),
             Step::BrokerIds => check::broker_ids(task),
             Step::BrokerIdsData => check::broker_ids_data(task),

@@ -1,10 +1,15 @@
-//! What each step does. Thin: the parts that think are in `tools`, `local` and the parsers.
+//! What each step does. Steps may use `local`, `kind` and `tools`; nothing here decides the order.
 
 pub mod build;
 pub mod check;
+pub mod cluster;
+pub mod diagnostics;
 pub mod flow;
+pub mod image;
 pub mod preflight;
 pub mod record;
 pub mod remove;
+pub mod rolled_out;
 pub mod serve;
 pub mod service;
+pub mod workload;

@@ -15,7 +15,7 @@ use common::{Dir, manifests, run, xtask};
 
 /// `up` with only the tools of `tools` on PATH, and empty caches.
 fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
-    let mut command = xtask(&state.0, [&["up", "--port-base", "21500"], args].concat());
+    let mut command = xtask(&state.0, [&["up", "--backend", "local", "--port-base", "21500"], args].concat());
     command
         .env("PATH", &tools.0)
         .env_remove("JAVA_HOME")
@@ -156,7 +156,8 @@ fn wrong_flags_exit_with_2() {
         &["up", "--port-base", "high"][..],
         &["up", "--port-base", "80"],
         &["up", "--name", "../x"],
-        &["up", "--backend", "kind"],
+        &["up", "--backend", "local", "--images", "packages"],
+        &["up", "--backend", "minikube"],
         &["verify", "--messages", "0"],
         &["teer-down"],
         &["--format", "xml", "status"],
@@ -189,7 +190,7 @@ fn a_failure_before_the_first_step_is_a_json_line_too() {
 #[test]
 fn a_dry_run_shows_pasteable_commands_and_does_nothing() {
     let state = Dir::new("state");
-    let ran = run(&mut xtask(&state.0, ["up", "--dry-run"])).expect(0);
+    let ran = run(&mut xtask(&state.0, ["up", "--backend", "local", "--dry-run"])).expect(0);
     for words in
         ["setsid env ", "kafka.Kafka", "mvn -B", "cargo", "num.partitions=4", " probe --brokers 127.0.0.1:30090"]
     {
@@ -215,7 +216,7 @@ fn every_command_knows_dry_run_and_the_tests_do_not_run() {
 fn a_reader_that_went_away_is_no_failure() {
     let state = Dir::new("state");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = xtask(&state.0, ["up", "--dry-run"]).stdout(full).status().unwrap();
+    let status = xtask(&state.0, ["up", "--backend", "local", "--dry-run"]).stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
@@ -253,4 +254,78 @@ fn help_teaches_every_command() {
         assert!(own.contains("Usage: cargo xtask"), "{own}");
     }
     assert!(Path::new(env!("CARGO_BIN_EXE_xtask")).exists());
+}
+
+/// `up --backend kind` with a docker that does as `script` says.
+fn up_on_kind(state: &Dir, tools: &Dir, script: &str, args: &[&str]) -> Command {
+    tools.tool("docker", script);
+    let mut command = xtask(&state.0, [&["up", "--backend", "kind"], args].concat());
+    command.env("PATH", &tools.0).env("XDG_CACHE_HOME", state.0.join("cache")).env_remove("JAVA_HOME");
+    command
+}
+
+#[test]
+fn the_usual_causes_of_a_missing_engine_are_told_apart() {
+    let (state, tools) = (Dir::new("state"), basics());
+    let mut none = xtask(&state.0, ["up", "--backend", "kind"]);
+    run(none.env("PATH", &tools.0))
+        .expect(3)
+        .says(&["no docker on PATH", "install -y --no-install-recommends docker.io"]);
+    let table = [
+        (
+            "echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1",
+            "no Docker engine is running",
+            ".ci/engine start",
+        ),
+        (
+            "echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1",
+            "does not let us in",
+            "usermod",
+        ),
+        ("echo 'context \"far\": does not exist' >&2; exit 1", "the Docker engine cannot be used", "--backend local"),
+    ];
+    for (script, what, fix) in table {
+        run(&mut up_on_kind(&state, &tools, script, &[])).expect(3).says(&[what, fix]);
+    }
+    assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
+}
+
+#[test]
+fn what_building_images_takes_is_told_at_once() {
+    let (state, tools) = (Dir::new("state"), basics());
+    let engine = "echo '{\"ServerVersion\":\"28.2\",\"CgroupVersion\":\"2\",\"MemTotal\":16000000000,\"NCPU\":4}'";
+    let ran = run(&mut up_on_kind(&state, &tools, engine, &["--images", "packages"])).expect(3);
+    ran.says(&[
+        "no jq",
+        "no zstd",
+        "no mmdebstrap",
+        "no busybox",
+        "no mvn",
+        "no go on PATH",
+        "apt-get install -y",
+        "busybox-static",
+    ]);
+    assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
+}
+
+#[test]
+fn an_engine_that_answers_makes_kind_the_default_and_the_plan_can_be_pasted() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("docker", "echo '{\"ServerVersion\":\"28.2\"}'");
+    let mut dry = xtask(&state.0, ["up", "--dry-run"]);
+    let ran = run(dry.env("PATH", &tools.0)).expect(0);
+    for words in [
+        "# up: backend kind",
+        "docker pull confluentinc/cp-kafka:7.3.5",
+        "kind create cluster --retain --name kafka-lab",
+        "ctr --namespace k8s.io images import",
+        "--context kind-kafka-lab",
+        "apply --server-side",
+    ] {
+        assert!(ran.stdout.contains(words), "{words} is not in:\n{}", ran.stdout);
+    }
+    tools.tool("docker", "exit 1");
+    let mut dry = xtask(&state.0, ["up", "--dry-run"]);
+    let ran = run(dry.env("PATH", &tools.0)).expect(0);
+    assert!(ran.stdout.starts_with("# up: backend local"), "{}", ran.stdout);
 }

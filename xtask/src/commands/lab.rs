@@ -1,25 +1,32 @@
 //! The commands that run plans: up, verify, teardown, status, clients, and the tools.
 
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::{BackendChoice, ClientsCommand, Format, Global, Passthrough, Teardown, Up, Verify};
+use crate::cli::{
+    BackendChoice, ClientsCommand, Format, Global, ImagesChoice, Passthrough, Render, Scale, Teardown, Up, Verify,
+};
 use crate::commands::{fix, logs};
-use crate::config::{Env, Lab, spelled, state_dir};
-use crate::exec::{Exec, RealExec};
-use crate::failure::{Exit, Failure, Result};
+use crate::config::facts::MAX_CLIENTS;
+use crate::config::{Choice, Env, Lab, spelled, state_dir};
+use crate::exec::{Cmd, Exec, RealExec};
+use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::kind::{cluster, images, render, setup};
 use crate::local::jars::Jars;
 use crate::local::process;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Wish};
 use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{Backend, Lock, Record, read_record};
+use crate::state::{Backend, ImageSource, Lock, Record, Setup, private_dir, read_record, write_record};
 use crate::step::{Ctx, Task};
+use crate::steps::diagnostics;
 use crate::steps::preflight;
+use crate::tools::docker;
 use crate::tools::java::{self, Java};
 use crate::tools::kafka::{Place, Tool};
+use crate::tools::kubectl::Kubectl;
 
 /// How long a command waits for another one on the same lab.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -45,8 +52,7 @@ impl Session<'_> {
             let what = format!("no lab {} is up", self.global.name);
             return Err(Failure::new(Exit::Nothing, what).fix(spelled(&self.global.name, "up")));
         };
-        let backend = (record.backend, "recorded".to_string());
-        let lab = Lab::load(self.global, self.env, Some(&record), None, backend)?;
+        let lab = Lab::load(self.global, self.env, Some(&record), Choice::recorded(record.backend))?;
         Ok((lab, Jars::describe(self.env)?))
     }
 
@@ -58,24 +64,53 @@ impl Session<'_> {
 
     fn run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Report {
         let stop = self.stop.next_plan();
-        let ctx = Ctx { lab, jars, exec: &RealExec, stop: &stop, java: OnceLock::new() };
+        self.run_in(command, &Ctx::new(lab, jars, &RealExec, &stop), plan)
+    }
+
+    fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
+        let lab = ctx.lab;
         let progress = Progress::new(command, &lab.name, lab.format, self.env);
-        let report = run::run(plan, &ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
+        let report = run::run(plan, ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
         if lab.format == Format::Text {
             report::failures(&report, self.env.colour);
+        }
+        let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
+        if lab.backend == Backend::Kind && failed && lab.state.exists() {
+            // What cancelled the plan must not keep us from asking why.
+            let stop = ctx.stop.next_plan();
+            let asking = Ctx::new(lab, ctx.jars, ctx.exec, &stop);
+            if let Some(setup) = ctx.setup.get() {
+                let _ = asking.setup.set(setup.clone());
+            }
+            if let Some(dir) = diagnostics::collect(&asking) {
+                progress.say(&format!("diagnostics: {}", dir.display()));
+            }
         }
         report
     }
 
     fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
-        let java = java::locate(self.env)
-            .and_then(|program| java::ask(&program, &RealExec, std::path::Path::new("/dev/null"), self.stop).ok());
+        let nowhere = Path::new("/dev/null");
+        let java = java::locate(self.env).and_then(|program| java::ask(&program, &RealExec, nowhere, self.stop).ok());
+        let settled = match (lab.backend, &lab.setup) {
+            (_, Some(setup)) => Some(setup.clone()),
+            (Backend::Kind, None) => setup::resolve(lab, &RealExec, nowhere, self.stop).ok(),
+            (Backend::Local, None) => None,
+        };
+        // What nobody can tell yet keeps its plain name.
+        let settled = settled.unwrap_or_else(|| Setup {
+            source: lab.images,
+            kind: "kind".into(),
+            kubectl: "kubectl".into(),
+            node_image: None,
+            kafka_image: lab.facts.kafka_image.clone(),
+        });
         print_text(&format!("# {command}: backend {}, lab {}, {} steps\n", lab.backend, lab.name, plan.steps.len()));
         for (place, planned) in plan.steps.iter().enumerate() {
             let after: Vec<String> = planned.after.iter().map(|earlier| (earlier + 1).to_string()).collect();
             let after = if after.is_empty() { String::new() } else { format!("  (after {})", after.join(", ")) };
             print_text(&format!("\n# {}. {}{after}\n", place + 1, planned.step.title(lab)));
-            for line in planned.step.preview(lab, jars, java.as_ref()) {
+            for line in planned.step.preview(lab, jars, java.as_ref(), &settled) {
                 print_text(&format!("{line}\n"));
             }
         }
@@ -89,13 +124,15 @@ impl Session<'_> {
     pub fn up(&self, up: &Up) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
         let load = |record: Option<&Record>| -> Result<(Lab, Jars)> {
-            let lab = Lab::load(self.global, self.env, record, up.port_base, choose(up.backend, record)?)?;
-            Ok((lab, Jars::describe(self.env)?))
+            let (backend, why) = self.choose(up.backend, record)?;
+            let choice = Choice { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
+            Ok((Lab::load(self.global, self.env, record, choice)?, Jars::describe(self.env)?))
         };
+        let wish = Wish { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
         // Before the lock, so that a wrong flag or manifest leaves no folder behind.
         let (lab, jars) = load(read_record(&state)?.as_ref())?;
         if self.global.dry_run {
-            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, !up.no_clients)));
+            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, wish)));
         }
         let lock = self.lock("up")?;
         // What another command changed while we waited for the lock counts.
@@ -104,10 +141,22 @@ impl Session<'_> {
         if self.global.format == Format::Text {
             eprintln!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why);
         }
+        if lab.backend == Backend::Local {
+            let given = [
+                (up.images.is_some(), "--images"),
+                (up.recreate, "--recreate"),
+                (up.merge_kubeconfig, "--merge-kubeconfig"),
+            ];
+            if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
+                return Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on local")));
+            }
+        }
         if up.fix {
             self.fix(&lab, &jars)?;
         }
-        let report = self.run("up", &lab, &jars, &plan::up(&lab, !up.no_clients));
+        let stop = self.stop.next_plan();
+        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop).afresh(up.recreate, up.merge_kubeconfig);
+        let report = self.run_in("up", &ctx, &plan::up(&lab, wish));
         let exit = report.exit();
         if lab.format == Format::Json {
             report::json("up", &lab, &report);
@@ -115,7 +164,7 @@ impl Session<'_> {
         match exit {
             Exit::Ok if lab.format == Format::Text => {
                 print_text(&format!("\nlab {} is up after {:.1} s\n\n", lab.name, report.elapsed.as_secs_f64()));
-                print_text(&report::endpoints(&lab));
+                print_text(&report::endpoints(&lab, !up.no_clients));
             }
             Exit::Ok => {}
             // Nothing was touched: a lab that was up before still is.
@@ -139,10 +188,80 @@ impl Session<'_> {
     }
 
     fn fix(&self, lab: &Lab, jars: &Jars) -> Result<()> {
-        let ctx = Ctx { lab, jars, exec: &RealExec, stop: self.stop, java: OnceLock::new() };
-        let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
-        let packages = preflight::look(&task)?.packages();
-        fix::install(&packages, self.env, &RealExec)
+        // What a package brings may show what else is missing: a recipe can only be asked when its tools are there.
+        for _ in 0..3 {
+            let ctx = Ctx::new(lab, jars, &RealExec, self.stop).afresh(false, false);
+            let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
+            let findings = preflight::look(&task)?;
+            if findings.packages().is_empty() && !findings.programs() {
+                break;
+            }
+            fix::install(&findings.packages(), self.env, &RealExec)?;
+            if findings.programs() {
+                let build = Cmd::new(setup::Recipe::Node.script(lab), Duration::ZERO).args(["kind", "kubectl"]);
+                eprintln!("--fix runs: {build}");
+                if RealExec.attached(&build)? != 0 {
+                    return Err(
+                        Failure::new(Exit::Preflight, format!("{build} failed")).fix("see its own message above")
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which backend, and why.
+    fn choose(&self, choice: BackendChoice, record: Option<&Record>) -> Result<(Backend, String)> {
+        let asked = match choice {
+            BackendChoice::Kind => Backend::Kind,
+            BackendChoice::Local => Backend::Local,
+            BackendChoice::Auto => {
+                return Ok(match record {
+                    Some(record) => (record.backend, "recorded by an earlier up".into()),
+                    None if self.env.find("docker").is_none() => (Backend::Local, "there is no docker on PATH".into()),
+                    None => match self.engine() {
+                        true => (Backend::Kind, "a Docker engine answers".into()),
+                        false => (Backend::Local, "no Docker engine answers".into()),
+                    },
+                });
+            }
+        };
+        if let Some(record) = record.filter(|record| record.backend != asked) {
+            let name = &self.global.name;
+            let what = format!("lab {name} is up on backend {}, and a lab is in one place", record.backend);
+            return Err(Failure::new(Exit::Preflight, what)
+                .fix(format!("`{}` first, or another --name and --port-base", spelled(name, "teardown"))));
+        }
+        Ok((asked, "asked for".into()))
+    }
+
+    /// Whether a Docker engine answers.
+    fn engine(&self) -> bool {
+        let output = RealExec.capture(&docker::info(), Path::new("/dev/null"), self.stop);
+        output.is_ok_and(|output| docker::parse_info(&output).is_ok())
+    }
+
+    /// Where a lab without a record is: on kind when there is a cluster with its mark.
+    fn unrecorded(&self) -> Backend {
+        let ours = || -> Result<bool> {
+            if self.env.find("docker").is_none() || !self.engine() {
+                return Ok(false);
+            }
+            let lab = self.load_or_own(None, Backend::Kind)?;
+            let nodes = cluster::find(&lab, &RealExec, Path::new("/dev/null"), self.stop)?;
+            Ok(!nodes.is_empty() && cluster::is_ours(&lab, &nodes))
+        };
+        if ours().unwrap_or(false) { Backend::Kind } else { Backend::Local }
+    }
+
+    /// The lab as recorded, or by the project's own manifests when its own cannot be read.
+    fn load_or_own(&self, record: Option<&Record>, backend: Backend) -> Result<Lab> {
+        Lab::load(self.global, self.env, record, Choice::recorded(backend)).or_else(|failure| {
+            eprintln!("teardown: {failure}\n  going on with the project's own manifests");
+            let manifests = Some(self.env.repo.join("manifests"));
+            let global = Global { manifests, ..self.global.clone() };
+            Lab::load(&global, self.env, record, Choice::recorded(backend))
+        })
     }
 
     /// `verify`.
@@ -194,10 +313,12 @@ impl Session<'_> {
         // A status does not wait for what is not there.
         let mut lab = lab;
         lab.settings.timeouts_s.broker = 3;
+        lab.settings.timeouts_s.pods = 3;
+        lab.settings.timeouts_s.clients = 6;
         let report = self.run("status", &lab, &jars, &plan);
         match lab.format {
             Format::Json => report::json("status", &lab, &report),
-            Format::Text => print_text(&format!("\n{}", report::endpoints(&lab))),
+            Format::Text => print_text(&format!("\n{}", report::endpoints(&lab, true))),
         }
         Ok(match report.exit() {
             Exit::Step => Exit::Fault,
@@ -215,22 +336,16 @@ impl Session<'_> {
             eprintln!("teardown: {failure}\n  going on: processes are found by their mark");
             None
         });
-        let backend = (Backend::Local, "recorded".to_string());
-        let lab = match Lab::load(self.global, self.env, record.as_ref(), None, backend.clone()) {
-            Ok(lab) => lab,
-            Err(failure) => {
-                eprintln!("teardown: {failure}\n  going on with the project's own manifests");
-                let manifests = Some(self.env.repo.join("manifests"));
-                Lab::load(&Global { manifests, ..self.global.clone() }, self.env, record.as_ref(), None, backend)?
-            }
-        };
+        let backend = record.as_ref().map_or_else(|| self.unrecorded(), |record| record.backend);
+        let lab = self.load_or_own(record.as_ref(), backend)?;
         let jars = Jars::describe(self.env)?;
         let plan = plan::teardown(&lab, teardown.purge);
         if self.global.dry_run {
             return Ok(self.dry_run("teardown", &lab, &jars, &plan));
         }
         let marked = process::with_argument(|arg| crate::steps::service::is_mark(&lab, arg));
-        if !state.exists() && marked.is_empty() && !(teardown.purge && self.env.cache.exists()) {
+        let nothing = lab.backend == Backend::Local && marked.is_empty() && !state.exists();
+        if nothing && !(teardown.purge && self.env.cache.exists()) {
             if lab.format == Format::Json {
                 report::json("teardown", &lab, &Report { steps: vec![], elapsed: Duration::ZERO, failures: vec![] });
             } else {
@@ -268,6 +383,9 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let (name, plan) = match command {
             ClientsCommand::Logs(args) => return logs::clients(&lab, args, self.stop),
+            ClientsCommand::Scale(scale) => return self.scale(scale),
+            ClientsCommand::Build => ("clients build", plan::clients_build(&lab)),
+            ClientsCommand::Load => ("clients load", plan::clients_load(&lab)),
             ClientsCommand::Start => ("clients start", plan::clients_start(&lab)),
             ClientsCommand::Stop => ("clients stop", plan::clients_stop(&lab)),
         };
@@ -280,6 +398,90 @@ impl Session<'_> {
             report::json(name, &lab, &report);
         }
         Ok(report.exit())
+    }
+
+    /// `clients scale`: remembers the number, and runs so many.
+    fn scale(&self, scale: &Scale) -> Result<Exit> {
+        let lock = self.lock("clients scale")?;
+        let (lab, _) = self.recorded()?;
+        if !lab.facts.clients.iter().any(|client| client.name == scale.client) {
+            let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
+            return Err(Failure::usage(format!("no client {}; clients.yml has {}", scale.client, names.join(", "))));
+        }
+        if scale.replicas > MAX_CLIENTS {
+            return Err(Failure::usage(format!("{} is too many: {MAX_CLIENTS} or less", scale.replicas)));
+        }
+        if let Some(mut record) = read_record(&lab.state)?.filter(|_| !self.global.dry_run) {
+            record.scaled.insert(scale.client.clone(), scale.replicas);
+            write_record(&lab.state, &record)?;
+        }
+        drop(lock);
+        self.clients(&ClientsCommand::Start)
+    }
+
+    /// `render`: the manifests as they are applied.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or it cannot be told which images are in use.
+    pub fn render(&self, args: &Render) -> Result<Exit> {
+        let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
+        let choice = Choice { images: args.images.map(Into::into), ..Choice::recorded(Backend::Kind) };
+        let lab = Lab::load(self.global, self.env, record.as_ref(), choice)?;
+        let jars = Jars::describe(self.env)?;
+        let same = |setup: &Setup| setup.source == lab.images;
+        let setup = match lab.setup.clone().filter(same) {
+            Some(setup) => setup,
+            None => setup::resolve(&lab, &RealExec, Path::new("/dev/null"), self.stop)?,
+        };
+        let plan = plan::clients_build(&lab);
+        if self.global.dry_run {
+            return Ok(self.dry_run("render", &lab, &jars, &plan));
+        }
+        let folder_was_there = lab.state.exists();
+        let lock = self.lock("render")?;
+        private_dir(&lab.state)?;
+        let stop = self.stop.next_plan();
+        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
+        let report = self.run_in("render", &ctx, &plan);
+        if !folder_was_there && report.exit() == Exit::Ok {
+            // Only the logs of the build were in it.
+            std::fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
+        }
+        drop(lock);
+        if report.exit() != Exit::Ok {
+            return Ok(report.exit());
+        }
+        let client = ctx.client_image.get().map_or(render::CLIENT_IMAGE, |archive: &images::Archive| &archive.name);
+        std::fs::create_dir_all(&args.out).cannot("create", &args.out)?;
+        for (file, text) in [
+            ("cluster.yml", render::cluster(&lab, &setup, false)?),
+            ("kafka.yml", render::kafka(&lab, &setup)?),
+            ("host-access.yml", render::host_access(&lab)?),
+            ("clients.yml", render::clients(&lab, client)?),
+        ] {
+            print_text(&format!("{}\n", render::write(&args.out, file, &text)?.display()));
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// kubectl with the lab's own kubeconfig and context; returns its own exit code.
+    ///
+    /// # Errors
+    /// Nothing is up, or the lab runs on no cluster.
+    pub fn kubectl(&self, args: &Passthrough) -> Result<i32> {
+        let (lab, _) = self.recorded()?;
+        let Some(setup) = &lab.setup else {
+            return Err(Failure::usage(format!(
+                "lab {} runs on backend {}, where there is no kubectl",
+                lab.name, lab.backend
+            )));
+        };
+        let cmd = Kubectl::of(&lab, setup).cmd(Duration::ZERO, &args.args);
+        if self.global.dry_run {
+            print_text(&format!("{cmd}\n"));
+            return Ok(0);
+        }
+        RealExec.attached(&cmd)
     }
 
     /// Logs of the whole lab.
@@ -303,7 +505,7 @@ impl Session<'_> {
         }
         let (lab, jars) = self.recorded()?;
         let java = java::locate(self.env).map(Java::unasked);
-        let cmd = Place::of(&lab, &jars, java.as_ref()).tool(tool, &args.args);
+        let cmd = Place::of(&lab, &jars, java.as_ref(), lab.setup.as_ref()).typed().tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);
@@ -312,15 +514,11 @@ impl Session<'_> {
     }
 }
 
-/// Which backend, and why.
-fn choose(choice: BackendChoice, record: Option<&Record>) -> Result<(Backend, String)> {
-    match choice {
-        BackendChoice::Kind => Err(Failure::usage("--backend kind: this version has no kind backend yet")
-            .fix("cargo xtask up --backend local")),
-        BackendChoice::Local => Ok((Backend::Local, "asked for".into())),
-        BackendChoice::Auto => match record {
-            Some(record) => Ok((record.backend, "recorded by an earlier up".into())),
-            None => Ok((Backend::Local, "the only one that this version has".into())),
-        },
+impl From<ImagesChoice> for ImageSource {
+    fn from(choice: ImagesChoice) -> Self {
+        match choice {
+            ImagesChoice::Registry => ImageSource::Registry,
+            ImagesChoice::Packages => ImageSource::Packages,
+        }
     }
 }

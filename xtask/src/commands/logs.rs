@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use crate::cli::{ClientLogs, Logs};
 use crate::config::Lab;
+use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::local::service::Service;
 use crate::signal::Stop;
+use crate::state::Backend;
+use crate::tools::kubectl::{Kubectl, PART_OF};
 use crate::wait;
 
 /// Logs of one process, or of all.
@@ -19,6 +22,26 @@ use crate::wait;
 pub fn all(lab: &Lab, args: &Logs, stop: &Stop) -> Result<Exit> {
     let mut services: Vec<Service> = Service::servers(lab);
     services.extend(Service::clients(lab));
+    if lab.backend == Backend::Kind {
+        let known = |name: &str| {
+            let of_pods = services.iter().map(|service| service.name(lab));
+            of_pods.chain(lab.facts.clients.iter().map(|client| client.name.clone())).any(|service| service == name)
+        };
+        let Some(wanted) = &args.process else {
+            return pods(lab, &["--selector".into(), PART_OF.into(), "--prefix".into()], args.lines, args.follow);
+        };
+        if !known(wanted) {
+            return Err(Failure::usage(format!(
+                "no process {wanted}; there are zookeeper, kafka-0, …, producer, consumer"
+            )));
+        }
+        let place = match wanted.as_str() {
+            "zookeeper" => "zookeeper-0".into(),
+            broker if broker.starts_with("kafka-") => broker.to_string(),
+            client => format!("deployment/{client}"),
+        };
+        return pods(lab, &[place], args.lines, args.follow);
+    }
     if let Some(wanted) = &args.process {
         let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
         services.retain(|service| service.name(lab) == *wanted);
@@ -34,7 +57,28 @@ pub fn all(lab: &Lab, args: &Logs, stop: &Stop) -> Result<Exit> {
 /// # Errors
 /// Never for now; it shares its shape with the other commands.
 pub fn clients(lab: &Lab, args: &ClientLogs, stop: &Stop) -> Result<Exit> {
+    if lab.backend == Backend::Kind {
+        let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
+        let selector = format!("app in ({})", names.join(","));
+        return pods(lab, &["--selector".into(), selector, "--prefix".into()], args.lines, args.follow);
+    }
     print(lab, &Service::clients(lab), args.lines, args.follow, stop)
+}
+
+/// Logs of pods, by kubectl itself.
+fn pods(lab: &Lab, which: &[String], lines: usize, follow: bool) -> Result<Exit> {
+    let Some(setup) = &lab.setup else {
+        return Err(Failure::step("it is not recorded which kubectl made this lab").fix(lab.xtask("up")));
+    };
+    let cmd = Kubectl::of(lab, setup)
+        .cmd(Duration::ZERO, ["logs", "--max-log-requests=50", "--all-containers"])
+        .args([format!("--tail={lines}"), format!("--follow={follow}")])
+        .args(which);
+    match RealExec.attached(&cmd)? {
+        0 => Ok(Exit::Ok),
+        130 => Ok(Exit::Ok),
+        code => Err(Failure::step(format!("kubectl exited with {code}")).command(cmd)),
+    }
 }
 
 fn print(lab: &Lab, services: &[Service], lines: usize, follow: bool, stop: &Stop) -> Result<Exit> {

@@ -9,7 +9,9 @@ use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
 use crate::progress::print_text;
 use crate::signal::Stop;
-use crate::tools::java;
+use crate::state::ImageSource;
+use crate::steps::preflight::kind::missing_programs;
+use crate::tools::{docker, java};
 
 /// One of the checks.
 struct Check {
@@ -18,8 +20,19 @@ struct Check {
     cargo: &'static [&'static str],
     /// The cargo subcommand or component it needs, and what installs it.
     needs: Option<(&'static str, &'static [&'static str])>,
-    /// Whether it needs the real lab.
-    lab: bool,
+    /// What it needs of this machine beside cargo.
+    lab: Place,
+}
+
+/// What a check runs on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nothing but this machine.
+    Nothing,
+    /// The real lab, as processes.
+    Local,
+    /// A Docker engine, and images from packages.
+    Kind,
 }
 
 const CHECKS: &[Check] = &[
@@ -27,7 +40,7 @@ const CHECKS: &[Check] = &[
         title: "format",
         cargo: &["fmt", "--all", "--check"],
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
-        lab: false,
+        lab: Place::Nothing,
     },
     Check {
         title: "clippy",
@@ -36,14 +49,14 @@ const CHECKS: &[Check] = &[
             "--workspace",
             "--all-targets",
             "--features",
-            "xtask/lab",
+            "xtask/lab,xtask/kind",
             "--locked",
             "--",
             "-D",
             "warnings",
         ],
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
-        lab: false,
+        lab: Place::Nothing,
     },
     Check {
         title: "licences",
@@ -59,7 +72,7 @@ const CHECKS: &[Check] = &[
             "sources",
         ],
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: false,
+        lab: Place::Nothing,
     },
     Check {
         title: "advisories",
@@ -74,9 +87,14 @@ const CHECKS: &[Check] = &[
             "advisories",
         ],
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: false,
+        lab: Place::Nothing,
     },
-    Check { title: "unit and integration tests", cargo: &["test", "--workspace", "--locked"], needs: None, lab: false },
+    Check {
+        title: "unit and integration tests",
+        cargo: &["test", "--workspace", "--locked"],
+        needs: None,
+        lab: Place::Nothing,
+    },
     Check {
         title: "the lab, end to end",
         cargo: &[
@@ -93,7 +111,42 @@ const CHECKS: &[Check] = &[
             "--nocapture",
         ],
         needs: None,
-        lab: true,
+        lab: Place::Local,
+    },
+    Check {
+        title: "the lab on kind, end to end",
+        cargo: &[
+            "test",
+            "--package",
+            "xtask",
+            "--locked",
+            "--features",
+            "kind",
+            "--test",
+            "kind",
+            "--",
+            "--test-threads=1",
+            "--nocapture",
+        ],
+        needs: None,
+        lab: Place::Kind,
+    },
+    Check {
+        title: "images and registry",
+        cargo: &[
+            "test",
+            "--package",
+            "xtask",
+            "--locked",
+            "--features",
+            "kind",
+            "--test",
+            "contract",
+            "--test",
+            "registry",
+        ],
+        needs: None,
+        lab: Place::Kind,
     },
 ];
 
@@ -103,21 +156,26 @@ const CHECKS: &[Check] = &[
 /// A check cannot be started, or `--fix` fails.
 pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
-        for check in CHECKS.iter().filter(|check| !(check.lab && args.quick)) {
+        for check in CHECKS.iter().filter(|check| check.lab == Place::Nothing || !args.quick) {
             print_text(&format!("# {}\ncargo {}\n", check.title, check.cargo.join(" ")));
         }
         return Ok(Exit::Ok);
     }
+    let engine = !args.quick && engine_answers(env, stop);
     if args.fix {
-        fix::install(&missing_packages(env), env, &RealExec)?;
+        fix::install(&missing_packages(env, engine), env, &RealExec)?;
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, Vec::new());
     for check in CHECKS {
         if stop.asked() {
             return Ok(Exit::Interrupted);
         }
-        if check.lab && args.quick {
+        if check.lab != Place::Nothing && args.quick {
             skipped.push(format!("{}: --quick leaves it out", check.title));
+            continue;
+        }
+        if let Some(why) = (check.lab == Place::Kind).then(|| no_kind(env, engine)).flatten() {
+            skipped.push(format!("{}: {why}", check.title));
             continue;
         }
         if let Some((program, install)) = check.needs
@@ -180,9 +238,35 @@ fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
     RealExec.capture(&cmd, std::path::Path::new("/dev/null"), stop).is_ok_and(|output| output.code == Some(0))
 }
 
+fn engine_answers(env: &Env, stop: &Stop) -> bool {
+    env.find("docker").is_some()
+        && RealExec
+            .capture(&docker::info(), std::path::Path::new("/dev/null"), stop)
+            .is_ok_and(|output| docker::parse_info(&output).is_ok())
+}
+
+/// Why the tests on kind cannot run here.
+fn no_kind(env: &Env, engine: bool) -> Option<String> {
+    if !engine {
+        return Some("no Docker engine answers; on Debian `.ci/engine start` brings one".into());
+    }
+    if !env.root {
+        return Some("only root can make images from packages".into());
+    }
+    if env.find("go").is_none() {
+        return Some("no go on PATH: the images are built with Go 1.24 or newer".into());
+    }
+    let missing = missing_programs(env, ImageSource::Packages);
+    let names: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
+    (!names.is_empty()).then(|| format!("no {}; --fix installs it", names.join(", ")))
+}
+
 /// Debian packages that the tests need and this machine lacks.
-fn missing_packages(env: &Env) -> Vec<&'static str> {
+fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
+    if engine {
+        packages.extend(missing_programs(env, ImageSource::Packages).into_iter().map(|(_, package)| package));
+    }
     if java::locate(env).is_none() {
         packages.push("openjdk-17-jre-headless");
     }
@@ -192,5 +276,6 @@ fn missing_packages(env: &Env) -> Vec<&'static str> {
     if ["cc", "c++", "make"].iter().any(|name| env.find(name).is_none()) {
         packages.push("build-essential");
     }
+    packages.dedup();
     packages
 }

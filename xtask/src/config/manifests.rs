@@ -1,4 +1,4 @@
-//! The facts in the manifests, and what is wrong with them. The only user of serde_yaml.
+//! Reads the facts in the manifests, and finds what is wrong with them. The only user of serde_yaml.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Most brokers that the host's ports are declared for (cluster.yml, host-access.yml).
-pub const MAX_BROKERS: u32 = 10;
-
-/// Most replicas of a client: more would fill a machine before they teach anything.
-pub const MAX_CLIENTS: u32 = 20;
+use crate::config::facts::{
+    Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
+};
 
 /// Something wrong in a file, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,109 +26,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.file, self.field, self.message)
     }
-}
-
-/// What the manifests say, complete and possible.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// ZooKeeper, from kafka.yml.
-    pub zookeeper: ZooKeeper,
-    /// The brokers, from kafka.yml.
-    pub brokers: Brokers,
-    /// What clients.yml declares.
-    pub clients: Vec<Client>,
-    /// The topic that the clients use.
-    pub topic: String,
-}
-
-/// ZooKeeper's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZooKeeper {
-    /// zookeeper.properties of ConfigMap `zookeeper-config`.
-    pub properties: BTreeMap<String, String>,
-    /// KAFKA_HEAP_OPTS of StatefulSet `zookeeper`.
-    pub heap_opts: Vec<String>,
-}
-
-/// The brokers' settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Brokers {
-    /// `replicas` of StatefulSet `kafka`; broker ids are 0 to count − 1.
-    pub count: u32,
-    /// The environment as written; `$(NAME)` is not resolved.
-    pub env: BTreeMap<String, String>,
-    /// KAFKA_HEAP_OPTS.
-    pub heap_opts: Vec<String>,
-    /// KAFKA_NUM_PARTITIONS: partitions of a topic that is created automatically.
-    pub partitions: u32,
-    /// KAFKA_DEFAULT_REPLICATION_FACTOR: replicas of each of its partitions.
-    pub replication_factor: u32,
-    /// KAFKA_MIN_INSYNC_REPLICAS: below it nothing is acknowledged.
-    pub min_insync_replicas: u32,
-    /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is without bound.
-    pub retention_bytes: Option<u64>,
-    /// LAB_HOST_PORT_BASE: where the host reaches broker 0.
-    pub host_port_base: u16,
-}
-
-/// A Deployment of clients.yml.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its name.
-    pub name: String,
-    /// `producer` or `consumer`.
-    pub role: String,
-    /// How many.
-    pub replicas: u32,
-    /// Its environment, ROLE and KAFKA_BROKER included.
-    pub env: BTreeMap<String, String>,
-}
-
-/// lab.yml: what the manifests cannot say.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// How long steps may take.
-    pub timeouts_s: Timeouts,
-    /// The flow check.
-    pub flow: Flow,
-    /// The local backend.
-    pub local: Local,
-}
-
-/// Seconds that a step may take before it has failed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Timeouts {
-    pub jars: u64,
-    pub clients_build: u64,
-    pub zookeeper: u64,
-    pub broker: u64,
-    pub topic: u64,
-    pub clients: u64,
-    pub tool: u64,
-    pub flow: u64,
-    pub stop: u64,
-}
-
-/// The flow check of `verify`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flow {
-    /// Messages through all partitions together.
-    pub messages: u64,
-    /// Bytes of each value.
-    pub value_size: u32,
-}
-
-/// The local backend's own settings.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Local {
-    /// ZooKeeper's client port on 127.0.0.1.
-    pub zookeeper_port: u16,
-    /// Options of every java that runs ZooKeeper or a broker.
-    pub java_options: Vec<String>,
 }
 
 // The typed subset of Kubernetes' and kind's objects. Unknown keys are the API server's business.
@@ -170,7 +65,17 @@ struct PodSpec {
 #[derive(Deserialize)]
 struct Container {
     #[serde(default)]
+    image: String,
+    #[serde(default)]
     env: Vec<EnvVar>,
+    #[serde(default)]
+    resources: Resources,
+}
+
+#[derive(Default, Deserialize)]
+struct Resources {
+    #[serde(default)]
+    requests: BTreeMap<String, serde_yaml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -206,14 +111,23 @@ struct ServicePort {
 }
 
 #[derive(Deserialize)]
-struct Cluster {
+struct ClusterConfig {
+    #[serde(default = "kinds_default_name")]
+    name: String,
     #[serde(default)]
-    nodes: Vec<Node>,
+    nodes: Vec<NodeConfig>,
+}
+
+fn kinds_default_name() -> String {
+    "kind".into()
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Node {
+struct NodeConfig {
+    #[serde(default)]
+    role: String,
+    image: Option<String>,
     #[serde(default)]
     extra_port_mappings: Vec<PortMapping>,
 }
@@ -242,15 +156,20 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     let zookeeper = reader.zookeeper(&kafka);
     let brokers = reader.brokers(&kafka);
     let (clients, topic) = reader.clients();
-    if let Some(brokers) = &brokers {
-        reader.host_ports(brokers);
-    }
+    let kafka_image = reader.kafka_image(&kafka);
+    let requests = reader.requests(&kafka);
+    let cluster = reader.cluster(brokers.as_ref());
     let settings = reader.settings(brokers.as_ref());
     match (zookeeper, brokers, settings) {
         (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => {
-            Ok((Facts { zookeeper, brokers, clients, topic }, settings))
+            Ok((Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests }, settings))
         }
-        _ => Err(reader.problems),
+        _ => {
+            // Some files are read for two purposes; what is wrong with them is told once.
+            let mut told = std::collections::HashSet::new();
+            reader.problems.retain(|problem| told.insert(problem.to_string()));
+            Err(reader.problems)
+        }
     }
 }
 
@@ -495,8 +414,52 @@ impl Reader<'_> {
         (clients, topic)
     }
 
+    /// The one image that ZooKeeper and the brokers run from.
+    fn kafka_image(&mut self, documents: &[Document]) -> String {
+        let mut images =
+            readable::<Workload>(documents, "StatefulSet").flat_map(|set| set.spec.template.spec.containers);
+        let first = images.next().map(|container| container.image).unwrap_or_default();
+        if let Some(other) = images.find(|container| container.image != first) {
+            let message = format!("is {}, but another pod's is {first}: this lab has one Kafka image", other.image);
+            self.problem("kafka.yml", "image", message);
+        }
+        if first.is_empty() {
+            self.problem("kafka.yml", "image", "is missing");
+        }
+        first
+    }
+
+    /// What all pods together request; a quantity that nobody can read is a problem.
+    fn requests(&mut self, kafka: &[Document]) -> Requests {
+        let mut sum = Requests::default();
+        let clients = self.documents("clients.yml");
+        for (file, workload) in readable::<Workload>(kafka, "StatefulSet")
+            .map(|set| ("kafka.yml", set))
+            .chain(readable::<Workload>(&clients, "Deployment").map(|set| ("clients.yml", set)))
+        {
+            let replicas = u64::from(workload.spec.replicas.unwrap_or(1));
+            for (resource, quantity) in
+                workload.spec.template.spec.containers.iter().flat_map(|c| &c.resources.requests)
+            {
+                let text = serde_yaml::to_string(quantity).unwrap_or_default();
+                let text = text.trim().trim_matches(['"', '\'']);
+                let Some(amount) = parse_quantity(text) else {
+                    let field = format!("{} resources.requests.{resource}", workload.metadata.name);
+                    self.problem(file, field, format!("is {text}, must be a quantity such as 100m or 768Mi"));
+                    continue;
+                };
+                match resource.as_str() {
+                    "memory" => sum.memory = sum.memory.saturating_add((amount as u64).saturating_mul(replicas)),
+                    "cpu" => sum.cpu_milli = sum.cpu_milli.saturating_add((amount * 1000.0) as u64 * replicas),
+                    _ => {}
+                }
+            }
+        }
+        sum
+    }
+
     /// cluster.yml and host-access.yml must lead to the ports that the brokers advertise.
-    fn host_ports(&mut self, brokers: &Brokers) {
+    fn cluster(&mut self, brokers: Option<&Brokers>) -> Cluster {
         let documents = self.documents("host-access.yml");
         let services: Vec<Service> = self.all(&documents, "Service");
         let mut taken: BTreeMap<u16, String> = BTreeMap::new();
@@ -509,7 +472,7 @@ impl Reader<'_> {
             }
         }
         let documents = self.documents("cluster.yml");
-        let clusters: Vec<Cluster> = self.all(&documents, "Cluster");
+        let clusters: Vec<ClusterConfig> = self.all(&documents, "Cluster");
         let mut mapped: BTreeMap<u16, u16> = BTreeMap::new();
         for mapping in clusters.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.extra_port_mappings) {
             if let Some(other) = mapped.insert(mapping.host_port, mapping.container_port) {
@@ -521,8 +484,8 @@ impl Reader<'_> {
                 self.problem("cluster.yml", "extraPortMappings listenAddress", message);
             }
         }
-        for broker in 0..brokers.count.min(MAX_BROKERS) {
-            let port = brokers.host_port_base + broker as u16;
+        for broker in brokers.iter().flat_map(|brokers| 0..brokers.count.min(MAX_BROKERS)) {
+            let port = brokers.map_or(0, |brokers| brokers.host_port_base) + broker as u16;
             let service = format!("kafka-host-{broker}");
             if taken.get(&port) != Some(&service) {
                 let message = format!("must be {port}: broker {broker} advertises LAB_HOST_PORT_BASE + {broker}");
@@ -532,6 +495,21 @@ impl Reader<'_> {
                 let message = format!("no mapping of {port} to {port}, where broker {broker} is advertised");
                 self.problem("cluster.yml", "extraPortMappings", message);
             }
+        }
+        let Some(config) = clusters.into_iter().next() else {
+            self.problem("cluster.yml", "kind", "no document of kind Cluster");
+            return Cluster::default();
+        };
+        for node in config.nodes.iter().filter(|node| !["control-plane", "worker"].contains(&node.role.as_str())) {
+            self.problem("cluster.yml", "nodes role", format!("is \"{}\", must be control-plane or worker", node.role));
+        }
+        if config.nodes.iter().filter(|node| node.role == "control-plane").count() != 1 {
+            self.problem("cluster.yml", "nodes", "must have one control-plane node: this lab has no load balancer");
+        }
+        Cluster {
+            name: config.name,
+            nodes: config.nodes.into_iter().map(|node| Node { role: node.role, image: node.image }).collect(),
+            host_ports: mapped.into_keys().collect(),
         }
     }
 
@@ -550,6 +528,10 @@ impl Reader<'_> {
             ("tool", t.tool),
             ("flow", t.flow),
             ("stop", t.stop),
+            ("images", t.images),
+            ("cluster", t.cluster),
+            ("load", t.load),
+            ("pods", t.pods),
         ] {
             if !(1..=86_400).contains(&seconds) {
                 let message = format!("is {seconds}, must be 1 to 86400 seconds");
@@ -574,6 +556,78 @@ impl Reader<'_> {
         }
         Some(settings)
     }
+}
+
+/// The documents of `kind` that can be read; what is wrong with the others is told elsewhere.
+fn readable<'a, T: DeserializeOwned + 'a>(documents: &'a [Document], kind: &'a str) -> impl Iterator<Item = T> + 'a {
+    documents.iter().filter(move |doc| doc.kind == kind).filter_map(|doc| serde_yaml::from_str(&doc.text).ok())
+}
+
+/// A quantity as Kubernetes writes it: `100m`, `0.5`, `768Mi`, `1G`.
+fn parse_quantity(text: &str) -> Option<f64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let factor = match &text[digits..] {
+        "" => 1.0,
+        "m" => 0.001,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    text[..digits].parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// How a kind cluster is made from cluster.yml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Making<'a> {
+    /// What the cluster is called.
+    pub name: &'a str,
+    /// The node image; `None` leaves the choice to cluster.yml and kind.
+    pub image: Option<&'a str>,
+    /// How far ports of this host are from those of cluster.yml.
+    pub port_shift: i32,
+    /// A folder of this host that every node mounts, by which the cluster is known as ours.
+    pub mark: Option<&'a Path>,
+}
+
+/// Where [`Making::mark`] is mounted in the nodes.
+pub const MARK: &str = "/kafka-lab";
+
+/// cluster.yml for `kind create cluster --config`, with what is in use filled in. It was read and checked before.
+///
+/// # Errors
+/// It cannot be read any more.
+pub fn cluster_config(dir: &Path, making: &Making<'_>) -> crate::failure::Result<String> {
+    use crate::failure::IoContext;
+    use serde_yaml::Value;
+    let path = dir.join("cluster.yml");
+    let text = std::fs::read_to_string(&path).cannot("read", &path)?;
+    let mut config: Value = serde_yaml::from_str(&text).cannot("understand", &path)?;
+    config["name"] = making.name.into();
+    for node in config["nodes"].as_sequence_mut().into_iter().flatten() {
+        if let Some(image) = making.image {
+            node["image"] = image.into();
+        }
+        for mapping in node.get_mut("extraPortMappings").and_then(Value::as_sequence_mut).into_iter().flatten() {
+            if let Some(port) = mapping["hostPort"].as_i64() {
+                mapping["hostPort"] = (port + i64::from(making.port_shift)).into();
+            }
+        }
+        if let Some(mark) = making.mark {
+            let mut mount = serde_yaml::Mapping::new();
+            mount.insert("hostPath".into(), mark.to_string_lossy().into_owned().into());
+            mount.insert("containerPath".into(), MARK.into());
+            mount.insert("readOnly".into(), true.into());
+            match node.get_mut("extraMounts").and_then(Value::as_sequence_mut) {
+                Some(mounts) => mounts.push(mount.into()),
+                None => node["extraMounts"] = Value::Sequence(vec![mount.into()]),
+            }
+        }
+    }
+    serde_yaml::to_string(&config).cannot("write", &path)
 }
 
 fn words(text: Option<&String>) -> Vec<String> {

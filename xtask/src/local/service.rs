@@ -69,6 +69,11 @@ impl Service {
         lab.logs().join(format!("{}.out", self.name(lab)))
     }
 
+    /// Where a client keeps its exact counts: a path of the pod's in clients.yml, one of the lab's here.
+    pub fn state_file(self, lab: &Lab) -> PathBuf {
+        self.dir(lab).join("state.json")
+    }
+
     /// The argument by which its process is known as ours.
     pub fn mark(self, lab: &Lab) -> String {
         match self {
@@ -170,6 +175,7 @@ impl Service {
         let mut env: BTreeMap<String, String> =
             lab.facts.clients.get(index).map(|client| client.env.clone()).unwrap_or_default();
         env.insert("KAFKA_BROKER".into(), lab.bootstrap());
+        env.insert("STATE_FILE".into(), self.state_file(lab).display().to_string());
         let settings: String = env.iter().fold(String::new(), |mut text, (key, value)| {
             let _ = writeln!(text, "{key}={value}");
             text
@@ -352,6 +358,7 @@ mod tests {
         let spec = Service::Client(0, 0).spec(&lab, &jars, &java());
         let line = spec.cmd.to_string();
         assert!(line.contains("KAFKA_BROKER=127.0.0.1:30090,127.0.0.1:30091,127.0.0.1:30092"), "{line}");
+        assert!(line.contains("STATE_FILE=/state/kafka-lab/kafka-lab/producer/state.json"), "{line}");
         assert!(line.ends_with(" producer --log-file=/state/kafka-lab/kafka-lab/logs/producer.log"), "{line}");
     }
 }

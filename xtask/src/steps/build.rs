@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use xshell::{Shell, cmd};
 
-use crate::config::Lab;
+use crate::config::{Lab, static_target};
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
-use crate::state::private_dir;
+use crate::state::{Backend, private_dir};
 use crate::step::{Outcome, Task};
 use crate::wait::{self, Poll};
 
@@ -39,6 +39,28 @@ fn cargo(lab: &Lab) -> Result<Cmd> {
     Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).without_cargo_env(vars))
 }
 
+/// The build of [`Lab::clients_program`].
+fn build_program(lab: &Lab) -> Result<Cmd> {
+    match lab.backend {
+        Backend::Local => cargo(lab),
+        Backend::Kind => cargo_static(lab),
+    }
+}
+
+/// As [`cargo`], for the clients' image: a program that loads no libraries, and whose bytes do not tell where it was built.
+fn cargo_static(lab: &Lab) -> Result<Cmd> {
+    let target = static_target();
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_string()];
+    // Messages of panics name source files; cargo gives those of dependencies by their full path.
+    flags.extend(lab.env.cargo_home.iter().map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
+    let config = format!("target.{target}.rustflags={flags:?}");
+    // Either variable would make cargo overlook these flags.
+    let overriding = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"].map(Into::into).into_iter();
+    // A system's zlib may be there as a library to load only, so the one in libz-sys is taken.
+    let cmd = cargo(lab)?.env("LIBZ_SYS_STATIC", "1").without_cargo_env(overriding);
+    Ok(cmd.args(["--target", &target, "--config", &config]))
+}
+
 /// What fetching the jars would run.
 pub fn preview_jars(jars: &Jars) -> Vec<String> {
     let mut lines = vec![format!("# only when {} is not there yet:", jars.dir.display())];
@@ -49,7 +71,7 @@ pub fn preview_jars(jars: &Jars) -> Vec<String> {
 
 /// What building the clients would run.
 pub fn preview_clients(lab: &Lab) -> Vec<String> {
-    cargo(lab).map(|cmd| format!("(cd {} && {cmd})", lab.env.repo.display())).into_iter().collect()
+    build_program(lab).map(|cmd| format!("(cd {} && {cmd})", lab.env.repo.display())).into_iter().collect()
 }
 
 /// Resolves the jars through Maven, verifies them, and only then gives the folder its name.
@@ -129,11 +151,33 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let program = task.lab().clients_program();
     let modified = || -> Option<SystemTime> { fs::metadata(&program).ok()?.modified().ok() };
     let before = modified();
-    let cmd = cargo(task.lab())?;
+    let cmd = build_program(task.lab())?;
     task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status)?;
     match modified() {
         None => Err(Failure::step(format!("cargo built no {}", program.display())).log(&task.log)),
         after if after == before => Ok(Outcome::unchanged(program.display().to_string())),
         _ => Ok(Outcome::changed(program.display().to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+
+    #[test]
+    fn the_program_of_the_image_loads_nothing_and_tells_no_paths() {
+        let mut lab = sample::lab();
+        let line = cargo_static(&lab).unwrap().to_string();
+        let target = static_target();
+        for part in [
+            &format!(" --target {target} "),
+            &format!("'target.{target}.rustflags=[\"-Ctarget-feature=+crt-static\", "),
+            "\"--remap-path-prefix=/home/user/.cargo=cargo\"]'",
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+        lab.backend = Backend::Kind;
+        assert!(lab.clients_program().ends_with(format!("target/{target}/release/clients")));
     }
 }

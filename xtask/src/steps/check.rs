@@ -7,20 +7,27 @@ use crate::local::jars::Jars;
 use crate::local::ports;
 use crate::local::process::{Life, Started};
 use crate::local::service::Service;
-use crate::state::now_ms;
+use crate::state::{Backend, Setup, now_ms};
 use crate::step::{Outcome, Step, Task};
+use crate::steps::{rolled_out, workload};
 use crate::tools::java::Java;
 use crate::tools::kafka::{self, Place, Tool};
 use crate::tools::zookeeper;
 
 /// What a tool check would run.
-pub fn preview_tool(step: Step, lab: &Lab, jars: &Jars, java: Option<&Java>) -> Vec<String> {
+pub fn preview_tool(step: Step, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
     let (tool, args, expected) = spelled(step, lab);
-    vec![Place::of(lab, jars, java).tool(tool, &args).to_string(), format!("# expected: {expected}")]
+    vec![Place::of(lab, jars, java, Some(setup)).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
 /// What a process check looks at.
-pub fn preview_process(step: Step, lab: &Lab) -> Vec<String> {
+pub fn preview_process(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
+    if lab.backend == Backend::Kind {
+        return vec![match step {
+            Step::Healthy(_) => crate::tools::kubectl::Kubectl::of(lab, setup).workloads().to_string(),
+            _ => crate::tools::docker::nodes(lab.cluster()).to_string(),
+        }];
+    }
     vec![match step {
         Step::Healthy(service) => format!("# {} of {} runs", service.name(lab), service.record(lab).display()),
         _ => "# a process of this lab runs".into(),
@@ -50,13 +57,17 @@ fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)
     let lab = task.lab();
     let (tool, args, expected) = spelled(step, lab);
     // zookeeper-shell would try for half a minute where nothing listens.
-    if tool == Tool::ZooKeeperShell
+    if lab.backend == Backend::Local
+        && tool == Tool::ZooKeeperShell
         && let Err(error) = zookeeper::four_letter_word(lab.ports.zookeeper, "srvr")
     {
         return Err(Failure::fault(format!("ZooKeeper at {} does not answer: {error}", lab.zookeeper_address()))
             .fix(lab.xtask("up")));
     }
-    let cmd = Place::of(lab, task.ctx.jars, Some(&task.java()?)).tool(tool, args);
+    let cmd = match lab.backend {
+        Backend::Local => Place::of(lab, task.ctx.jars, Some(&task.java()?), None).tool(tool, args),
+        Backend::Kind => Place::of(lab, task.ctx.jars, None, Some(&task.setup()?)).tool(tool, args),
+    };
     (task.status)("starting a JVM for the tool");
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
     Ok((output, cmd, expected))
@@ -178,6 +189,16 @@ pub fn lab_is_up(task: &Task<'_>) -> Result<Outcome> {
 /// A fault when it is gone or paused.
 pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
+    if lab.backend == Backend::Kind {
+        let (app, place) = match service {
+            Service::ZooKeeper => ("zookeeper", 0),
+            Service::Broker(_) => ("kafka", usize::MAX),
+            Service::Client(index, replica) => {
+                (lab.facts.clients.get(index).map_or("", |client| client.name.as_str()), replica as usize)
+            }
+        };
+        return workload::healthy(task, &service.name(lab), app, place);
+    }
     let record = Started::read(&service.record(lab));
     let Some(identity) = service.living(lab) else {
         if record.is_none() && matches!(service, Service::Client(..)) {
@@ -212,6 +233,10 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
     if let Some(kib) = resident_kib(identity.pid) {
         proof += &format!(", {} MiB resident", kib / 1024);
+    }
+    if let Service::Client(index, _) = service {
+        let deployment = lab.facts.clients.get(index).map_or("", |client| client.name.as_str());
+        proof += &format!("; {}", rolled_out::check(task, deployment, &service.name(lab))?);
     }
     Ok(Outcome::passed(proof))
 }

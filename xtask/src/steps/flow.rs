@@ -11,8 +11,9 @@ use crate::config::Lab;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::local::ports;
-use crate::state::now_ms;
+use crate::state::{Backend, now_ms};
 use crate::step::{Outcome, Task};
+use crate::steps::workload;
 use crate::tools::clients::{self, End, Offsets, Watermarks};
 
 fn run_id() -> String {
@@ -30,14 +31,23 @@ impl Commands<'_> {
         clients::offsets(&self.lab.clients_program(), &self.lab.bootstrap(), &self.lab.facts.topic)
     }
 
+    /// Where the run's own clients find a broker: on Kubernetes where the rolled-out ones do.
+    fn brokers(&self) -> String {
+        let named = self.lab.facts.clients.iter().find_map(|client| client.env.get("KAFKA_BROKER"));
+        match (self.lab.backend, named) {
+            (Backend::Kind, Some(broker)) => broker.clone(),
+            _ => self.lab.bootstrap(),
+        }
+    }
+
     fn produce(&self, count: u64) -> Cmd {
         let size = self.lab.settings.flow.value_size;
-        let (program, brokers, topic) = (self.lab.clients_program(), self.lab.bootstrap(), &self.lab.facts.topic);
+        let (program, brokers, topic) = (self.lab.clients_program(), self.brokers(), &self.lab.facts.topic);
         clients::produce(&program, &brokers, topic, &self.run, count, size, self.deadline)
     }
 
     fn consume(&self, range: &[(u32, u64, u64)]) -> Cmd {
-        let (program, brokers, topic) = (self.lab.clients_program(), self.lab.bootstrap(), &self.lab.facts.topic);
+        let (program, brokers, topic) = (self.lab.clients_program(), self.brokers(), &self.lab.facts.topic);
         clients::consume(&program, &brokers, topic, &self.run, range, self.deadline)
     }
 }
@@ -60,11 +70,11 @@ pub fn preview(lab: &Lab, messages: u64) -> Vec<String> {
 /// A fault with its evidence, inconclusive with its reason, or a step failure when a client fails.
 pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let lab = task.lab();
-    enough_brokers(lab)?;
+    enough_brokers(task)?;
     let commands = Commands { lab, run: run_id(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task, &commands.offsets())?;
     (task.status)(&format!("sending {messages} messages"));
-    let produced = end(task, &commands.produce(messages), "kafka-lab.producer/1")?;
+    let produced = end(task, "producer", &commands.produce(messages), "kafka-lab.producer/1")?;
     let after = offsets(task, &commands.offsets())?;
     let range: Vec<(u32, u64, u64)> = after
         .iter()
@@ -77,7 +87,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         })
         .collect();
     (task.status)("receiving them");
-    let consumed = end(task, &commands.consume(&range), "kafka-lab.consumer/1")?;
+    let consumed = end(task, "consumer", &commands.consume(&range), "kafka-lab.consumer/1")?;
     let mut report = judge(commands.run.clone(), messages, &range, &produced, &consumed);
     report.topic.clone_from(&lab.facts.topic);
 
@@ -112,8 +122,13 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
 }
 
 /// Below min.insync.replicas nothing is acknowledged, and the producer would wait for brokers for good.
-fn enough_brokers(lab: &Lab) -> Result<()> {
-    let living = lab.broker_ids().filter(|id| !ports::is_free(lab.ports.broker(*id))).count();
+fn enough_brokers(task: &Task<'_>) -> Result<()> {
+    let lab = task.lab();
+    // On Kubernetes a port is open whether or not a broker is behind it; there the pods tell.
+    let living = match lab.backend {
+        Backend::Local => lab.broker_ids().filter(|id| !ports::is_free(lab.ports.broker(*id))).count(),
+        Backend::Kind => workload::snapshot(task)?.pods.iter().filter(|pod| pod.app == "kafka" && pod.ready).count(),
+    };
     let needed = lab.facts.brokers.min_insync_replicas as usize;
     if living >= needed {
         return Ok(());
@@ -137,9 +152,16 @@ fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Vec<Watermarks>> {
     }
 }
 
-/// Runs a client to its end line. Its exit code says no more than that line does.
-fn end(task: &Task<'_>, cmd: &Cmd, schema: &str) -> Result<End> {
-    let output: Output = task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?;
+/// Runs a client to its end line, on Kubernetes as a Job. Its exit code says no more than that line does.
+fn end(task: &Task<'_>, role: &str, cmd: &Cmd, schema: &str) -> Result<End> {
+    let output = match task.lab().backend {
+        Backend::Local => task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?,
+        Backend::Kind => Output {
+            code: None,
+            stdout: workload::run_job(task, role, &clients::args(cmd), cmd.deadline)?,
+            stderr: String::new(),
+        },
+    };
     let last = clients::lines::<End>(&output.stdout, schema).into_iter().rfind(|line| line.event == "end");
     last.ok_or_else(|| {
         let what =

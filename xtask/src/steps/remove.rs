@@ -3,10 +3,13 @@
 use std::fs;
 
 use crate::failure::{Failure, IoContext, Result};
+use crate::kind::cluster;
 use crate::local::service::Service;
 use crate::local::{ports, process};
+use crate::state::Backend;
 use crate::step::{Outcome, State, Task};
 use crate::steps::service::is_mark;
+use crate::tools::docker;
 
 /// Removes the state folder.
 ///
@@ -38,10 +41,10 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     if !others.is_empty() {
         return Ok(Outcome::new(State::Skipped, format!("still used by lab {}", others.join(", "))));
     }
-    let mut removed = Vec::new();
+    let mut removed = images(task)?;
     for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
-        if name.starts_with("kafka-") || name == "class-data" {
+        if name.starts_with("kafka-") || ["class-data", "images"].contains(&name.as_str()) {
             fs::remove_dir_all(&path).cannot("remove", &path)?;
             removed.push(name);
         } else if name == "lock" {
@@ -55,12 +58,33 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     })
 }
 
+/// Removes the images that our recipes made, where there is an engine.
+fn images(task: &Task<'_>) -> Result<Vec<String>> {
+    if task.lab().env.find("docker").is_none() {
+        return Ok(Vec::new());
+    }
+    let list = docker::our_images();
+    let output = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?;
+    let mut removed = Vec::new();
+    for image in output.stdout.lines().filter(|image| image.starts_with("kafka-lab-")) {
+        let remove = docker::remove_image(image);
+        // One that somebody's container still needs stays.
+        if task.ctx.exec.capture(&remove, &task.log, task.ctx.stop)?.code == Some(0) {
+            removed.push(format!("image {image}"));
+        }
+    }
+    Ok(removed)
+}
+
 /// Looks for what a lab could leave behind.
 ///
 /// # Errors
 /// Something is left.
 pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
+    if lab.backend == Backend::Kind {
+        return no_cluster_left(task);
+    }
     let mut left: Vec<String> = process::with_argument(|arg| is_mark(lab, arg))
         .iter()
         .map(|identity| format!("process {}", identity.pid))
@@ -83,4 +107,26 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
     Ok(Outcome::passed(format!("no process, no file, {ports}")))
+}
+
+/// No node, no file and, when it was ours, no port of a cluster.
+fn no_cluster_left(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let mut left: Vec<String> = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?
+        .into_iter()
+        .map(|node| format!("container {}", node.name))
+        .collect();
+    if lab.state.exists() {
+        left.push(lab.state.display().to_string());
+    }
+    if !left.is_empty() {
+        return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
+    }
+    let taken: Vec<String> =
+        lab.host_ports().iter().filter(|port| !ports::is_free(**port)).map(ToString::to_string).collect();
+    let ports = match taken.is_empty() {
+        true => "all ports free".into(),
+        false => format!("{} now held by somebody else", taken.join(", ")),
+    };
+    Ok(Outcome::passed(format!("no node, no file, {ports}")))
 }

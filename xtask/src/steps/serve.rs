@@ -1,12 +1,17 @@
 //! Ready means serving: every broker answers metadata, a message goes through, every in-sync replica set is full.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
+use crate::state::Backend;
 use crate::step::{Outcome, Step, Task};
+use crate::steps::workload;
 use crate::tools::clients::{self, Metadata, Probe};
+use crate::tools::kubectl::Kubectl;
+use crate::tools::zookeeper;
 use crate::wait::{self, Poll};
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -18,7 +23,7 @@ pub fn preview(step: Step, lab: &Lab) -> Vec<String> {
     let timeout = lab.timeout(|t| t.topic);
     match step {
         Step::Serving => vec![
-            "# until each broker, asked by itself, names all of them:".into(),
+            "# until ZooKeeper lists all brokers, and each of them, asked by itself, names all of them:".into(),
             clients::metadata(&program, &brokers, topic, ASK).to_string(),
         ],
         _ => vec![
@@ -53,13 +58,21 @@ fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
 /// They do not within the timeout; the last status is quoted.
 pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let timeout = lab.timeout(|t| t.broker);
+    let timeout = match lab.backend {
+        Backend::Local => lab.timeout(|t| t.broker),
+        Backend::Kind => lab.timeout(|t| t.pods),
+    };
+    let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
     wait::until("the brokers", timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
         Err(failure) => Poll::Failed(failure),
         Ok(Err(status)) => Poll::NotYet(status),
-        Ok(Ok(answers)) => match not_serving(lab, &answers) {
+        Ok(Ok(answers)) => match not_serving(&wanted, &answers) {
             Some(status) => Poll::NotYet(status),
-            None => Poll::Ready(()),
+            None => match registered(task) {
+                Err(failure) => Poll::Failed(failure),
+                Ok(ids) if lab.broker_ids().all(|id| ids.contains(&id)) => Poll::Ready(()),
+                Ok(ids) => Poll::NotYet(format!("{} of {} brokers registered: {ids:?}", ids.len(), wanted.len())),
+            },
         },
     })
     .map_err(|failure| failure.log(&task.log))?;
@@ -67,9 +80,49 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::passed(format!("brokers {} registered, each answers metadata at its address", ids.join(", "))))
 }
 
-/// Why the brokers do not all serve yet.
-pub fn not_serving(lab: &Lab, answers: &[Metadata]) -> Option<String> {
-    let wanted: BTreeSet<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
+/// The brokers that ZooKeeper knows. What brokers say of each other is from before, when ZooKeeper was away meanwhile.
+fn registered(task: &Task<'_>) -> Result<BTreeSet<u32>> {
+    let lab = task.lab();
+    let dump = match lab.backend {
+        Backend::Local => zookeeper::four_letter_word(lab.ports.zookeeper, "dump").unwrap_or_default(),
+        Backend::Kind => {
+            let ask = format!("echo dump | timeout 5 nc -w 2 localhost {}", lab.facts.zookeeper.port());
+            let words = ["exec", "zookeeper-0", "--container=zookeeper", "--", "sh", "-c", &ask];
+            let cmd = Kubectl::of(lab, &task.setup()?).cmd(Duration::from_secs(8), words);
+            // On a node that is gone nobody answers at all.
+            match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
+                Err(failure) if failure.exit != Exit::Interrupted => String::new(),
+                answer => answer?.stdout,
+            }
+        }
+    };
+    Ok(zookeeper::registered(&dump))
+}
+
+/// Asks every broker at its address inside the cluster, from a pod: the listener that brokers and rolled-out clients use.
+///
+/// # Errors
+/// A broker does not answer there, or names others elsewhere.
+pub fn inside(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
+    let lab = task.lab();
+    let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.facts.brokers.inner_address(id))).collect();
+    let addresses: Vec<&str> = wanted.iter().map(|(_, address)| address.as_str()).collect();
+    let ask = clients::metadata(Path::new("clients"), &addresses.join(","), &lab.facts.topic, Duration::from_secs(20));
+    let deadline = lab.timeout(|t| t.clients) + Duration::from_secs(30);
+    let said = match with_clients {
+        true => workload::run_in_producer(task, &clients::args(&ask), deadline)?,
+        false => workload::run_job(task, "metadata", &clients::args(&ask), deadline)?,
+    };
+    let answers: Vec<Metadata> = clients::lines(&said, "kafka-lab.metadata/1");
+    match not_serving(&wanted, &answers) {
+        None => Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", ")))),
+        Some(status) => Err(Failure::step(status).output(&said).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100"))),
+    }
+}
+
+/// Why the brokers do not all serve yet at the addresses where they should.
+pub fn not_serving(wanted: &[(u32, String)], answers: &[Metadata]) -> Option<String> {
+    let wanted: BTreeSet<(u32, String)> = wanted.iter().cloned().collect();
     for (id, address) in &wanted {
         let Some(answer) = answers.iter().find(|answer| answer.broker == *address) else {
             return Some(format!("broker {id} was not asked"));
@@ -172,6 +225,10 @@ mod tests {
     use crate::config::sample;
     use crate::tools::clients::{Broker, Topic, TopicPartition};
 
+    fn wanted(lab: &Lab) -> Vec<(u32, String)> {
+        lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect()
+    }
+
     fn answers(lab: &Lab) -> Vec<Metadata> {
         let broker = |id| Broker { id, host: "127.0.0.1".into(), port: lab.ports.broker(id) };
         let partition =
@@ -190,22 +247,22 @@ mod tests {
     #[test]
     fn all_brokers_must_answer_and_know_each_other() {
         let lab = sample::lab();
-        assert_eq!(not_serving(&lab, &answers(&lab)), None);
+        assert_eq!(not_serving(&wanted(&lab), &answers(&lab)), None);
         let mut silent = answers(&lab);
         silent[1].ok = false;
         silent[1].error = Some("timed out".into());
         assert!(
-            not_serving(&lab, &silent)
+            not_serving(&wanted(&lab), &silent)
                 .unwrap()
                 .contains("broker 1 at 127.0.0.1:30091 does not answer metadata: timed out")
         );
         let mut alone = answers(&lab);
         alone[2].brokers.truncate(2);
-        assert!(not_serving(&lab, &alone).unwrap().contains("broker 2 knows 2 of 3 brokers"));
+        assert!(not_serving(&wanted(&lab), &alone).unwrap().contains("broker 2 knows 2 of 3 brokers"));
         let mut moved = answers(&lab);
         moved[0].brokers[1].port = 9092;
-        assert!(not_serving(&lab, &moved).is_some());
-        assert!(not_serving(&lab, &answers(&lab)[..2]).unwrap().contains("broker 2 was not asked"));
+        assert!(not_serving(&wanted(&lab), &moved).is_some());
+        assert!(not_serving(&wanted(&lab), &answers(&lab)[..2]).unwrap().contains("broker 2 was not asked"));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Servi
     let unknown = Java::unasked("java");
     let spec = service.spec(lab, jars, java.unwrap_or(&unknown));
     let mut lines = vec![format!("# unless {} runs already with these settings:", service.name(lab))];
+    lines.push(format!("mkdir -p {}", quoted(service.dir(lab).as_os_str())));
     for (path, text) in &spec.files {
-        lines.push(format!("mkdir -p {}", quoted(service.dir(lab).as_os_str())));
         lines.push(format!("cat >{} <<'END'\n{text}END", quoted(path.as_os_str())));
     }
     if let Service::Broker(id) = service {

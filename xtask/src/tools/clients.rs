@@ -134,6 +134,11 @@ pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
     output.lines().filter(|line| line.starts_with(&mark)).filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// A command's arguments, for where it runs in a pod.
+pub fn args(cmd: &Cmd) -> Vec<String> {
+    cmd.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
 /// `clients metadata`: asks each broker of the list by itself.
 pub fn metadata(program: &Path, brokers: &str, topic: &str, timeout: Duration) -> Cmd {
     Cmd::new(program, timeout + Duration::from_secs(10))

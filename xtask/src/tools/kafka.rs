@@ -7,7 +7,9 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::local::jars::Jars;
 use crate::local::service::file_url;
+use crate::state::{Backend, Setup};
 use crate::tools::java::Java;
+use crate::tools::kubectl::Kubectl;
 
 /// A command-line tool, by the name it has on every backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +38,33 @@ pub enum Place {
         /// How long a tool may take.
         deadline: Duration,
     },
+    /// In the pods of broker 0 and ZooKeeper.
+    Pod {
+        /// kubectl against the lab's cluster.
+        kubectl: Kubectl,
+        /// Whether somebody types.
+        interactive: bool,
+        /// ZooKeeper's port in its pod.
+        zookeeper_port: u16,
+        /// Broker 0's port in its pod.
+        broker_port: String,
+        /// How long a tool may take.
+        deadline: Duration,
+    },
 }
 
 impl Place {
     /// Where the tools of `lab` run.
-    pub fn of(lab: &Lab, jars: &Jars, java: Option<&Java>) -> Self {
+    pub fn of(lab: &Lab, jars: &Jars, java: Option<&Java>, setup: Option<&Setup>) -> Self {
+        if let (Backend::Kind, Some(setup)) = (lab.backend, setup) {
+            return Place::Pod {
+                kubectl: Kubectl::of(lab, setup),
+                interactive: false,
+                zookeeper_port: lab.facts.zookeeper.port(),
+                broker_port: lab.facts.brokers.inner_address(0).rsplit(':').next().unwrap_or("9092").into(),
+                deadline: lab.timeout(|t| t.tool),
+            };
+        }
         Place::Host {
             java: java.map_or_else(|| "java".into(), |java| java.program.clone()),
             class_path: jars.class_path(),
@@ -51,9 +75,37 @@ impl Place {
         }
     }
 
+    /// The same place, with somebody who types.
+    pub fn typed(mut self) -> Self {
+        if let Place::Pod { interactive, .. } = &mut self {
+            *interactive = true;
+        }
+        self
+    }
+
     /// The command that runs `tool` here; the server's address comes before `args`.
     pub fn tool<A: Into<std::ffi::OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
-        let Place::Host { java, class_path, log4j, bootstrap, zookeeper, deadline } = self;
+        let (java, class_path, log4j, bootstrap, zookeeper, deadline) = match self {
+            Place::Host { java, class_path, log4j, bootstrap, zookeeper, deadline } => {
+                (java, class_path, log4j, bootstrap, zookeeper, deadline)
+            }
+            Place::Pod { kubectl, interactive, zookeeper_port, broker_port, deadline } => {
+                let stdin = format!("--stdin={interactive}");
+                // `localhost` is the pod's own: kubectl exec enters its network namespace.
+                let words: [String; 7] = match tool {
+                    Tool::KafkaTopics => {
+                        let server = format!("localhost:{broker_port}");
+                        ["exec", &stdin, "kafka-0", "--", "kafka-topics", "--bootstrap-server", &server].map(Into::into)
+                    }
+                    Tool::ZooKeeperShell => {
+                        let server = format!("localhost:{zookeeper_port}");
+                        ["exec", &stdin, "zookeeper-0", "--container=zookeeper", "--", "zookeeper-shell", &server]
+                            .map(Into::into)
+                    }
+                };
+                return kubectl.cmd(*deadline, words).args(args);
+            }
+        };
         let (class, flag, server) = match tool {
             Tool::KafkaTopics => ("kafka.admin.TopicCommand", "--bootstrap-server", bootstrap),
             Tool::ZooKeeperShell => ("org.apache.zookeeper.ZooKeeperMainWithTlsSupportForKafka", "-server", zookeeper),

@@ -1,0 +1,124 @@
+//! Images: what the recipes print, what an archive holds, what a node has. Pure.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A stage of a recipe, as `build --list` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// Whether its product is there.
+    pub done: bool,
+    /// Its product: a folder, or the image's name.
+    pub product: PathBuf,
+}
+
+/// Reads what `build --list` prints: name, key, `done` or `missing`, product.
+pub fn parse_stages(list: &str) -> Vec<Stage> {
+    list.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, _key, state) = (words.next()?, words.next()?, words.next()?);
+            // A folder's name may have spaces: all that is left belongs to it.
+            let product = line[line.find(state)? + state.len()..].trim();
+            (["done", "missing"].contains(&state) && !product.is_empty()).then(|| Stage {
+                name: name.into(),
+                done: state == "done",
+                product: product.into(),
+            })
+        })
+        .collect()
+}
+
+/// An image ready to be brought into nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The file.
+    pub file: PathBuf,
+    /// The image's name, as the engine has it.
+    pub name: String,
+    /// The image's id: the digest of its configuration, the same in the engine and in a node.
+    pub id: String,
+}
+
+/// Reads the line that `clients/build` prints: archive, name, id.
+pub fn parse_archive(line: &str) -> Option<Archive> {
+    let mut words = line.trim().rsplitn(3, ' ');
+    let (id, name, file) = (words.next()?, words.next()?, words.next()?);
+    id.starts_with("sha256:").then(|| Archive { file: file.into(), name: name.into(), id: id.into() })
+}
+
+/// The images of a node and their digests, from what `ctr images ls` prints.
+pub fn parse_node_images(list: &str) -> BTreeMap<String, String> {
+    list.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.to_string(), words.nth(1)?.to_string()))
+        })
+        .collect()
+}
+
+/// The name by which containerd knows an image: with the registry's host in front.
+pub fn full_name(name: &str) -> String {
+    let first = name.split('/').next().unwrap_or_default();
+    let has_host = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    match (has_host, name.contains('/')) {
+        (true, _) => name.into(),
+        (false, true) => format!("docker.io/{name}"),
+        (false, false) => format!("docker.io/library/{name}"),
+    }
+}
+
+/// Whether a node has the image under its name. containerd's Kubernetes part knows each image by the id of its
+/// configuration too; both names must lead to the same thing.
+pub fn has(images: &BTreeMap<String, String>, archive: &Archive) -> bool {
+    let digest = images.get(&full_name(&archive.name));
+    digest.is_some() && digest == images.get(&archive.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_read() {
+        let list = "kind       acce72e570ea done    /c/my cache/kind-acce72e570ea\nimage      25de1352678a missing kafka-lab-node:v1.33.13-25de\nnoise\n";
+        let stages = parse_stages(list);
+        assert_eq!(stages.len(), 2);
+        assert_eq!((stages[0].done, stages[0].product.to_str().unwrap()), (true, "/c/my cache/kind-acce72e570ea"));
+        assert_eq!((stages[1].done, stages[1].product.to_str().unwrap()), (false, "kafka-lab-node:v1.33.13-25de"));
+    }
+
+    #[test]
+    fn an_archive_is_read() {
+        let archive = parse_archive("/c/my cache/ab.tar kafka-lab-clients:ab sha256:cd\n").unwrap();
+        assert_eq!(
+            (archive.file.to_str().unwrap(), archive.name.as_str()),
+            ("/c/my cache/ab.tar", "kafka-lab-clients:ab")
+        );
+        assert_eq!(parse_archive("no such image"), None);
+    }
+
+    #[test]
+    fn names_get_their_host() {
+        assert_eq!(full_name("kafka-lab-kafka:1"), "docker.io/library/kafka-lab-kafka:1");
+        assert_eq!(full_name("confluentinc/cp-kafka:7.3.5"), "docker.io/confluentinc/cp-kafka:7.3.5");
+        assert_eq!(full_name("127.0.0.1:5000/lab/kafka:1"), "127.0.0.1:5000/lab/kafka:1");
+        assert_eq!(full_name("localhost/kafka:1"), "localhost/kafka:1");
+    }
+
+    #[test]
+    fn an_image_is_there_when_its_name_leads_to_its_id() {
+        let list = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
+            docker.io/library/k:1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n\
+            sha256:id1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n\
+            sha256:id2 application/vnd.oci.image.manifest.v1+json sha256:bb 36.1 MiB linux/amd64 x=y\n";
+        let images = parse_node_images(list);
+        let archive = |id: &str| Archive { file: "f".into(), name: "k:1".into(), id: id.into() };
+        assert!(has(&images, &archive("sha256:id1")));
+        assert!(!has(&images, &archive("sha256:id2")), "the name leads elsewhere");
+        assert!(!has(&images, &archive("sha256:id3")));
+    }
+}

@@ -1,0 +1,282 @@
+//! What kubectl says of the lab's pods: what is ready, and what will never be. Pure.
+
+use serde_json::Value;
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its label `app`.
+    pub app: String,
+    /// The node that it was given to.
+    pub node: String,
+    /// Pending, Running, Succeeded, Failed.
+    pub phase: String,
+    /// Whether all its containers are ready.
+    pub ready: bool,
+    /// Whether it is on its way out.
+    pub deleting: bool,
+    /// How often its containers were started again.
+    pub restarts: u64,
+    /// Why it will not get ready by itself.
+    pub trouble: Option<Trouble>,
+    /// Why it is not ready, in a word: a waiting container's reason, or the phase.
+    pub status: String,
+}
+
+/// Why a pod will not get ready by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Kubernetes' own word: ImagePullBackOff, CrashLoopBackOff, Unschedulable, OOMKilled, …
+    pub reason: String,
+    /// What it says about it.
+    pub message: String,
+}
+
+impl Trouble {
+    /// Whether it may pass within seconds: a scheduler that has not seen a new volume or node yet.
+    pub fn may_pass(&self) -> bool {
+        self.reason == "Unschedulable"
+    }
+}
+
+/// A StatefulSet or a Deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// `StatefulSet` or `Deployment`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How many pods it should have.
+    pub replicas: u64,
+    /// How many of its pods are ready.
+    pub ready: u64,
+    /// How many of them are as the manifest is now.
+    pub updated: u64,
+    /// How many there are.
+    pub current: u64,
+    /// Whether its controller has seen the manifest as it is now.
+    pub observed: bool,
+}
+
+impl Workload {
+    /// Whether every pod is there, as the manifest is now, and ready.
+    pub fn is_ready(&self) -> bool {
+        self.observed && self.ready == self.replicas && self.updated == self.replicas && self.current == self.replicas
+    }
+}
+
+/// What runs in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// StatefulSets and Deployments.
+    pub workloads: Vec<Workload>,
+    /// Pods, by name.
+    pub pods: Vec<Pod>,
+}
+
+const NEVER: [&str; 10] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "OOMKilled",
+    "StartError",
+];
+
+/// Reads what `kubectl get … --output json` prints; `None` when it cannot be understood.
+pub fn parse(json: &str) -> Option<Snapshot> {
+    let list: Value = serde_json::from_str(json).ok()?;
+    let mut snapshot = Snapshot::default();
+    for item in list["items"].as_array()? {
+        match item["kind"].as_str()? {
+            "Pod" => snapshot.pods.push(pod(item)),
+            kind => snapshot.workloads.push(workload(kind, item)),
+        }
+    }
+    snapshot.pods.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(snapshot)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_string()
+}
+
+fn workload(kind: &str, item: &Value) -> Workload {
+    let status = &item["status"];
+    let count = |name: &str| status[name].as_u64().unwrap_or(0);
+    Workload {
+        kind: kind.into(),
+        name: text(&item["metadata"]["name"]),
+        replicas: item["spec"]["replicas"].as_u64().unwrap_or(1),
+        ready: count("readyReplicas"),
+        updated: count("updatedReplicas"),
+        current: count("replicas"),
+        observed: status["observedGeneration"].as_u64() >= item["metadata"]["generation"].as_u64(),
+    }
+}
+
+fn pod(item: &Value) -> Pod {
+    let status = &item["status"];
+    let none = Vec::new();
+    let containers = status["containerStatuses"].as_array().unwrap_or(&none);
+    let condition = |kind: &str| {
+        status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind).cloned()
+    };
+    let phase = text(&status["phase"]);
+    let deleting = item["metadata"]["deletionTimestamp"].is_string();
+    let mut found = None;
+    let mut state = phase.clone();
+    for container in containers {
+        let ready = container["ready"].as_bool().unwrap_or(false);
+        let waiting = &container["state"]["waiting"];
+        if waiting.is_object() {
+            state = text(&waiting["reason"]);
+        }
+        let ended = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
+        let killed = ended.into_iter().find(|ended| ended["reason"] == "OOMKilled" && !ready);
+        // What killed the container says more than that it is not started again at once.
+        if let Some(killed) = killed {
+            let message = format!("exit code {}", killed["exitCode"]);
+            found = Some(Trouble { reason: "OOMKilled".into(), message });
+        } else if NEVER.contains(&text(&waiting["reason"]).as_str()) {
+            found = Some(Trouble { reason: text(&waiting["reason"]), message: text(&waiting["message"]) });
+        }
+    }
+    if let Some(condition) = condition("PodScheduled").filter(|condition| condition["reason"] == "Unschedulable") {
+        state = "Unschedulable".into();
+        found = Some(Trouble { reason: state.clone(), message: text(&condition["message"]) });
+    }
+    if phase == "Failed" && found.is_none() {
+        let reason = Some(text(&status["reason"])).filter(|reason| !reason.is_empty()).unwrap_or("Failed".into());
+        found = Some(Trouble { reason, message: text(&status["message"]) });
+    }
+    Pod {
+        name: text(&item["metadata"]["name"]),
+        app: text(&item["metadata"]["labels"]["app"]),
+        node: text(&item["spec"]["nodeName"]),
+        ready: condition("Ready").is_some_and(|ready| ready["status"] == "True") && !deleting,
+        restarts: containers.iter().filter_map(|container| container["restartCount"].as_u64()).sum(),
+        // A pod on its way out is not what anybody waits for.
+        trouble: found.filter(|_| !deleting),
+        status: if deleting { "Terminating".into() } else { state },
+        phase,
+        deleting,
+    }
+}
+
+/// Why the workloads called `names` are not all ready: `kafka 2 of 3 ready (kafka-1 ContainerCreating)`.
+pub fn not_ready(snapshot: &Snapshot, names: &[String]) -> Option<String> {
+    let mut words = Vec::new();
+    for name in names {
+        match snapshot.workloads.iter().find(|workload| workload.name == *name) {
+            None => words.push(format!("{name} is not there")),
+            // The pods were asked for a moment before the workloads.
+            Some(workload) if !workload.is_ready() || ready_pods(snapshot, name) < workload.replicas as usize => {
+                let mine = snapshot.pods.iter().filter(|pod| pod.app == *name && !pod.ready);
+                let waiting: Vec<String> = mine.map(|pod| format!("{} {}", pod.name, pod.status)).collect();
+                let waiting = if waiting.is_empty() { String::new() } else { format!(" ({})", waiting.join(", ")) };
+                words.push(format!("{name} {} of {} ready{waiting}", workload.ready, workload.replicas));
+            }
+            Some(_) => {}
+        }
+    }
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+fn ready_pods(snapshot: &Snapshot, app: &str) -> usize {
+    snapshot.pods.iter().filter(|pod| pod.app == app && pod.ready).count()
+}
+
+/// Whether a node is Ready, from what `kubectl get nodes --output json` prints; by name.
+pub fn nodes(json: &str) -> Option<Vec<(String, bool)>> {
+    let list: Value = serde_json::from_str(json).ok()?;
+    let ready = |node: &Value| {
+        node["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    Some(list["items"].as_array()?.iter().map(|node| (text(&node["metadata"]["name"]), ready(node))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(status: Value) -> Pod {
+        let item = json!({"kind": "Pod", "metadata": {"name": "kafka-1", "labels": {"app": "kafka"}}, "spec": {}, "status": status});
+        parse(&json!({"items": [item]}).to_string()).unwrap().pods.remove(0)
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"phase": "Pending", "containerStatuses": [{"ready": false, "restartCount": 2,
+            "state": {"waiting": {"reason": reason, "message": "because"}}}]})
+    }
+
+    #[test]
+    fn what_will_never_get_ready_is_told_with_kubernetes_own_word() {
+        for reason in ["ImagePullBackOff", "ErrImageNeverPull", "CrashLoopBackOff"] {
+            let pod = read(waiting(reason));
+            assert_eq!(pod.trouble, Some(Trouble { reason: reason.into(), message: "because".into() }));
+            assert_eq!(pod.restarts, 2);
+        }
+        let killed = read(json!({"phase": "Running", "containerStatuses": [{"ready": false,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}));
+        assert_eq!(killed.trouble.unwrap().reason, "OOMKilled");
+        let homeless = read(json!({"phase": "Pending", "conditions":
+            [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/5 nodes are available"}]}));
+        assert!(homeless.trouble.unwrap().may_pass());
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_no_trouble() {
+        assert_eq!(read(waiting("ContainerCreating")).trouble, None);
+        // It was killed once, long ago, and serves since.
+        let served = read(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"ready": true, "state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled"}}}]}));
+        assert_eq!((served.trouble, served.ready), (None, true));
+        let mut leaving = waiting("CrashLoopBackOff");
+        leaving["x"] = json!(1);
+        let item = json!({"kind": "Pod", "metadata": {"name": "k", "deletionTimestamp": "2024-01-01T00:00:00Z"}, "status": leaving});
+        assert_eq!(parse(&json!({"items": [item]}).to_string()).unwrap().pods[0].trouble, None);
+    }
+
+    #[test]
+    fn a_rollout_is_done_when_every_pod_is_new_and_ready() {
+        let set = |ready: u64, updated: u64, observed: u64| {
+            let item = json!({"kind": "StatefulSet", "metadata": {"name": "kafka", "generation": 2}, "spec": {"replicas": 3},
+                "status": {"readyReplicas": ready, "updatedReplicas": updated, "replicas": 3, "observedGeneration": observed}});
+            let mut pod = item.clone();
+            pod["kind"] = json!("Pod");
+            pod["metadata"] = json!({"name": "kafka-2", "labels": {"app": "kafka"}});
+            pod["status"] = waiting("ContainerCreating");
+            let ready = (0..ready).map(|place| {
+                json!({"kind": "Pod", "metadata": {"name": format!("k{place}"), "labels": {"app": "kafka"}},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+            });
+            parse(&json!({"items": ready.chain([item, pod]).collect::<Vec<_>>()}).to_string()).unwrap()
+        };
+        let names = ["kafka".to_string()];
+        assert_eq!(not_ready(&set(3, 3, 2), &names), None);
+        assert_eq!(not_ready(&set(2, 3, 2), &names).unwrap(), "kafka 2 of 3 ready (kafka-2 ContainerCreating)");
+        assert!(not_ready(&set(3, 2, 2), &names).is_some());
+        assert!(not_ready(&set(3, 3, 1), &names).is_some());
+        assert_eq!(not_ready(&Snapshot::default(), &names).unwrap(), "kafka is not there");
+    }
+
+    #[test]
+    fn nodes_are_ready_when_they_say_so() {
+        let node = |name: &str, status: &str| json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": status}]}});
+        let json = json!({"items": [node("a", "True"), node("b", "Unknown")]}).to_string();
+        assert_eq!(nodes(&json).unwrap(), [("a".to_string(), true), ("b".to_string(), false)]);
+        assert_eq!(nodes("The connection to the server was refused"), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! The manifests with the images, names and ports in use. They stay what they are: plain YAML, comments and all.
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::Lab;
+use crate::config::manifests::{Making, cluster_config};
+use crate::failure::{Failure, IoContext, Result};
+use crate::state::Setup;
+
+/// The fixed name of the client image in clients.yml.
+pub const CLIENT_IMAGE: &str = "kafka-lab-clients:lab";
+
+/// kafka.yml as it is applied.
+///
+/// # Errors
+/// It cannot be read, or does not say what it said before.
+pub fn kafka(lab: &Lab, setup: &Setup) -> Result<String> {
+    let text = read(lab, "kafka.yml")?;
+    let text = with_image(&text, &lab.facts.kafka_image, &setup.kafka_image)
+        .ok_or_else(|| unclear("kafka.yml", &format!("image: {}", lab.facts.kafka_image)))?;
+    let (old, new) = (lab.facts.brokers.host_port_base, lab.ports.base);
+    if old == new {
+        return Ok(text);
+    }
+    with_value(&text, "LAB_HOST_PORT_BASE", &old.to_string(), &new.to_string())
+        .ok_or_else(|| unclear("kafka.yml", &format!("LAB_HOST_PORT_BASE, value: \"{old}\"")))
+}
+
+/// clients.yml as it is applied: `image` is the client image by a name that changes with its content.
+///
+/// # Errors
+/// It cannot be read, or names another image.
+pub fn clients(lab: &Lab, image: &str) -> Result<String> {
+    let text = read(lab, "clients.yml")?;
+    let text = with_image(&text, CLIENT_IMAGE, image)
+        .ok_or_else(|| unclear("clients.yml", &format!("image: {CLIENT_IMAGE}")))?;
+    lab.scaled.iter().try_fold(text, |text, (name, replicas)| {
+        with_replicas(&text, name, *replicas)
+            .ok_or_else(|| unclear("clients.yml", &format!("replicas: N` of `name: {name}")))
+    })
+}
+
+/// host-access.yml as it is applied.
+///
+/// # Errors
+/// It cannot be read.
+pub fn host_access(lab: &Lab) -> Result<String> {
+    read(lab, "host-access.yml")
+}
+
+/// cluster.yml for `kind create cluster --config`; `ours` adds the mark.
+///
+/// # Errors
+/// It cannot be read.
+pub fn cluster(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
+    let mark = lab.mark();
+    let making = Making {
+        name: lab.cluster(),
+        image: setup.node_image.as_deref(),
+        port_shift: lab.port_shift(),
+        mark: ours.then_some(mark.as_path()),
+    };
+    cluster_config(&lab.manifests, &making)
+}
+
+fn read(lab: &Lab, file: &str) -> Result<String> {
+    let path = lab.manifests.join(file);
+    fs::read_to_string(&path).cannot("read", &path)
+}
+
+/// Writes one file into `dir`.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write(dir: &Path, file: &str, text: &str) -> Result<std::path::PathBuf> {
+    let path = dir.join(file);
+    crate::state::write_atomically(&path, text)?;
+    Ok(path)
+}
+
+fn unclear(file: &str, wanted: &str) -> Failure {
+    Failure::usage(format!("{file}: no line that says `{wanted}`"))
+        .fix("write it on one line, as the committed file does")
+}
+
+/// Every `image: OLD` becomes `image: NEW`; `None` when there was none.
+fn with_image(text: &str, old: &str, new: &str) -> Option<String> {
+    let mut found = false;
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let value = line.trim_start().trim_start_matches("- ").strip_prefix("image:").map(str::trim);
+            let value = value.map(|value| value.split(" #").next().unwrap_or(value).trim().trim_matches(['"', '\'']));
+            if value == Some(old) {
+                found = true;
+                line.replacen(old, new, 1)
+            } else {
+                line.to_string()
+            }
+        })
+        .collect();
+    found.then(|| lines.join("\n") + "\n")
+}
+
+/// The first `replicas:` after `name: NAME` becomes NEW; `None` when there is none.
+fn with_replicas(text: &str, name: &str, new: u32) -> Option<String> {
+    let (mut named, mut found) = (false, false);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            named |= line.trim() == format!("name: {name}");
+            match line.split_once("replicas:") {
+                Some((indent, _)) if named && !found && indent.trim().is_empty() => {
+                    found = true;
+                    format!("{indent}replicas: {new}")
+                }
+                _ => line.to_string(),
+            }
+        })
+        .collect();
+    found.then(|| lines.join("\n") + "\n")
+}
+
+/// The value of the variable `name` becomes NEW, on its line or the next; `None` when it is not there.
+fn with_value(text: &str, name: &str, old: &str, new: &str) -> Option<String> {
+    let at = text.match_indices(name).map(|(at, _)| at).find(|at| text[..*at].trim_end().ends_with("name:"))?;
+    let end = text[at..].match_indices('\n').nth(1).map_or(text.len(), |(end, _)| at + end);
+    let value = at + text[at..end].find("value:")?;
+    let place = value + text[value..end].find(old)?;
+    Some(format!("{}{new}{}", &text[..place], &text[place + old.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::state::ImageSource;
+
+    fn setup() -> Setup {
+        Setup {
+            source: ImageSource::Packages,
+            kind: "kind".into(),
+            kubectl: "kubectl".into(),
+            node_image: Some("node:1".into()),
+            kafka_image: "kafka:1".into(),
+        }
+    }
+
+    #[test]
+    fn images_and_ports_are_filled_in_and_nothing_else_changes() {
+        let mut lab = sample::lab();
+        let committed = fs::read_to_string(lab.manifests.join("kafka.yml")).unwrap();
+        let rendered = kafka(&lab, &setup()).unwrap();
+        assert_eq!(rendered.matches("image: kafka:1\n").count(), 2);
+        assert_eq!(rendered.replace("image: kafka:1\n", &format!("image: {}\n", lab.facts.kafka_image)), committed);
+        lab.ports.base += 100;
+        assert!(kafka(&lab, &setup()).unwrap().contains("name: LAB_HOST_PORT_BASE, value: \"30190\""));
+        assert_eq!(clients(&lab, "kafka-lab-clients:ab").unwrap().matches("image: kafka-lab-clients:ab\n").count(), 2);
+        lab.scaled.insert("consumer".into(), 3);
+        let scaled = clients(&lab, "kafka-lab-clients:ab").unwrap();
+        let consumer = scaled.find("name: consumer").unwrap();
+        assert!(
+            scaled[..consumer].contains("replicas: 1\n") && scaled[consumer..].contains("replicas: 3\n"),
+            "{scaled}"
+        );
+    }
+
+    #[test]
+    fn the_cluster_gets_its_name_image_ports_and_mark() {
+        let mut lab = sample::lab();
+        lab.ports.base += 1000;
+        let config = cluster(&lab, &setup(), true).unwrap();
+        assert_eq!(config.matches("image: node:1").count(), 5, "{config}");
+        assert_eq!(config.matches("containerPath: /kafka-lab").count(), 5, "{config}");
+        assert_eq!(config.matches("containerPort: 3009").count(), 10, "{config}");
+        assert_eq!(config.matches("hostPort: 3109").count(), 10, "{config}");
+        assert!(config.contains("name: kafka-lab\n"), "{config}");
+        assert!(!cluster(&lab, &setup(), false).unwrap().contains("/kafka-lab"));
+    }
+
+    #[test]
+    fn other_spellings_are_understood_and_the_rest_is_refused() {
+        assert_eq!(with_image("  - image: \"a:1\" # why\n", "a:1", "b:2").unwrap(), "  - image: \"b:2\" # why\n");
+        assert_eq!(with_image("image: a:10\n", "a:1", "b:2"), None);
+        let two = "# BASE\n- name: BASE\n  value: '30090'\n- name: X\n  value: '30090'\n";
+        assert_eq!(
+            with_value(two, "BASE", "30090", "1").unwrap(),
+            "# BASE\n- name: BASE\n  value: '1'\n- name: X\n  value: '30090'\n"
+        );
+        assert_eq!(with_value("- name: BASE\n\n\n  value: 30090", "BASE", "30090", "1"), None);
+    }
+}

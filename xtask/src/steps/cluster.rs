@@ -1,0 +1,248 @@
+//! The kind cluster: made, reused, repaired, deleted. Only one that bears our mark is touched.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::failure::{Failure, IoContext, Result};
+use crate::kind::cluster::{self, Node};
+use crate::kind::{pods, render};
+use crate::local::process;
+use crate::state::{Setup, private_dir};
+use crate::step::{Outcome, Step, Task};
+use crate::tools::kubectl::Kubectl;
+use crate::tools::{docker, kind};
+use crate::wait::{self, Poll};
+
+/// The file that says that the cluster was made to its end: a cluster without it is half-made.
+pub const MADE: &str = "cluster.made";
+
+/// Each question is a kubectl, which costs a tenth of a second of CPU that joining nodes need.
+const INTERVAL: Duration = Duration::from_millis(700);
+
+/// What a step would run.
+pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
+    let config = lab.state.join("manifests/cluster.yml");
+    match step {
+        Step::OldCluster { recreate: true } => vec!["# if there is one:".into(), kind::delete(lab, setup).to_string()],
+        Step::OldCluster { .. } => {
+            vec!["# if an interrupted up left it half-made:".into(), kind::delete(lab, setup).to_string()]
+        }
+        Step::Cluster => vec![
+            format!(
+                "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
+                config.display()
+            ),
+            kind::create(lab, setup, &config).to_string(),
+        ],
+        Step::DeleteCluster => vec![kind::delete(lab, setup).to_string()],
+        Step::NodesJoined => {
+            vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()]
+        }
+        _ => vec![Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()],
+    }
+}
+
+fn nodes(task: &Task<'_>) -> Result<Vec<Node>> {
+    cluster::find(task.lab(), task.ctx.exec, &task.log, task.ctx.stop)
+}
+
+/// Ends a kind that is still making this cluster for an `up` that was killed: two at once would make half of it each.
+fn end_orphans(task: &Task<'_>) -> Result<()> {
+    let lab = task.lab();
+    let kubeconfig = lab.kubeconfig();
+    let orphans = process::with_argument(|arg| arg == kubeconfig.as_os_str().as_encoded_bytes());
+    let creates = |pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(16).any(|window| window == b"\0create\0cluster\0")
+    };
+    for orphan in orphans.into_iter().filter(|orphan| creates(orphan.pid)) {
+        (task.status)(&format!("ending kind, pid {}, of an up that was killed", orphan.pid));
+        orphan.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+    }
+    Ok(())
+}
+
+fn not_ours(lab: &Lab) -> Failure {
+    Failure::step(format!("there is a kind cluster {} that this lab did not make; it was left alone", lab.cluster()))
+        .fix(format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()))
+}
+
+/// Deletes a cluster that was left half-made, or that is to be made again.
+///
+/// # Errors
+/// It is not ours, or cannot be deleted.
+pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
+    let lab = task.lab();
+    let made = lab.state.join(MADE);
+    end_orphans(task)?;
+    let nodes = nodes(task)?;
+    if nodes.is_empty() {
+        process::remove_file(&made)?;
+        return Ok(Outcome::unchanged("none"));
+    }
+    if !cluster::is_ours(lab, &nodes) {
+        return Err(not_ours(lab));
+    }
+    if recreate {
+        remove(task, &nodes)?;
+        return Ok(Outcome::changed(format!("deleted {}, as --recreate asks", lab.cluster())));
+    }
+    if made.exists() {
+        return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
+    }
+    // The file may have been lost while the cluster is whole.
+    if nodes.iter().all(|node| node.running) && kubeconfig(task).is_ok() && not_ready(task)?.is_none() {
+        fs::write(&made, "").cannot("write", &made)?;
+        return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
+    }
+    remove(task, &nodes)?;
+    Ok(Outcome::changed(format!("{} was left half-made by an interrupted up: deleted", lab.cluster())))
+}
+
+/// Makes the cluster, or starts what was stopped of it.
+///
+/// # Errors
+/// kind fails, or a node does not start.
+pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
+    let (lab, setup) = (task.lab(), task.setup()?);
+    let found = nodes(task)?;
+    let what = if found.is_empty() {
+        let dir = lab.state.join("manifests");
+        private_dir(&dir)?;
+        private_dir(&lab.mark())?;
+        let config = render::write(&dir, "cluster.yml", &render::cluster(lab, &setup, true)?)?;
+        let create = kind::create(lab, &setup, &config);
+        task.ctx.exec.build(&create, &task.log, task.ctx.stop, task.status)?;
+        let made = lab.state.join(MADE);
+        fs::write(&made, "").cannot("write", &made)?;
+        "made"
+    } else {
+        let stopped: Vec<&str> = found.iter().filter(|node| !node.running).map(|node| node.name.as_str()).collect();
+        if !stopped.is_empty() {
+            (task.status)(&format!("starting {}", stopped.join(", ")));
+            // A paused container cannot be started, one that is not paused cannot be resumed: which it is does not matter.
+            let _ = task.ctx.exec.capture(&docker::unpause(&stopped), &task.log, task.ctx.stop)?;
+            let start = docker::start(&stopped);
+            task.ctx.exec.capture(&start, &task.log, task.ctx.stop)?.success(&start, &task.log)?;
+        }
+        if !stopped.is_empty() || !lab.kubeconfig().exists() {
+            kubeconfig(task)?;
+        }
+        if stopped.is_empty() { "reused" } else { "was stopped, started again" }
+    };
+    let proof = format!("{what}, context {}", lab.context());
+    Ok(if what == "reused" { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+/// Waits until every node is Ready.
+///
+/// # Errors
+/// One is not in time.
+pub fn joined(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let mut waited = false;
+    wait::until("the nodes", lab.timeout(|t| t.cluster), INTERVAL, task.ctx.stop, task.status, || {
+        match not_ready(task) {
+            Err(failure) => Poll::Failed(failure),
+            Ok(Some(status)) => {
+                waited = true;
+                Poll::NotYet(status)
+            }
+            Ok(None) => Poll::Ready(()),
+        }
+    })
+    .map_err(|failure| failure.log(&task.log).fix(format!("{} makes it anew", lab.xtask("up --recreate"))))?;
+    let proof = format!("{} nodes Ready", lab.facts.cluster.nodes.len());
+    Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// Writes the lab's kubeconfig.
+fn kubeconfig(task: &Task<'_>) -> Result<()> {
+    let export = kind::export_kubeconfig(task.lab(), &task.setup()?);
+    task.ctx.exec.capture(&export, &task.log, task.ctx.stop)?.success(&export, &task.log)?;
+    Ok(())
+}
+
+/// Why not all nodes are Ready.
+fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
+    let lab = task.lab();
+    let ask = Kubectl::of(lab, &task.setup()?).nodes();
+    let output = task.ctx.exec.capture(&ask, &task.log, task.ctx.stop)?;
+    let Some(found) = pods::nodes(&output.stdout) else {
+        return Ok(Some(crate::failure::tail(&output.stderr, 1).concat()));
+    };
+    let waiting: Vec<String> = lab
+        .facts
+        .cluster
+        .node_names(lab.cluster())
+        .into_iter()
+        .filter(|name| !found.iter().any(|(node, ready)| node == name && *ready))
+        .collect();
+    Ok((!waiting.is_empty()).then(|| format!("not Ready: {}", waiting.join(", "))))
+}
+
+/// Every node is Ready.
+///
+/// # Errors
+/// A fault when one is not.
+pub fn healthy(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    // The API server takes most of a minute to notice that a node is gone.
+    let stopped: Vec<String> = nodes(task)?.into_iter().filter(|node| !node.running).map(|node| node.name).collect();
+    if !stopped.is_empty() {
+        return Err(Failure::fault(format!("stopped or paused: {}", stopped.join(", "))).fix(lab.xtask("up")));
+    }
+    if let Some(status) = not_ready(task)? {
+        return Err(Failure::fault(status).log(&task.log).fix(format!("wait a minute, or {}", lab.xtask("up"))));
+    }
+    Ok(Outcome::passed(format!("{} nodes Ready", lab.facts.cluster.nodes.len())))
+}
+
+/// Whether the lab's cluster runs.
+///
+/// # Errors
+/// It does not: exit code 6.
+pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let nodes = nodes(task)?;
+    let running = nodes.iter().filter(|node| node.running).count();
+    if running == 0 {
+        let what = match nodes.len() {
+            0 => format!("lab {} is recorded, but its cluster is gone", lab.name),
+            _ => format!("lab {} is recorded, but none of its nodes runs", lab.name),
+        };
+        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+    }
+    let proof = format!("lab {}, backend kind, {running} of {} nodes run", lab.name, nodes.len());
+    Ok(Outcome::passed(proof))
+}
+
+/// Deletes the cluster when it is ours.
+///
+/// # Errors
+/// The engine does not answer, or a node stays.
+pub fn delete(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    end_orphans(task)?;
+    let nodes = nodes(task)?;
+    if nodes.is_empty() {
+        return Ok(Outcome::unchanged("none"));
+    }
+    if !cluster::is_ours(lab, &nodes) {
+        return Err(not_ours(lab));
+    }
+    remove(task, &nodes)?;
+    Ok(Outcome::changed(format!("deleted {} nodes of {}", nodes.len(), lab.cluster())))
+}
+
+fn remove(task: &Task<'_>, nodes: &[Node]) -> Result<()> {
+    let lab = task.lab();
+    process::remove_file(&lab.state.join(MADE))?;
+    // A lab whose record was lost has no kind program, and needs none: its nodes are containers.
+    let cmd = match task.setup() {
+        Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),
+        _ => docker::remove(&nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>()),
+    };
+    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status)
+}

@@ -1,0 +1,213 @@
+//! Images: built or pulled into the engine, and brought from there into every node.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::exec::Cmd;
+use crate::failure::{Failure, Result};
+use crate::kind::images::{self, Archive};
+use crate::kind::setup::Recipe;
+use crate::state::{ImageSource, Setup};
+use crate::step::{Outcome, Step, Task};
+use crate::tools::docker;
+use crate::wait::{self, Poll};
+
+/// Each question runs a program in a node, which costs CPU that a starting node needs.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+fn pack(lab: &Lab, image: &str) -> Cmd {
+    Cmd::new(lab.env.repo.join("manifests/images/pack"), lab.timeout(|t| t.load)).arg(image)
+}
+
+fn clients_build(lab: &Lab) -> Cmd {
+    Cmd::new(Recipe::Clients.script(lab), lab.timeout(|t| t.load)).arg(lab.clients_program())
+}
+
+/// What a step would run.
+pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
+    let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
+    match (step, setup.source) {
+        (Step::Image(Recipe::Clients), _) => vec![clients_build(lab).to_string()],
+        (Step::Image(recipe), ImageSource::Packages) => {
+            vec!["# unless the engine has it:".into(), crate::exec::quoted(recipe.script(lab).as_os_str())]
+        }
+        (Step::Image(recipe), ImageSource::Registry) => match wanted(setup, recipe) {
+            Some(image) => vec!["# unless the engine has it:".into(), docker::pull(&image, Duration::ZERO).to_string()],
+            None => vec!["# kind pulls its own node image".into()],
+        },
+        (Step::Load(recipe), _) => {
+            let mut lines = match recipe {
+                Recipe::Clients => vec!["# the archive is what clients/build printed".into()],
+                _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
+            };
+            lines.push("# in every node at once, unless it has the image:".into());
+            let import = docker::import(&node, std::path::Path::new("ARCHIVE"), true, Duration::ZERO);
+            lines.push(import.to_string().replace("<ARCHIVE", "<\"$archive\""));
+            lines
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The image that a recipe's place takes; `None` when kind itself chooses it.
+fn wanted(setup: &Setup, recipe: Recipe) -> Option<String> {
+    match recipe {
+        Recipe::Node => setup.node_image.clone(),
+        _ => Some(setup.kafka_image.clone()),
+    }
+}
+
+/// Makes sure that the engine has an image.
+///
+/// # Errors
+/// The recipe fails, or the registry does.
+pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
+    if recipe == Recipe::Clients {
+        return clients(task);
+    }
+    let (lab, setup) = (task.lab(), task.setup()?);
+    let Some(image) = wanted(&setup, recipe) else {
+        return Ok(Outcome::new(crate::step::State::Skipped, "kind pulls its own"));
+    };
+    let programs = setup.kind.exists() && setup.kubectl.exists();
+    if id(task, &image)?.is_some() && (recipe != Recipe::Node || programs) {
+        return Ok(Outcome::unchanged(image));
+    }
+    let timeout = lab.timeout(|t| t.images);
+    let cmd = match setup.source {
+        ImageSource::Packages => Cmd::new(recipe.script(lab), timeout),
+        ImageSource::Registry => docker::pull(&image, timeout),
+    };
+    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status).map_err(|failure| match setup.source {
+        _ if failure.exit == crate::failure::Exit::Interrupted => failure,
+        ImageSource::Packages => failure.fix(format!("mend what it says and say `{}` again: what is done is kept", lab.xtask("up"))),
+        ImageSource::Registry => failure.fix(
+            "say it again; or `--images packages`, which needs no registry; or `--backend local`, which needs no images",
+        ),
+    })?;
+    match id(task, &image)? {
+        Some(_) => Ok(Outcome::changed(format!("{image}, from {}", setup.source))),
+        None => Err(Failure::step(format!("the engine has no image {image} now")).command(&cmd).log(&task.log)),
+    }
+}
+
+/// The id of an image in the engine.
+fn id(task: &Task<'_>, image: &str) -> Result<Option<String>> {
+    let output = task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?;
+    Ok((output.code == Some(0)).then(|| output.stdout.trim().to_string()))
+}
+
+/// The client image, of the program that was just built.
+fn clients(task: &Task<'_>) -> Result<Outcome> {
+    let cmd = clients_build(task.lab());
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    let Some(archive) = output.stdout.lines().last().and_then(images::parse_archive) else {
+        return Err(Failure::step("clients/build names no archive").command(cmd).output(&output.stdout).log(&task.log));
+    };
+    let size = fs::metadata(&archive.file).map_or(0, |meta| meta.len());
+    let proof = format!("{}, {:.1} MB", archive.name, size as f64 / 1e6);
+    let loaded = output.stderr.contains("loaded");
+    let _ = task.ctx.client_image.set(archive);
+    Ok(if loaded { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// An image as an archive that nodes take.
+fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
+    let lab = task.lab();
+    if recipe == Recipe::Clients {
+        return task.ctx.client_image.get().cloned().ok_or_else(|| Failure::step("the client image was not built"));
+    }
+    let image = task.setup()?.kafka_image;
+    let Some(id) = id(task, &image)? else {
+        return Err(Failure::step(format!("the engine has no image {image}")).fix(lab.xtask("up")));
+    };
+    (task.status)("packing it, once");
+    let cmd = pack(lab, &image);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    Ok(Archive { file: PathBuf::from(output.stdout.trim_end_matches('\n')), name: image, id })
+}
+
+/// Brings an image into every node that lacks it, all at once, and looks whether it is there.
+///
+/// # Errors
+/// A node does not take it: every node's error is told.
+pub fn load(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
+    let lab = task.lab();
+    let archive = archive(task, recipe)?;
+    let nodes = lab.facts.cluster.node_names(lab.cluster());
+    let done = AtomicUsize::new(0);
+    let results: Vec<Result<bool>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes
+            .iter()
+            .map(|node| {
+                let (archive, done, count) = (&archive, &done, nodes.len());
+                scope.spawn(move || {
+                    let result = load_one(task, node, archive);
+                    (task.status)(&format!("{} of {count} nodes", done.fetch_add(1, Ordering::SeqCst) + 1));
+                    result
+                })
+            })
+            .collect();
+        let panicked = |_| Err(Failure::new(crate::failure::Exit::Unexpected, "a defect of this program, see above"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
+    let (mut sent, mut failures) = (0, Vec::new());
+    for (node, result) in nodes.iter().zip(results) {
+        match result {
+            Ok(changed) => sent += usize::from(changed),
+            Err(failure) if failure.exit == crate::failure::Exit::Interrupted => return Err(failure),
+            Err(failure) => failures.push((node, failure)),
+        }
+    }
+    if let Some((_, first)) = failures.first() {
+        let lines: Vec<String> =
+            failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.what)).collect();
+        let what =
+            format!("{} of {} nodes did not take {}:{}", failures.len(), nodes.len(), archive.name, lines.concat());
+        return Err(Failure { what, ..first.clone() }.log(&task.log));
+    }
+    let proof = format!("{} in {} nodes", archive.name, nodes.len());
+    Ok(match sent {
+        0 => Outcome::unchanged(proof),
+        sent if sent == nodes.len() => Outcome::changed(proof),
+        sent => Outcome::changed(format!("{proof}, {sent} of them lacked it")),
+    })
+}
+
+/// Whether the node had to be sent the image.
+fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
+    let (lab, exec, stop) = (task.lab(), task.ctx.exec, task.ctx.stop);
+    let quiet = |_: &str| {};
+    // The cluster may be in the making: a node takes images long before it has joined.
+    let role = lab.facts.cluster.nodes.iter().zip(lab.facts.cluster.node_names(lab.cluster()));
+    let runs_pods = !role.into_iter().any(|(config, name)| name == node && config.role == "control-plane");
+    let list = docker::node_images(node);
+    let has = || match exec.capture(&list, &task.log, stop) {
+        Ok(output) if output.code == Some(0) => {
+            Poll::Ready(images::has(&images::parse_node_images(&output.stdout), archive))
+        }
+        Ok(output) => Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()),
+        Err(failure) => Poll::Failed(failure),
+    };
+    if wait::until(&format!("containerd of {node}"), lab.timeout(|t| t.cluster), INTERVAL, stop, &quiet, has)? {
+        return Ok(false);
+    }
+    let import = docker::import(node, &archive.file, runs_pods, lab.timeout(|t| t.load));
+    exec.capture(&import, &task.log, stop)?.success(&import, &task.log)?;
+    // containerd tells its Kubernetes part of a new image a moment later.
+    wait::until(
+        &format!("{} in {node}", archive.name),
+        Duration::from_secs(20),
+        INTERVAL,
+        stop,
+        &quiet,
+        || match has() {
+            Poll::Ready(false) => Poll::NotYet("it was imported, and is not listed".into()),
+            poll => poll,
+        },
+    )?;
+    Ok(true)
+}

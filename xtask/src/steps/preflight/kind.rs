@@ -1,0 +1,386 @@
+//! What the kind backend needs of this machine and of the engine that runs the nodes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{Env, Lab};
+use crate::exec::Cmd;
+use crate::failure::{Exit, Result};
+use crate::kind::cluster;
+use crate::kind::setup;
+use crate::local::ports;
+use crate::state::{ImageSource, Setup};
+use crate::step::Task;
+use crate::steps::preflight::{Findings, MIB, Problem, available_memory, free_space, lab_of, room, writable};
+use crate::tools::docker::{self, Info, NoEngine};
+use crate::tools::kind;
+
+/// The other two ways on, where this one is closed.
+const OTHER_WAYS: &str = "`--images packages` builds the images without a registry; `--backend local` needs no images";
+
+/// What preflight would look at.
+pub fn preview(lab: &Lab) -> Vec<String> {
+    let ports: Vec<String> = lab.host_ports().iter().map(ToString::to_string).collect();
+    let mut lines = vec![
+        docker::info().to_string(),
+        docker::nodes(lab.cluster()).to_string(),
+        "# kind and kubectl, their versions; cgroup version, inotify limits, memory and disk of the engine".into(),
+        format!("# ports {} of 127.0.0.1 free or ours; state folder", ports.join(", ")),
+    ];
+    lines.push(match lab.images {
+        ImageSource::Packages => {
+            "# look for go, jq, zstd, mmdebstrap, busybox, mvn and a JDK 17, which build the images".into()
+        }
+        ImageSource::Registry => "# images that the engine lacks: whether their registry answers".into(),
+    });
+    lines
+}
+
+/// Looks at everything, and settles programs and images on the way.
+///
+/// # Errors
+/// Only an interruption.
+pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+    let lab = task.lab();
+    if lab.env.find("docker").is_none() {
+        findings.package(
+            "no docker on PATH: kind's nodes are Docker containers; `--backend local` needs none",
+            &["docker.io"],
+        );
+        return Ok(());
+    }
+    let Some(info) = engine(task, findings)? else { return Ok(()) };
+    builders(task, findings)?;
+    let setup = match settle(task, findings)? {
+        Some(setup) => setup,
+        None => return Ok(()),
+    };
+    versions(task, &setup, &info, findings)?;
+    let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
+    if nodes.is_empty() {
+        free_ports(task, findings)?;
+    } else if !cluster::is_ours(lab, &nodes) {
+        findings.problem(
+            format!("there is a kind cluster {} that this lab did not make", lab.cluster()),
+            format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()),
+        );
+    } else if task.ctx.recreate {
+        findings.notes.push("its cluster is made again".into());
+    } else {
+        let differences = cluster::differences(lab, &setup, &nodes);
+        // One that an interrupted `up` left half-made is made again anyway.
+        if !differences.is_empty() && lab.state.join(crate::steps::cluster::MADE).exists() {
+            findings.problem(
+                format!("cluster {} is not as the manifests ask: {}", lab.cluster(), differences.join("; ")),
+                format!("{}, which loses its messages", lab.xtask("up --recreate")),
+            );
+        }
+    }
+    memory(lab, &info, nodes.iter().any(|node| node.running), findings);
+    limits(lab, findings);
+    folders(lab, &info, &setup, findings);
+    if setup.source == ImageSource::Registry {
+        registry(task, &setup, findings)?;
+    }
+    let _ = task.ctx.setup.set(setup);
+    Ok(())
+}
+
+/// The engine, or why there is none.
+fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
+    let output = match task.ctx.exec.capture(&docker::info(), &task.log, task.ctx.stop) {
+        Ok(output) => output,
+        Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+        Err(failure) => {
+            findings.problem(format!("the Docker engine does not answer: {}", failure.what), "restart it");
+            return Ok(None);
+        }
+    };
+    let start =
+        "`systemctl start docker`, or on a machine without systemd `.ci/engine start`; `--backend local` needs none";
+    match docker::parse_info(&output) {
+        Ok(info) => {
+            findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
+            return Ok(Some(info));
+        }
+        Err(NoEngine::NotRunning(said)) => findings.problem(format!("no Docker engine is running: {said}"), start),
+        Err(NoEngine::NoPermission(said)) => findings.problem(
+            format!("the Docker engine does not let us in: {said}"),
+            "`sudo usermod --append --groups docker $USER`, then log in again",
+        ),
+        Err(NoEngine::Other(said)) => findings.problem(format!("the Docker engine cannot be used: {said}"), start),
+    }
+    Ok(None)
+}
+
+/// The programs that pack images and, from packages, build them; those that `env` lacks, with the Debian package of each.
+pub fn missing_programs(env: &Env, images: ImageSource) -> Vec<(&'static str, &'static str)> {
+    let packing = [("jq", "jq"), ("zstd", "zstd"), ("tar", "tar"), ("bash", "bash"), ("sha256sum", "coreutils")];
+    let building = [("mmdebstrap", "mmdebstrap"), ("busybox", "busybox-static"), ("mvn", "maven")];
+    let building = building.iter().filter(|_| images == ImageSource::Packages);
+    let programs = packing.iter().chain(building).filter(|(program, _)| env.find(program).is_none()).copied();
+    let jdk = (images == ImageSource::Packages && !has_jdk_17(env))
+        .then_some(("jlink of a JDK 17", "openjdk-17-jdk-headless"));
+    programs.chain(jdk).collect()
+}
+
+fn has_jdk_17(env: &Env) -> bool {
+    let machines = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|entry| entry.path());
+    env.java_home.iter().cloned().chain(machines).any(|home| {
+        home.join("bin/jlink").exists()
+            && std::fs::read_to_string(home.join("release")).is_ok_and(|text| text.contains("JAVA_VERSION=\"17"))
+    })
+}
+
+/// What building from packages takes. The recipes name it too; here it comes at once.
+fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+    let (lab, env) = (task.lab(), &task.lab().env);
+    for (program, package) in missing_programs(env, lab.images) {
+        findings.package(format!("no {program}: images are made and packed with it"), &[package]);
+    }
+    if !lab.clients_program().exists() {
+        let missing: Vec<&str> = ["cc", "c++", "make"].into_iter().filter(|name| env.find(name).is_none()).collect();
+        if !missing.is_empty() {
+            findings.package(
+                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
+                &["build-essential"],
+            );
+        }
+    }
+    if lab.images == ImageSource::Registry {
+        return Ok(());
+    }
+    if !env.root {
+        findings.problem(
+            "images from packages hold files of several owners, which only root can make",
+            "run this as root, once: what it builds is kept in the cache",
+        );
+    }
+    let advice = "install Go 1.24 or newer from your distribution, go.dev/dl or conda-forge, and put it on PATH";
+    match env.find("go") {
+        None => findings.problem("no go on PATH: Kubernetes, kind and CoreDNS are built from Go modules", advice),
+        Some(go) => {
+            let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]);
+            let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+            let version = kind::parse_version(&said.trim().replace("go", "v"));
+            if version.is_none_or(|version| version < (1, 24)) {
+                findings.problem(format!("Go is {}, too old for Kubernetes 1.33", said.trim()), advice);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Programs and images, or what is missing for them.
+fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
+    // Without their tools the recipes cannot tell what they would make.
+    if !findings.problems.is_empty() {
+        return Ok(None);
+    }
+    match setup::resolve(task.lab(), task.ctx.exec, &task.log, task.ctx.stop) {
+        Ok(setup) => return Ok(Some(setup)),
+        Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+        Err(failure) if failure.command.is_some() => {
+            findings.problem(format!("{}: {}", failure.what, failure.output.join(" ")), "see its own message");
+        }
+        Err(failure) => {
+            let line = "manifests/images/node/build kind kubectl";
+            if task.lab().env.find("go").is_some() {
+                findings.problems.push(Problem {
+                    what: failure.what,
+                    fix: Some(format!("`{line}` builds both from Go modules, once; --fix runs it")),
+                    packages: Vec::new(),
+                    programs: true,
+                });
+            } else {
+                findings.problem(failure.what, format!("install kind and kubectl, or Go 1.24 and `{line}`"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// kind and kubectl run, and Kubernetes still knows this machine's control groups.
+fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings) -> Result<()> {
+    // What the recipe is yet to build is of the version that it builds.
+    if setup.kind.exists() {
+        let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version");
+        let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+        match kind::parse_version(&said) {
+            Some(version) if version < (0, 27) => findings.problem(
+                format!("{} is {}, too old for this cluster.yml", setup.kind.display(), said.trim()),
+                "`manifests/images/node/build kind` builds 0.30; or install a newer kind",
+            ),
+            Some((major, minor)) => findings.notes.push(format!("kind {major}.{minor}")),
+            None => findings
+                .problem(format!("{} does not tell its version", setup.kind.display()), "install kind 0.30 or newer"),
+        }
+    }
+    if setup.kubectl.exists() {
+        let cmd = Cmd::new(&setup.kubectl, Duration::from_secs(20)).args(["version", "--client"]);
+        let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+        match kind::parse_version(&said) {
+            Some((major, minor)) => findings.notes.push(format!("kubectl {major}.{minor}")),
+            None => findings.problem(
+                format!("{} does not tell its version", setup.kubectl.display()),
+                "install kubectl 1.32 or newer",
+            ),
+        }
+    }
+    let kubernetes = setup.node_image.as_deref().and_then(kind::parse_version);
+    if let Some((major, minor)) = kubernetes {
+        findings.notes.push(format!("Kubernetes {major}.{minor}"));
+        // Kubernetes 1.35 (KEP-5573): the kubelet refuses cgroup v1 unless told otherwise.
+        if info.cgroup_version == "1" && (major, minor) >= (1, 35) {
+            findings.problem(
+                format!("this machine has cgroup v1, which Kubernetes {major}.{minor} refuses"),
+                "boot with systemd.unified_cgroup_hierarchy=1, or name an older node image in cluster.yml",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn free_ports(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+    let lab = task.lab();
+    let taken: Vec<u16> = lab.host_ports().into_iter().filter(|port| !ports::is_free(*port)).collect();
+    let (Some(first), Some(last)) = (lab.host_ports().first().copied(), lab.host_ports().last().copied()) else {
+        return Ok(());
+    };
+    let Some(port) = taken.first() else {
+        findings.notes.push(format!("ports {first}–{last}"));
+        return Ok(());
+    };
+    let container = task.ctx.exec.capture(&docker::publisher(*port), &task.log, task.ctx.stop)?.stdout;
+    let holder = match (container.lines().next(), ports::holder(*port)) {
+        (Some(container), _) => format!("container {container}"),
+        (None, Some(holder)) => holder,
+        (None, None) => "a process of another user".into(),
+    };
+    let shift = lab.port_shift();
+    let moved = (1..20u16).map(|step| lab.ports.base.wrapping_add(step * 100)).find(|base| {
+        let ports = lab
+            .facts
+            .cluster
+            .host_ports
+            .iter()
+            .map(|port| i32::from(*port) + shift + i32::from(*base) - i32::from(lab.ports.base));
+        *base >= 1024 && ports.into_iter().all(|port| u16::try_from(port).is_ok_and(ports::is_free))
+    });
+    let other = moved.map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
+    let all: Vec<String> = taken.iter().map(ToString::to_string).collect();
+    let fix = match lab_of(&holder) {
+        Some(name) => format!("{}{other}", crate::config::spelled(&name, "teardown")),
+        None => format!("end it{other}"),
+    };
+    findings.problem(format!("127.0.0.1:{} in use by {holder}", all.join(", ")), fix);
+    Ok(())
+}
+
+/// A control-plane node had 625 MB, a worker 120 MB beside its pods (docs/no-registry.md).
+fn memory(lab: &Lab, info: &Info, running: bool, findings: &mut Findings) {
+    let workers = lab.facts.cluster.nodes.len().saturating_sub(1) as u64;
+    let need = lab.facts.requests.memory + (650 + 120 * workers) * MIB;
+    if info.mem_total > 0 && info.mem_total < need {
+        findings.problem(
+            format!(
+                "the engine has {} MiB of memory; nodes and requests of kafka.yml and clients.yml come to {} MiB",
+                info.mem_total / MIB,
+                need / MIB
+            ),
+            "give the engine more, or lower replicas or resources.requests in the manifests",
+        );
+    } else if let Some(free) = available_memory().filter(|free| !running && !remote(lab) && *free < need) {
+        findings.warnings.push(format!(
+            "{} MiB of memory are free, the lab may come to need {} MiB",
+            free / MIB,
+            need / MIB
+        ));
+    }
+    let (cpu, cores) = (lab.facts.requests.cpu_milli, info.ncpu);
+    if cpu > cores * 1000 {
+        findings.warnings.push(format!("the pods request {cpu}m of {cores} cores: everything will be slow"));
+    }
+}
+
+/// Whether the engine is on another machine.
+fn remote(lab: &Lab) -> bool {
+    lab.env.docker_host.as_ref().is_some_and(|host| !host.starts_with("unix://")) || !cfg!(target_os = "linux")
+}
+
+/// Each node's systemd, containerd and kubelet watch files: five nodes were seen to hold about 60 instances.
+fn limits(lab: &Lab, findings: &mut Findings) {
+    if remote(lab) {
+        return;
+    }
+    for (name, least, advised) in [("max_user_instances", 100, 512), ("max_user_watches", 65_536, 524_288)] {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).unwrap_or_default();
+        if text.trim().parse::<u64>().is_ok_and(|limit| limit < least) {
+            findings.problem(
+                format!("fs.inotify.{name} is {}: nodes will fail with \"too many open files\"", text.trim()),
+                format!("sysctl -w fs.inotify.{name}={advised}"),
+            );
+        }
+    }
+}
+
+fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
+    if lab.state.to_string_lossy().contains(':') {
+        findings.problem(
+            format!(
+                "the state folder {} has a colon in its path, which separates the parts of a Docker mount",
+                lab.state.display()
+            ),
+            "set XDG_STATE_HOME to a path without one",
+        );
+    }
+    writable(lab, findings);
+    if setup.source == ImageSource::Packages && !setup.kubectl.exists() {
+        // Products 1.4 GB, Go's own caches 5 GB.
+        room(&lab.env.cache, 8 * 1024 * MIB, "building the images", findings);
+    }
+    if !lab.clients_program().exists() {
+        room(&lab.env.target, 1024 * MIB, "the clients' build", findings);
+    }
+    let root: &Path = &info.docker_root_dir;
+    if !remote(lab) && root.exists() && free_space(root).is_some_and(|free| free < 4 * 1024 * MIB) {
+        room(root, 4 * 1024 * MIB, "the engine, for five nodes", findings);
+    }
+}
+
+/// Images that the engine lacks can be had: their registry answers in time.
+fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<()> {
+    let limit = Duration::from_secs(task.lab().settings.kind.registry_s);
+    for image in setup.node_image.iter().chain([&setup.kafka_image]) {
+        if task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?.code == Some(0) {
+            continue;
+        }
+        (task.status)(&format!("asking the registry for {image}"));
+        // Only the engine knows its proxies and mirrors, so it is the engine that is asked: by a pull that may begin.
+        let said = match task.ctx.exec.capture(&docker::pull(image, limit), &task.log, task.ctx.stop) {
+            Ok(output) if output.code == Some(0) => continue,
+            Ok(output) => output.stderr.trim().to_string(),
+            Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+            Err(failure) if failure.output.iter().any(|line| line.contains("Pulling from")) => continue,
+            Err(_) => format!("no answer within {} s", limit.as_secs()),
+        };
+        findings.problem(format!("image {image} cannot be pulled: {said}"), OTHER_WAYS);
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// The recipe's script is where the manifests are.
+#[cfg(test)]
+mod tests {
+    use crate::config::sample;
+    use crate::kind::setup::Recipe;
+
+    #[test]
+    fn the_recipes_that_preflight_speaks_of_are_there() {
+        let lab = sample::lab();
+        for recipe in [Recipe::Node, Recipe::Kafka] {
+            assert!(recipe.script(&lab).exists(), "{}", recipe.script(&lab).display());
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What the local backend needs of this machine.
+
+use crate::config::Lab;
+use crate::failure::{Exit, Result};
+use crate::local::ports;
+use crate::local::service::Service;
+use crate::step::Task;
+use crate::steps::preflight::{Findings, MIB, available_memory, free_space, lab_of, room, writable};
+use crate::tools::java;
+
+/// What preflight would look at.
+pub fn preview(lab: &Lab) -> Vec<String> {
+    let ports: Vec<String> = Service::servers(lab).iter().filter_map(|s| s.port(lab)).map(|p| p.to_string()).collect();
+    vec![
+        "java -version".into(),
+        "# look for mvn, cc, c++, make, setsid on PATH".into(),
+        format!("# ports {} of 127.0.0.1 free or ours; memory, disk, state folder", ports.join(", ")),
+    ]
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// Only an interruption.
+pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        findings.problem("the local backend reads /proc and needs Linux", "use a Linux machine, a VM or WSL2");
+    }
+    programs(task, findings)?;
+    free_ports(task.lab(), findings);
+    memory(task.lab(), findings);
+    folders(task, findings);
+    Ok(())
+}
+
+fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+    let env = &task.lab().env;
+    if let Some(home) = env.java_home.as_ref().filter(|home| !crate::config::is_program(&home.join("bin/java"))) {
+        findings.warnings.push(format!("JAVA_HOME is {}, where no bin/java is: looking on PATH", home.display()));
+    }
+    match java::locate(env) {
+        None => findings
+            .package("no java in JAVA_HOME or on PATH; Kafka 3.3 runs on Java 11 or 17", &["openjdk-17-jre-headless"]),
+        Some(program) => match java::ask(&program, task.ctx.exec, &task.log, task.ctx.stop) {
+            Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+            Err(failure) => findings.problem(
+                format!("{}: {}", program.display(), failure.what),
+                "set JAVA_HOME to a working Java 11 or 17",
+            ),
+            Ok(found) => {
+                let version = &found.version;
+                if version.major < 11 {
+                    findings.package(
+                        format!("{} is Java {}; Kafka 3.3 runs on Java 11 or 17", program.display(), version.text),
+                        &["openjdk-17-jre-headless"],
+                    );
+                } else if !version.is_supported() {
+                    findings.warnings.push(format!(
+                        "Java {}: Kafka 3.3 documents 11 and 17; newer ones were seen to work",
+                        version.text
+                    ));
+                }
+                findings.notes.push(format!("Java {}", version.text));
+                let _ = task.ctx.java.set(found);
+            }
+        },
+    }
+    if task.ctx.jars.present() {
+        findings.notes.push(format!("Kafka {} cached", task.ctx.jars.version));
+    } else if env.find("mvn").is_none() {
+        findings.package("no mvn on PATH: Maven brings Kafka's jars, once", &["maven"]);
+    } else {
+        findings.notes.push(format!("Kafka {} to fetch through Maven", task.ctx.jars.version));
+    }
+    if !task.lab().clients_program().exists() {
+        let missing: Vec<&str> =
+            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
+        if !missing.is_empty() {
+            findings.package(
+                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
+                &["build-essential", "bash"],
+            );
+        }
+    }
+    if env.find("setsid").is_none() {
+        findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"]);
+    }
+    if env.find("sha256sum").is_none() {
+        findings.package("no sha256sum on PATH: it verifies Kafka's jars", &["coreutils"]);
+    }
+    Ok(())
+}
+
+fn free_ports(lab: &Lab, findings: &mut Findings) {
+    let mut taken = Vec::new();
+    for service in Service::servers(lab) {
+        let Some(port) = service.port(lab) else { continue };
+        if ports::is_free(port) {
+            continue;
+        }
+        let ours = service.living(lab).map(|identity| format!("pid {} ", identity.pid));
+        let holder = ports::holder(port);
+        if ours.is_none_or(|ours| !holder.is_some_and(|holder| holder.starts_with(&ours))) {
+            taken.push((service.name(lab), port));
+        }
+    }
+    if taken.is_empty() {
+        let first = lab.ports.broker(0);
+        findings.notes.push(format!(
+            "ports {first}–{} and {}",
+            lab.ports.broker(lab.facts.brokers.count - 1),
+            lab.ports.zookeeper
+        ));
+        return;
+    }
+    let other = free_base(lab).map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
+    for (name, port) in taken {
+        let holder = ports::holder(port).unwrap_or_else(|| "a process of another user".into());
+        let fix = match lab_of(&holder) {
+            Some(name) => format!("cargo xtask teardown --name {name}{other}"),
+            None => format!("end it{other}"),
+        };
+        findings.problem(format!("127.0.0.1:{port} ({name}) is in use by {holder}"), fix);
+    }
+}
+
+/// A base whose ports are all free now.
+fn free_base(lab: &Lab) -> Option<u16> {
+    let shift = lab.ports.zookeeper.wrapping_sub(lab.ports.base);
+    (1..20u16).map(|step| lab.ports.base.wrapping_add(step * 100)).find(|base| {
+        *base >= 1024
+            && ports::is_free(base.wrapping_add(shift))
+            && lab.broker_ids().all(|id| ports::is_free(base.saturating_add(id as u16)))
+    })
+}
+
+fn memory(lab: &Lab, findings: &mut Findings) {
+    let missing: Vec<Service> =
+        Service::servers(lab).into_iter().filter(|service| service.living(lab).is_none()).collect();
+    let need: u64 = missing
+        .iter()
+        .map(|service| match service {
+            Service::ZooKeeper => heap(&lab.facts.zookeeper.heap_opts).unwrap_or(512 * MIB) + 64 * MIB,
+            // 280 to 370 MB resident were measured with a heap of 512 MiB; the rest is room for the heap to fill.
+            _ => heap(&lab.facts.brokers.heap_opts).unwrap_or(1024 * MIB) + 192 * MIB,
+        })
+        .sum();
+    let Some(free) = available_memory() else { return };
+    if free < need / 2 {
+        findings.problem(
+            format!("{} MiB of memory are free, the lab needs {} MiB", free / MIB, need / MIB),
+            "close something, or lower KAFKA_HEAP_OPTS or the replicas in kafka.yml",
+        );
+    } else if free < need {
+        findings.warnings.push(format!(
+            "{} MiB of memory are free, the lab may come to need {} MiB",
+            free / MIB,
+            need / MIB
+        ));
+    }
+    findings.notes.push(format!("{} MiB free", free / MIB));
+}
+
+/// The -Xmx among JVM options, in bytes.
+fn heap(options: &[String]) -> Option<u64> {
+    let text = options.iter().rev().find_map(|option| option.strip_prefix("-Xmx"))?;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1024,
+        "m" => MIB,
+        "g" => 1024 * MIB,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+fn folders(task: &Task<'_>, findings: &mut Findings) {
+    let lab = task.lab();
+    if lab.state.to_string_lossy().contains(',') {
+        findings.problem(
+            format!(
+                "the state folder {} has a comma in its path, which separates folders in Kafka's log.dirs",
+                lab.state.display()
+            ),
+            "set XDG_STATE_HOME to a path without one",
+        );
+    }
+    if lab.env.cache.to_string_lossy().contains(':') {
+        findings.problem(
+            format!(
+                "the cache folder {} has a colon in its path, which separates jars in a class path",
+                lab.env.cache.display()
+            ),
+            "set XDG_CACHE_HOME to a path without one",
+        );
+    }
+    writable(lab, findings);
+    let jars = if task.ctx.jars.present() { 0 } else { 150 * MIB };
+    // Jars, their copy in Maven's own folder and two class-data archives.
+    room(&lab.env.cache, 50 * MIB + jars, "the cache", findings);
+    if !lab.clients_program().exists() {
+        room(&lab.env.target, 1024 * MIB, "the clients' build", findings);
+    }
+    room(&lab.state, 512 * MIB, "the lab's data", findings);
+    let brokers = &lab.facts.brokers;
+    if let (Some(bytes), Some(free)) = (brokers.retention_bytes, free_space(&lab.state)) {
+        let most = bytes * u64::from(brokers.partitions) * u64::from(brokers.replication_factor);
+        if free < most {
+            findings.warnings.push(format!(
+                "{} MiB are free below {}; topic {} may grow to {} MiB (KAFKA_LOG_RETENTION_BYTES × partitions × replicas)",
+                free / MIB,
+                lab.state.display(),
+                lab.facts.topic,
+                most / MIB
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heaps_are_read_as_java_reads_them() {
+        let heap = |text: &str| heap(&text.split(' ').map(Into::into).collect::<Vec<_>>());
+        assert_eq!(heap("-Xms512m -Xmx512m"), Some(512 * MIB));
+        assert_eq!(heap("-Xmx2G"), Some(2048 * MIB));
+        assert_eq!(heap("-Xmx1024k -Xmx64M"), Some(64 * MIB));
+        assert_eq!(heap("-Xmx77"), Some(77));
+        for odd in ["", "-Xms1m", "-Xmx", "-Xmxm", "-Xmx1t", "-Xmx99999999999999999999g"] {
+            assert_eq!(heap(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! What runs in the cluster: applied, waited for, asked, removed. A pod that will never get ready ends the wait at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::config::Lab;
+use crate::exec::Cmd;
+use crate::failure::{Exit, Failure, Result};
+use crate::kind::pods::{self, Pod, Snapshot};
+use crate::kind::{job, render};
+use crate::signal::Stop;
+use crate::state::{Setup, now_ms, private_dir};
+use crate::step::{Outcome, Part, Step, Task};
+use crate::tools::kubectl::Kubectl;
+use crate::wait::{self, Poll};
+
+/// Each question is a kubectl, which costs a tenth of a second of CPU that starting brokers need.
+const INTERVAL: Duration = Duration::from_millis(700);
+
+/// How long a pod may find no node: the scheduler may not have seen a new node or volume yet.
+const HOMELESS: Duration = Duration::from_secs(8);
+
+impl Part {
+    /// The files it is made of.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Part::ZooKeeper => &["kafka.yml"],
+            Part::Servers => &["kafka.yml", "host-access.yml"],
+            Part::Clients => &["clients.yml"],
+        }
+    }
+
+    /// The workloads it is made of.
+    pub fn workloads(self, lab: &Lab) -> Vec<String> {
+        match self {
+            Part::ZooKeeper => vec!["zookeeper".into()],
+            Part::Servers => vec!["zookeeper".into(), "kafka".into()],
+            Part::Clients => lab.facts.clients.iter().map(|client| client.name.clone()).collect(),
+        }
+    }
+}
+
+/// What a step would run.
+pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
+    let kubectl = Kubectl::of(lab, setup);
+    let file = |name: &&str| lab.state.join("manifests").join(name);
+    match step {
+        Step::Apply(part) => {
+            let mut lines = vec![format!("# written by `{}` too", lab.xtask("render --out DIR"))];
+            let apply = kubectl.apply(&part.files().iter().map(file).collect::<Vec<_>>());
+            lines.push(if part == Part::ZooKeeper { of_zookeeper(apply) } else { apply }.to_string());
+            lines
+        }
+        Step::PodsReady(part) => vec![
+            format!(
+                "# until {} have all pods ready; what will never get ready is a failure at once",
+                part.workloads(lab).join(" and ")
+            ),
+            kubectl.ask(["get", "pods"]).to_string(),
+        ],
+        Step::RemoveClients => {
+            vec![
+                kubectl
+                    .cmd(Duration::ZERO, ["delete", "--ignore-not-found", "--filename"])
+                    .arg(file(&"clients.yml"))
+                    .to_string(),
+            ]
+        }
+        _ => vec![
+            "# every broker is asked at its address inside the cluster, from a client's pod or a Job of its image"
+                .into(),
+        ],
+    }
+}
+
+fn kubectl(task: &Task<'_>) -> Result<Kubectl> {
+    Ok(Kubectl::of(task.lab(), &task.setup()?))
+}
+
+/// What runs now.
+///
+/// # Errors
+/// The API server does not answer.
+pub fn snapshot(task: &Task<'_>) -> Result<Snapshot> {
+    let cmd = kubectl(task)?.workloads();
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    pods::parse(&output.stdout).ok_or_else(|| {
+        Failure::step("kubectl prints what nobody understands").command(cmd).output(&output.stdout).log(&task.log)
+    })
+}
+
+/// Leaves out what is not ZooKeeper's.
+fn of_zookeeper(apply: Cmd) -> Cmd {
+    apply.args(["--selector", "app=zookeeper"])
+}
+
+/// Applies ZooKeeper's part of kafka.yml to a cluster that was just made: it starts while other nodes are still joining.
+///
+/// # Errors
+/// The API server refuses it.
+pub fn apply_first(task: &Task<'_>) -> Result<Outcome> {
+    let (lab, setup, kubectl) = (task.lab(), task.setup()?, kubectl(task)?);
+    if snapshot(task)?.workloads.iter().any(|workload| workload.name == "zookeeper") {
+        return Ok(Outcome::unchanged("there already"));
+    }
+    let dir = lab.state.join("manifests");
+    private_dir(&dir)?;
+    let file = render::write(&dir, "kafka.yml", &render::kafka(lab, &setup)?)?;
+    let apply = of_zookeeper(kubectl.apply(&[file]));
+    let said = task.ctx.exec.capture(&apply, &task.log, task.ctx.stop)?.success(&apply, &task.log)?.stdout;
+    Ok(Outcome::changed(format!("{} objects of kafka.yml created", said.lines().count())))
+}
+
+/// Applies the manifests of a part as they are in use.
+///
+/// # Errors
+/// The API server refuses one.
+pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
+    if part == Part::ZooKeeper {
+        return apply_first(task);
+    }
+    let (lab, setup, kubectl) = (task.lab(), task.setup()?, kubectl(task)?);
+    let dir = lab.state.join("manifests");
+    private_dir(&dir)?;
+    let before = snapshot(task)?;
+    let mut files = Vec::new();
+    for file in part.files() {
+        let text = match *file {
+            "kafka.yml" => render::kafka(lab, &setup)?,
+            "clients.yml" => render::clients(lab, &client_image(task)?)?,
+            _ => render::host_access(lab)?,
+        };
+        files.push(render::write(&dir, file, &text)?);
+    }
+    let there = part.workloads(lab).iter().all(|name| before.workloads.iter().any(|workload| workload.name == *name));
+    let differs = match there {
+        true => {
+            (task.status)("comparing with what is there");
+            let output = task.ctx.exec.capture(&kubectl.diff(&files), &task.log, task.ctx.stop)?;
+            (output.code != Some(0)).then_some(output.stdout)
+        }
+        false => Some(String::new()),
+    };
+    let mut said = String::new();
+    if differs.is_some() {
+        (task.status)("applying");
+        let apply = kubectl.apply(&files);
+        said = task.ctx.exec.capture(&apply, &task.log, task.ctx.stop)?.success(&apply, &task.log)?.stdout;
+    }
+    // Kubernetes waits ever longer before it starts a pod again that failed, and a rollout waits for it. A new pod starts
+    // now, as the manifest is now.
+    let failed: Vec<Pod> = before
+        .pods
+        .into_iter()
+        .filter(|pod| part.workloads(lab).contains(&pod.app))
+        .filter(|pod| pod.trouble.as_ref().is_some_and(|trouble| !trouble.may_pass()))
+        .collect();
+    if !failed.is_empty() {
+        let delete = kubectl.ask(["delete", "pod", "--ignore-not-found", "--wait=false"]);
+        let delete = delete.args(failed.iter().map(|pod| pod.name.clone()));
+        task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?;
+    }
+    // A pod reads its ConfigMap when it starts.
+    if differs.as_ref().is_some_and(|differs| differs.contains(".ConfigMap.") && differs.contains(".zookeeper-config"))
+    {
+        let restart = kubectl.ask(["rollout", "restart", "statefulset/zookeeper"]);
+        task.ctx.exec.capture(&restart, &task.log, task.ctx.stop)?.success(&restart, &task.log)?;
+    }
+    let mut proof = part.files().join(" and ");
+    match &differs {
+        Some(differs) if there => {
+            proof += &format!(": {} changed", differs.lines().filter(|line| line.starts_with("diff ")).count());
+        }
+        Some(_) => proof += &format!(": {} created", said.lines().count()),
+        None => {}
+    }
+    if !failed.is_empty() {
+        proof += &format!("; {} had failed, made again", names(&failed));
+    }
+    Ok(if differs.is_none() && failed.is_empty() { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+fn names(pods: &[Pod]) -> String {
+    pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The client image by the name that changes with its content.
+fn client_image(task: &Task<'_>) -> Result<String> {
+    let image = task.ctx.client_image.get().map(|archive| archive.name.clone());
+    image.ok_or_else(|| Failure::step("the client image was not built"))
+}
+
+/// Ends a wait for pods that will never get ready, by Kubernetes' own word for why.
+pub struct Patience {
+    homeless: BTreeMap<String, Instant>,
+}
+
+impl Patience {
+    /// With all of it left.
+    pub fn new() -> Self {
+        Patience { homeless: BTreeMap::new() }
+    }
+
+    /// The first pod that will never get ready.
+    pub fn lost<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>) -> Option<Pod> {
+        for pod in pods {
+            match &pod.trouble {
+                Some(trouble) if !trouble.may_pass() => return Some(pod.clone()),
+                Some(_) if self.homeless.entry(pod.name.clone()).or_insert_with(Instant::now).elapsed() > HOMELESS => {
+                    return Some(pod.clone());
+                }
+                Some(_) => {}
+                None => {
+                    self.homeless.remove(&pod.name);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The failure that a pod's trouble is worth: its reason, its events, its last words.
+pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
+    let lab = task.lab();
+    let trouble = pod.trouble.as_ref();
+    let reason = trouble.map_or(pod.status.as_str(), |trouble| trouble.reason.as_str());
+    let message = trouble.map(|trouble| trouble.message.as_str()).filter(|message| !message.is_empty());
+    let failure =
+        Failure::step(format!("{}: {reason}{}", pod.name, message.map(|m| format!(": {m}")).unwrap_or_default()));
+    let Ok(kubectl) = kubectl(task) else { return failure };
+    let said = |cmd: Cmd| {
+        task.ctx.exec.capture(&cmd, &task.log, &Stop::default()).map(|output| output.stdout).unwrap_or_default()
+    };
+    let mut words: Vec<String> = crate::failure::tail(&said(kubectl.events(&pod.name)), 5)
+        .into_iter()
+        .map(|line| format!("event: {}", line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")))
+        .collect();
+    for previous in [true, false] {
+        let log = said(kubectl.log(&pod.name, 60, previous));
+        // Where Java was when it gave up says less than why.
+        let log: Vec<&str> = log.lines().filter(|line| !line.starts_with("\tat ")).collect();
+        if !log.concat().trim().is_empty() {
+            words.extend(crate::failure::tail(&log.join("\n"), 8));
+            break;
+        }
+    }
+    let fix = match reason {
+        "ErrImageNeverPull" | "ImagePullBackOff" | "ErrImagePull" => {
+            format!("{} brings the images into every node", lab.xtask("up"))
+        }
+        "Unschedulable" => "lower replicas or resources.requests in the manifests, or give the engine more".into(),
+        "OOMKilled" => "raise resources.limits.memory in the manifest, or lower KAFKA_HEAP_OPTS".into(),
+        _ => format!("`{}` shows all of its log", lab.xtask(&format!("logs {} -n 200", pod.name))),
+    };
+    Failure { output: words, ..failure.log(&task.log).fix(fix) }
+}
+
+/// Waits until every pod of a part is ready.
+///
+/// # Errors
+/// One will never be, or not in time.
+pub fn ready(task: &Task<'_>, part: Part) -> Result<Outcome> {
+    let lab = task.lab();
+    let workloads = part.workloads(lab);
+    let mut patience = Patience::new();
+    let mut waited = false;
+    let found = wait::until("the pods", lab.timeout(|t| t.pods), INTERVAL, task.ctx.stop, task.status, || {
+        let found = match snapshot(task) {
+            Ok(found) => found,
+            Err(failure) => return Poll::Failed(failure),
+        };
+        if let Some(lost) = patience.lost(found.pods.iter().filter(|pod| workloads.contains(&pod.app))) {
+            return Poll::Failed(pod_failure(task, &lost));
+        }
+        match pods::not_ready(&found, &workloads) {
+            Some(status) => {
+                waited = true;
+                Poll::NotYet(status)
+            }
+            None => Poll::Ready(found),
+        }
+    })
+    .map_err(|failure| failure.log(&task.log))?;
+    let mine: Vec<Pod> = found.pods.into_iter().filter(|pod| workloads.contains(&pod.app) && pod.ready).collect();
+    let proof = format!("{} ready", names(&mine));
+    Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// Runs the clients' program once, inside the cluster, and returns what it says.
+///
+/// # Errors
+/// It does not start, or not end in time.
+pub fn run_job(task: &Task<'_>, purpose: &str, args: &[String], deadline: Duration) -> Result<String> {
+    let (lab, kubectl) = (task.lab(), kubectl(task)?);
+    let name = format!("check-{purpose}-{:x}", now_ms());
+    let dir = lab.state.join("manifests");
+    private_dir(&dir)?;
+    let file = render::write(
+        &dir,
+        &format!("{name}.json"),
+        &job::manifest(&name, &client_image(task)?, args, deadline.as_secs()),
+    )?;
+    let result = watch_job(task, &kubectl, &name, &file, deadline);
+    // Whatever became of it, and also when we are asked to stop.
+    let delete = kubectl.ask(["delete", "job", "--ignore-not-found", "--wait=false", &name]);
+    let _ = task.ctx.exec.capture(&delete, &task.log, &Stop::default());
+    let _ = fs::remove_file(&file);
+    result
+}
+
+/// Runs the clients' program once in the pod of a rolled-out producer, and returns what it says.
+///
+/// # Errors
+/// There is no such pod, or kubectl fails.
+pub fn run_in_producer(task: &Task<'_>, args: &[String], deadline: Duration) -> Result<String> {
+    let (lab, kubectl) = (task.lab(), kubectl(task)?);
+    let producer = lab.facts.clients.iter().find(|client| client.role == "producer" && client.replicas > 0);
+    let Some(producer) = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0)) else {
+        return run_job(task, "metadata", args, deadline);
+    };
+    let place = format!("deployment/{}", producer.name);
+    let cmd = kubectl.cmd(deadline, ["exec", &place, "--", "/clients"]).args(args.iter().cloned());
+    Ok(task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout)
+}
+
+fn watch_job(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &PathBuf, deadline: Duration) -> Result<String> {
+    let (exec, stop) = (task.ctx.exec, task.ctx.stop);
+    let create = kubectl.ask(["create", "--filename"]).arg(file);
+    exec.capture(&create, &task.log, stop)?.success(&create, &task.log)?;
+    let mut patience = Patience::new();
+    let pod = wait::until(&format!("Job {name}"), deadline, INTERVAL, stop, task.status, || {
+        let ask = kubectl.job_pods(name);
+        let found = exec.capture(&ask, &task.log, stop).map(|output| pods::parse(&output.stdout).unwrap_or_default());
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => return Poll::Failed(failure),
+        };
+        match found.pods.first() {
+            None => Poll::NotYet("has no pod yet".into()),
+            // Its exit code says no more than its last line does.
+            Some(pod) if ["Succeeded", "Failed"].contains(&pod.phase.as_str()) => Poll::Ready(pod.clone()),
+            Some(pod) => match patience.lost(found.pods.iter()) {
+                Some(lost) => Poll::Failed(pod_failure(task, &lost)),
+                None => Poll::NotYet(format!("{} {}", pod.name, pod.status)),
+            },
+        }
+    })?;
+    let log = kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]);
+    let said = exec.capture(&log, &task.log, stop)?.success(&log, &task.log)?.stdout;
+    if said.trim().is_empty() {
+        return Err(pod_failure(task, &pod));
+    }
+    Ok(said)
+}
+
+/// Removes the clients, as `kubectl delete -f clients.yml` does.
+///
+/// # Errors
+/// The API server refuses.
+pub fn remove_clients(task: &Task<'_>) -> Result<Outcome> {
+    let (lab, kubectl) = (task.lab(), kubectl(task)?);
+    let file = lab.manifests.join("clients.yml");
+    let delete = kubectl.cmd(Duration::from_secs(90), ["delete", "--ignore-not-found", "--filename"]).arg(&file);
+    (task.status)("the producer flushes");
+    let said = task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?.stdout;
+    // Deleting a Deployment does not wait for its pods.
+    wait::until(
+        "the clients' pods",
+        lab.timeout(|t| t.pods),
+        INTERVAL,
+        task.ctx.stop,
+        task.status,
+        || match snapshot(task) {
+            Err(failure) => Poll::Failed(failure),
+            Ok(found) => {
+                let left: Vec<Pod> =
+                    found.pods.into_iter().filter(|pod| Part::Clients.workloads(lab).contains(&pod.app)).collect();
+                if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(format!("{} ending", names(&left))) }
+            }
+        },
+    )?;
+    Ok(match said.lines().count() {
+        0 => Outcome::unchanged("not running"),
+        count => Outcome::changed(format!("{count} deleted")),
+    })
+}
+
+/// A pod of a service runs and is ready.
+///
+/// # Errors
+/// A fault when it does not.
+pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<Outcome> {
+    let lab = task.lab();
+    let found = snapshot(task)?;
+    let pod = match found.pods.iter().find(|pod| pod.name == name) {
+        Some(pod) => Some(pod),
+        // A Deployment's pods have names of their own: its Nth one stands for the Nth client.
+        None => found.pods.iter().filter(|pod| pod.app == app && !pod.deleting).nth(place),
+    };
+    let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
+    let Some(pod) = pod else {
+        if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
+            let why = format!("not started; `{}` does", lab.xtask("clients start"));
+            return Ok(Outcome::new(crate::step::State::Skipped, why));
+        }
+        return Err(Failure::fault(format!("there is no pod {name}")).fix(lab.xtask("up")));
+    };
+    if !pod.ready {
+        let failure = pod_failure(task, pod);
+        return Err(Failure { exit: Exit::Fault, what: format!("not ready: {}", failure.what), ..failure });
+    }
+    let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
+    let mut outcome = Outcome::passed(format!("{} on {}, ready{restarts}", pod.name, pod.node));
+    if is_client {
+        outcome.proof += &format!("; {}", crate::steps::rolled_out::check(task, app, &pod.name)?);
+    }
+    Ok(outcome)
+}

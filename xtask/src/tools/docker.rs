@@ -1,0 +1,168 @@
+//! The docker client: how it is asked, and what it answers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::exec::{Cmd, Output};
+
+/// An engine that has not answered by then hangs.
+const ASK: Duration = Duration::from_secs(20);
+
+fn docker(deadline: Duration) -> Cmd {
+    Cmd::new("docker", deadline)
+}
+
+/// Everything the engine tells about itself.
+pub fn info() -> Cmd {
+    docker(Duration::from_secs(10)).args(["info", "--format", "{{json .}}"])
+}
+
+/// The ids of a kind cluster's containers.
+pub fn nodes(cluster: &str) -> Cmd {
+    docker(ASK)
+        .args(["ps", "--all", "--quiet", "--no-trunc", "--filter"])
+        .arg(format!("label=io.x-k8s.kind.cluster={cluster}"))
+}
+
+/// Who publishes `port` of this host.
+pub fn publisher(port: u16) -> Cmd {
+    docker(ASK).args(["ps", "--format", "{{.Names}}", "--filter"]).arg(format!("publish={port}"))
+}
+
+/// Containers as JSON.
+pub fn inspect(containers: &[&str]) -> Cmd {
+    docker(ASK).args(["container", "inspect"]).args(containers.iter().copied())
+}
+
+/// The id of an image; exit code 1 when it is not there.
+pub fn image_id(image: &str) -> Cmd {
+    docker(ASK).args(["image", "inspect", "--format", "{{.Id}}", image])
+}
+
+/// Fetches an image.
+pub fn pull(image: &str, deadline: Duration) -> Cmd {
+    docker(deadline).args(["pull", image])
+}
+
+/// Removes an image.
+pub fn remove_image(image: &str) -> Cmd {
+    docker(Duration::from_secs(60)).args(["image", "rm", image])
+}
+
+/// Images that our recipes made, by name and tag.
+pub fn our_images() -> Cmd {
+    docker(ASK).args(["image", "ls", "--filter", "label=kafka-lab.made-from", "--format", "{{.Repository}}:{{.Tag}}"])
+}
+
+/// Starts containers that were stopped.
+pub fn start(containers: &[&str]) -> Cmd {
+    docker(Duration::from_secs(120)).arg("start").args(containers.iter().copied())
+}
+
+/// Resumes containers that were paused.
+pub fn unpause(containers: &[&str]) -> Cmd {
+    docker(ASK).arg("unpause").args(containers.iter().copied())
+}
+
+/// Removes containers with their volumes, running or not.
+pub fn remove(containers: &[&str]) -> Cmd {
+    docker(Duration::from_secs(120)).args(["rm", "--force", "--volumes"]).args(containers.iter().copied())
+}
+
+/// containerd's own client in a node.
+fn ctr(node: &str, deadline: Duration) -> Cmd {
+    docker(deadline).args(["exec", "--interactive", node, "ctr", "--namespace", "k8s.io"])
+}
+
+/// The images that a node has.
+pub fn node_images(node: &str) -> Cmd {
+    ctr(node, ASK).args(["images", "ls"])
+}
+
+/// Brings the images of an archive into a node. Unpacking them is half of the work, and containerd makes up for it when a
+/// pod does come to a node where it was left out.
+pub fn import(node: &str, archive: &Path, unpack: bool, deadline: Duration) -> Cmd {
+    let unpack = format!("--no-unpack={}", !unpack);
+    ctr(node, deadline).args(["images", "import", &unpack, "-"]).stdin(archive)
+}
+
+/// What the engine tells about itself, as far as it matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Info {
+    pub server_version: String,
+    pub cgroup_version: String,
+    pub mem_total: u64,
+    #[serde(rename = "NCPU")]
+    pub ncpu: u64,
+    pub docker_root_dir: std::path::PathBuf,
+    pub architecture: String,
+    pub operating_system: String,
+    pub server_errors: Option<Vec<String>>,
+}
+
+/// Why an engine is out of reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoEngine {
+    /// Nothing listens.
+    NotRunning(String),
+    /// It is there, and we may not speak to it.
+    NoPermission(String),
+    /// Something else.
+    Other(String),
+}
+
+/// Reads the answer to [`info`].
+///
+/// # Errors
+/// Why there is no engine.
+pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
+    let info: Info = serde_json::from_str(output.stdout.trim()).unwrap_or_default();
+    if output.code == Some(0) && !info.server_version.is_empty() {
+        return Ok(info);
+    }
+    let said = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
+    let lower = said.to_ascii_lowercase();
+    Err(if lower.contains("permission denied") {
+        NoEngine::NoPermission(said)
+    } else if [
+        "is the docker daemon running",
+        "cannot connect to the docker daemon",
+        "connection refused",
+        "no such file",
+    ]
+    .iter()
+    .any(|sign| lower.contains(sign))
+    {
+        NoEngine::NotRunning(said)
+    } else {
+        NoEngine::Other(said)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: i32, stdout: &str, stderr: &str) -> Output {
+        Output { code: Some(code), stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn the_causes_of_a_missing_engine_are_told_apart() {
+        let info = parse_info(&answer(0, r#"{"ServerVersion":"28.2","NCPU":2,"MemTotal":5,"CgroupVersion":"2"}"#, ""));
+        assert_eq!(info.unwrap().ncpu, 2);
+        let not_running =
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
+        // Newer clients exit with 0 and tell the error as data, older ones exit with 1.
+        let told = format!(r#"{{"ServerVersion":"","ServerErrors":["{not_running}"]}}"#);
+        assert!(matches!(parse_info(&answer(0, &told, "")), Err(NoEngine::NotRunning(_))));
+        assert!(matches!(parse_info(&answer(1, "", not_running)), Err(NoEngine::NotRunning(_))));
+        let denied =
+            "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock";
+        assert!(matches!(parse_info(&answer(1, "", denied)), Err(NoEngine::NoPermission(_))));
+        assert!(matches!(parse_info(&answer(1, "", "context \"x\" does not exist")), Err(NoEngine::Other(_))));
+    }
+}
