@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Dir, Ran, manifests, run, start, xtask};
+use common::{Dir, Ran, Report, manifests, run, start, xtask};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -48,7 +48,7 @@ impl Lab {
 
     fn up_command(&self, args: &[&str]) -> Command {
         let base = self.base.to_string();
-        let mut all = vec!["up", "--port-base", &base];
+        let mut all = vec!["up", "--backend", "local", "--port-base", &base];
         if let Some(manifests) = &self.manifests {
             all.extend(["--manifests", manifests.0.to_str().unwrap()]);
         }
@@ -132,34 +132,6 @@ fn free_base() -> u16 {
     }
 }
 
-/// The last JSON line of a command.
-struct Report(Value);
-
-impl Report {
-    #[track_caller]
-    fn of(ran: &Ran, code: i32) -> Self {
-        assert_eq!(ran.code, code, "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
-        let line = ran.json("kafka-lab.report/1").pop().unwrap();
-        assert_eq!(line["exit"], code);
-        Report(line)
-    }
-
-    #[track_caller]
-    fn step(&self, title: &str) -> &Value {
-        let steps = self.0["steps"].as_array().unwrap();
-        steps.iter().find(|step| step["step"] == title).unwrap_or_else(|| panic!("no step {title} in {}", self.0))
-    }
-
-    #[track_caller]
-    fn state(&self, title: &str) -> &str {
-        self.step(title)["state"].as_str().unwrap()
-    }
-
-    fn proof(&self, title: &str) -> &str {
-        self.step(title)["proof"].as_str().unwrap()
-    }
-}
-
 fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !ready() {
@@ -194,7 +166,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     let old = Dir::new("jdk");
     std::fs::create_dir(old.0.join("bin")).unwrap();
     old.tool("bin/java", "echo 'openjdk version \"9.0.4\"' >&2");
-    let mut refused = lab.command(&["up", "--port-base", "11000", "--teardown-on-failure"]);
+    let mut refused = lab.command(&["up", "--backend", "local", "--port-base", "11000", "--teardown-on-failure"]);
     run(refused.env("JAVA_HOME", &old.0)).expect(3).says(&["is Java 9.0.4"]);
     lab.run(&["status"]).expect(0);
 
@@ -243,7 +215,19 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
         .iter()
         .all(|line| logs.contains(line))
     });
+    // And what a program reads, though they log in text.
+    let state = |client: &str| -> Value {
+        serde_json::from_str(&std::fs::read_to_string(lab.folder().join(client).join("state.json")).unwrap()).unwrap()
+    };
+    assert_eq!(state("producer")["event"], "checkpoint");
+    let consumer = state("consumer");
+    let rows = consumer["partitions"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert!(row["high"].as_u64().unwrap() >= row["next"].as_u64().unwrap(), "{row}");
+    }
     lab.run(&["clients", "stop"]).expect(0);
+    assert_eq!(state("consumer")["event"], "end");
     assert_eq!(Report::of(&lab.run(&["status", "--format", "json"]), 0).state("producer"), "skipped");
     lab.run(&["clients", "start"]).expect(0);
 

@@ -1,9 +1,18 @@
 //! The built program, run with folders of its own.
 
+#[cfg(feature = "kind")]
+#[allow(dead_code, reason = "not every test file needs an engine")]
+pub mod engine;
+#[cfg(feature = "kind")]
+#[allow(dead_code, reason = "not every test file needs a registry")]
+pub mod registry;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
 
 /// A folder that goes when the test ends.
 pub struct Dir(pub PathBuf);
@@ -105,4 +114,38 @@ pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
         std::fs::write(dir.0.join(file), text).unwrap();
     }
     dir
+}
+
+/// The last JSON line of a command.
+#[allow(dead_code, reason = "not every test file brings a lab up")]
+pub struct Report(pub Value);
+
+#[allow(dead_code, reason = "not every test file brings a lab up")]
+impl Report {
+    /// The line, when the command ended with `code`.
+    #[track_caller]
+    pub fn of(ran: &Ran, code: i32) -> Self {
+        assert_eq!(ran.code, code, "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
+        let line = ran.json("kafka-lab.report/1").pop().unwrap();
+        assert_eq!(line["exit"], code);
+        Report(line)
+    }
+
+    /// All that it says of a step.
+    #[track_caller]
+    pub fn step(&self, title: &str) -> &Value {
+        let steps = self.0["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["step"] == title).unwrap_or_else(|| panic!("no step {title} in {}", self.0))
+    }
+
+    /// What the step did.
+    #[track_caller]
+    pub fn state(&self, title: &str) -> &str {
+        self.step(title)["state"].as_str().unwrap()
+    }
+
+    /// The step's line of proof.
+    pub fn proof(&self, title: &str) -> &str {
+        self.step(title)["proof"].as_str().unwrap()
+    }
 }

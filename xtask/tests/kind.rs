@@ -1,0 +1,506 @@
+//! The lab on a real kind cluster, with images from packages, end to end. `cargo xtask test` runs it where a Docker
+//! engine answers. The walk is that of the course: every command by hand, with the answer it must give.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod common;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::engine::{self, Container};
+use common::registry::Registry;
+use common::{Dir, Ran, Report, manifests, run, start, xtask};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A lab on kind with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
+struct Lab {
+    state: Dir,
+    name: String,
+    base: u16,
+    manifests: Option<Dir>,
+}
+
+impl Lab {
+    fn new(name: &str) -> Self {
+        Lab {
+            state: Dir::new("state with space"),
+            name: format!("test-{name}-{}", std::process::id()),
+            base: free_base(),
+            manifests: None,
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = xtask(&self.state.0, [&["--name", &self.name], args].concat());
+        // A kubeconfig of the user's, which must stay as it is.
+        command.env("KUBECONFIG", self.theirs());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        run(&mut self.command(args))
+    }
+
+    fn up_command(&self, args: &[&str]) -> Command {
+        let base = self.base.to_string();
+        let mut all = vec!["up", "--backend", "kind", "--port-base", &base];
+        if !args.contains(&"--images") {
+            all.extend(["--images", "packages"]);
+        }
+        if let Some(manifests) = &self.manifests {
+            all.extend(["--manifests", manifests.0.to_str().unwrap()]);
+        }
+        all.extend(args);
+        self.command(&all)
+    }
+
+    #[track_caller]
+    fn up(&self, args: &[&str]) -> Report {
+        Report::of(&run(self.up_command(args).args(["--format", "json"])), 0)
+    }
+
+    #[track_caller]
+    fn verify(&self, code: i32) -> Report {
+        Report::of(&self.run(&["verify", "--format", "json"]), code)
+    }
+
+    /// `kubectl ARGS` as a student types it.
+    #[track_caller]
+    fn kubectl(&self, args: &[&str]) -> String {
+        self.run(&[&["kubectl", "--"], args].concat()).expect(0).stdout
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.state.0.join("kafka-lab").join(&self.name)
+    }
+
+    fn theirs(&self) -> PathBuf {
+        self.state.0.join("their kubeconfig")
+    }
+
+    #[track_caller]
+    fn teardown(&self) {
+        self.run(&["teardown"]).expect(0);
+        self.assert_nothing_left();
+    }
+
+    #[track_caller]
+    fn assert_nothing_left(&self) {
+        let label = format!("label=io.x-k8s.kind.cluster={}", self.name);
+        assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &label]), "", "nodes are left");
+        assert!(!self.state.0.join("kafka-lab").exists(), "files are left");
+        for port in self.base..self.base + 10 {
+            assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "port {port} is taken");
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let ran = self.run(&["teardown"]);
+        if ran.code != 0 {
+            eprintln!("teardown of {} failed: {}", self.name, ran.stderr);
+        }
+    }
+}
+
+/// A base whose ten ports are free. Bases begin at a place of this process's own, so that two test runs do not meet.
+fn free_base() -> u16 {
+    let begin = u16::try_from(std::process::id() % 100).unwrap();
+    let bases = (0..100).map(|turn| 12_050 + (begin + turn) % 100 * 100);
+    let free = |base: &u16| (*base..base + 10).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    bases.into_iter().find(free).unwrap()
+}
+
+#[track_caller]
+fn docker(args: &[&str]) -> String {
+    engine::docker(args).expect(0).stdout.trim().to_string()
+}
+
+fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !ready() {
+        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Runs a part of a test and tells how long it took: a cluster is made once for all of them.
+fn part(what: &str, run: impl FnOnce()) {
+    let begin = Instant::now();
+    run();
+    eprintln!("  {what}: {:.0} s", begin.elapsed().as_secs_f64());
+}
+
+/// Whether `text` begins as the clients' lines do: `2024/11/23 07:35:35 `.
+fn is_dated(text: &str) -> bool {
+    let shape = "dddd/dd/dd dd:dd:dd ";
+    text.len() > shape.len()
+        && shape.chars().zip(text.chars()).all(|(kind, c)| if kind == 'd' { c.is_ascii_digit() } else { kind == c })
+}
+
+#[test]
+fn the_walk_of_the_course_and_what_breaks_on_the_way() {
+    let mut lab = Lab::new("walk");
+    std::fs::write(lab.theirs(), "# mine\napiVersion: v1\nkind: Config\ncurrent-context: mine\n").unwrap();
+    let theirs = std::fs::read(lab.theirs()).unwrap();
+
+    // 1. kind create cluster. An `up` that is killed while kind works leaves half a cluster; the next one mends it.
+    let mut killed = start(&mut lab.up_command(&[]));
+    let worker = format!("{}-worker4", lab.name);
+    let filter = format!("name={worker}");
+    wait_for("the last node's container", 1800, || !docker(&["ps", "--quiet", "--filter", &filter]).is_empty());
+    kill_process(Pid::from_raw(i32::try_from(killed.id()).unwrap()).unwrap(), Signal::KILL).unwrap();
+    killed.wait().unwrap();
+    let up = lab.up(&[]);
+    assert_eq!(up.state("old cluster"), "changed", "{}", up.0);
+    assert!(up.proof("old cluster").contains("half-made"), "{}", up.0);
+    assert!(up.proof("cluster").starts_with("made, context kind-"), "{}", up.0);
+    assert_eq!(up.proof("nodes join"), "5 nodes Ready");
+    // 2. The image in all five nodes.
+    assert!(up.proof("load kafka").ends_with("in 5 nodes"), "{}", up.0);
+    assert!(up.proof("topic test").contains("created, 4 partitions × 3 replicas, all in sync"), "{}", up.0);
+    assert!(up.proof("serve in cluster").contains("kafka-2.kafka-service.default.svc.cluster.local:9092"), "{}", up.0);
+    assert_eq!(std::fs::read(lab.theirs()).unwrap(), theirs, "the user's kubeconfig was changed");
+
+    part("the walk", || the_walk(&lab));
+    part("second up", || second_up(&lab));
+    part("verify", || drop(verified(&lab)));
+    part("tools by name", || tools_by_name(&lab));
+    part("a deleted broker comes back", || a_deleted_broker_comes_back(&lab));
+    part("a restarted node comes back", || a_restarted_node_comes_back(&lab));
+    part("stopped nodes are started", || stopped_nodes_are_started(&lab));
+    part("a broken setting fails fast and is mended", || a_broken_setting_fails_fast_and_is_mended(&lab));
+    part("by hand from render", || by_hand_from_render(&lab));
+    part("a cluster that differs is not touched unasked", || a_cluster_that_differs_is_not_touched_unasked(&lab));
+    part("changed facts are followed", || changed_facts_are_followed(&mut lab));
+    part("kubeconfig merged", || kubeconfig_merged(&lab));
+
+    lab.teardown();
+    lab.run(&["verify"]).expect(6);
+    assert!(lab.run(&["teardown"]).expect(0).stdout.contains("nothing to tear down"));
+}
+
+/// Steps 3 to 8 of the course's page.
+fn the_walk(lab: &Lab) {
+    let services = lab.kubectl(&["get", "services"]);
+    for name in ["zookeeper-service", "kafka-service"] {
+        let line = services.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{services}"));
+        assert!(line.contains("None"), "not headless: {line}");
+    }
+    let pods = lab.kubectl(&["get", "pods"]);
+    for name in ["kafka-0", "kafka-1", "kafka-2", "zookeeper-0"] {
+        let line = pods.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{pods}"));
+        assert!(line.contains("1/1") && line.contains("Running"), "{line}");
+    }
+    // Hard spread: three brokers on three workers.
+    let nodes =
+        lab.kubectl(&["get", "pods", "--selector", "app=kafka", "--output", "jsonpath={.items[*].spec.nodeName}"]);
+    let mut nodes: Vec<&str> = nodes.split_whitespace().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+
+    let shell = |args: &[&str]| {
+        lab.kubectl(&[&["exec", "zookeeper-0", "--", "zookeeper-shell", "localhost:2181"], args].concat())
+    };
+    assert!(shell(&["ls", "/brokers/ids"]).lines().any(|line| line == "[0, 1, 2]"));
+    assert!(shell(&["get", "/brokers/ids"]).lines().any(|line| line == "null"));
+
+    let mut logs = String::new();
+    wait_for("the clients' lines", 60, || {
+        logs = lab.kubectl(&["logs", "deployment/producer"]) + &lab.kubectl(&["logs", "deployment/consumer"]);
+        let parts = ["test: 1000 messages published", "test: start receiving messages from Partition 2"];
+        parts.iter().all(|part| logs.contains(part)) && logs.contains("test: received 1000 messages from partition")
+    });
+    for line in logs.lines().filter(|line| line.contains(" test: ")) {
+        assert!(is_dated(line), "{line}");
+        if let Some((_, last)) = line.split_once("last (") {
+            let value = last.trim_end_matches(')');
+            assert!(value.starts_with("0.") && value.len() == 8, "{line}");
+        }
+    }
+
+    let topics = |args: &[&str]| {
+        let head = ["exec", "kafka-0", "--", "kafka-topics", "--bootstrap-server", "localhost:9092"];
+        lab.kubectl(&[&head, args].concat())
+    };
+    assert!(topics(&["--list"]).lines().any(|line| line == "test"));
+    let described = topics(&["--describe", "--topic", "test"]);
+    assert!(described.contains("PartitionCount: 4") && described.contains("ReplicationFactor: 3"), "{described}");
+    let field = |line: &str, name: &str| -> Vec<u32> {
+        let text = line.split('\t').find_map(|field| field.strip_prefix(name)).unwrap();
+        text.trim().split(',').map(|id| id.trim().parse().unwrap()).collect()
+    };
+    let rows: Vec<&str> = described.lines().filter(|line| line.contains("\tPartition: ")).collect();
+    assert_eq!(rows.len(), 4, "{described}");
+    let mut leaders: Vec<u32> = rows.iter().flat_map(|row| field(row, "Leader:")).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    assert_eq!(leaders, [0, 1, 2], "leaders are spread: {described}");
+    for row in rows {
+        assert_eq!(field(row, "Isr:").len(), field(row, "Replicas:").len(), "{row}");
+        assert_eq!(field(row, "Replicas:").len(), 3, "{row}");
+    }
+
+    let clients = lab.folder().join("manifests/clients.yml");
+    lab.kubectl(&["delete", "--filename", clients.to_str().unwrap()]);
+    assert_eq!(Report::of(&lab.run(&["status", "--format", "json"]), 0).state("producer"), "skipped");
+    lab.run(&["clients", "start"]).expect(0);
+}
+
+fn second_up(lab: &Lab) {
+    let second = lab.up(&[]);
+    for title in [
+        "record",
+        "node image",
+        "kafka image",
+        "clients build",
+        "clients image",
+        "old cluster",
+        "cluster",
+        "load kafka",
+        "load clients",
+        "apply kafka",
+        "pods",
+        "topic test",
+        "apply clients",
+        "clients",
+    ] {
+        assert_eq!(second.state(title), "unchanged", "{title} in {}", second.0);
+    }
+}
+
+fn verified(lab: &Lab) -> Report {
+    let verified = lab.verify(0);
+    let flow = &verified.step("flow")["flow"];
+    assert_eq!(flow["verdict"], "pass");
+    for row in flow["partitions"].as_array().unwrap() {
+        assert_eq!(row["acked"], row["received"], "{row}");
+        assert_eq!(row["records"], row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap(), "{row}");
+    }
+    assert!(verified.proof("producer").contains("acked and going on, none lost"), "{}", verified.0);
+    assert!(verified.proof("consumer").contains("none missing or twice"), "{}", verified.0);
+    // The Jobs of the check are gone.
+    assert_eq!(lab.kubectl(&["get", "jobs", "--output", "name"]).trim(), "");
+    verified
+}
+
+fn tools_by_name(lab: &Lab) {
+    assert!(lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().any(|line| line == "test"));
+    let shell = lab.run(&["zookeeper-shell", "--", "ls", "/brokers/ids"]).expect(0);
+    assert!(shell.stdout.lines().any(|line| line == "[0, 1, 2]"), "{}", shell.stdout);
+    let logs = lab.run(&["logs", "kafka-1", "-n", "5"]).expect(0).stdout;
+    assert_eq!(logs.lines().count(), 5, "{logs}");
+    lab.run(&["clients", "scale", "consumer", "2"]).expect(0);
+    assert_eq!(lab.kubectl(&["get", "pods", "--selector", "app=consumer", "--output", "name"]).lines().count(), 2);
+    lab.run(&["clients", "scale", "consumer", "1"]).expect(0);
+}
+
+/// Waits until the lab serves again with nobody's help.
+fn serves_again(lab: &Lab, seconds: u64) {
+    wait_for("serving again by itself", seconds, || lab.run(&["status"]).code == 0);
+}
+
+/// How often a random pod is deleted: a few times here, fifty times for the record.
+fn deletions() -> u32 {
+    std::env::var("KAFKA_LAB_DELETIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn a_deleted_broker_comes_back(lab: &Lab) {
+    lab.kubectl(&["delete", "pod", "kafka-1"]);
+    serves_again(lab, 120);
+    let mut seed = std::process::id();
+    for turn in 0..deletions() {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let pods = lab.kubectl(&["get", "pods", "--output", "name"]);
+        let pods: Vec<&str> = pods.lines().collect();
+        let pod = pods[(seed >> 8) as usize % pods.len()];
+        lab.kubectl(&["delete", pod]);
+        let begin = Instant::now();
+        serves_again(lab, 180);
+        eprintln!("deletion {turn}: {pod}, serving again after {:.1} s", begin.elapsed().as_secs_f64());
+    }
+    verified(lab);
+}
+
+fn a_restarted_node_comes_back(lab: &Lab) {
+    let node = lab.kubectl(&["get", "pod", "kafka-2", "--output", "jsonpath={.spec.nodeName}"]);
+    docker(&["restart", "--time", "2", &node]);
+    serves_again(lab, 180);
+    verified(lab);
+}
+
+fn stopped_nodes_are_started(lab: &Lab) {
+    let (one, two) = (format!("{}-worker", lab.name), format!("{}-worker3", lab.name));
+    docker(&["stop", "--time", "2", &one]);
+    docker(&["pause", &two]);
+    let status = lab.run(&["status"]).expect(5);
+    status.says(&[&format!("stopped or paused: {one}, {two}")]);
+    let up = lab.up(&[]);
+    assert!(up.proof("cluster").starts_with("was stopped, started again"), "{}", up.0);
+    verified(lab);
+}
+
+fn a_broken_setting_fails_fast_and_is_mended(lab: &Lab) {
+    let broken = manifests(&[(
+        "kafka.yml",
+        "KAFKA_LOG_SEGMENT_BYTES, value: \"67108864\"",
+        "KAFKA_LOG_SEGMENT_BYTES, value: lots",
+    )]);
+    let begin = Instant::now();
+    let failed = run(lab.up_command(&[]).args(["--manifests", broken.0.to_str().unwrap()]));
+    failed.expect(4).says(&["kafka-2: CrashLoopBackOff", "log.segment.bytes", "diagnostics: "]);
+    assert!(begin.elapsed() < Duration::from_secs(120), "a pod that cannot start was waited for");
+    // The others were left running, and the next up mends it.
+    let up = run(lab.up_command(&[]).args(["--manifests", "manifests", "--format", "json"]).current_dir(repo()));
+    let up = Report::of(&up, 0);
+    assert!(up.proof("apply kafka").contains("kafka-2 had failed, made again"), "{}", up.0);
+    verified(lab);
+}
+
+fn repo() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn changed_facts_are_followed(lab: &mut Lab) {
+    lab.manifests = Some(manifests(&[
+        ("kafka.yml", "KAFKA_NUM_PARTITIONS, value: \"4\"", "KAFKA_NUM_PARTITIONS, value: \"6\""),
+        ("kafka.yml", "replicas: 3", "replicas: 4"),
+    ]));
+    let up = lab.up(&[]);
+    assert!(up.step("topic test")["warnings"][0].as_str().unwrap().contains("kafka.yml says 6"), "{}", up.0);
+    let fault = lab.verify(5);
+    assert_eq!(fault.proof("ls /brokers/ids"), "[0, 1, 2, 3]");
+    let fix = fault.step("topic describe")["failure"]["fix"].as_str().unwrap().to_string();
+    let words: Vec<&str> = fix.strip_prefix("cargo xtask ").unwrap().split(' ').collect();
+    lab.run(&words).expect(0);
+    assert_eq!(verified(lab).step("flow")["flow"]["partitions"].as_array().unwrap().len(), 6);
+}
+
+fn a_cluster_that_differs_is_not_touched_unasked(lab: &Lab) {
+    let before = docker(&["ps", "--quiet", "--filter", &format!("label=io.x-k8s.kind.cluster={}", lab.name)]);
+    let fewer = manifests(&[(
+        "cluster.yml",
+        "  - role: worker\n  - role: worker\n  - role: worker\n  - role: worker\n",
+        "  - role: worker\n  - role: worker\n  - role: worker\n",
+    )]);
+    let refused = run(lab.up_command(&[]).args(["--manifests", fewer.0.to_str().unwrap()]));
+    refused.expect(3).says(&[&format!("node {}-worker4 is not in cluster.yml", lab.name), "--recreate"]);
+    assert_eq!(docker(&["ps", "--quiet", "--filter", &format!("label=io.x-k8s.kind.cluster={}", lab.name)]), before);
+}
+
+/// What `render` writes, applied by hand in the course's order, is a lab that works.
+fn by_hand_from_render(lab: &Lab) {
+    let out = Dir::new("rendered");
+    lab.run(&["render", "--out", out.0.to_str().unwrap()]).expect(0);
+    let file = |name: &str| out.0.join(name).to_str().unwrap().to_string();
+    lab.kubectl(&["delete", "--filename", &file("clients.yml"), "--filename", &file("kafka.yml")]);
+    // Brokers whose ZooKeeper goes with them would take all their time to say goodbye.
+    lab.kubectl(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+    wait_for("the pods to go", 120, || lab.kubectl(&["get", "pods", "--output", "name"]).trim().is_empty());
+    lab.kubectl(&["delete", "persistentvolumeclaims", "--all"]);
+    lab.kubectl(&["apply", "--filename", &file("kafka.yml")]);
+    lab.kubectl(&["apply", "--filename", &file("host-access.yml")]);
+    lab.kubectl(&["rollout", "status", "statefulset/kafka", "--timeout=180s"]);
+    lab.kubectl(&["apply", "--filename", &file("clients.yml")]);
+    lab.kubectl(&["rollout", "status", "deployment/producer", "--timeout=60s"]);
+    lab.kubectl(&["rollout", "status", "deployment/consumer", "--timeout=60s"]);
+    serves_again(lab, 60);
+    verified(lab);
+}
+
+fn kubeconfig_merged(lab: &Lab) {
+    lab.up(&["--merge-kubeconfig"]);
+    let merged = std::fs::read_to_string(lab.theirs()).unwrap();
+    assert!(merged.contains(&format!("kind-{}", lab.name)), "{merged}");
+    assert!(merged.contains("current-context: mine"), "{merged}");
+    lab.run(&["teardown"]).expect(0);
+    let after = std::fs::read_to_string(lab.theirs()).unwrap();
+    assert!(!after.contains(&lab.name) && after.contains("current-context: mine"), "{after}");
+}
+
+#[test]
+fn a_cluster_of_somebody_else_is_left_alone() {
+    let lab = Lab::new("foreign");
+    let (label, name) = (format!("io.x-k8s.kind.cluster={}", lab.name), format!("{}-control-plane", lab.name));
+    let options =
+        ["--network", "none", "--name", &name, "--label", &label, "--label", "io.x-k8s.kind.role=control-plane"];
+    let theirs = Container::start(options, engine::kafka_image(), &["sleep", "600"]);
+    run(&mut lab.up_command(&[])).expect(3).says(&["that this lab did not make", "another --name"]);
+    assert!(lab.run(&["teardown"]).expect(0).stdout.contains("nothing to tear down"));
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Running}}", &theirs.0]), "true");
+}
+
+/// The node image that the recipe names.
+fn node_image() -> String {
+    let recipe = repo().join("manifests/images/node/build");
+    run(Command::new(recipe).arg("--tag")).expect(0).stdout.trim().into()
+}
+
+/// A small lab whose manifests name images of a registry: one broker on a control-plane node and one worker.
+fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
+    let roles = format!("  - role: worker\n    image: {node}\n");
+    lab.manifests = Some(manifests(&[
+        ("kafka.yml", "image: confluentinc/cp-kafka:7.3.5", &format!("image: {kafka}")),
+        ("kafka.yml", "replicas: 3", "replicas: 1"),
+        ("kafka.yml", "REPLICATION_FACTOR, value: \"3\"", "REPLICATION_FACTOR, value: \"1\""),
+        ("kafka.yml", "INSYNC_REPLICAS, value: \"2\"", "INSYNC_REPLICAS, value: \"1\""),
+        ("kafka.yml", "MIN_ISR, value: \"2\"", "MIN_ISR, value: \"1\""),
+        ("cluster.yml", "  - role: control-plane\n", &format!("  - role: control-plane\n    image: {node}\n")),
+        ("cluster.yml", "  - role: worker\n  - role: worker\n  - role: worker\n  - role: worker\n", &roles),
+        ("lab.yml", "registry_s: 10", "registry_s: 4"),
+    ]));
+}
+
+/// `up --images registry` with the kind and kubectl that the recipe built first on PATH.
+fn up_from_registry(lab: &Lab, format: &str) -> Ran {
+    let stages = run(Command::new(repo().join("manifests/images/node/build")).arg("--list")).expect(0).stdout;
+    let products = stages.lines().filter(|line| line.starts_with("kind ") || line.starts_with("kubectl "));
+    let products = products.map(|line| PathBuf::from(line.split_whitespace().nth(3).unwrap()));
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths(products.chain(std::env::split_paths(&path))).unwrap();
+    run(lab.up_command(&["--images", "registry", "--no-clients", "--format", format]).env("PATH", path))
+}
+
+#[test]
+fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
+    let (kafka, node) = (engine::kafka_image(), node_image());
+
+    // Nothing answers: an error within seconds that names both ways on, and nothing was touched.
+    let mut lab = Lab::new("registry");
+    let stalled = Registry::start(&["-stall"]);
+    from_registry(&mut lab, &node, &stalled.name("lab/kafka:1"));
+    let begin = Instant::now();
+    let ran = up_from_registry(&lab, "text").expect(3);
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    ran.says(&["cannot be pulled: no answer within 4 s", "--images packages", "--backend local"]);
+    lab.assert_nothing_left();
+
+    // It answers with errors.
+    let failing = Registry::start(&["-fail", "manifests"]);
+    from_registry(&mut lab, &node, &failing.name("lab/kafka:1"));
+    up_from_registry(&lab, "text").expect(3).says(&["cannot be pulled", "--images packages", "--backend local"]);
+    lab.assert_nothing_left();
+
+    // It answers, and takes longer for each layer than it may take to answer.
+    let slow = Registry::start(&["-delay", "6s"]);
+    let image = slow.push_new(kafka, "lab/kafka:1");
+    let node = slow.push(&node, "lab/node:v1.33.13");
+    from_registry(&mut lab, &node, &image);
+    let up = Report::of(&up_from_registry(&lab, "json"), 0);
+    assert_eq!(up.state("kafka image"), "changed", "{}", up.0);
+    assert!(up.proof("kafka image").ends_with("from registry"), "{}", up.0);
+    assert_eq!(up.proof("load kafka"), format!("{image} in 2 nodes"));
+    assert_eq!(up.proof("nodes join"), "2 nodes Ready");
+    let second = Report::of(&up_from_registry(&lab, "json"), 0);
+    assert_eq!(second.state("load kafka"), "unchanged", "{}", second.0);
+    lab.verify(0);
+    lab.teardown();
+}

@@ -1,0 +1,97 @@
+//! The registry of the tests itself: images come back as they were, and its faults are those it was asked for.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+#[allow(dead_code, reason = "the lab's tests need more of it")]
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::engine::{docker, kafka_image};
+use common::registry::Registry;
+use common::start;
+use rustix::process::{Pid, Signal, kill_process};
+
+fn id(image: &str) -> String {
+    docker(["image", "inspect", "--format", "{{.Id}}", image]).stdout.trim().into()
+}
+
+#[test]
+fn images_come_back_as_they_were() {
+    let registry = Registry::start(&[]);
+    let kafka = registry.push(kafka_image(), "lab/kafka:1");
+    assert_eq!(id(&kafka), "", "the engine forgot the name");
+    docker(["pull", &kafka]).expect(0);
+    assert_eq!(id(&kafka), id(kafka_image()));
+
+    // The engine has all of that image and need not fetch it; of this one it has nothing.
+    let new = registry.push_new("scratch", "lab/new:1");
+    assert_eq!(id(&new), "", "the engine forgot the image");
+    assert!(docker(["pull", &new]).expect(0).stdout.contains("Pull complete"));
+    assert_ne!(id(&new), "");
+
+    let address = registry.address.clone();
+    drop(registry);
+    assert!(TcpStream::connect(&address).is_err(), "the registry still listens");
+    let left = docker(["images", "--digests", "--format", "{{.Repository}}"]).expect(0).stdout;
+    assert!(!left.contains(&address), "{left}");
+}
+
+#[test]
+fn a_failing_pull_fails() {
+    for pattern in ["/manifests/", "/blobs/"] {
+        let registry = Registry::start(&["-fail", pattern]);
+        let name = registry.push_new("scratch", "lab/failing:1");
+        docker(["pull", &name]).expect(1).says(&["500 Internal Server Error"]);
+        assert_eq!(id(&name), "");
+    }
+    let registry = Registry::start(&["-fail", "/lab/other/"]);
+    docker(["pull", &registry.push_new("scratch", "lab/failing:1")]).expect(0);
+}
+
+#[test]
+fn a_slow_pull_takes_the_delay() {
+    let registry = Registry::start(&["-delay", "2s"]);
+    let name = registry.push_new("scratch", "lab/slow:1");
+    let begin = Instant::now();
+    docker(["pull", &name]).expect(0);
+    assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_stalled_registry_does_not_answer() {
+    let registry = Registry::start(&["-stall"]);
+    let mut connection = TcpStream::connect(&registry.address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    connection.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(connection.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+
+    // The engine gives up after 25 s.
+    let mut pull = start(Command::new("docker").args(["pull", &registry.name("lab/stalled:1")]));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(pull.try_wait().unwrap(), None);
+    pull.kill().unwrap();
+    pull.wait().unwrap();
+}
+
+#[test]
+fn it_ends_with_the_test_and_when_asked() {
+    let close = |registry: &mut Registry| drop(registry.process.stdin.take());
+    let ask = |registry: &mut Registry| kill_process(Pid::from_child(&registry.process), Signal::TERM).unwrap();
+    for end in [close, ask] {
+        let mut registry = Registry::start(&[]);
+        end(&mut registry);
+        let begin = Instant::now();
+        while registry.process.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it is still there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(registry.process.wait().unwrap().success());
+    }
+}
