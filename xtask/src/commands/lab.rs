@@ -1,17 +1,14 @@
-//! The commands that run plans: up, verify, teardown, status, clients, and the tools.
+//! The commands that run plans: up, verify, teardown, status; and what all commands share.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::{
-    BackendChoice, ClientsCommand, Format, Global, ImagesChoice, Passthrough, Render, Scale, Teardown, Up, Verify,
-};
+use crate::cli::{BackendChoice, Format, Global, ImagesChoice, Teardown, Up, Verify};
 use crate::commands::{fix, logs};
-use crate::config::facts::MAX_CLIENTS;
 use crate::config::{Choice, Env, Lab, spelled, state_dir};
 use crate::exec::{Cmd, Exec, RealExec};
-use crate::failure::{Exit, Failure, IoContext, Result};
-use crate::kind::{cluster, images, render, setup};
+use crate::failure::{Exit, Failure, Result};
+use crate::kind::{cluster, setup};
 use crate::local::jars::Jars;
 use crate::local::process;
 use crate::plan::{self, Plan, Wish};
@@ -19,14 +16,12 @@ use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{Backend, ImageSource, Lock, Record, Setup, private_dir, read_record, write_record};
+use crate::state::{Backend, ImageSource, Lock, Record, Setup, read_record};
 use crate::step::{Ctx, Task};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
 use crate::tools::docker;
-use crate::tools::java::{self, Java};
-use crate::tools::kafka::{Place, Tool};
-use crate::tools::kubectl::Kubectl;
+use crate::tools::java;
 
 /// How long a command waits for another one on the same lab.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -46,7 +41,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Nothing is up: exit code 6.
-    fn recorded(&self) -> Result<(Lab, Jars)> {
+    pub(super) fn recorded(&self) -> Result<(Lab, Jars)> {
         let state = state_dir(self.global, self.env)?;
         let Some(record) = read_record(&state)? else {
             let what = format!("no lab {} is up", self.global.name);
@@ -56,18 +51,18 @@ impl Session<'_> {
         Ok((lab, Jars::describe(self.env)?))
     }
 
-    fn lock(&self, command: &str) -> Result<Lock> {
+    pub(super) fn lock(&self, command: &str) -> Result<Lock> {
         let state = state_dir(self.global, self.env)?;
         let waiting = |status: &str| eprintln!("{command}: {status}");
         Lock::take(&state, command, LOCK_TIMEOUT, self.stop, &waiting)
     }
 
-    fn run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Report {
+    pub(super) fn run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Report {
         let stop = self.stop.next_plan();
         self.run_in(command, &Ctx::new(lab, jars, &RealExec, &stop), plan)
     }
 
-    fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
+    pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
         let lab = ctx.lab;
         let progress = Progress::new(command, &lab.name, lab.format, self.env);
         let report = run::run(plan, ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
@@ -89,7 +84,7 @@ impl Session<'_> {
         report
     }
 
-    fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
+    pub(super) fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
         let nowhere = Path::new("/dev/null");
         let java = java::locate(self.env).and_then(|program| java::ask(&program, &RealExec, nowhere, self.stop).ok());
         let settled = match (lab.backend, &lab.setup) {
@@ -375,115 +370,6 @@ impl Session<'_> {
         Ok(report.exit())
     }
 
-    /// `clients …`.
-    ///
-    /// # Errors
-    /// Nothing is up.
-    pub fn clients(&self, command: &ClientsCommand) -> Result<Exit> {
-        let (lab, jars) = self.recorded()?;
-        let (name, plan) = match command {
-            ClientsCommand::Logs(args) => return logs::clients(&lab, args, self.stop),
-            ClientsCommand::Scale(scale) => return self.scale(scale),
-            ClientsCommand::Build => ("clients build", plan::clients_build(&lab)),
-            ClientsCommand::Load => ("clients load", plan::clients_load(&lab)),
-            ClientsCommand::Start => ("clients start", plan::clients_start(&lab)),
-            ClientsCommand::Stop => ("clients stop", plan::clients_stop(&lab)),
-        };
-        if self.global.dry_run {
-            return Ok(self.dry_run(name, &lab, &jars, &plan));
-        }
-        let _lock = self.lock(name)?;
-        let report = self.run(name, &lab, &jars, &plan);
-        if lab.format == Format::Json {
-            report::json(name, &lab, &report);
-        }
-        Ok(report.exit())
-    }
-
-    /// `clients scale`: remembers the number, and runs so many.
-    fn scale(&self, scale: &Scale) -> Result<Exit> {
-        let lock = self.lock("clients scale")?;
-        let (lab, _) = self.recorded()?;
-        if !lab.facts.clients.iter().any(|client| client.name == scale.client) {
-            let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-            return Err(Failure::usage(format!("no client {}; clients.yml has {}", scale.client, names.join(", "))));
-        }
-        if scale.replicas > MAX_CLIENTS {
-            return Err(Failure::usage(format!("{} is too many: {MAX_CLIENTS} or less", scale.replicas)));
-        }
-        if let Some(mut record) = read_record(&lab.state)?.filter(|_| !self.global.dry_run) {
-            record.scaled.insert(scale.client.clone(), scale.replicas);
-            write_record(&lab.state, &record)?;
-        }
-        drop(lock);
-        self.clients(&ClientsCommand::Start)
-    }
-
-    /// `render`: the manifests as they are applied.
-    ///
-    /// # Errors
-    /// The folder cannot be written, or it cannot be told which images are in use.
-    pub fn render(&self, args: &Render) -> Result<Exit> {
-        let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
-        let choice = Choice { images: args.images.map(Into::into), ..Choice::recorded(Backend::Kind) };
-        let lab = Lab::load(self.global, self.env, record.as_ref(), choice)?;
-        let jars = Jars::describe(self.env)?;
-        let same = |setup: &Setup| setup.source == lab.images;
-        let setup = match lab.setup.clone().filter(same) {
-            Some(setup) => setup,
-            None => setup::resolve(&lab, &RealExec, Path::new("/dev/null"), self.stop)?,
-        };
-        let plan = plan::clients_build(&lab);
-        if self.global.dry_run {
-            return Ok(self.dry_run("render", &lab, &jars, &plan));
-        }
-        let folder_was_there = lab.state.exists();
-        let lock = self.lock("render")?;
-        private_dir(&lab.state)?;
-        let stop = self.stop.next_plan();
-        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
-        let report = self.run_in("render", &ctx, &plan);
-        if !folder_was_there && report.exit() == Exit::Ok {
-            // Only the logs of the build were in it.
-            std::fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
-        }
-        drop(lock);
-        if report.exit() != Exit::Ok {
-            return Ok(report.exit());
-        }
-        let client = ctx.client_image.get().map_or(render::CLIENT_IMAGE, |archive: &images::Archive| &archive.name);
-        std::fs::create_dir_all(&args.out).cannot("create", &args.out)?;
-        for (file, text) in [
-            ("cluster.yml", render::cluster(&lab, &setup, false)?),
-            ("kafka.yml", render::kafka(&lab, &setup)?),
-            ("host-access.yml", render::host_access(&lab)?),
-            ("clients.yml", render::clients(&lab, client)?),
-        ] {
-            print_text(&format!("{}\n", render::write(&args.out, file, &text)?.display()));
-        }
-        Ok(Exit::Ok)
-    }
-
-    /// kubectl with the lab's own kubeconfig and context; returns its own exit code.
-    ///
-    /// # Errors
-    /// Nothing is up, or the lab runs on no cluster.
-    pub fn kubectl(&self, args: &Passthrough) -> Result<i32> {
-        let (lab, _) = self.recorded()?;
-        let Some(setup) = &lab.setup else {
-            return Err(Failure::usage(format!(
-                "lab {} runs on backend {}, where there is no kubectl",
-                lab.name, lab.backend
-            )));
-        };
-        let cmd = Kubectl::of(&lab, setup).cmd(Duration::ZERO, &args.args);
-        if self.global.dry_run {
-            print_text(&format!("{cmd}\n"));
-            return Ok(0);
-        }
-        RealExec.attached(&cmd)
-    }
-
     /// Logs of the whole lab.
     ///
     /// # Errors
@@ -491,26 +377,6 @@ impl Session<'_> {
     pub fn logs(&self, args: &crate::cli::Logs) -> Result<Exit> {
         let (lab, _) = self.recorded()?;
         logs::all(&lab, args, self.stop)
-    }
-
-    /// One of Kafka's own tools, with our terminal; returns its own exit code.
-    ///
-    /// # Errors
-    /// Nothing is up, or there is no java.
-    pub fn tool(&self, tool: Tool, args: &Passthrough) -> Result<i32> {
-        for flag in ["--name", "--manifests", "--format", "--dry-run"] {
-            if args.args.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))) {
-                return Err(Failure::usage(format!("{flag} would go to the tool: put it before the command's name")));
-            }
-        }
-        let (lab, jars) = self.recorded()?;
-        let java = java::locate(self.env).map(Java::unasked);
-        let cmd = Place::of(&lab, &jars, java.as_ref(), lab.setup.as_ref()).typed().tool(tool, &args.args);
-        if self.global.dry_run {
-            print_text(&format!("{cmd}\n"));
-            return Ok(0);
-        }
-        RealExec.attached(&cmd)
     }
 }
 

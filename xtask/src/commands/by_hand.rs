@@ -1,0 +1,106 @@
+//! What helps those who work by hand: rendered manifests, kubectl, and Kafka's own tools.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::{Passthrough, Render};
+use crate::commands::lab::Session;
+use crate::config::{Choice, Lab, state_dir};
+use crate::exec::{Exec, RealExec};
+use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::kind::{images, render, setup};
+use crate::local::jars::Jars;
+use crate::plan;
+use crate::progress::print_text;
+use crate::state::{Backend, Setup, private_dir, read_record};
+use crate::step::Ctx;
+use crate::tools::java::{self, Java};
+use crate::tools::kafka::{Place, Tool};
+use crate::tools::kubectl::Kubectl;
+
+impl Session<'_> {
+    /// `render`: the manifests as they are applied.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or it cannot be told which images are in use.
+    pub fn render(&self, args: &Render) -> Result<Exit> {
+        let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
+        let choice = Choice { images: args.images.map(Into::into), ..Choice::recorded(Backend::Kind) };
+        let lab = Lab::load(self.global, self.env, record.as_ref(), choice)?;
+        let jars = Jars::describe(self.env)?;
+        let same = |setup: &Setup| setup.source == lab.images;
+        let setup = match lab.setup.clone().filter(same) {
+            Some(setup) => setup,
+            None => setup::resolve(&lab, &RealExec, Path::new("/dev/null"), self.stop)?,
+        };
+        let plan = plan::clients_build(&lab);
+        if self.global.dry_run {
+            return Ok(self.dry_run("render", &lab, &jars, &plan));
+        }
+        let folder_was_there = lab.state.exists();
+        let lock = self.lock("render")?;
+        private_dir(&lab.state)?;
+        let stop = self.stop.next_plan();
+        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
+        let report = self.run_in("render", &ctx, &plan);
+        if !folder_was_there && report.exit() == Exit::Ok {
+            // Only the logs of the build were in it.
+            std::fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
+        }
+        drop(lock);
+        if report.exit() != Exit::Ok {
+            return Ok(report.exit());
+        }
+        let client = ctx.client_image.get().map_or(render::CLIENT_IMAGE, |archive: &images::Archive| &archive.name);
+        std::fs::create_dir_all(&args.out).cannot("create", &args.out)?;
+        for (file, text) in [
+            ("cluster.yml", render::cluster(&lab, &setup, false)?),
+            ("kafka.yml", render::kafka(&lab, &setup)?),
+            ("host-access.yml", render::host_access(&lab)?),
+            ("clients.yml", render::clients(&lab, client)?),
+        ] {
+            print_text(&format!("{}\n", render::write(&args.out, file, &text)?.display()));
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// kubectl with the lab's own kubeconfig and context; returns its own exit code.
+    ///
+    /// # Errors
+    /// Nothing is up, or the lab runs on no cluster.
+    pub fn kubectl(&self, args: &Passthrough) -> Result<i32> {
+        let (lab, _) = self.recorded()?;
+        let Some(setup) = &lab.setup else {
+            return Err(Failure::usage(format!(
+                "lab {} runs on backend {}, where there is no kubectl",
+                lab.name, lab.backend
+            )));
+        };
+        let cmd = Kubectl::of(&lab, setup).cmd(Duration::ZERO, &args.args);
+        if self.global.dry_run {
+            print_text(&format!("{cmd}\n"));
+            return Ok(0);
+        }
+        RealExec.attached(&cmd)
+    }
+
+    /// One of Kafka's own tools, with our terminal; returns its own exit code.
+    ///
+    /// # Errors
+    /// Nothing is up, or there is no java.
+    pub fn tool(&self, tool: Tool, args: &Passthrough) -> Result<i32> {
+        for flag in ["--name", "--manifests", "--format", "--dry-run"] {
+            if args.args.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))) {
+                return Err(Failure::usage(format!("{flag} would go to the tool: put it before the command's name")));
+            }
+        }
+        let (lab, jars) = self.recorded()?;
+        let java = java::locate(self.env).map(Java::unasked);
+        let cmd = Place::of(&lab, &jars, java.as_ref(), lab.setup.as_ref()).typed().tool(tool, &args.args);
+        if self.global.dry_run {
+            print_text(&format!("{cmd}\n"));
+            return Ok(0);
+        }
+        RealExec.attached(&cmd)
+    }
+}
