@@ -385,6 +385,17 @@ pub mod sample {
         let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
         Lab::load(&global, &env, None, Choice::recorded(Backend::Local)).unwrap()
     }
+
+    /// Programs and images of a lab on kind.
+    pub fn setup() -> Setup {
+        Setup {
+            source: ImageSource::Packages,
+            kind: "kind".into(),
+            kubectl: "kubectl".into(),
+            node_image: Some("node:1".into()),
+            kafka_image: "kafka:1".into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -172,8 +172,6 @@ pub struct Ctx<'a> {
     pub client_image: OnceLock<Archive>,
     /// Whether the cluster is to be made again.
     pub recreate: bool,
-    /// Whether the user's own kubeconfig gets our context.
-    pub merge: bool,
 }
 
 impl<'a> Ctx<'a> {
@@ -181,13 +179,13 @@ impl<'a> Ctx<'a> {
     pub fn new(lab: &'a Lab, jars: &'a Jars, exec: &'a dyn Exec, stop: &'a Stop) -> Self {
         let setup = lab.setup.clone().map(OnceLock::from).unwrap_or_default();
         let (java, client_image) = (OnceLock::new(), OnceLock::new());
-        Ctx { lab, jars, exec, stop, java, setup, client_image, recreate: false, merge: false }
+        Ctx { lab, jars, exec, stop, java, setup, client_image, recreate: false }
     }
 
     /// With nothing settled at all: `up` looks again.
-    pub fn afresh(mut self, recreate: bool, merge: bool) -> Self {
+    pub fn afresh(mut self, recreate: bool) -> Self {
         self.setup = OnceLock::new();
-        (self.recreate, self.merge) = (recreate, merge);
+        self.recreate = recreate;
         self
     }
 }

@@ -150,7 +150,7 @@ impl Session<'_> {
             self.fix(&lab, &jars)?;
         }
         let stop = self.stop.next_plan();
-        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop).afresh(up.recreate, up.merge_kubeconfig);
+        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop).afresh(up.recreate);
         let report = self.run_in("up", &ctx, &plan::up(&lab, wish));
         let exit = report.exit();
         if lab.format == Format::Json {
@@ -185,7 +185,7 @@ impl Session<'_> {
     fn fix(&self, lab: &Lab, jars: &Jars) -> Result<()> {
         // What a package brings may show what else is missing: a recipe can only be asked when its tools are there.
         for _ in 0..3 {
-            let ctx = Ctx::new(lab, jars, &RealExec, self.stop).afresh(false, false);
+            let ctx = Ctx::new(lab, jars, &RealExec, self.stop).afresh(false);
             let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
             let findings = preflight::look(&task)?;
             if findings.packages().is_empty() && !findings.programs() {

@@ -166,17 +166,6 @@ fn same_image(name: &str) -> &str {
 mod tests {
     use super::*;
     use crate::config::sample;
-    use crate::state::ImageSource;
-
-    fn setup() -> Setup {
-        Setup {
-            source: ImageSource::Packages,
-            kind: "kind".into(),
-            kubectl: "kubectl".into(),
-            node_image: Some("node:1".into()),
-            kafka_image: "kafka:1".into(),
-        }
-    }
 
     fn nodes(lab: &Lab) -> Vec<Node> {
         let node = |name: String| Node {
@@ -205,7 +194,7 @@ mod tests {
                 "kafka-lab-worker4"
             ]
         );
-        assert_eq!(differences(&lab, &setup(), &nodes), Vec::<String>::new());
+        assert_eq!(differences(&lab, &sample::setup(), &nodes), Vec::<String>::new());
         assert!(is_ours(&lab, &nodes));
     }
 
@@ -218,7 +207,7 @@ mod tests {
         found[0].host_ports.retain(|port| *port != 30091);
         found.push(Node { name: "kafka-lab-worker9".into(), ..found[1].clone() });
         assert_eq!(
-            differences(&lab, &setup(), &found),
+            differences(&lab, &sample::setup(), &found),
             [
                 "node kafka-lab-worker2 of cluster.yml is not there",
                 "node kafka-lab-worker9 is not in cluster.yml",

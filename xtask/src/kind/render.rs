@@ -135,27 +135,16 @@ fn with_value(text: &str, name: &str, old: &str, new: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::config::sample;
-    use crate::state::ImageSource;
-
-    fn setup() -> Setup {
-        Setup {
-            source: ImageSource::Packages,
-            kind: "kind".into(),
-            kubectl: "kubectl".into(),
-            node_image: Some("node:1".into()),
-            kafka_image: "kafka:1".into(),
-        }
-    }
 
     #[test]
     fn images_and_ports_are_filled_in_and_nothing_else_changes() {
         let mut lab = sample::lab();
         let committed = fs::read_to_string(lab.manifests.join("kafka.yml")).unwrap();
-        let rendered = kafka(&lab, &setup()).unwrap();
+        let rendered = kafka(&lab, &sample::setup()).unwrap();
         assert_eq!(rendered.matches("image: kafka:1\n").count(), 2);
         assert_eq!(rendered.replace("image: kafka:1\n", &format!("image: {}\n", lab.facts.kafka_image)), committed);
         lab.ports.base += 100;
-        assert!(kafka(&lab, &setup()).unwrap().contains("name: LAB_HOST_PORT_BASE, value: \"30190\""));
+        assert!(kafka(&lab, &sample::setup()).unwrap().contains("name: LAB_HOST_PORT_BASE, value: \"30190\""));
         assert_eq!(clients(&lab, "kafka-lab-clients:ab").unwrap().matches("image: kafka-lab-clients:ab\n").count(), 2);
         lab.scaled.insert("consumer".into(), 3);
         let scaled = clients(&lab, "kafka-lab-clients:ab").unwrap();
@@ -170,13 +159,13 @@ mod tests {
     fn the_cluster_gets_its_name_image_ports_and_mark() {
         let mut lab = sample::lab();
         lab.ports.base += 1000;
-        let config = cluster(&lab, &setup(), true).unwrap();
+        let config = cluster(&lab, &sample::setup(), true).unwrap();
         assert_eq!(config.matches("image: node:1").count(), 5, "{config}");
         assert_eq!(config.matches("containerPath: /kafka-lab").count(), 5, "{config}");
         assert_eq!(config.matches("containerPort: 3009").count(), 10, "{config}");
         assert_eq!(config.matches("hostPort: 3109").count(), 10, "{config}");
         assert!(config.contains("name: kafka-lab\n"), "{config}");
-        assert!(!cluster(&lab, &setup(), false).unwrap().contains("/kafka-lab"));
+        assert!(!cluster(&lab, &sample::setup(), false).unwrap().contains("/kafka-lab"));
     }
 
     #[test]
