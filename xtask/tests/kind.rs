@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::engine::{self, Container};
 use common::registry::Registry;
-use common::{Dir, Ran, Report, manifests, run, start, xtask};
+use common::{Dir, Ran, Report, manifests, run, start, wait_for, xtask};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A lab on kind with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
@@ -121,14 +121,6 @@ fn free_base() -> u16 {
 #[track_caller]
 fn docker(args: &[&str]) -> String {
     engine::docker(args).expect(0).stdout.trim().to_string()
-}
-
-fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !ready() {
-        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// Runs a part of a test and tells how long it took: a cluster is made once for all of them.

@@ -10,9 +10,8 @@ mod common;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use common::{Dir, Ran, Report, manifests, run, start, xtask};
+use common::{Dir, Ran, Report, manifests, run, start, wait_for, xtask};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -129,14 +128,6 @@ fn free_base() -> u16 {
             return base;
         }
         assert!(turn < 1000, "no free ports");
-    }
-}
-
-fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !ready() {
-        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what}: not within {seconds} s");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

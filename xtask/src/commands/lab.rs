@@ -214,7 +214,7 @@ impl Session<'_> {
                 return Ok(match record {
                     Some(record) => (record.backend, "recorded by an earlier up".into()),
                     None if self.env.find("docker").is_none() => (Backend::Local, "there is no docker on PATH".into()),
-                    None => match self.engine() {
+                    None => match docker::answers(self.env, &RealExec, self.stop) {
                         true => (Backend::Kind, "a Docker engine answers".into()),
                         false => (Backend::Local, "no Docker engine answers".into()),
                     },
@@ -230,16 +230,10 @@ impl Session<'_> {
         Ok((asked, "asked for".into()))
     }
 
-    /// Whether a Docker engine answers.
-    fn engine(&self) -> bool {
-        let output = RealExec.capture(&docker::info(), Path::new("/dev/null"), self.stop);
-        output.is_ok_and(|output| docker::parse_info(&output).is_ok())
-    }
-
     /// Where a lab without a record is: on kind when there is a cluster with its mark.
     fn unrecorded(&self) -> Backend {
         let ours = || -> Result<bool> {
-            if self.env.find("docker").is_none() || !self.engine() {
+            if !docker::answers(self.env, &RealExec, self.stop) {
                 return Ok(false);
             }
             let lab = self.load_or_own(None, Backend::Kind)?;

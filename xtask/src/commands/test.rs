@@ -161,7 +161,7 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         }
         return Ok(Exit::Ok);
     }
-    let engine = !args.quick && engine_answers(env, stop);
+    let engine = !args.quick && docker::answers(env, &RealExec, stop);
     if args.fix {
         fix::install(&missing_packages(env, engine), env, &RealExec)?;
     }
@@ -236,13 +236,6 @@ fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
         env,
     );
     RealExec.capture(&cmd, std::path::Path::new("/dev/null"), stop).is_ok_and(|output| output.code == Some(0))
-}
-
-fn engine_answers(env: &Env, stop: &Stop) -> bool {
-    env.find("docker").is_some()
-        && RealExec
-            .capture(&docker::info(), std::path::Path::new("/dev/null"), stop)
-            .is_ok_and(|output| docker::parse_info(&output).is_ok())
 }
 
 /// Why the tests on kind cannot run here.

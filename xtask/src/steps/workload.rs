@@ -394,17 +394,18 @@ pub fn remove_clients(task: &Task<'_>) -> Result<Outcome> {
 pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<Outcome> {
     let lab = task.lab();
     let found = snapshot(task)?;
+    let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
+    // The pods of a Deployment that was deleted outlive it for a while; they are nobody's client any more.
+    if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
+        let why = format!("not started; `{}` does", lab.xtask("clients start"));
+        return Ok(Outcome::new(crate::step::State::Skipped, why));
+    }
     let pod = match found.pods.iter().find(|pod| pod.name == name) {
         Some(pod) => Some(pod),
         // A Deployment's pods have names of their own: its Nth one stands for the Nth client.
         None => found.pods.iter().filter(|pod| pod.app == app && !pod.deleting).nth(place),
     };
-    let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
     let Some(pod) = pod else {
-        if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
-            let why = format!("not started; `{}` does", lab.xtask("clients start"));
-            return Ok(Outcome::new(crate::step::State::Skipped, why));
-        }
         return Err(Failure::fault(format!("there is no pod {name}")).fix(lab.xtask("up")));
     };
     if !pod.ready {

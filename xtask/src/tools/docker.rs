@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::exec::{Cmd, Output};
+use crate::config::Env;
+use crate::exec::{Cmd, Exec, Output};
+use crate::signal::Stop;
 
 /// An engine that has not answered by then hangs.
 const ASK: Duration = Duration::from_secs(20);
@@ -17,6 +19,12 @@ fn docker(deadline: Duration) -> Cmd {
 /// Everything the engine tells about itself.
 pub fn info() -> Cmd {
     docker(Duration::from_secs(10)).args(["info", "--format", "{{json .}}"])
+}
+
+/// Whether an engine answers.
+pub fn answers(env: &Env, exec: &dyn Exec, stop: &Stop) -> bool {
+    env.find("docker").is_some()
+        && exec.capture(&info(), Path::new("/dev/null"), stop).is_ok_and(|output| parse_info(&output).is_ok())
 }
 
 /// The ids of a kind cluster's containers.

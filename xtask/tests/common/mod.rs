@@ -101,6 +101,16 @@ pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
+/// Waits until `ready`; fails the test when it is not within so many seconds.
+#[allow(dead_code, reason = "not every test file waits")]
+pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
+    let begin = std::time::Instant::now();
+    while !ready() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(seconds), "{what}: not within {seconds} s");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 /// A copy of the committed manifests with changes, each `(file, from, to)`.
 pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
     let dir = Dir::new("manifests");
