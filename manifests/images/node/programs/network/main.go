@@ -12,14 +12,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"log"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,10 +24,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"kafka-lab/node/programs/api"
 )
 
 const (
-	account  = "/var/run/secrets/kubernetes.io/serviceaccount"
 	conflist = "/etc/cni/net.d/10-kafka-lab.conflist"
 	chain    = "KAFKA-LAB-MASQ"
 	// Marks our routes in the kernel's table, so that stale ones are told from others'.
@@ -42,10 +38,6 @@ const (
 
 // node is what matters here of a Kubernetes Node.
 type node struct {
-	Metadata struct {
-		Name            string `json:"name"`
-		ResourceVersion string `json:"resourceVersion"`
-	} `json:"metadata"`
 	Spec struct {
 		PodCIDR string `json:"podCIDR"`
 	} `json:"spec"`
@@ -77,7 +69,7 @@ func main() {
 		log.Fatal("NODE_NAME and POD_SUBNET are required")
 	}
 	nodes := make(chan map[string]node)
-	go follow(ctx, nodes)
+	go api.Follow(ctx, "/api/v1/nodes", nodes)
 
 	known := map[string]node{}
 	tick := time.NewTicker(again)
@@ -218,144 +210,4 @@ func uplink() (netlink.Link, error) {
 		}
 	}
 	return nil, fmt.Errorf("no default route")
-}
-
-// follow sends every new state of the cluster's nodes, and never gives up.
-func follow(ctx context.Context, out chan<- map[string]node) {
-	pause := 500 * time.Millisecond
-	for ctx.Err() == nil {
-		started := time.Now()
-		err := watch(ctx, out)
-		if time.Since(started) > time.Minute {
-			pause = 500 * time.Millisecond
-		}
-		if err != nil && ctx.Err() == nil {
-			log.Printf("nodes: %v; again in %s", err, pause)
-			time.Sleep(pause)
-			pause = min(2*pause, again)
-		}
-	}
-}
-
-// watch lists the nodes and follows them until the server ends the stream.
-func watch(ctx context.Context, out chan<- map[string]node) error {
-	var list struct {
-		Metadata struct {
-			ResourceVersion string `json:"resourceVersion"`
-		} `json:"metadata"`
-		Items []node `json:"items"`
-	}
-	short, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	answer, err := get(short, url.Values{})
-	if err != nil {
-		return err
-	}
-	err = json.NewDecoder(answer.Body).Decode(&list)
-	answer.Body.Close()
-	if err != nil {
-		return err
-	}
-	nodes := map[string]node{}
-	for _, n := range list.Items {
-		nodes[n.Metadata.Name] = n
-	}
-	send(ctx, out, nodes)
-
-	// The server ends the stream; should it die instead, the deadline does.
-	long, cancelLong := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancelLong()
-	answer, err = get(long, url.Values{
-		"watch":           {"true"},
-		"resourceVersion": {list.Metadata.ResourceVersion},
-		"timeoutSeconds":  {"90"},
-	})
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	for events := json.NewDecoder(answer.Body); ; {
-		var event struct {
-			Type   string `json:"type"`
-			Object node   `json:"object"`
-		}
-		if err := events.Decode(&event); err != nil {
-			// The end of the stream and a cut one are the same to us: list again.
-			return nil
-		}
-		switch event.Type {
-		case "ADDED", "MODIFIED":
-			nodes[event.Object.Metadata.Name] = event.Object
-		case "DELETED":
-			delete(nodes, event.Object.Metadata.Name)
-		default:
-			return nil
-		}
-		send(ctx, out, nodes)
-	}
-}
-
-func send(ctx context.Context, out chan<- map[string]node, nodes map[string]node) {
-	snapshot := make(map[string]node, len(nodes))
-	for name, n := range nodes {
-		snapshot[name] = n
-	}
-	select {
-	case out <- snapshot:
-	case <-ctx.Done():
-	}
-}
-
-// get asks the API server for nodes, by its own address where kind names it:
-// the service's address works only once kube-proxy does.
-func get(ctx context.Context, query url.Values) (*http.Response, error) {
-	server := os.Getenv("CONTROL_PLANE_ENDPOINT")
-	if server == "" {
-		server = net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT"))
-	}
-	request, err := http.NewRequestWithContext(ctx, "GET", "https://"+server+"/api/v1/nodes?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	// Read anew each time: the kubelet renews the token.
-	token, err := os.ReadFile(account + "/token")
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
-	client, err := client()
-	if err != nil {
-		return nil, err
-	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	if answer.StatusCode != http.StatusOK {
-		answer.Body.Close()
-		return nil, fmt.Errorf("the API server answers %s", answer.Status)
-	}
-	return answer, nil
-}
-
-var shared *http.Client
-
-func client() (*http.Client, error) {
-	if shared != nil {
-		return shared, nil
-	}
-	authority, err := os.ReadFile(account + "/ca.crt")
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(authority) {
-		return nil, fmt.Errorf("no certificate in %s/ca.crt", account)
-	}
-	shared = &http.Client{Transport: &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: pool},
-		TLSHandshakeTimeout: 5 * time.Second,
-		IdleConnTimeout:     30 * time.Second,
-	}}
-	return shared, nil
 }
