@@ -248,7 +248,7 @@ impl Uses {
                     self.path(value);
                 }
                 ("if" | "then" | "elif" | "else" | "while" | "until" | "do" | "!" | "{" | "exec", _) => {}
-                ("case" | "for" | "done" | "fi" | "esac" | "}", _) => break,
+                ("case" | "for" | "break" | "done" | "fi" | "esac" | "}", _) => break,
                 ("export", _) => {
                     let names = words.by_ref().map(|word| word.split('=').next().unwrap_or_default());
                     self.variables.extend(names.map(String::from));
@@ -400,7 +400,7 @@ fn whatever_is_not_promised_is_found_and_named() {
         ("sleep 1\n", "usleep 100000\n", "kafka: command usleep"),
         ("timeout 5 nc", "timeout 5 ncat", "kafka: command ncat"),
         ("$(echo dump |", "$(printf dump |", "kafka: command printf"),
-        ("true ;;", "`uname` ;;", "kafka: command `uname`"),
+        ("*) break ;;", "*) `uname` ;;", "kafka: command `uname`"),
         ("sleep 1\n", "sleep 1 >>/run/waits\n", "kafka: path /run/waits"),
         ("start, /etc/zookeeper/zookeeper.p", "start, /opt/zookeeper.p", "zookeeper: path /opt/zookeeper.properties"),
         ("dataDir=/var/lib/zookeeper", "dataDir=/srv", "zookeeper: path /srv/data"),
