@@ -75,13 +75,13 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let kafka_load = plan.add(Step::Load(Recipe::Kafka), &[old, kafka_image]);
             // The small one second: by then every node takes images, and nobody has to ask again and again.
             let clients_load = plan.add(Step::Load(Recipe::Clients), &[kafka_load, clients_image]);
-            // Pods come after their image, and brokers after the compiler: see below.
-            let zookeeper = plan.add(Step::Apply(Part::ZooKeeper), &[cluster, kafka_load, build]);
+            // What is applied while nodes are joining starts on each as it turns Ready. Pods come after their image, and
+            // brokers after the compiler: see below.
+            let api = plan.add(Step::ApiServer, &[old]);
+            let apply = plan.add(Step::Apply(Part::Servers), &[api, kafka_load, build]);
             let joined = plan.add(Step::NodesJoined, &[cluster]);
-            // Brokers are spread over the nodes that are there when they are given to them.
-            let apply = plan.add(Step::Apply(Part::Servers), &[joined, zookeeper]);
-            let pods = plan.add(Step::PodsReady(Part::Servers), &[apply]);
-            let serving = plan.add(Step::Serving, &[apply]);
+            let pods = plan.add(Step::PodsReady(Part::Servers), &[apply, joined]);
+            let serving = plan.add(Step::Serving, &[apply, joined]);
             let topic = plan.add(Step::Topic, &[serving]);
             // Asked from a pod: the producer's, or one made for it where there are no clients.
             let mut inside = vec![pods, topic, clients_load];
@@ -292,11 +292,11 @@ mod tests {
              7 cluster after [6]\n\
              8 load kafka after [6, 3]\n\
              9 load clients after [8, 5]\n\
-             10 apply zookeeper after [7, 8, 4]\n\
-             11 nodes join after [7]\n\
-             12 apply kafka after [11, 10]\n\
-             13 pods after [12]\n\
-             14 brokers serve after [12]\n\
+             10 api server after [6]\n\
+             11 apply kafka after [10, 8, 4]\n\
+             12 nodes ready after [7]\n\
+             13 pods after [11, 12]\n\
+             14 brokers serve after [11, 12]\n\
              15 topic test after [14]\n\
              16 apply clients after [15, 9]\n\
              17 clients after [16]\n\

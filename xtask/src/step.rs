@@ -22,8 +22,6 @@ use crate::tools::java::{self, Java};
 /// A part of what runs in a cluster: applied and waited for as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// ZooKeeper alone, which brokers wait for.
-    ZooKeeper,
     /// ZooKeeper and the brokers, with the host's way to them.
     Servers,
     /// The producer and the consumer.
@@ -52,8 +50,10 @@ pub enum Step {
         /// Whether one that is whole is deleted as well.
         recreate: bool,
     },
-    /// The cluster is there, and its API server answers.
+    /// The cluster is there, and its nodes have joined.
     Cluster,
+    /// The API server answers and hands out volumes, while other nodes may still be joining.
+    ApiServer,
     /// Every node is Ready, which is waited for.
     NodesJoined,
     /// Every node has the image.
@@ -244,10 +244,9 @@ impl Step {
             Step::Image(recipe) => format!("{} image", recipe.name()),
             Step::OldCluster { .. } => "old cluster".into(),
             Step::Cluster => "cluster".into(),
-            Step::NodesJoined => "nodes join".into(),
+            Step::ApiServer => "api server".into(),
+            Step::NodesJoined => "nodes ready".into(),
             Step::Load(recipe) => format!("load {}", recipe.name()),
-            Step::Apply(Part::ZooKeeper) => "apply zookeeper".into(),
-            Step::PodsReady(Part::ZooKeeper) => "zookeeper".into(),
             Step::Apply(Part::Servers) => "apply kafka".into(),
             Step::Apply(Part::Clients) => "apply clients".into(),
             Step::PodsReady(Part::Servers) => "pods".into(),
@@ -276,9 +275,12 @@ impl Step {
     pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
         match self {
             Step::Image(_) | Step::Load(_) => image::preview(self, lab, setup),
-            Step::OldCluster { .. } | Step::Cluster | Step::NodesJoined | Step::NodesReady | Step::DeleteCluster => {
-                cluster::preview(self, lab, setup)
-            }
+            Step::OldCluster { .. }
+            | Step::Cluster
+            | Step::ApiServer
+            | Step::NodesJoined
+            | Step::NodesReady
+            | Step::DeleteCluster => cluster::preview(self, lab, setup),
             Step::Apply(_) | Step::PodsReady(_) | Step::RemoveClients | Step::ServingInside { .. } => {
                 workload::preview(self, lab, setup)
             }
@@ -326,6 +328,7 @@ impl Step {
             Step::Image(recipe) => image::image(task, recipe),
             Step::OldCluster { recreate } => cluster::old(task, recreate),
             Step::Cluster => cluster::cluster(task),
+            Step::ApiServer => cluster::api_server(task),
             Step::NodesJoined => cluster::joined(task),
             Step::Load(recipe) => image::load(task, recipe),
             Step::Apply(part) => workload::apply(task, part),

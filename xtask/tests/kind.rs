@@ -154,7 +154,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     assert_eq!(up.state("old cluster"), "changed", "{}", up.0);
     assert!(up.proof("old cluster").contains("half-made"), "{}", up.0);
     assert!(up.proof("cluster").starts_with("made, context kind-"), "{}", up.0);
-    assert_eq!(up.proof("nodes join"), "5 nodes Ready");
+    assert_eq!(up.proof("nodes ready"), "5 nodes Ready");
     // 2. The image in all five nodes.
     assert!(up.proof("load kafka").ends_with("in 5 nodes"), "{}", up.0);
     assert!(up.proof("topic test").contains("created, 4 partitions × 3 replicas, all in sync"), "{}", up.0);
@@ -490,7 +490,7 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     assert_eq!(up.state("kafka image"), "changed", "{}", up.0);
     assert!(up.proof("kafka image").ends_with("from registry"), "{}", up.0);
     assert_eq!(up.proof("load kafka"), format!("{image} in 2 nodes"));
-    assert_eq!(up.proof("nodes join"), "2 nodes Ready");
+    assert_eq!(up.proof("nodes ready"), "2 nodes Ready");
     let second = Report::of(&up_from_registry(&lab, "json"), 0);
     assert_eq!(second.state("load kafka"), "unchanged", "{}", second.0);
     lab.verify(0);

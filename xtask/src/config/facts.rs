@@ -63,6 +63,11 @@ impl Cluster {
             })
             .collect()
     }
+
+    /// How many nodes take pods: the workers, or the only node there is.
+    pub fn workers(&self) -> usize {
+        self.nodes.iter().filter(|node| node.role == "worker").count().max(1)
+    }
 }
 
 /// Resources that pods request.

@@ -19,6 +19,7 @@ pub fn kafka(lab: &Lab, setup: &Setup) -> Result<String> {
     let text = read(lab, "kafka.yml")?;
     let text = with_image(&text, &lab.facts.kafka_image, &setup.kafka_image)
         .ok_or_else(|| unclear("kafka.yml", &format!("image: {}", lab.facts.kafka_image)))?;
+    let text = with_min_domains(&text, lab.facts.cluster.workers());
     let (old, new) = (lab.facts.brokers.host_port_base, lab.ports.base);
     if old == new {
         return Ok(text);
@@ -103,6 +104,17 @@ fn with_image(text: &str, old: &str, new: &str) -> Option<String> {
     found.then(|| lines.join("\n") + "\n")
 }
 
+/// Every `minDomains: N` becomes the number of nodes that brokers are spread over.
+fn with_min_domains(text: &str, domains: usize) -> String {
+    let lines = text.lines().map(|line| match line.split_once("minDomains: ") {
+        Some((indent, number)) if indent.trim().is_empty() && number.trim().parse::<usize>().is_ok() => {
+            format!("{indent}minDomains: {domains}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
 /// The first `replicas:` after `name: NAME` becomes NEW; `None` when there is none.
 fn with_replicas(text: &str, name: &str, new: u32) -> Option<String> {
     let (mut named, mut found) = (false, false);
@@ -143,6 +155,8 @@ mod tests {
         let rendered = kafka(&lab, &sample::setup()).unwrap();
         assert_eq!(rendered.matches("image: kafka:1\n").count(), 2);
         assert_eq!(rendered.replace("image: kafka:1\n", &format!("image: {}\n", lab.facts.kafka_image)), committed);
+        lab.facts.cluster.nodes.truncate(3);
+        assert!(kafka(&lab, &sample::setup()).unwrap().contains("          minDomains: 2\n"), "as many as workers");
         lab.ports.base += 100;
         assert!(kafka(&lab, &sample::setup()).unwrap().contains("name: LAB_HOST_PORT_BASE, value: \"30190\""));
         assert_eq!(clients(&lab, "kafka-lab-clients:ab").unwrap().matches("image: kafka-lab-clients:ab\n").count(), 2);

@@ -199,6 +199,11 @@ mod tests {
     fn sleeper(mark: &str) -> Started {
         let cmd = Cmd::new("sh", Duration::ZERO).args(["-c", "while :; do sleep 0.05; done", mark]);
         let pid = RealExec.start(&cmd, Path::new("/dev/null")).unwrap();
+        // The kernel says that a program was started a moment before its arguments can be read.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() && Instant::now() < deadline {
+            wait::pause(&Stop::default(), Duration::from_millis(1)).unwrap();
+        }
         Started::of(pid, String::new(), cmd.to_string(), None).unwrap()
     }
 

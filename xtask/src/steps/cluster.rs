@@ -36,12 +36,26 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
             kind::create(lab, setup, &config).to_string(),
         ],
         Step::DeleteCluster => vec![kind::delete(lab, setup).to_string()],
+        Step::ApiServer => {
+            let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
+            vec![
+                docker::favour(&control_plane, FAVOUR).to_string(),
+                "# until the API server answers and has a StorageClass:".into(),
+                Kubectl::of(lab, setup).ask(["get", "storageclasses", "--output", "name"]).to_string(),
+            ]
+        }
         Step::NodesJoined => {
             vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()]
         }
         _ => vec![Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()],
     }
 }
+
+/// Asked while the cluster is being made, when nobody needs the answer within a second.
+const PATIENT: Duration = Duration::from_millis(1500);
+
+/// The control plane's weight on the processors against 1024 for a worker.
+const FAVOUR: u32 = 64 * 1024;
 
 fn nodes(task: &Task<'_>) -> Result<Vec<Node>> {
     cluster::find(task.lab(), task.ctx.exec, &task.log, task.ctx.stop)
@@ -133,6 +147,56 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
     };
     let proof = format!("{what}, context {}", lab.context());
     Ok(if what == "reused" { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+/// Waits until the API server answers and there is a StorageClass, which kind installs before other nodes join.
+///
+/// # Errors
+/// It does not in time.
+pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let (mut favoured, mut waited) = (false, false);
+    let made = lab.state.join(MADE).exists();
+    wait::until("the API server", lab.timeout(|t| t.cluster), PATIENT, task.ctx.stop, task.status, || {
+        let answers = if made { Ok(None) } else { reachable(task, &mut favoured) };
+        match answers.and_then(|obstacle| if obstacle.is_some() { Ok(obstacle) } else { no_volumes(task) }) {
+            Err(failure) => Poll::Failed(failure),
+            Ok(Some(status)) => {
+                waited = true;
+                Poll::NotYet(status)
+            }
+            Ok(None) => Poll::Ready(()),
+        }
+    })
+    .map_err(|failure| failure.log(&task.log))?;
+    let proof = "answers, and has a StorageClass";
+    Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// Why a cluster in the making has no kubeconfig yet. Its control plane, which everything waits for, is put before the
+/// workers, which take images meanwhile.
+fn reachable(task: &Task<'_>, favoured: &mut bool) -> Result<Option<String>> {
+    if !*favoured {
+        let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
+            return Ok(Some("its node is not there yet".into()));
+        };
+        let favour = docker::favour(&node.name, FAVOUR);
+        *favoured = task.ctx.exec.capture(&favour, &task.log, task.ctx.stop)?.code == Some(0);
+    }
+    let export = kind::export_kubeconfig(task.lab(), &task.setup()?);
+    let output = task.ctx.exec.capture(&export, &task.log, task.ctx.stop)?;
+    Ok((output.code != Some(0)).then(|| "kubeadm has not made its certificates yet".into()))
+}
+
+/// Why volumes cannot be asked for yet.
+fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
+    let ask = Kubectl::of(task.lab(), &task.setup()?).ask(["get", "storageclasses", "--output", "name"]);
+    let output = task.ctx.exec.capture(&ask, &task.log, task.ctx.stop)?;
+    Ok(match (output.code, output.stdout.trim()) {
+        (Some(0), "") => Some("there is no StorageClass yet".into()),
+        (Some(0), _) => None,
+        _ => Some(crate::failure::tail(&output.stderr, 1).concat()),
+    })
 }
 
 /// Waits until every node is Ready.

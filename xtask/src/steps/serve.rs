@@ -62,8 +62,10 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
         Backend::Local => lab.timeout(|t| t.broker),
         Backend::Kind => lab.timeout(|t| t.pods),
     };
+    // Each question is a program that starts, on the processors that starting brokers need; in pods they need them longer.
+    let interval = if lab.backend == Backend::Kind { 4 * INTERVAL } else { INTERVAL };
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
-    wait::until("the brokers", timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
+    wait::until("the brokers", timeout, interval, task.ctx.stop, task.status, || match ask(task) {
         Err(failure) => Poll::Failed(failure),
         Ok(Err(status)) => Poll::NotYet(status),
         Ok(Ok(answers)) => match not_serving(&wanted, &answers) {

@@ -26,7 +26,6 @@ impl Part {
     /// The files it is made of.
     fn files(self) -> &'static [&'static str] {
         match self {
-            Part::ZooKeeper => &["kafka.yml"],
             Part::Servers => &["kafka.yml", "host-access.yml"],
             Part::Clients => &["clients.yml"],
         }
@@ -35,7 +34,6 @@ impl Part {
     /// The workloads it is made of.
     pub fn workloads(self, lab: &Lab) -> Vec<String> {
         match self {
-            Part::ZooKeeper => vec!["zookeeper".into()],
             Part::Servers => vec!["zookeeper".into(), "kafka".into()],
             Part::Clients => lab.facts.clients.iter().map(|client| client.name.clone()).collect(),
         }
@@ -49,8 +47,7 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
     match step {
         Step::Apply(part) => {
             let mut lines = vec![format!("# written by `{}` too", lab.xtask("render --out DIR"))];
-            let apply = kubectl.apply(&part.files().iter().map(file).collect::<Vec<_>>());
-            lines.push(if part == Part::ZooKeeper { of_zookeeper(apply) } else { apply }.to_string());
+            lines.push(kubectl.apply(&part.files().iter().map(file).collect::<Vec<_>>()).to_string());
             lines
         }
         Step::PodsReady(part) => vec![
@@ -91,36 +88,11 @@ pub fn snapshot(task: &Task<'_>) -> Result<Snapshot> {
     })
 }
 
-/// Leaves out what is not ZooKeeper's.
-fn of_zookeeper(apply: Cmd) -> Cmd {
-    apply.args(["--selector", "app=zookeeper"])
-}
-
-/// Applies ZooKeeper's part of kafka.yml to a cluster that was just made: it starts while other nodes are still joining.
-///
-/// # Errors
-/// The API server refuses it.
-pub fn apply_first(task: &Task<'_>) -> Result<Outcome> {
-    let (lab, setup, kubectl) = (task.lab(), task.setup()?, kubectl(task)?);
-    if snapshot(task)?.workloads.iter().any(|workload| workload.name == "zookeeper") {
-        return Ok(Outcome::unchanged("there already"));
-    }
-    let dir = lab.state.join("manifests");
-    private_dir(&dir)?;
-    let file = render::write(&dir, "kafka.yml", &render::kafka(lab, &setup)?)?;
-    let apply = of_zookeeper(kubectl.apply(&[file]));
-    let said = task.ctx.exec.capture(&apply, &task.log, task.ctx.stop)?.success(&apply, &task.log)?.stdout;
-    Ok(Outcome::changed(format!("{} objects of kafka.yml created", said.lines().count())))
-}
-
 /// Applies the manifests of a part as they are in use.
 ///
 /// # Errors
 /// The API server refuses one.
 pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
-    if part == Part::ZooKeeper {
-        return apply_first(task);
-    }
     let (lab, setup, kubectl) = (task.lab(), task.setup()?, kubectl(task)?);
     let dir = lab.state.join("manifests");
     private_dir(&dir)?;

@@ -69,6 +69,11 @@ pub fn start(containers: &[&str]) -> Cmd {
     docker(Duration::from_secs(120)).arg("start").args(containers.iter().copied())
 }
 
+/// Puts a container before others when the processors are busy: its weight against their 1024.
+pub fn favour(container: &str, shares: u32) -> Cmd {
+    docker(ASK).args(["update", "--cpu-shares", &shares.to_string(), container])
+}
+
 /// Resumes containers that were paused.
 pub fn unpause(containers: &[&str]) -> Cmd {
     docker(ASK).arg("unpause").args(containers.iter().copied())
