@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::stamp::{Encoder, RunId};
+use ledger::stamp::{Encoder, RunId};
 
 /// What the broker takes by default (`message.max.bytes`), less some room for the record's own fields.
 pub const VALUE_SIZE_MAX: usize = 1_000_000;

@@ -8,6 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use ledger::lines::{
+    self, ConsumerStart, ConsumerState, Event, LINE_INTERVALS_MAX, Reason, ReceivePartition, ReceiveStream,
+    ReceiveTotals, Span,
+};
+use ledger::received::{Counts, PartitionLedger};
+use ledger::stamp::{RunId, Value};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{mpsc, watch};
@@ -16,13 +22,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
-use crate::ledger::{Counts, PartitionLedger};
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
-use crate::report::{self, ConsumerStart, ConsumerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals, Span};
 use crate::settings;
-use crate::stamp::Value;
 use crate::stop::Stop;
 
 /// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
@@ -83,16 +86,22 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
-            Reading::report(&output, &partitions, None, began, "end", Some(reason), &BTreeMap::new());
+            Teller { output: &output, run: args.run, began }.report(
+                &partitions,
+                None,
+                Event::End,
+                Some(reason),
+                &BTreeMap::new(),
+            );
             output.text(format_args!("{}: ended before anything could be read", args.target.topic));
             return Ok(u8::from(reason != Reason::Signal));
         }
     };
     output.json(&ConsumerStart {
-        schema: report::CONSUMER,
-        event: "start",
+        schema: lines::CONSUMER.into(),
+        event: Event::Start,
         time_ms: now_ms(),
-        topic: &args.target.topic,
+        topic: args.target.topic.clone(),
         run: args.run,
         pid: std::process::id(),
         partitions: spans.clone(),
@@ -285,7 +294,7 @@ impl Reading {
                     }
                     if now >= next_checkpoint {
                         next_checkpoint = now + Duration::from_secs(1);
-                        Self::report(&self.shared.output, &self.partitions, Some(&self.shared.topic), self.began, "checkpoint", None, &BTreeMap::new());
+                        self.teller().report(&self.partitions, Some(&self.shared.topic), Event::Checkpoint, None, &BTreeMap::new());
                     }
                 }
             }
@@ -305,7 +314,7 @@ impl Reading {
     async fn end(mut self, reason: Reason) {
         self.tasks.shutdown().await;
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
-        Self::report(&self.shared.output, &self.partitions, None, self.began, "end", Some(reason), &offsets);
+        self.teller().report(&self.partitions, None, Event::End, Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
         for (partition, state) in &self.partitions {
@@ -332,20 +341,32 @@ impl Reading {
         known
     }
 
+    fn teller(&self) -> Teller<'_> {
+        Teller { output: &self.shared.output, run: self.shared.args.run, began: self.began }
+    }
+}
+
+/// Says how far the consumer has got.
+struct Teller<'a> {
+    output: &'a Output,
+    run: Option<RunId>,
+    began: Instant,
+}
+
+impl Teller<'_> {
     fn report(
-        output: &Output,
+        &self,
         partitions: &BTreeMap<i32, Arc<Partition>>,
         topic: Option<&Topic<Client>>,
-        began: Instant,
-        event: &'static str,
+        event: Event,
         reason: Option<Reason>,
         offsets: &BTreeMap<i32, (i64, i64)>,
     ) {
-        if !output.wants_state() {
+        if !self.output.wants_state() {
             return;
         }
         let mut totals = Counts::default();
-        let (mut lines, mut streams) = (Vec::new(), Vec::new());
+        let (mut rows, mut streams) = (Vec::new(), Vec::new());
         for (number, partition) in partitions {
             let known = match offsets.get(number) {
                 Some((low, high)) => (Some(*low), Some(*high)),
@@ -353,19 +374,21 @@ impl Reading {
             };
             let ledger = lock(&partition.ledger);
             totals.add(ledger.counts());
-            lines.push(ReceivePartition::new(&ledger, partition.end, known));
+            rows.push(ReceivePartition::new(&ledger, partition.end, known));
             streams.extend(ledger.streams().iter().map(|stream| ReceiveStream::new(*number, stream)));
         }
-        output.state(&ConsumerState {
-            schema: report::CONSUMER,
+        let state = ConsumerState {
+            schema: lines::CONSUMER.into(),
             event,
             time_ms: now_ms(),
-            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            run: self.run,
             reason,
             totals: ReceiveTotals::from(&totals),
-            partitions: lines,
+            partitions: rows,
             streams,
-        });
+        };
+        self.output.state(&state.fitted(LINE_INTERVALS_MAX));
     }
 }
 

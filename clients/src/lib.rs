@@ -1,17 +1,16 @@
 //! The clients of the Kafka lab: a producer, a consumer, and three small tools that ask brokers questions.
 //!
 //! The binary is reached as a process. People read its dated text lines; programs ask for `--format json` and read the lines that begin
-//! `{"schema":`, documented field by field in [`report`].
+//! `{"schema":`, documented field by field in [`ledger::lines`] and [`report`]. What can be thought about without Kafka is in the crate
+//! [`ledger`], which xtask links too.
 //!
 //! | module | its one job |
 //! | --- | --- |
 //! | [`cli`] | arguments and environment to typed values |
 //! | [`settings`] | typed values to librdkafka settings, each with its reason |
-//! | [`stamp`] | what a record's value says, written and read |
-//! | [`ledger`] | the arithmetic of sent, acked, received, missing, duplicate |
 //! | [`producer`], [`consumer`] | the two long-running clients |
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
-//! | [`report`] | the JSON lines |
+//! | [`report`] | the JSON lines of the questions |
 //! | [`state`] | the last of them in a file, and the command that prints it |
 //! | [`output`] | where lines go, dated, rotated, throttled |
 //! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; the only unsafe code |
@@ -22,7 +21,6 @@
 pub mod cli;
 pub mod consumer;
 pub mod context;
-pub mod ledger;
 pub mod metadata;
 pub mod native;
 pub mod offsets;
@@ -31,7 +29,6 @@ pub mod probe;
 pub mod producer;
 pub mod report;
 pub mod settings;
-pub mod stamp;
 pub mod state;
 pub mod stop;
 

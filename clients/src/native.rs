@@ -13,14 +13,13 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use ledger::sent::Outcome;
 use rdkafka::bindings as rdk;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use tokio::sync::Notify;
-
-use crate::ledger::Outcome;
 
 /// Messages taken from a partition's queue at a time.
 pub const BATCH: usize = 256;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use ledger::sent::Outcome;
+use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,13 +18,11 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use crate::cli::ProbeArgs;
 use crate::context::LabContext;
-use crate::ledger::Outcome;
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{self, Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::report::{self, ProbeLine};
 use crate::settings;
-use crate::stamp::{Encoder, ProducerId, RunId};
 
 /// Between two questions for metadata: often enough to lose no time, seldom enough to leave brokers that are still starting their processors.
 const ASK_EVERY: Duration = Duration::from_millis(25);

@@ -9,6 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ledger::lines::{
+    self, Event, LINE_INTERVALS_MAX, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
+};
+use ledger::sent::{Outcome, SendLedger};
+use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -18,13 +23,10 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::cli::ProducerArgs;
 use crate::context::LabContext;
-use crate::ledger::{Outcome, SendLedger};
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{self, Code, Topic};
 use crate::output::{Output, lock, now_ms};
-use crate::report::{self, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals};
 use crate::settings;
-use crate::stamp::{Encoder, ProducerId, RunId};
 use crate::stop::Stop;
 
 /// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
@@ -192,6 +194,7 @@ struct Session<'a> {
     tally: Arc<Mutex<Tally>>,
     past: VecDeque<(u32, Vec<SendLedger>)>,
     folded: Vec<SendTotals>,
+    folded_epochs: u64,
     sent: u64,
     turn: usize,
     queue_full: u64,
@@ -215,6 +218,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         tally: Arc::default(),
         past: VecDeque::new(),
         folded: Vec::new(),
+        folded_epochs: 0,
         sent: 0,
         turn: 0,
         queue_full: 0,
@@ -222,7 +226,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         next_checkpoint: now + Duration::from_secs(1),
     };
     let reason = session.go()?;
-    session.report("end", Some(reason));
+    session.report(Event::End, Some(reason));
     let totals = session.totals();
     session.say_totals(&totals);
     Ok(u8::from(totals.acked < totals.sent || matches!(reason, Reason::Fatal | Reason::Error)))
@@ -240,13 +244,13 @@ impl Session<'_> {
         self.output
             .text(format_args!("{}: start publishing messages to {partitions} partitions", self.args.target.topic));
         self.output.json(&ProducerStart {
-            schema: report::PRODUCER,
-            event: "start",
+            schema: lines::PRODUCER.into(),
+            event: Event::Start,
             time_ms: now_ms(),
             run: self.run,
             producer: self.producer,
-            topic,
-            brokers: &self.args.target.brokers,
+            topic: topic.to_owned(),
+            brokers: self.args.target.brokers.clone(),
             partitions,
             rate: self.args.rate,
             count: self.args.count,
@@ -257,6 +261,8 @@ impl Session<'_> {
             "{topic}: start publishing to {partitions} partitions, run {}, producer {}",
             self.run, self.producer
         ));
+        // The state file too knows from now on whose messages these are, should the process die within its first second.
+        self.report(Event::Checkpoint, None);
         let mut pacer = Pacer::new(self.args.rate, self.began);
         loop {
             let fatal = self.send(&mut handle, &mut pacer);
@@ -495,6 +501,7 @@ impl Session<'_> {
             if self.folded.len() < streams.len() {
                 self.folded.resize_with(streams.len(), SendTotals::default);
             }
+            self.folded_epochs += 1;
             for (sum, stream) in self.folded.iter_mut().zip(&streams) {
                 sum.add(stream);
             }
@@ -505,7 +512,7 @@ impl Session<'_> {
         let now = Instant::now();
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + Duration::from_secs(1);
-            self.report("checkpoint", None);
+            self.report(Event::Checkpoint, None);
         }
     }
 
@@ -529,7 +536,7 @@ impl Session<'_> {
         totals
     }
 
-    fn report(&self, event: &'static str, reason: Option<Reason>) {
+    fn report(&self, event: Event, reason: Option<Reason>) {
         if !self.output.wants_state() {
             return;
         }
@@ -540,22 +547,24 @@ impl Session<'_> {
             streams
                 .iter()
                 .enumerate()
-                .map(move |(partition, stream)| SendStream::new(self.producer, epoch, partition, stream))
+                .map(move |(partition, stream)| SendStream::new(self.producer, epoch, partition as i32, stream))
         });
         let mut totals = SendTotals::default();
         partitions.iter().for_each(|sum| totals.add_totals(sum));
-        self.output.state(&ProducerState {
-            schema: report::PRODUCER,
+        let state = ProducerState {
+            schema: lines::PRODUCER.into(),
             event,
             time_ms: now_ms(),
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            run: self.run,
+            producer: self.producer,
             reason,
             totals,
             partitions: partitions
                 .iter()
                 .enumerate()
                 .map(|(partition, sum)| SendPartition {
-                    partition,
+                    partition: partition as i32,
                     sent: sum.sent,
                     acked: sum.acked,
                     not_persisted: sum.not_persisted,
@@ -563,9 +572,13 @@ impl Session<'_> {
                 })
                 .collect(),
             streams: streams.collect(),
+            folded_epochs: self.folded_epochs,
             errors: tally.errors.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             queue_full: self.queue_full,
-        });
+        };
+        // Delivery reports need not wait for the line to be written.
+        drop(tally);
+        self.output.state(&state.fitted(LINE_INTERVALS_MAX));
     }
 
     fn say_totals(&self, totals: &SendTotals) {

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::account;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure};
 use crate::local::service::Service;
@@ -34,7 +33,7 @@ struct StepLine<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    flow: Option<&'a account::Report>,
+    flow: Option<&'a ledger::judge::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureLine<'a>>,
 }

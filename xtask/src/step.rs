@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use crate::account;
 use crate::config::Lab;
 use crate::exec::Exec;
 use crate::failure::{Failure, Result};
@@ -129,7 +128,7 @@ pub struct Outcome {
     /// Worth knowing although nothing failed.
     pub warnings: Vec<String>,
     /// What the flow check found.
-    pub flow: Option<account::Report>,
+    pub flow: Option<ledger::judge::Report>,
 }
 
 impl Outcome {

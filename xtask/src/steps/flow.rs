@@ -6,7 +6,11 @@
 
 use std::time::Duration;
 
-use crate::account::{Row, Verdict, judge, table};
+use ledger::judge::{Case, Claim, Row, Verdict, judge};
+use ledger::lines::Event;
+use ledger::stamp::RunId;
+
+use crate::account::table;
 use crate::config::Lab;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
@@ -14,10 +18,10 @@ use crate::local::ports;
 use crate::state::{Backend, now_ms};
 use crate::step::{Outcome, Task};
 use crate::steps::workload;
-use crate::tools::clients::{self, End, Offsets, Watermarks};
+use crate::tools::clients::{self, Offsets, Watermarks};
 
-fn run_id() -> String {
-    format!("verify-{:x}", now_ms())
+fn run_id() -> Result<RunId> {
+    format!("verify-{:x}", now_ms()).parse().map_err(Failure::step)
 }
 
 struct Commands<'a> {
@@ -71,10 +75,11 @@ pub fn preview(lab: &Lab, messages: u64) -> Vec<String> {
 pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let lab = task.lab();
     enough_brokers(task)?;
-    let commands = Commands { lab, run: run_id(), deadline: lab.timeout(|t| t.flow) };
+    let run = run_id()?;
+    let commands = Commands { lab, run: run.to_string(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task, &commands.offsets())?;
     (task.status)(&format!("sending {messages} messages"));
-    let produced = end(task, "producer", &commands.produce(messages), "kafka-lab.producer/1")?;
+    let claim = ran(task, "producer", &commands.produce(messages), |said| clients::claim(said).filter(Claim::ended))?;
     let after = offsets(task, &commands.offsets())?;
     let range: Vec<(u32, u64, u64)> = after
         .iter()
@@ -87,9 +92,18 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         })
         .collect();
     (task.status)("receiving them");
-    let consumed = end(task, "consumer", &commands.consume(&range), "kafka-lab.consumer/1")?;
-    let mut report = judge(commands.run.clone(), messages, &range, &produced, &consumed);
-    report.topic.clone_from(&lab.facts.topic);
+    let received = ran(task, "consumer", &commands.consume(&range), |said| {
+        clients::received(said).filter(|line| line.event == Event::End)
+    })?;
+    let report = judge(&Case {
+        run,
+        topic: &lab.facts.topic,
+        ranges: &clients::ranges(&range),
+        claims: &[claim],
+        received: &received,
+        expected: Some(messages),
+        topic_ids: &[],
+    });
 
     let sum = |pick: fn(&Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
     let proof = format!(
@@ -153,7 +167,7 @@ fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Vec<Watermarks>> {
 }
 
 /// Runs a client to its end line, on Kubernetes as a Job. Its exit code says no more than that line does.
-fn end(task: &Task<'_>, role: &str, cmd: &Cmd, schema: &str) -> Result<End> {
+fn ran<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
     let output = match task.lab().backend {
         Backend::Local => task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?,
         Backend::Kind => Output {
@@ -162,8 +176,7 @@ fn end(task: &Task<'_>, role: &str, cmd: &Cmd, schema: &str) -> Result<End> {
             stderr: String::new(),
         },
     };
-    let last = clients::lines::<End>(&output.stdout, schema).into_iter().rfind(|line| line.event == "end");
-    last.ok_or_else(|| {
+    last(&output.stdout).ok_or_else(|| {
         let what =
             format!("{} ended without its last line (exit code {:?})", cmd.program.to_string_lossy(), output.code);
         Failure::step(what).command(cmd).output(&output.stderr).log(&task.log)

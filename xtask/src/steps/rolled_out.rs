@@ -84,8 +84,8 @@ pub fn check(task: &Task<'_>, deployment: &str, pod: &str) -> Result<String> {
     let lab = task.lab();
     let role = lab.facts.clients.iter().find(|client| client.name == deployment).map_or("", |client| &client.role);
     let (schema, pick): (&str, Pick) = match role {
-        "producer" => ("kafka-lab.producer/1", |counts| counts.acked),
-        _ => ("kafka-lab.consumer/1", |counts| counts.records),
+        "producer" => (ledger::lines::PRODUCER, |counts| counts.acked),
+        _ => (ledger::lines::CONSUMER, |counts| counts.records),
     };
     let most = lab.settings.kind.lag_messages;
     let mut first = None;

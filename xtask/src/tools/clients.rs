@@ -1,9 +1,11 @@
-//! The contract with the clients' program: commands, and the JSON lines it prints (documented in clients/src/report.rs).
-//! xtask never links the clients.
+//! The contract with the clients' program: commands, and the JSON lines it prints (documented in clients/ledger/src/lines.rs and
+//! clients/src/report.rs). xtask never links the clients, only their ledger.
 
 use std::path::Path;
 use std::time::Duration;
 
+use ledger::judge::{Claim, Range};
+use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerStart, ProducerState};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -36,21 +38,7 @@ pub struct Counts {
     pub start_moved: bool,
 }
 
-/// One (producer, epoch, partition) as the producer ended it or the consumer saw it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Stream {
-    pub producer: String,
-    pub epoch: u64,
-    pub partition: u32,
-    pub sent: u64,
-    pub next: u64,
-    pub missing_count: u64,
-    pub missing: Vec<(u64, u64)>,
-    pub exact: Option<bool>,
-}
-
-/// The last line of a producer or a consumer.
+/// The last line of a producer or a consumer, for whoever needs no more than counts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct End {
@@ -58,8 +46,6 @@ pub struct End {
     pub reason: String,
     pub elapsed_ms: u64,
     pub partitions: Vec<Counts>,
-    pub streams: Vec<Stream>,
-    pub errors: std::collections::BTreeMap<String, u64>,
 }
 
 /// What one broker answered to a metadata request.
@@ -132,6 +118,29 @@ pub struct Probe {
 pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
     let mark = format!("{{\"schema\":\"{schema}\"");
     output.lines().filter(|line| line.starts_with(&mark)).filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// What a producer claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
+/// sent anything. Lines that a signal cut short are not complete and claim nothing.
+pub fn claim(output: &str) -> Option<Claim> {
+    let start = lines::<ProducerStart>(output, PRODUCER).pop();
+    Claim::of(start.as_ref(), lines::<ProducerState>(output, PRODUCER))
+}
+
+/// What a consumer received by all it printed, or by what it left in its state file.
+pub fn received(output: &str) -> Option<ConsumerState> {
+    lines(output, CONSUMER).pop()
+}
+
+/// What to judge, of (partition, first offset, end offset). Offsets beyond what Kafka has are as good as none.
+pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<Range> {
+    let offset = |offset| i64::try_from(offset).unwrap_or(i64::MAX);
+    let one = |&(partition, start, end): &(u32, u64, u64)| Range {
+        partition: i32::try_from(partition).unwrap_or(i32::MAX),
+        start: offset(start),
+        end: offset(end),
+    };
+    range.iter().map(one).collect()
 }
 
 /// A command's arguments, for where it runs in a pod.

@@ -7,14 +7,15 @@
 //! number   magic run producer epoch partition sequence sent-ms [filler] crc32
 //! ```
 //!
-//! Fields are separated by one space. `producer` is a random 32-bit number, eight hexadecimal digits, one per process; `epoch` counts the
-//! producer handles of that process from 0; `sequence` is dense from 0 for each (run, producer, epoch, partition). The last field is the
+//! Fields are separated by one space. `producer` is a random 32-bit number, eight hexadecimal digits, drawn anew by every process; `epoch` counts the
+//! producer handles of that process from 0. So a producer that is started again in the same run never continues the sequences of the one that
+//! died, and neither has to know of the other; `sequence` is dense from 0 for each (run, producer, epoch, partition). The last field is the
 //! CRC-32 (IEEE) of every byte before it, the space included. There is no key and there are no headers, so nothing but the value has to survive.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The word that marks a record as ours; its digit is the version of the format.
 pub const MAGIC: &str = "kl1";
@@ -92,6 +93,12 @@ impl Serialize for RunId {
     }
 }
 
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// The random number of one producer process; printed as eight hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ProducerId(pub u32);
@@ -105,6 +112,20 @@ impl fmt::Display for ProducerId {
 impl Serialize for ProducerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl FromStr for ProducerId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        hex(text.as_bytes()).map(Self).ok_or_else(|| "a producer is eight hexadecimal digits, 0-9 and a-f".into())
+    }
+}
+
+impl<'de> Deserialize<'de> for ProducerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

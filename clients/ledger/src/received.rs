@@ -1,216 +1,12 @@
-//! The arithmetic of delivery, without Kafka: what was sent, what became of it, what arrived.
-//!
-//! Everything here is a pure function of what it is told, so that it can be tested against a naive model with millions of made-up streams.
-//!
-//! Words, used nowhere in any other sense:
-//!
-//! - *sent*: given a sequence number and accepted by librdkafka's queue. `sent = acked + not_persisted + unknown + in flight`, always.
-//! - *acked*: the brokers confirmed it; *not_persisted*: librdkafka is sure it was never written; *unknown*: it may or may not be in the log.
-//! - *received*: a sequence that arrived, counted once; *duplicate*: a sequence that arrived again at another offset of the log.
-//! - *missing*: a sequence below the highest one received that has not arrived. When it does arrive it is *out_of_order*, no longer missing,
-//!   and not a duplicate.
-//! - *redelivered*: an offset read before. That is the reader's doing, not the log's, so it is neither received nor duplicate.
-//! - *foreign*: not one of our records; *corrupt*: ours, but damaged; *misrouted*: ours, in a partition its producer did not choose.
-//!
-//! Memory is bounded: a stream keeps at most [`INTERVALS_MAX`] intervals and a partition at most [`STREAMS_MAX`] streams. Beyond the first the
-//! counts stay right as far as they can and `exact` turns false; nothing is merged silently.
+//! What was read from a partition: each stream's sequences, and what every record turned out to be.
 
 use std::collections::HashMap;
 
+use crate::intervals::{IntervalSet, Removed};
 use crate::stamp::{ProducerId, RunId, Stamp, Value, parse};
-
-/// Most intervals a stream keeps of one kind.
-pub const INTERVALS_MAX: usize = 4096;
 
 /// Most streams a partition keeps in detail. Of more, the one unseen for longest is folded: its counts stay in the partition's, its detail goes.
 pub const STREAMS_MAX: usize = 1024;
-
-/// A half-open interval `[from, to)` of sequence numbers.
-pub type Interval = (u64, u64);
-
-/// A set of numbers kept as sorted intervals that neither overlap nor touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntervalSet {
-    intervals: Vec<Interval>,
-}
-
-impl IntervalSet {
-    /// The intervals, in order.
-    pub fn intervals(&self) -> &[Interval] {
-        &self.intervals
-    }
-
-    /// How many numbers are in the set.
-    pub fn count(&self) -> u64 {
-        self.intervals.iter().map(|(from, to)| to - from).sum()
-    }
-
-    /// Whether `value` is in the set.
-    pub fn contains(&self, value: u64) -> bool {
-        self.position(value).is_some()
-    }
-
-    /// Adds `[from, to)`. Returns false, and adds nothing, when that would take more than [`INTERVALS_MAX`] intervals.
-    pub fn insert(&mut self, from: u64, to: u64) -> bool {
-        if from >= to {
-            return true;
-        }
-        // Nearly every call extends the last interval.
-        if let Some(last) = self.intervals.last_mut()
-            && last.1 == from
-        {
-            last.1 = to;
-            return true;
-        }
-        let first = self.intervals.partition_point(|i| i.1 < from);
-        let after = self.intervals.partition_point(|i| i.0 <= to);
-        if first == after {
-            if self.intervals.len() >= INTERVALS_MAX {
-                return false;
-            }
-            self.intervals.insert(first, (from, to));
-        } else {
-            let merged = (from.min(self.intervals[first].0), to.max(self.intervals[after - 1].1));
-            self.intervals[first] = merged;
-            self.intervals.drain(first + 1..after);
-        }
-        true
-    }
-
-    /// Takes `value` out.
-    pub fn remove(&mut self, value: u64) -> Removed {
-        let Some(at) = self.position(value) else {
-            return Removed::Absent;
-        };
-        let (from, to) = self.intervals[at];
-        match (value == from, value + 1 == to) {
-            (true, true) => {
-                self.intervals.remove(at);
-            }
-            (true, false) => self.intervals[at].0 = value + 1,
-            (false, true) => self.intervals[at].1 = value,
-            (false, false) => {
-                self.intervals[at].0 = value + 1;
-                if self.intervals.len() >= INTERVALS_MAX {
-                    return Removed::Truncated;
-                }
-                self.intervals.insert(at, (from, value));
-            }
-        }
-        Removed::Whole
-    }
-
-    fn position(&self, value: u64) -> Option<usize> {
-        let at = self.intervals.partition_point(|i| i.1 <= value);
-        (self.intervals.get(at)?.0 <= value).then_some(at)
-    }
-}
-
-/// What taking a number out of an [`IntervalSet`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// It was not there.
-    Absent,
-    /// It was there, and only it is gone.
-    Whole,
-    /// It was there, but splitting its interval would have taken one too many, so the numbers below it in that interval are forgotten as well.
-    Truncated,
-}
-
-/// What became of one sent record, in librdkafka's terms (`rd_kafka_message_status`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Confirmed by the brokers (`PERSISTED`).
-    Acked,
-    /// Certainly not written (`NOT_PERSISTED`).
-    NotPersisted,
-    /// Written or not, nobody can tell (`POSSIBLY_PERSISTED`).
-    Unknown,
-}
-
-/// What a producer knows of one stream: one (producer, epoch, partition).
-#[derive(Clone, Debug, Default)]
-pub struct SendLedger {
-    /// Sequences given out: `[0, sent)`.
-    pub sent: u64,
-    /// How many were acked.
-    pub acked: u64,
-    /// How many were certainly not written.
-    pub not_persisted: u64,
-    /// How many may or may not have been written.
-    pub unknown: u64,
-    acked_set: IntervalSet,
-    not_persisted_set: IntervalSet,
-    unknown_set: IntervalSet,
-    inexact: bool,
-}
-
-impl SendLedger {
-    /// The sequence of the next record. Nothing changes until [`SendLedger::accepted`].
-    pub fn next_sequence(&self) -> u64 {
-        self.sent
-    }
-
-    /// The record with [`SendLedger::next_sequence`] was accepted by the queue.
-    pub fn accepted(&mut self) {
-        self.sent += 1;
-    }
-
-    /// Sent, and not yet settled.
-    pub fn in_flight(&self) -> u64 {
-        self.sent.saturating_sub(self.acked + self.not_persisted + self.unknown)
-    }
-
-    /// Writes down what became of `sequence`; told once for each.
-    pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
-        let (count, set) = match outcome {
-            Outcome::Acked => (&mut self.acked, &mut self.acked_set),
-            Outcome::NotPersisted => (&mut self.not_persisted, &mut self.not_persisted_set),
-            Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
-        };
-        *count += 1;
-        self.inexact |= !set.insert(sequence, sequence + 1);
-    }
-
-    /// The handle is gone: whatever is in flight will never be reported on, and so is unknown.
-    pub fn abandon(&mut self) {
-        let lost = self.in_flight();
-        if lost == 0 {
-            return;
-        }
-        let mut settled = self.acked_set.clone();
-        for (from, to) in self.not_persisted_set.intervals().iter().chain(self.unknown_set.intervals()) {
-            self.inexact |= !settled.insert(*from, *to);
-        }
-        let mut at = 0;
-        for (from, to) in settled.intervals() {
-            self.inexact |= !self.unknown_set.insert(at, *from);
-            at = *to;
-        }
-        self.inexact |= !self.unknown_set.insert(at, self.sent);
-        self.unknown += lost;
-    }
-
-    /// The acked sequences.
-    pub fn acked_set(&self) -> &IntervalSet {
-        &self.acked_set
-    }
-
-    /// The sequences certainly not written.
-    pub fn not_persisted_set(&self) -> &IntervalSet {
-        &self.not_persisted_set
-    }
-
-    /// The sequences of which nobody can tell.
-    pub fn unknown_set(&self) -> &IntervalSet {
-        &self.unknown_set
-    }
-
-    /// Whether the sets hold every sequence counted; false once one of them was full.
-    pub fn exact(&self) -> bool {
-        !self.inexact
-    }
-}
 
 /// Whose sequence numbers a stream holds; the partition is the ledger's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,11 +32,13 @@ pub struct Stream {
     pub next: u64,
     /// How many sequences below `next` have not arrived (from 0 on, or from `first` on where reading began in the middle of a log).
     pub missing: u64,
-    /// Copies of sequences that had arrived before.
+    /// Copies of sequences that had arrived before. Once the stream is not exact, one that was missing and came late is among them: it cannot
+    /// be told from a copy, and is as much a fault.
     pub duplicate: u64,
     /// Sequences that arrived after a higher one.
     pub out_of_order: u64,
     missing_set: IntervalSet,
+    duplicate_set: IntervalSet,
     inexact: bool,
     from_zero: bool,
     /// The value of the partition's record counter when it was last seen; the smallest is folded first.
@@ -269,6 +67,7 @@ impl Stream {
             duplicate: 0,
             out_of_order: 0,
             missing_set: IntervalSet::default(),
+            duplicate_set: IntervalSet::default(),
             inexact: false,
             from_zero,
             touched: 0,
@@ -280,7 +79,12 @@ impl Stream {
         &self.missing_set
     }
 
-    /// Whether `missing`, `duplicate` and `out_of_order` are certain.
+    /// The sequences that arrived more than once, as evidence: of more intervals than a set keeps, not all.
+    pub fn duplicate_set(&self) -> &IntervalSet {
+        &self.duplicate_set
+    }
+
+    /// Whether the sets hold all that is missing; false once one of them was full, or when the stream was folded and came back.
     pub fn exact(&self) -> bool {
         !self.inexact
     }
@@ -313,6 +117,8 @@ impl Stream {
             return Arrival::Earlier(skipped);
         }
         self.duplicate += 1;
+        // Evidence only: the count stays right without it.
+        let _ = self.duplicate_set.insert(sequence, sequence + 1);
         Arrival::Duplicate
     }
 }
@@ -523,6 +329,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::intervals::INTERVALS_MAX;
     use crate::stamp::Encoder;
 
     fn run(name: &str) -> RunId {
@@ -554,30 +361,6 @@ mod tests {
             }
         }
         values
-    }
-
-    #[test]
-    fn interval_sets_agree_with_plain_sets() {
-        for seed in 0..300 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let (mut set, mut naive) = (IntervalSet::default(), BTreeSet::new());
-            for _ in 0..200 {
-                let from = random.u64(0..60);
-                if random.bool() {
-                    let to = from + random.u64(0..8);
-                    assert!(set.insert(from, to));
-                    naive.extend(from..to);
-                } else {
-                    let removed = set.remove(from);
-                    assert_eq!(removed == Removed::Whole, naive.remove(&from));
-                }
-                assert_eq!(set.count(), naive.len() as u64);
-                let listed: Vec<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
-                assert_eq!(listed, naive.iter().copied().collect::<Vec<_>>());
-                assert!(set.intervals().windows(2).all(|w| w[0].1 < w[1].0), "touching: {set:?}");
-                assert_eq!(set.contains(from), naive.contains(&from));
-            }
-        }
     }
 
     #[test]
@@ -757,36 +540,5 @@ mod tests {
         assert_eq!((counts.received, counts.missing, counts.duplicate), (u64::from(n) + 1, 0, 0));
         let returned = ledger.streams().iter().find(|s| s.key.producer.0 == 0).unwrap();
         assert!(!returned.exact(), "a stream that came back cannot vouch for its beginning");
-    }
-
-    #[test]
-    fn what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight() {
-        for seed in 0..300 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut ledger = SendLedger::default();
-            let mut open = Vec::new();
-            let mut outcomes = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
-            for _ in 0..200 {
-                if random.bool() {
-                    open.push(ledger.next_sequence());
-                    ledger.accepted();
-                } else if !open.is_empty() {
-                    let sequence = open.remove(random.usize(0..open.len().min(5)));
-                    let which = random.usize(0..3);
-                    ledger.settle(sequence, [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which]);
-                    outcomes[which].insert(sequence);
-                }
-                assert_eq!(ledger.sent, ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight());
-            }
-            outcomes[2].extend(open);
-            ledger.abandon();
-            assert_eq!((ledger.in_flight(), ledger.exact()), (0, true));
-            for (set, expected) in
-                [ledger.acked_set(), ledger.not_persisted_set(), ledger.unknown_set()].into_iter().zip(outcomes)
-            {
-                let listed: BTreeSet<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
-                assert_eq!(listed, expected, "seed {seed}");
-            }
-        }
     }
 }

@@ -1,0 +1,136 @@
+//! What a producer knows of what it sent, in librdkafka's terms.
+
+use crate::intervals::IntervalSet;
+
+/// What became of one sent record, in librdkafka's terms (`rd_kafka_message_status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Confirmed by the brokers (`PERSISTED`).
+    Acked,
+    /// Certainly not written (`NOT_PERSISTED`).
+    NotPersisted,
+    /// Written or not, nobody can tell (`POSSIBLY_PERSISTED`).
+    Unknown,
+}
+
+/// What a producer knows of one stream: one (producer, epoch, partition).
+#[derive(Clone, Debug, Default)]
+pub struct SendLedger {
+    /// Sequences given out: `[0, sent)`.
+    pub sent: u64,
+    /// How many were acked.
+    pub acked: u64,
+    /// How many were certainly not written.
+    pub not_persisted: u64,
+    /// How many may or may not have been written.
+    pub unknown: u64,
+    acked_set: IntervalSet,
+    not_persisted_set: IntervalSet,
+    unknown_set: IntervalSet,
+    inexact: bool,
+}
+
+impl SendLedger {
+    /// The sequence of the next record. Nothing changes until [`SendLedger::accepted`].
+    pub fn next_sequence(&self) -> u64 {
+        self.sent
+    }
+
+    /// The record with [`SendLedger::next_sequence`] was accepted by the queue.
+    pub fn accepted(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Sent, and not yet settled.
+    pub fn in_flight(&self) -> u64 {
+        self.sent.saturating_sub(self.acked + self.not_persisted + self.unknown)
+    }
+
+    /// Writes down what became of `sequence`; told once for each.
+    pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
+        let (count, set) = match outcome {
+            Outcome::Acked => (&mut self.acked, &mut self.acked_set),
+            Outcome::NotPersisted => (&mut self.not_persisted, &mut self.not_persisted_set),
+            Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
+        };
+        *count += 1;
+        self.inexact |= !set.insert(sequence, sequence + 1);
+    }
+
+    /// The handle is gone: whatever is in flight will never be reported on, and so is unknown.
+    pub fn abandon(&mut self) {
+        let lost = self.in_flight();
+        if lost == 0 {
+            return;
+        }
+        let mut settled = self.acked_set.clone();
+        for (from, to) in self.not_persisted_set.intervals().iter().chain(self.unknown_set.intervals()) {
+            self.inexact |= !settled.insert(*from, *to);
+        }
+        let mut at = 0;
+        for (from, to) in settled.intervals() {
+            self.inexact |= !self.unknown_set.insert(at, *from);
+            at = *to;
+        }
+        self.inexact |= !self.unknown_set.insert(at, self.sent);
+        self.unknown += lost;
+    }
+
+    /// The acked sequences.
+    pub fn acked_set(&self) -> &IntervalSet {
+        &self.acked_set
+    }
+
+    /// The sequences certainly not written.
+    pub fn not_persisted_set(&self) -> &IntervalSet {
+        &self.not_persisted_set
+    }
+
+    /// The sequences of which nobody can tell.
+    pub fn unknown_set(&self) -> &IntervalSet {
+        &self.unknown_set
+    }
+
+    /// Whether the sets hold every sequence counted; false once one of them was full.
+    pub fn exact(&self) -> bool {
+        !self.inexact
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut ledger = SendLedger::default();
+            let mut open = Vec::new();
+            let mut outcomes = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+            for _ in 0..200 {
+                if random.bool() {
+                    open.push(ledger.next_sequence());
+                    ledger.accepted();
+                } else if !open.is_empty() {
+                    let sequence = open.remove(random.usize(0..open.len().min(5)));
+                    let which = random.usize(0..3);
+                    ledger.settle(sequence, [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which]);
+                    outcomes[which].insert(sequence);
+                }
+                assert_eq!(ledger.sent, ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight());
+            }
+            outcomes[2].extend(open);
+            ledger.abandon();
+            assert_eq!((ledger.in_flight(), ledger.exact()), (0, true));
+            for (set, expected) in
+                [ledger.acked_set(), ledger.not_persisted_set(), ledger.unknown_set()].into_iter().zip(outcomes)
+            {
+                let listed: BTreeSet<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
+                assert_eq!(listed, expected, "seed {seed}");
+            }
+        }
+    }
+}
