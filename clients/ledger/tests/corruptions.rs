@@ -1,0 +1,617 @@
+//! The whole chain, from stamp to verdict, over made-up logs: clean ones pass, and of those that something was done to, each is caught and named.
+//!
+//! The naive model knows what every record of the log is because it made it, keeps everything in plain lists and sets, and shares no code with
+//! the ledger. Both have to find the same faults, and as many of each.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use ledger::judge::{Case, Claim, Kind, Range, Report, Verdict, judge};
+use ledger::lines::{
+    CONSUMER, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
+    ReceiveTotals, SendStream, SendTotals,
+};
+use ledger::received::{Counts, PartitionLedger};
+use ledger::sent::{Outcome, SendLedger};
+use ledger::stamp::{Encoder, ProducerId, RunId};
+
+/// How many corruptions have to be caught in each run of the tests.
+const CORRUPTIONS: usize = 10_000;
+
+/// Producer and epoch and the partition that the producer chose.
+type Key = (u32, u32, usize);
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Entry {
+    Ours(Key, u64),
+    /// Ours, with a bit of this byte flipped.
+    Bent(Key, u64, usize),
+    OtherRun(u64),
+    Foreign,
+}
+
+/// What a producer last said of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    Acked,
+    NotPersisted,
+    Unknown,
+    InFlight,
+}
+
+struct Producer {
+    id: u32,
+    ended: bool,
+    /// Whether it lived long enough to print a state.
+    spoke: bool,
+    /// Its streams in its last line.
+    streams: BTreeMap<Key, Vec<Said>>,
+}
+
+#[derive(Clone)]
+struct Log {
+    /// The offset of the first entry in each partition.
+    start: Vec<i64>,
+    entries: Vec<Vec<Entry>>,
+}
+
+struct World {
+    producers: Vec<Producer>,
+    log: Log,
+}
+
+fn run() -> RunId {
+    "r".parse().unwrap()
+}
+
+impl World {
+    fn new(random: &mut Rng) -> Self {
+        let partitions = random.usize(1..4);
+        let mut producers = Vec::new();
+        // By partition, each stream's sequences that are in the log.
+        let mut written: Vec<Vec<(Key, Vec<u64>)>> = vec![Vec::new(); partitions];
+        for id in 1..=random.u32(1..4) {
+            let ended = random.u8(0..3) > 0;
+            let spoke = ended || random.u8(0..4) > 0;
+            let mut streams = BTreeMap::new();
+            let epochs = random.u32(1..4);
+            for (epoch, partition) in (0..epochs).flat_map(|e| (0..partitions).map(move |p| (e, p))) {
+                let key = (id, epoch, partition);
+                let all = random.u64(0..7);
+                // Of an epoch that is over everything is settled; the last one of a dead producer went on after its last line.
+                let open = !ended && epoch + 1 == epochs;
+                let told = if open { random.u64(0..=all) } else { all };
+                let mut said = Vec::new();
+                let mut log = Vec::new();
+                for sequence in 0..all {
+                    let last = match random.u8(0..12) {
+                        0 => Said::NotPersisted,
+                        1 => Said::Unknown,
+                        2..4 if open => Said::InFlight,
+                        _ => Said::Acked,
+                    };
+                    let silent = sequence >= told || !spoke;
+                    let there = match last {
+                        _ if silent => random.bool(),
+                        Said::Acked => true,
+                        Said::NotPersisted => false,
+                        Said::Unknown | Said::InFlight => random.bool(),
+                    };
+                    if there {
+                        log.push(sequence);
+                    }
+                    if !silent {
+                        said.push(last);
+                    }
+                }
+                if spoke && !(open && told == 0 && random.bool()) {
+                    streams.insert(key, said);
+                }
+                written[partition].push((key, log));
+            }
+            producers.push(Producer { id, ended, spoke, streams });
+        }
+        let entries = written.into_iter().map(|streams| interleaved(random, streams)).collect();
+        World { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
+    }
+
+    /// Every record of the run, where it is.
+    fn ours(&self) -> Vec<(usize, usize, Key, u64)> {
+        let mut found = Vec::new();
+        for (partition, entries) in self.log.entries.iter().enumerate() {
+            for (at, entry) in entries.iter().enumerate() {
+                if let Entry::Ours(key, sequence) = entry {
+                    found.push((partition, at, *key, *sequence));
+                }
+            }
+        }
+        found
+    }
+
+    fn said(&self, key: Key, sequence: u64) -> Option<Said> {
+        let producer = self.producers.iter().find(|producer| producer.id == key.0)?;
+        producer.streams.get(&key)?.get(sequence as usize).copied()
+    }
+
+    fn claims(&self, random: &mut Rng) -> Vec<Claim> {
+        let text: Vec<String> = self.producers.iter().map(|producer| producer.lines(random)).collect();
+        let read = |text: &String| {
+            let mut lines = text.lines();
+            let start: ProducerStart = serde_json::from_str(lines.next().unwrap()).unwrap();
+            // A line that a signal cut short is none.
+            Claim::of(Some(&start), lines.filter_map(|line| serde_json::from_str(line).ok())).unwrap()
+        };
+        text.iter().map(read).collect()
+    }
+}
+
+/// Streams shuffled among each other, each in order, with records of others between.
+fn interleaved(random: &mut Rng, mut streams: Vec<(Key, Vec<u64>)>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    streams.retain(|(_, sequences)| !sequences.is_empty());
+    for (_, sequences) in &mut streams {
+        sequences.reverse();
+    }
+    while !streams.is_empty() {
+        match random.u8(0..16) {
+            0 => entries.push(Entry::OtherRun(random.u64(0..9))),
+            1 => entries.push(Entry::Foreign),
+            _ => {
+                let which = random.usize(0..streams.len());
+                let (key, sequences) = &mut streams[which];
+                entries.extend(sequences.pop().map(|sequence| Entry::Ours(*key, sequence)));
+                streams.retain(|(_, sequences)| !sequences.is_empty());
+            }
+        }
+    }
+    entries
+}
+
+impl Producer {
+    /// What it printed: its first line, an old state, its last one, and where it died half of another.
+    fn lines(&self, random: &mut Rng) -> String {
+        let start = ProducerStart {
+            schema: PRODUCER.into(),
+            event: Event::Start,
+            time_ms: 1,
+            run: run(),
+            producer: ProducerId(self.id),
+            topic: "test".into(),
+            brokers: "b:1".into(),
+            partitions: 1,
+            rate: 0,
+            count: 0,
+            value_size: None,
+            pid: 1,
+        };
+        let mut text = serde_json::to_string(&start).unwrap() + "\n";
+        if self.spoke {
+            let last = serde_json::to_string(&self.state(random)).unwrap();
+            let none = Self { id: self.id, ended: false, spoke: true, streams: BTreeMap::new() };
+            text += &serde_json::to_string(&none.state(random)).unwrap();
+            text += "\n";
+            text += &last;
+            text += "\n";
+            if !self.ended {
+                text += &last[..random.usize(0..last.len())];
+            }
+        }
+        text
+    }
+
+    fn state(&self, random: &mut Rng) -> ProducerState {
+        let mut streams = Vec::new();
+        let mut totals = SendTotals::default();
+        for ((_, epoch, partition), said) in &self.streams {
+            let mut ledger = SendLedger::default();
+            said.iter().for_each(|_| ledger.accepted());
+            let mut order: Vec<u64> = (0..said.len() as u64).collect();
+            if random.bool() {
+                random.shuffle(&mut order);
+            }
+            for sequence in order {
+                match said[sequence as usize] {
+                    Said::Acked => ledger.settle(sequence, Outcome::Acked),
+                    Said::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
+                    // What is never reported on is unknown once its handle is gone.
+                    Said::Unknown if self.ended && random.bool() => {}
+                    Said::Unknown => ledger.settle(sequence, Outcome::Unknown),
+                    Said::InFlight => {}
+                }
+            }
+            if self.ended {
+                ledger.abandon();
+            }
+            totals.add(&ledger);
+            streams.push(SendStream::new(ProducerId(self.id), *epoch, *partition as i32, &ledger));
+        }
+        ProducerState {
+            schema: PRODUCER.into(),
+            event: if self.ended { Event::End } else { Event::Checkpoint },
+            time_ms: 2,
+            elapsed_ms: 1,
+            run: run(),
+            producer: ProducerId(self.id),
+            reason: self.ended.then_some(Reason::Count),
+            totals,
+            partitions: Vec::new(),
+            streams,
+            folded_epochs: 0,
+            errors: BTreeMap::new(),
+            queue_full: 0,
+        }
+    }
+}
+
+impl Log {
+    fn end(&self, partition: usize) -> i64 {
+        self.start[partition] + self.entries[partition].len() as i64
+    }
+
+    fn ranges(&self) -> Vec<Range> {
+        (0..self.entries.len()).map(|p| Range { partition: p as i32, start: self.start[p], end: self.end(p) }).collect()
+    }
+
+    fn value(&self, partition: usize, at: usize) -> Vec<u8> {
+        let stamp = |run: &str, (producer, epoch, chosen): Key, sequence| {
+            let mut encoder = Encoder::new(run.parse().unwrap(), ProducerId(producer), epoch, 0);
+            encoder.encode(7, chosen as u32, sequence, 1_732_347_335_123).to_vec()
+        };
+        match self.entries[partition][at] {
+            Entry::Ours(key, sequence) => stamp("r", key, sequence),
+            Entry::Bent(key, sequence, byte) => {
+                let mut value = stamp("r", key, sequence);
+                let byte = byte % value.len();
+                value[byte] ^= 1 << (at % 8);
+                value
+            }
+            Entry::OtherRun(sequence) => stamp("other", (1, 0, partition), sequence),
+            Entry::Foreign => b"typed by hand".to_vec(),
+        }
+    }
+
+    /// Reads the log as the consumer does. Records at `hidden` never reach the ledger; at `stop` reading ends.
+    fn read(
+        &self,
+        random: &mut Rng,
+        redeliver: bool,
+        hidden: Option<(usize, usize)>,
+        stop: Option<(usize, usize)>,
+    ) -> ConsumerState {
+        let (mut totals, mut partitions, mut streams) = (Counts::default(), Vec::new(), Vec::new());
+        for (partition, entries) in self.entries.iter().enumerate() {
+            let mut ledger = PartitionLedger::new(partition as i32, self.start[partition], Some(run()));
+            let mut at = 0;
+            while at < entries.len() && stop != Some((partition, at)) {
+                if hidden != Some((partition, at)) {
+                    let value = self.value(partition, at);
+                    ledger.record(self.start[partition] + at as i64, Some(&value));
+                }
+                at += 1;
+                if redeliver && random.u8(0..10) == 0 {
+                    at -= random.usize(0..=at.min(5));
+                }
+            }
+            if stop.is_none_or(|(stopped, _)| stopped != partition) {
+                ledger.reached(self.end(partition));
+            }
+            totals.add(ledger.counts());
+            partitions.push(ReceivePartition::new(&ledger, Some(self.end(partition)), (Some(0), None)));
+            streams.extend(ledger.streams().iter().map(|stream| ReceiveStream::new(partition as i32, stream)));
+        }
+        let state = ConsumerState {
+            schema: CONSUMER.into(),
+            event: Event::End,
+            time_ms: 3,
+            elapsed_ms: 1,
+            run: Some(run()),
+            reason: Some(Reason::End),
+            totals: ReceiveTotals::from(&totals),
+            partitions,
+            streams,
+        };
+        serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap()
+    }
+}
+
+fn judged(ranges: &[Range], claims: &[Claim], received: &ConsumerState) -> Report {
+    judge(&Case { run: run(), topic: "test", ranges, claims, received, expected: None, topic_ids: &[] })
+}
+
+/// What the naive model finds: how many of each fault, and how many records nothing was promised of.
+fn naive(world: &World, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
+    let mut found = BTreeMap::new();
+    let mut count = |kind, n: usize| {
+        if n > 0 {
+            *found.entry(kind).or_default() += n as u64;
+        }
+    };
+    let mut seen: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
+    for (partition, entries) in log.entries.iter().enumerate() {
+        for entry in entries {
+            match *entry {
+                Entry::OtherRun(_) | Entry::Foreign => {}
+                // Without its mark a record cannot be told from somebody else's.
+                Entry::Bent(_, _, byte) if (8..13).contains(&byte) => {}
+                Entry::Bent(..) => count(Kind::Corrupt, 1),
+                Entry::Ours(key, _) if key.2 != partition => count(Kind::Misrouted, 1),
+                Entry::Ours(key, sequence) => {
+                    let before = seen.entry(key).or_default();
+                    if before.contains(&sequence) {
+                        count(Kind::Duplicate, 1);
+                    } else if before.iter().any(|other| *other > sequence) {
+                        count(Kind::OutOfOrder, 1);
+                    }
+                    before.push(sequence);
+                }
+            }
+        }
+    }
+    let mut unpromised = 0;
+    for (key, sequences) in &seen {
+        for sequence in sequences.iter().copied().collect::<BTreeSet<_>>() {
+            let producer = world.producers.iter().find(|producer| producer.id == key.0);
+            match (producer, world.said(*key, sequence)) {
+                (None, _) => count(Kind::Stranger, 1),
+                (_, Some(Said::Acked)) => {}
+                (_, Some(Said::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
+                (Some(Producer { ended: true, .. }), None) => count(Kind::NeverSent, 1),
+                (_, Some(Said::Unknown | Said::InFlight)) | (Some(_), None) => unpromised += 1,
+            }
+        }
+    }
+    for producer in &world.producers {
+        for (key, said) in &producer.streams {
+            for (sequence, said) in said.iter().enumerate() {
+                let there = seen.get(key).is_some_and(|seen| seen.contains(&(sequence as u64)));
+                count(Kind::Missing, usize::from(*said == Said::Acked && !there));
+            }
+        }
+    }
+    (found, unpromised)
+}
+
+fn summed(report: &Report) -> BTreeMap<Kind, u64> {
+    let mut found = BTreeMap::new();
+    for finding in &report.findings {
+        *found.entry(finding.kind).or_default() += finding.count;
+    }
+    found
+}
+
+fn unpromised(report: &Report) -> u64 {
+    report.partitions.iter().map(|row| row.unpromised).sum()
+}
+
+/// One thing done to a log, and the fault it must be called where the record was promised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Corruption {
+    Drop,
+    Duplicate,
+    Swap,
+    Bend,
+    Misroute,
+    Truncate,
+    Resurrect,
+    Invent,
+    Stranger,
+}
+
+const ALL: [(Corruption, Kind); 9] = [
+    (Corruption::Drop, Kind::Missing),
+    (Corruption::Duplicate, Kind::Duplicate),
+    (Corruption::Swap, Kind::OutOfOrder),
+    (Corruption::Bend, Kind::Corrupt),
+    (Corruption::Misroute, Kind::Misrouted),
+    (Corruption::Truncate, Kind::Missing),
+    (Corruption::Resurrect, Kind::NotPersistedReceived),
+    (Corruption::Invent, Kind::NeverSent),
+    (Corruption::Stranger, Kind::Stranger),
+];
+
+/// A record of the run: often the first or last of a partition or of an epoch, where mistakes live.
+fn target(random: &mut Rng, world: &World) -> Option<(usize, usize, Key, u64)> {
+    let ours = world.ours();
+    let any = *ours.get(random.usize(0..ours.len().max(1)))?;
+    let of_partition = |found: &&(usize, usize, Key, u64)| found.0 == any.0;
+    let of_stream = |found: &&(usize, usize, Key, u64)| found.2 == any.2;
+    match random.u8(0..6) {
+        0 => ours.iter().find(of_partition).copied(),
+        1 => ours.iter().rfind(of_partition).copied(),
+        2 => ours.iter().find(of_stream).copied(),
+        3 => ours.iter().rfind(of_stream).copied(),
+        _ => Some(any),
+    }
+}
+
+/// Does it, and says whether it must be found: what nobody promised may be absent. `None` where this log offers no occasion.
+fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, bool)> {
+    let mut log = world.log.clone();
+    match how {
+        Corruption::Resurrect => {
+            let lost = world.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, said)| {
+                let lost = said.iter().enumerate().filter(|(_, said)| **said == Said::NotPersisted);
+                lost.map(move |(sequence, _)| (*key, sequence as u64))
+            });
+            let (key, sequence) = random.choice(lost.collect::<Vec<_>>())?;
+            let at = random.usize(0..=log.entries[key.2].len());
+            log.entries[key.2].insert(at, Entry::Ours(key, sequence));
+            return Some((log, true));
+        }
+        Corruption::Invent => {
+            let ended = world.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
+            let (key, sent) = random.choice(ended.map(|(key, said)| (*key, said.len() as u64)).collect::<Vec<_>>())?;
+            // One beyond the last, or in an epoch that never was.
+            let key = if random.bool() { key } else { (key.0, key.1 + 9, key.2) };
+            log.entries[key.2].push(Entry::Ours(key, sent + random.u64(0..3)));
+            return Some((log, true));
+        }
+        Corruption::Stranger => {
+            let partition = random.usize(0..log.entries.len());
+            let at = random.usize(0..=log.entries[partition].len());
+            log.entries[partition].insert(at, Entry::Ours((99, 0, partition), random.u64(0..2)));
+            return Some((log, true));
+        }
+        _ => {}
+    }
+    let (partition, at, key, sequence) = target(random, world)?;
+    let promised = world.said(key, sequence) == Some(Said::Acked);
+    let entries = &mut log.entries[partition];
+    let found = match how {
+        Corruption::Drop => {
+            entries.remove(at);
+            promised
+        }
+        Corruption::Duplicate => {
+            let copy = random.usize(at + 1..=entries.len());
+            entries.insert(copy, entries[at]);
+            true
+        }
+        Corruption::Swap => {
+            let later = (at + 1..entries.len())
+                .filter(|other| matches!(entries[*other], Entry::Ours(other, _) if other == key))
+                .collect::<Vec<_>>();
+            entries.swap(at, random.choice(later)?);
+            true
+        }
+        Corruption::Bend => {
+            let byte = random.usize(0..50);
+            entries[at] = Entry::Bent(key, sequence, byte);
+            !(8..13).contains(&byte) || promised
+        }
+        Corruption::Misroute => {
+            let others: Vec<usize> = (0..world.log.entries.len()).filter(|other| *other != partition).collect();
+            let other = random.choice(others)?;
+            let entry = entries.remove(at);
+            let to = random.usize(0..=log.entries[other].len());
+            log.entries[other].insert(to, entry);
+            true
+        }
+        Corruption::Truncate => {
+            let lost = entries.split_off(at);
+            lost.iter().any(
+                |entry| matches!(entry, Entry::Ours(key, sequence) if world.said(*key, *sequence) == Some(Said::Acked)),
+            )
+        }
+        Corruption::Resurrect | Corruption::Invent | Corruption::Stranger => return None,
+    };
+    Some((log, found))
+}
+
+#[test]
+fn clean_logs_raise_no_alarm() {
+    let (mut died, mut open) = (0, 0);
+    for seed in 0..3000 {
+        let mut random = Rng::with_seed(seed);
+        let world = World::new(&mut random);
+        let claims = world.claims(&mut random);
+        let redeliver = random.bool();
+        let received = world.log.read(&mut random, redeliver, None, None);
+        let report = judged(&world.log.ranges(), &claims, &received);
+        assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()), "seed {seed}");
+        assert_eq!((BTreeMap::new(), unpromised(&report)), naive(&world, &world.log), "seed {seed}");
+        assert!(report.evidence.is_empty(), "seed {seed}");
+        died += report.died;
+        open += unpromised(&report);
+    }
+    assert!(died > 1000 && open > 1000, "the logs are too tame: {died} died, {open} records nobody promised");
+}
+
+#[test]
+fn every_generated_corruption_is_caught_and_named() {
+    let mut caught: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut harmless = 0;
+    let names = ALL.map(|(how, kind)| (format!("{how:?}"), how, kind));
+    for seed in 0.. {
+        if caught.values().sum::<usize>() >= CORRUPTIONS {
+            break;
+        }
+        let mut random = Rng::with_seed(seed);
+        let world = World::new(&mut random);
+        let claims = world.claims(&mut random);
+        for (name, how, kind) in &names {
+            let Some((log, must_be_found)) = corrupt(&mut random, &world, *how) else { continue };
+            let redeliver = random.bool();
+            let received = log.read(&mut random, redeliver, None, None);
+            let report = judged(&log.ranges(), &claims, &received);
+            let (faults, open) = naive(&world, &log);
+            let told = || format!("seed {seed}, {how:?}: {:?}", report.reasons);
+            assert_eq!(summed(&report), faults, "{}", told());
+            assert_eq!(unpromised(&report), open, "{}", told());
+            let verdict = if faults.is_empty() { Verdict::Pass } else { Verdict::Fail };
+            assert_eq!(report.verdict, verdict, "{}", told());
+            assert_eq!(report.reasons.is_empty(), faults.is_empty(), "{}", told());
+            assert_eq!(!faults.is_empty(), must_be_found, "{}", told());
+            if must_be_found {
+                // A mark that is gone makes a record somebody else's, and so this one missing.
+                let named =
+                    faults.contains_key(kind) || *how == Corruption::Bend && faults.contains_key(&Kind::Missing);
+                assert!(named, "{}", told());
+                *caught.entry(name).or_default() += 1;
+            } else {
+                harmless += 1;
+            }
+        }
+    }
+    assert!(caught.len() == ALL.len() && caught.values().all(|n| *n > CORRUPTIONS / 50), "{caught:?}");
+    assert!(harmless > 0, "nothing was done to records that nobody promised");
+}
+
+#[test]
+fn what_the_reader_loses_is_no_excuse() {
+    let (mut hidden, mut stopped) = (0, 0);
+    for seed in 0..2000 {
+        let mut random = Rng::with_seed(seed);
+        let world = World::new(&mut random);
+        let claims = world.claims(&mut random);
+        let Some((partition, at, key, sequence)) = target(&mut random, &world) else { continue };
+        let mut without = world.log.clone();
+        without.entries[partition].remove(at);
+
+        // The brokers count it, and the consumer never shows it: the offsets tell, even where nobody promised the record.
+        let received = world.log.read(&mut random, false, Some((partition, at)), None);
+        let report = judged(&world.log.ranges(), &claims, &received);
+        let mut faults = naive(&world, &without).0;
+        faults.insert(Kind::Density, 1);
+        assert_eq!((report.verdict, summed(&report)), (Verdict::Fail, faults), "seed {seed}: {:?}", report.reasons);
+        hidden += 1;
+
+        // Unread is not lost: as long as nothing else is wrong, nobody can tell.
+        let received = world.log.read(&mut random, false, None, Some((partition, at)));
+        let report = judged(&world.log.ranges(), &claims, &received);
+        let left = (world.log.entries[partition].len() - at) as u64;
+        let expected = BTreeMap::from([(Kind::NotDrained, left)]);
+        assert_eq!(
+            (report.verdict, summed(&report)),
+            (Verdict::Inconclusive, expected),
+            "seed {seed}: {key:?} {sequence}"
+        );
+        stopped += 1;
+    }
+    assert!(hidden > 1500 && stopped > 1500, "{hidden} {stopped}");
+}
+
+#[test]
+fn a_consumer_that_reads_again_counts_nothing_twice() {
+    for seed in 0..500 {
+        let mut random = Rng::with_seed(seed);
+        let world = World::new(&mut random);
+        let whole = world.log.read(&mut random, false, None, None);
+        // Killed anywhere, what it had counted is gone with it; the next one begins where the run began and comes to the same account.
+        let ours = world.ours();
+        if let Some((partition, at, ..)) = ours.get(random.usize(0..ours.len().max(1))) {
+            let killed = world.log.read(&mut random, true, None, Some((*partition, *at)));
+            assert_ne!(killed, whole, "seed {seed}");
+        }
+        assert_eq!(world.log.read(&mut random, false, None, None), whole, "seed {seed}");
+        // One that goes back over offsets it has read counts them as redelivered, and nothing else changes.
+        let mut again = world.log.read(&mut random, true, None, None);
+        for counts in again.partitions.iter_mut().map(|row| &mut row.counts).chain([&mut again.totals]) {
+            counts.redelivered = 0;
+        }
+        assert_eq!(again, whole, "seed {seed}");
+    }
+}
