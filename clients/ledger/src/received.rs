@@ -425,6 +425,17 @@ mod tests {
             assert_eq!(*ledger.counts(), naive(&values), "seed {seed}");
             let streams: u64 = ledger.streams().iter().map(|s| s.missing).sum();
             assert_eq!(streams, ledger.counts().missing, "seed {seed}");
+            let (mut duplicate, mut out_of_order) = (0, 0);
+            for stream in ledger.streams() {
+                duplicate += stream.duplicate;
+                out_of_order += stream.out_of_order;
+                assert_eq!(stream.duplicate > 0, !stream.duplicate_set().is_empty(), "seed {seed}");
+            }
+            assert_eq!(
+                (duplicate, out_of_order),
+                (ledger.counts().duplicate, ledger.counts().out_of_order),
+                "seed {seed}"
+            );
             assert!(ledger.streams().iter().all(|s| s.missing == s.missing_set().count()));
         }
     }
