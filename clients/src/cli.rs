@@ -68,6 +68,9 @@ pub struct OutputArgs {
     /// Text for people, or JSON lines for programs: start, a checkpoint each second, end. Each begins {"schema":
     #[arg(long, env = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Print, whatever the format, the lines of Kafka's own kafka-verifiable-producer or kafka-verifiable-consumer --verbose: one for each message.
+    #[arg(long)]
+    pub verifiable: bool,
     /// Write to this file instead of standard output; at 5 MiB it is renamed to PATH.1, and three such are kept.
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
@@ -83,6 +86,16 @@ pub enum Format {
     Text,
     /// JSON lines for programs; dated lines about errors go to standard error.
     Json,
+    /// As [`crate::verifiable`] has it; asked for by `--verifiable`.
+    #[value(skip)]
+    Verifiable,
+}
+
+impl OutputArgs {
+    /// How to report, when both flags are considered.
+    pub fn form(&self) -> Format {
+        if self.verifiable { Format::Verifiable } else { self.format }
+    }
 }
 
 /// Arguments of `clients producer`.

@@ -27,6 +27,7 @@ use crate::native::{Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::settings;
 use crate::stop::Stop;
+use crate::verifiable::{self, RecordSet, TopicPartition};
 
 /// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -111,9 +112,11 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let shared = Arc::new(Shared { args, output, asker, topic });
     let mut reading = Reading { shared, partitions: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now() };
+    reading.shared.output.verifiable(verifiable::Event::StartupComplete);
     for span in spans {
         reading.begin(span)?;
     }
+    reading.say_assigned();
     let reason = reading.until_done(&client, count, &mut stop).await?;
     reading.end(reason).await;
     Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
@@ -272,6 +275,7 @@ impl Reading {
                     while known < count {
                         self.begin(Span { partition: known, start: 0, end: None })?;
                         known += 1;
+                        self.say_assigned();
                     }
                 }
                 _ = tick.tick() => {
@@ -301,6 +305,16 @@ impl Reading {
         }
     }
 
+    /// The partitions that are read, in Kafka's own words.
+    fn say_assigned(&self) {
+        self.shared.output.verifiable(verifiable::Event::PartitionsAssigned { partitions: self.topic_partitions() });
+    }
+
+    fn topic_partitions(&self) -> Vec<TopicPartition<'_>> {
+        let topic = self.shared.args.target.topic.as_str();
+        self.partitions.keys().map(|partition| TopicPartition { topic, partition: *partition }).collect()
+    }
+
     /// A number that changes whenever anything arrives.
     fn progress(&self) -> u64 {
         let one = |p: &Arc<Partition>| {
@@ -323,6 +337,8 @@ impl Reading {
             self.shared.output.text(format_args!("{topic}: partition {partition}: {}", words(ledger.counts())));
         }
         self.shared.output.text(format_args!("{topic}: {}", words(&totals)));
+        self.shared.output.verifiable(verifiable::Event::PartitionsRevoked { partitions: self.topic_partitions() });
+        self.shared.output.verifiable(verifiable::Event::ShutdownComplete);
     }
 
     /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
@@ -463,6 +479,7 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
     let (mut done, mut out_of_range) = (false, false);
+    let mut batch: Option<RecordSet<'_>> = None;
     let mut ledger = lock(&partition.ledger);
     let taken = reader.drain(|fetched| match fetched {
         _ if done => {}
@@ -473,8 +490,16 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
         }
         Fetched::Record { offset, value } => {
             let stamp = ledger.record(offset, value);
+            if shared.output.is_verifiable() {
+                let text = value.map(String::from_utf8_lossy);
+                let value = text.as_deref();
+                shared.output.verifiable(verifiable::Event::RecordData { key: None, value, topic, partition: number, offset });
+                let none = RecordSet { topic, partition: number, count: 0, min_offset: offset, max_offset: offset };
+                let set = batch.get_or_insert(none);
+                (set.count, set.max_offset) = (set.count + 1, offset);
+            }
             let records = ledger.counts().records;
-            if records.is_multiple_of(LINE_EVERY) && !shared.output.is_json() {
+            if records.is_multiple_of(LINE_EVERY) && shared.output.is_text() {
                 let last = shown(stamp, value);
                 shared.output.text(format_args!(
                     "{topic}: received {records} messages from partition {number}, last ({last})"
@@ -506,6 +531,9 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             ),
         ),
     });
+    if let Some(set) = batch {
+        shared.output.verifiable(verifiable::Event::RecordsConsumed { count: set.count, partitions: vec![set] });
+    }
     match (done, out_of_range, taken) {
         (true, ..) => Look::Done,
         (_, true, _) => Look::OutOfRange,

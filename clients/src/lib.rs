@@ -13,6 +13,7 @@
 //! | [`report`] | the JSON lines of the questions |
 //! | [`state`] | the last of them in a file, and the command that prints it |
 //! | [`output`] | where lines go, dated, rotated, throttled |
+//! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
 //! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; the only unsafe code |
 //! | [`stop`] | SIGTERM and SIGINT |
 //!
@@ -31,6 +32,7 @@ pub mod report;
 pub mod settings;
 pub mod state;
 pub mod stop;
+pub mod verifiable;
 
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ pub fn run(command: Command) -> Result<u8> {
     native::settle_allocator();
     let output = Arc::new(match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
-            Output::new(output.format, output.log_file.as_deref())?.with_state_file(output.state_file.as_deref())
+            Output::new(output.form(), output.log_file.as_deref())?.with_state_file(output.state_file.as_deref())
         }
         Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) | Command::State(_) => {
             Output::new(cli::Format::Json, None)?

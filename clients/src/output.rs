@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::state::StateFile;
+use crate::verifiable::{Event, Line};
 
 /// A log file is rotated when it has grown to this many bytes.
 pub const ROTATE_AT: u64 = 5 * 1024 * 1024;
@@ -143,6 +144,16 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// Whether people are to read this.
+    pub fn is_text(&self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Whether Kafka's own lines are asked for.
+    pub fn is_verifiable(&self) -> bool {
+        self.format == Format::Verifiable
+    }
+
     /// Whether anybody is interested in a client's state: whoever reads JSON lines, or the state file.
     pub fn wants_state(&self) -> bool {
         self.is_json() || self.state.is_some()
@@ -153,17 +164,26 @@ impl Output {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// A dated line for people; nothing in JSON format.
+    /// A dated line for people; nothing in other formats.
     pub fn text(&self, text: impl std::fmt::Display) {
-        if !self.is_json() {
+        if self.is_text() {
             self.line(&dated(&text));
         }
     }
 
-    /// A JSON line for programs; nothing in text format.
+    /// A JSON line for programs; nothing in other formats.
     pub fn json(&self, line: &impl Serialize) {
         if self.is_json()
             && let Some(bytes) = self.serialized(line)
+        {
+            self.line(&bytes);
+        }
+    }
+
+    /// One of Kafka's own lines about something that happens now; nothing in other formats.
+    pub fn verifiable(&self, event: Event<'_>) {
+        if self.is_verifiable()
+            && let Some(bytes) = self.serialized(&Line::now(event))
         {
             self.line(&bytes);
         }
@@ -202,12 +222,12 @@ impl Output {
         }
     }
 
-    /// A dated remark about an error or a change of state. In JSON format it goes to standard error, unless there is a log file.
+    /// A dated remark about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file.
     pub fn remark(&self, text: impl std::fmt::Display) {
         let line = dated(&text);
         let mut channel = lock(&self.channel);
         match (&mut *channel, self.format) {
-            (Channel::Stdout, Format::Json) => {
+            (Channel::Stdout, Format::Json | Format::Verifiable) => {
                 // Nowhere is left to say that standard error is closed.
                 let _ = io::stderr().write_all(&line);
             }

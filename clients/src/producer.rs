@@ -17,7 +17,7 @@ use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaRespErr;
 
@@ -28,6 +28,7 @@ use crate::native::{self, Code, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::settings;
 use crate::stop::Stop;
+use crate::verifiable;
 
 /// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
 const FLUSH_WITHIN: Duration = Duration::from_secs(25);
@@ -131,6 +132,9 @@ impl ProducerContext for EpochContext {
             Ok(message) | Err((_, message)) => message,
         };
         let (outcome, code) = native::delivery(message);
+        if self.output.is_verifiable() {
+            self.output.verifiable(verifiable(&self.topic, message, outcome, code));
+        }
         let mut tally = lock(&self.tally);
         tally.reports += 1;
         if let Some(stream) = usize::try_from(message.partition()).ok().and_then(|p| tally.streams.get_mut(p)) {
@@ -156,6 +160,24 @@ impl ProducerContext for EpochContext {
                 ),
             );
         }
+    }
+}
+
+/// A delivery report in Kafka's own words.
+fn verifiable<'a>(
+    topic: &'a str,
+    message: &'a BorrowedMessage<'_>,
+    outcome: Outcome,
+    code: Code,
+) -> verifiable::Event<'a> {
+    // Only stamps are sent, and they are text.
+    let value = message.payload().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    if outcome == Outcome::Acked {
+        let (partition, offset) = (message.partition(), message.offset());
+        verifiable::Event::ProducerSendSuccess { key: None, value, topic, partition, offset }
+    } else {
+        let (exception, message) = (code.name(), code.explained());
+        verifiable::Event::ProducerSendError { topic, key: None, value, exception, message }
     }
 }
 
@@ -229,6 +251,13 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
     session.report(Event::End, Some(reason));
     let totals = session.totals();
     session.say_totals(&totals);
+    output.verifiable(verifiable::Event::ShutdownComplete);
+    output.verifiable(verifiable::Event::ToolData {
+        sent: totals.sent,
+        acked: totals.acked,
+        target_throughput: if args.rate == 0 { -1 } else { args.rate.into() },
+        avg_throughput: totals.acked as f64 / session.began.elapsed().as_secs_f64().max(0.001),
+    });
     Ok(u8::from(totals.acked < totals.sent || matches!(reason, Reason::Fatal | Reason::Error)))
 }
 
@@ -261,6 +290,7 @@ impl Session<'_> {
             "{topic}: start publishing to {partitions} partitions, run {}, producer {}",
             self.run, self.producer
         ));
+        self.output.verifiable(verifiable::Event::StartupComplete);
         // The state file too knows from now on whose messages these are, should the process die within its first second.
         self.report(Event::Checkpoint, None);
         let mut pacer = Pacer::new(self.args.rate, self.began);

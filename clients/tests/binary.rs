@@ -172,6 +172,51 @@ fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
 }
 
 #[test]
+fn a_producer_started_again_in_the_same_run_is_another_producer() {
+    let folder = Folder::new("again");
+    let mut seen = Vec::new();
+    for n in 0..2 {
+        let state = folder.0.join(n.to_string());
+        let mut child = clients(&["producer", "--brokers", NOBODY, "--run", "same"])
+            .env("STATE_FILE", &state)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while !state.exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "no checkpoint");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let line = &lines(&std::fs::read(&state).unwrap())[0];
+        assert_eq!((&line["run"], &line["event"]), (&"same".into(), &"checkpoint".into()));
+        seen.push(line["producer"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(seen[0], seen[1]);
+}
+
+#[test]
+fn verifiable_lines_are_all_there_is_on_standard_output() {
+    let mut child = clients(&["producer", "--brokers", NOBODY, "--verifiable", "--rate", "5"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let sent = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("kill runs").success());
+    assert_eq!(wait(child, Duration::from_secs(10)).0, Some(0));
+    let said: Vec<serde_json::Value> =
+        BufReader::new(stdout).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let names: Vec<_> = said.iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shutdown_complete", "tool_data"]);
+    assert_eq!((&said[1]["acked"], &said[1]["target_throughput"]), (&0.into(), &5.into()));
+}
+
+#[test]
 fn a_bounded_consumer_gives_up_when_nothing_arrives() {
     let read = output(&mut clients(&[
         "consumer",
