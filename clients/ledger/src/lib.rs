@@ -40,9 +40,11 @@
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |
 //! | Late is not duplicate, and neither hides a missing one. | `Stream::arrive` in [`received`] | `any_mess_is_counted_as_the_naive_model_counts_it` |
 //! | No set forgets silently: a full one clears `exact`, here and in the lines. | [`intervals::IntervalSet::insert`], [`lines::ProducerState::fitted`] | `a_stream_with_too_many_holes…`, `a_full_set_makes_the_verdict_inconclusive` |
-//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset. | `Judge::coverage` in [`judge`] | `every_generated_corruption_is_caught_and_named` |
-//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Judge::compare` in [`judge`] | the same |
-//! | No alarm without a fault. | all of it | `clean_logs_raise_no_alarm` |
+//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset. | `Judge::coverage` in [`judge`] | `what_the_reader_loses_is_no_excuse`, `what_cannot_be_told_is_inconclusive` |
+//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Judge::compare` in [`judge`] | `every_generated_corruption_is_caught_and_named`, ten thousand of them |
+//! | A producer that died is held to its last complete line and to nothing after it. | [`judge::Claim`], [`lines::ProducerState`] | `a_dead_producer_and_its_successor_are_judged_each_by_its_own_word` |
+//! | A line that does not agree with itself or with another proves nothing. | `Judge::told`, `Judge::seen` in [`judge`] | `what_contradicts_itself_is_no_proof` |
+//! | No alarm without a fault, with producers that died, unknown fates and offsets read again. | all of it | `clean_logs_raise_no_alarm` |
 //!
 //! What is assumed, and has to be true outside this crate:
 //!
