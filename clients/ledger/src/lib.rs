@@ -36,7 +36,7 @@
 //! | --- | --- | --- |
 //! | A stamp that reads back is the one that was written: CRC-32 over all bytes. | [`stamp::parse`] | `every_changed_byte_and_every_cut_is_noticed` |
 //! | Sequences are dense: the next one is used up only when the queue takes the record. | [`sent::SendLedger::accepted`] | `what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight` |
-//! | No two processes share a stream: each draws its own producer number, and each handle is an epoch of its own. | [`stamp::ProducerId`], [`judge::judge`] (two claims of one number are a doubt) | `what_contradicts_itself_is_no_proof` |
+//! | No two processes share a stream: each draws its own producer number, and each handle is an epoch of its own. | [`stamp::ProducerId`], [`judge::judge`] (two claims of one number are a doubt) | `a_producer_started_again_in_the_same_run_is_another_producer` (clients) |
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |
 //! | Late is not duplicate, and neither hides a missing one. | `Stream::arrive` in [`received`] | `any_mess_is_counted_as_the_naive_model_counts_it` |
 //! | No set forgets silently: a full one clears `exact`, here and in the lines. | [`intervals::IntervalSet::insert`], [`lines::ProducerState::fitted`] | `a_stream_with_too_many_holes…`, `a_full_set_makes_the_verdict_inconclusive` |
