@@ -7,11 +7,16 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use common::{Dir, Ran, Report, manifests, run, start, wait_for, xtask};
+use ledger::judge::{Case, Claim, Range, Verdict, judge};
+use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
+use ledger::stamp::RunId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -116,6 +121,132 @@ impl Drop for Lab {
     }
 }
 
+/// The clients' program beside a lab that is up, used as a drill would.
+struct Clients<'a> {
+    lab: &'a Lab,
+    folder: Dir,
+}
+
+impl Clients<'_> {
+    fn command(&self, args: &[&str]) -> Command {
+        let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
+        let mut command = Command::new(target.join("release").join("clients"));
+        let base = self.lab.base;
+        let brokers = format!("127.0.0.1:{base},127.0.0.1:{}", base + 1);
+        command.args(args).args(["--brokers", &brokers]).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
+    /// What a client with its standard output in `name` has said so far.
+    fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    fn start(&self, name: &str, args: &[&str]) -> Child {
+        self.command(args).stdout(File::create(self.file(name)).unwrap()).spawn().unwrap()
+    }
+
+    fn run(&self, name: &str, args: &[&str]) -> String {
+        assert!(self.start(name, args).wait().unwrap().success(), "{args:?}: {}", self.said(name));
+        self.said(name)
+    }
+
+    /// The end offset of each partition.
+    fn ends(&self) -> Vec<(i32, i64)> {
+        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
+        let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
+        said["partitions"].as_array().unwrap().iter().map(one).collect()
+    }
+
+    fn claim(&self, name: &str) -> Claim {
+        let said = self.said(name);
+        let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
+        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
+        Claim::of(start.as_ref(), states).unwrap()
+    }
+}
+
+fn positions(offsets: &[(i32, i64)]) -> String {
+    offsets.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
+}
+
+/// A producer that is killed and started again, and a consumer likewise, are accounted for to the last message.
+fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients<'_>) {
+    let run: RunId = "killed".parse().unwrap();
+    let before = clients.ends();
+    let producer = ["producer", "--run", "killed", "--format", "json", "--rate"];
+    let mut first = clients.start("first", &[&producer[..], &["20000"]].concat());
+    wait_for("acknowledged messages", 60, || {
+        clients.said("first").lines().filter(|line| line.contains("\"event\":\"checkpoint\"")).count() > 2
+    });
+    first.kill().unwrap();
+    first.wait().unwrap();
+    clients.run("second", &[&producer[..], &["0", "--count", "200000"]].concat());
+    let after = clients.ends();
+
+    let (start, end) = (positions(&before), positions(&after));
+    let consumer = ["consumer", "--run", "killed", "--format", "json", "--start", &start];
+    let mut third = clients.start("third", &consumer);
+    wait_for("received messages", 60, || clients.said("third").contains("\"event\":\"checkpoint\""));
+    third.kill().unwrap();
+    third.wait().unwrap();
+    let said = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
+    let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+
+    let ranges: Vec<Range> = before
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| Range { partition: before.0, start: before.1, end: after.1 })
+        .collect();
+    let claims = [clients.claim("first"), clients.claim("second")];
+    let case = Case {
+        run,
+        topic: "test",
+        ranges: &ranges,
+        claims: &claims,
+        received: &received,
+        expected: None,
+        topic_ids: &[],
+    };
+    let report = judge(&case);
+    assert_eq!((report.verdict, report.ended, report.died), (Verdict::Pass, 1, 1), "{report:?}");
+    let sum = |pick: fn(&ledger::judge::Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
+    assert!(sum(|row| row.acked) > 200_000, "{report:?}");
+    assert_eq!(sum(|row| row.received), sum(|row| row.acked) + sum(|row| row.unpromised), "{report:?}");
+    // Without its first claim the same records are a stranger's.
+    assert_eq!(judge(&Case { claims: &claims[1..], ..case }).verdict, Verdict::Fail);
+}
+
+/// Kafka's own lines, compared the way its system tests do: what was acked against what was consumed, as plain sets of values.
+fn the_second_oracle_agrees(clients: &Clients<'_>) {
+    let start = positions(&clients.ends());
+    let sent = clients.run("sent", &["producer", "--run", "oracle", "--rate", "0", "--count", "2000", "--verifiable"]);
+    let end = positions(&clients.ends());
+    let read = clients.run("read", &["consumer", "--start", &start, "--end", &end, "--verifiable"]);
+    let values = |said: &str, name: &str| -> Vec<String> {
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .filter(|line| line["name"] == name)
+            .filter_map(|line| line["value"].as_str().map(ToOwned::to_owned))
+            .filter(|value| value.contains(" kl1 oracle "))
+            .collect()
+    };
+    let (acked, consumed) = (values(&sent, "producer_send_success"), values(&read, "record_data"));
+    assert_eq!((acked.len(), consumed.len()), (2000, 2000));
+    assert_eq!(acked.into_iter().collect::<BTreeSet<_>>(), consumed.into_iter().collect());
+    for (said, names) in
+        [(&sent, ["startup_complete", "tool_data"]), (&read, ["partitions_assigned", "records_consumed"])]
+    {
+        for name in names {
+            assert!(said.contains(&format!("\"name\":\"{name}\"")), "{name}");
+        }
+    }
+}
+
 /// A base whose brokers and ZooKeeper find free ports. Bases are a hundred apart and begin at a place of this process's
 /// own, so that two test runs at once do not meet.
 fn free_base() -> u16 {
@@ -194,6 +325,10 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     assert_eq!(third.state("kafka-0"), "unchanged");
     assert_ne!(lab.pid("kafka-1"), killed);
     lab.verify(0);
+
+    let clients = Clients { lab: &lab, folder: Dir::new("clients") };
+    killed_clients_lose_nothing_and_count_nothing_twice(&clients);
+    the_second_oracle_agrees(&clients);
 
     // What a student sees.
     wait_for("the clients' lines", 30, || {
