@@ -74,6 +74,9 @@ pub struct OutputArgs {
     /// Write to this file instead of standard output; at 5 MiB it is renamed to PATH.1, and three such are kept.
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
+    /// With --format json: print a line whenever a partition stood still for at least so many milliseconds, once it goes on; 0 prints none.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub gaps: u64,
     /// Keep the last checkpoint here, in any format: one JSON line, replaced each second and at the end; `clients state` prints it.
     #[arg(long, env = "STATE_FILE", value_name = "PATH")]
     pub state_file: Option<PathBuf>,
@@ -110,6 +113,9 @@ pub struct ProducerArgs {
     /// Stop after so many messages; 0 goes on until a signal comes.
     #[arg(long, env = "COUNT", default_value_t = 0)]
     pub count: u64,
+    /// Whose acknowledgement counts. With 1, the leader's alone, what is acknowledged can be lost with the leader: the drill that shows it needs that.
+    #[arg(long, value_enum, default_value_t = Acks::All, value_name = "ACKS")]
+    pub acks: Acks,
     /// Bytes of each message's value; without it, as long as the stamp happens to be.
     #[arg(long, env = "VALUE_SIZE", value_name = "BYTES")]
     pub value_size: Option<usize>,
@@ -119,6 +125,16 @@ pub struct ProducerArgs {
     /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Kafka's `acks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Acks {
+    /// Every in-sync replica's.
+    All,
+    /// The leader's.
+    #[value(name = "1")]
+    One,
 }
 
 /// Where a consumer begins in partitions that `--start` does not name.

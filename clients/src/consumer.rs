@@ -490,6 +490,7 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
         }
         Fetched::Record { offset, value } => {
             let stamp = ledger.record(offset, value);
+            shared.output.moved("received", number);
             if shared.output.is_verifiable() {
                 let text = value.map(String::from_utf8_lossy);
                 let value = text.as_deref();

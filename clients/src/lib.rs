@@ -22,6 +22,7 @@
 pub mod cli;
 pub mod consumer;
 pub mod context;
+pub mod gaps;
 pub mod metadata;
 pub mod native;
 pub mod offsets;
@@ -50,7 +51,9 @@ pub fn run(command: Command) -> Result<u8> {
     native::settle_allocator();
     let output = Arc::new(match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
-            Output::new(output.form(), output.log_file.as_deref())?.with_state_file(output.state_file.as_deref())
+            Output::new(output.form(), output.log_file.as_deref())?
+                .with_state_file(output.state_file.as_deref())
+                .with_gaps(output.gaps)
         }
         Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) | Command::State(_) => {
             Output::new(cli::Format::Json, None)?

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::cli::Format;
+use crate::gaps::{GAP, GapLine, Gaps};
 use crate::state::StateFile;
 use crate::verifiable::{Event, Line};
 
@@ -109,6 +110,7 @@ pub struct Output {
     kinds: Mutex<HashMap<String, Kind>>,
     broken: AtomicBool,
     state: Option<StateFile>,
+    gaps: Option<Gaps>,
 }
 
 impl Output {
@@ -130,6 +132,7 @@ impl Output {
             kinds: Mutex::new(HashMap::new()),
             broken: AtomicBool::new(false),
             state: None,
+            gaps: None,
         })
     }
 
@@ -137,6 +140,21 @@ impl Output {
     #[must_use]
     pub fn with_state_file(self, path: Option<&Path>) -> Self {
         Self { state: path.map(StateFile::new), ..self }
+    }
+
+    /// Tells from now on, in JSON, of each time that a partition stood still for at least so many ms; 0 tells of none.
+    pub fn with_gaps(mut self, least_ms: u64) -> Self {
+        self.gaps = (least_ms > 0 && self.is_json()).then(|| Gaps::of_at_least(least_ms));
+        self
+    }
+
+    /// A message of `partition` was acked, or received: `what` says which.
+    pub fn moved(&self, what: &'static str, partition: i32) {
+        let Some(gaps) = &self.gaps else { return };
+        let to_ms = now_ms();
+        if let Some(from_ms) = gaps.note(partition, to_ms) {
+            self.json(&GapLine { schema: GAP, what, partition, from_ms, to_ms });
+        }
     }
 
     /// Whether programs are to read this.

@@ -141,6 +141,7 @@ impl ProducerContext for EpochContext {
             stream.settle(sequence as u64, outcome);
         }
         if outcome == Outcome::Acked {
+            self.output.moved("acked", message.partition());
             tally.acked += 1;
             if tally.acked.is_multiple_of(LINE_EVERY) {
                 self.output.text(format_args!("{}: {} messages published", self.topic, tally.acked));
@@ -355,7 +356,8 @@ impl Session<'_> {
             topic: target.topic.clone(),
             tally: Arc::clone(&self.tally),
         };
-        let client: Arc<Client> = Arc::new(settings::producer(&target.brokers).create_with_context(context)?);
+        let client: Arc<Client> =
+            Arc::new(settings::producer(&target.brokers, self.args.acks).create_with_context(context)?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })

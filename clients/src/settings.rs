@@ -3,6 +3,8 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::cli::Acks;
+
 /// Bytes of fetched records that all partitions of a consumer may hold together.
 const FETCHED_KBYTES: usize = 8 * 1024;
 
@@ -46,12 +48,13 @@ fn impatient(config: &mut ClientConfig) {
 }
 
 /// Settings of the long-running producer.
-pub fn producer(brokers: &str) -> ClientConfig {
+pub fn producer(brokers: &str, acks: Acks) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries can then neither double nor reorder what is in the log; implies max.in.flight <= 5 and endless retries.
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
+        // Without the acknowledgement of all replicas there is no idempotence.
+        .set("enable.idempotence", (acks == Acks::All).to_string())
+        .set("acks", if acks == Acks::All { "all" } else { "1" })
         // A message never expires while it waits: that would be a gap nobody asked for. Our own deadline is at shutdown.
         .set("message.timeout.ms", "0")
         // A thousand messages a second are then some 80 requests a second, not 800 as with 5 ms: the lab's JVMs and its user

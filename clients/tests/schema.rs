@@ -4,6 +4,7 @@
 
 use std::process::Command;
 
+use clients::gaps::{GAP, GapLine};
 use clients::report::{
     BrokerInfo, METADATA, MetadataLine, OFFSETS, OffsetsLine, PROBE, PartitionInfo, PartitionOffsets, ProbeLine,
     TopicInfo,
@@ -262,6 +263,7 @@ fn made() -> Vec<Value> {
         to_value(began).unwrap(),
         to_value(consumer()).unwrap(),
         to_value(metadata).unwrap(),
+        to_value(GapLine { schema: GAP, what: "acked", partition: 1, from_ms: 5, to_ms: 905 }).unwrap(),
         to_value(offsets).unwrap(),
         to_value(probe).unwrap(),
         to_value(report).unwrap(),

@@ -87,6 +87,8 @@ pub enum Command {
         #[command(subcommand)]
         command: ClientsCommand,
     },
+    /// Break the lab on purpose under load, mend it, and tell whether anything acknowledged was lost (local)
+    Drill(Drill),
     /// Write the manifests with the images, names and ports in use, for `kubectl apply` by hand (kind)
     Render(Render),
     /// kubectl with the lab's own kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
@@ -126,6 +128,32 @@ pub struct Up {
     /// kind: put the lab's context into your own kubeconfig too; teardown takes it out again
     #[arg(long)]
     pub merge_kubeconfig: bool,
+}
+
+/// Flags of `drill`.
+#[derive(Clone, Debug, Args)]
+pub struct Drill {
+    /// Faults by name (see --list), `all`, or `soak`
+    #[arg(value_name = "FAULT")]
+    pub faults: Vec<String>,
+    /// Explain each fault: what breaks, which verdict is promised, what to look at
+    #[arg(long)]
+    pub list: bool,
+    /// Messages a second, over all partitions
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// How often everything asked for is done
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Keep the drill's topic, for looking at its records
+    #[arg(long)]
+    pub keep_topic: bool,
+    /// soak: the schedule of faults; the same seed gives the same one
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// soak: how long, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub duration: u64,
 }
 
 /// Flags of `render`.

@@ -2,6 +2,7 @@
 
 pub mod by_hand;
 pub mod clients;
+pub mod drill;
 pub mod fix;
 pub mod lab;
 pub mod logs;

@@ -7,6 +7,7 @@ mod account;
 mod cli;
 mod commands;
 mod config;
+mod drill;
 mod exec;
 mod failure;
 mod kind;
@@ -58,6 +59,7 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Status => session.status()?,
         Command::Logs(logs) => session.logs(logs)?,
         Command::Clients { command } => session.clients(command)?,
+        Command::Drill(args) => session.drill(args)?,
         Command::Render(args) => session.render(args)?,
         Command::Kubectl(args) => return session.kubectl(args),
         Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
@@ -75,6 +77,7 @@ fn name(command: &Command) -> &'static str {
         Command::Status => "status",
         Command::Logs(_) => "logs",
         Command::Clients { .. } => "clients",
+        Command::Drill(_) => "drill",
         Command::Render(_) => "render",
         Command::Kubectl(_) => "kubectl",
         Command::KafkaTopics(_) => "kafka-topics",

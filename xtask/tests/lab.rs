@@ -484,3 +484,92 @@ fn a_failed_up_can_take_itself_down() {
     ]);
     lab.assert_nothing_left();
 }
+
+/// What the last line of `drill --format json` says.
+fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
+    let ran = lab.run(&[&["drill", "--format", "json"], args].concat()).expect(code);
+    let mut drills = ran.stdout.lines().filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""));
+    serde_json::from_str(drills.next_back().unwrap()).unwrap()
+}
+
+fn topics(lab: &Lab) -> Vec<String> {
+    lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().map(Into::into).collect()
+}
+
+/// The sequences of a run in a topic, by partition, as Kafka's own console consumer reads them: a reader that knows nothing of
+/// ours. Its class path and Java are those of a broker that runs.
+fn independent_reader(lab: &Lab, topic: &str, run: &str) -> Vec<(String, String)> {
+    let broker = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
+    let words: Vec<String> = broker.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
+    let class_path = &words[words.iter().position(|word| word == "-cp").unwrap() + 1];
+    let server = format!("127.0.0.1:{}", lab.base);
+    let output = Command::new(&words[0])
+        .args(["-cp", class_path, "kafka.tools.ConsoleConsumer", "--bootstrap-server", &server, "--topic", topic])
+        .args(["--from-beginning", "--timeout-ms", "8000"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stamp = format!(" kl1 {run} ");
+    // What follows the run: producer, epoch, partition, sequence.
+    let fields =
+        said.lines().filter_map(|line| line.split_once(&stamp)).map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    fields.map(|words| (words[..3].join(" "), words[3].to_string())).collect()
+}
+
+#[test]
+fn drills_keep_their_promises_and_the_ledger_can_fail() {
+    let lab = Lab::new("drill");
+    lab.run(&["drill", "leader-kill"]).expect(6);
+    lab.up(&["--no-clients"]);
+    lab.run(&["drill", "leader-kil"]).expect(2).says(&["there is no fault leader-kil"]);
+    lab.run(&["drill"]).expect(2).says(&["which fault?"]);
+    let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
+    assert!(listed.contains("leader-kill (local)\n  breaks    kill -9 of a partition's leader"), "{listed}");
+
+    let killed = drill(&lab, &["leader-kill"], 0);
+    assert_eq!((&killed["kept"], &killed["ledger"]["verdict"]), (&Value::from(true), &Value::from("pass")), "{killed}");
+    let struck = &killed["struck"][0];
+    assert!(struck["detected_after_ms"].as_u64().unwrap() > 0, "{struck}");
+    let acked = |row: &Value| row["acked_after_ms"].as_u64();
+    assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
+
+    let died = drill(&lab, &["producer-kill", "consumer-kill"], 0);
+    assert_eq!((&died["drill"], &died["kept"]), (&Value::from("consumer-kill"), &Value::from(true)), "{died}");
+
+    // The control: with acks=1 the promise is that the ledger finds the loss, to the message.
+    let lost = drill(&lab, &["acks-1-leader-kill", "--keep-topic"], 0);
+    assert_eq!(lost["ledger"]["verdict"], "fail", "{lost}");
+    let sum = |name: &str| {
+        let rows = lost["ledger"]["partitions"].as_array().unwrap().iter();
+        rows.map(|row| row[name].as_u64().unwrap()).sum::<u64>()
+    };
+    let (topic, run) = (lost["topic"].as_str().unwrap(), lost["ledger"]["run"].as_str().unwrap());
+    let read = independent_reader(&lab, topic, run);
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert!(sum("missing") > 0, "{lost}");
+    assert_eq!(sum("acked") - distinct.len() as u64, sum("missing"), "what the console consumer misses: {lost}");
+
+    let again = drill(&lab, &["topic-recreated"], 0);
+    assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
+
+    // Interrupted while a broker stands still: mended, and nothing of the drill is left.
+    let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
+    let paused = || {
+        (0..3).any(|id| {
+            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+        })
+    };
+    wait_for("a paused broker", 60, paused);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!paused(), "a broker still stands still");
+    assert_eq!(
+        topics(&lab).iter().filter(|name| name.starts_with("drill-")).collect::<Vec<_>>(),
+        [topic],
+        "only the one that was kept"
+    );
+    assert!(lab.processes().iter().all(|line| !line.contains("/drills/")), "{:?}", lab.processes());
+    lab.verify(0);
+    lab.teardown();
+}

@@ -79,6 +79,21 @@ pub fn unpause(containers: &[&str]) -> Cmd {
     docker(ASK).arg("unpause").args(containers.iter().copied())
 }
 
+/// Pauses a container.
+pub fn pause(container: &str) -> Cmd {
+    docker(ASK).args(["pause", container])
+}
+
+/// Restarts a container, with so long to end by itself.
+pub fn restart(container: &str, grace: Duration) -> Cmd {
+    docker(Duration::from_secs(120)).args(["restart", "--time", &grace.as_secs().to_string(), container])
+}
+
+/// Kills a container of a pod, in its node.
+pub fn kill_container(node: &str, container: &str) -> Cmd {
+    ctr(node, ASK).args(["tasks", "kill", "--signal", "SIGKILL", container])
+}
+
 /// Removes containers with their volumes, running or not.
 pub fn remove(containers: &[&str]) -> Cmd {
     docker(Duration::from_secs(120)).args(["rm", "--force", "--volumes"]).args(containers.iter().copied())

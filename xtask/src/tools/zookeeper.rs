@@ -30,6 +30,16 @@ pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
 }
 
+/// The controller's broker id in the answer to `dump`: its session holds both nodes.
+pub fn controller(dump: &str) -> Option<u32> {
+    let sessions = dump.split("\n0x").map(registered_and_controller);
+    sessions.filter(|(_, controller)| *controller).find_map(|(ids, _)| ids.first().copied())
+}
+
+fn registered_and_controller(session: &str) -> (BTreeSet<u32>, bool) {
+    (registered(session), session.lines().any(|line| line.trim() == "/controller"))
+}
+
 /// The answer to `ls PATH` among the noise of the connection: the last line that is a list.
 pub fn parse_ls(output: &str) -> Option<Vec<String>> {
     let line = output.lines().map(str::trim).rfind(|line| line.starts_with('[') && line.ends_with(']'))?;
@@ -83,6 +93,12 @@ mod tests {
         assert_eq!(registered(DUMP), BTreeSet::from([0, 1, 2]));
         assert!(registered("dump is not executed because it is not in the whitelist.").is_empty());
         assert!(registered("\t/brokers/ids/x\n/brokers/ids/").is_empty());
+    }
+
+    #[test]
+    fn dump_names_the_controller() {
+        assert_eq!(controller(DUMP), Some(1));
+        assert_eq!(controller(&DUMP.replace("\t/controller\n", "")), None);
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! `drill …`: breaks the lab on purpose, and tells whether every promise was kept.
+
+use std::time::Duration;
+
+use crate::cli::{Drill as Args, Format};
+use crate::commands::lab::Session;
+use crate::drill::faults::{FAULTS, Fault, named};
+use crate::drill::run::{Drill, Plan, run};
+use crate::exec::RealExec;
+use crate::failure::{Exit, Failure, Result};
+use crate::progress::Ended;
+use crate::progress::{Progress, print_json, print_text};
+use crate::state::{Backend, private_dir};
+use crate::step::{Ctx, Outcome, State, Task};
+use ledger::judge::Verdict;
+
+impl Session<'_> {
+    /// `drill …`.
+    ///
+    /// # Errors
+    /// Nothing is up, a fault's name is wrong, or something could not be done.
+    pub fn drill(&self, args: &Args) -> Result<Exit> {
+        if args.list {
+            print_text(&list());
+            return Ok(Exit::Ok);
+        }
+        // What cannot be meant is said before what is not there.
+        plans(args, None)?;
+        let (lab, jars) = self.recorded()?;
+        let plans = plans(args, Some(lab.backend))?;
+        if self.global.dry_run {
+            for plan in &plans {
+                print_text(&preview(*plan, lab.backend));
+            }
+            return Ok(Exit::Ok);
+        }
+        let _lock = self.lock("drill")?;
+        let logs = lab.logs().join("steps").join("drill");
+        private_dir(&logs)?;
+        let progress = Progress::new("drill", &lab.name, lab.format, self.env);
+        let mut worst = Exit::Ok;
+        for (place, plan) in plans.into_iter().enumerate() {
+            let title = title(plan);
+            progress.started(place, title);
+            let status = |text: &str| progress.status(place, text);
+            let stop = self.stop.next_plan();
+            let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
+            let log = logs.join(format!("{:02}-{title}.log", place + 1));
+            let result = run(&Task { ctx: &ctx, log: log.clone(), status: &status }, plan, args.rate, args.keep_topic);
+            let ended = match &result {
+                Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, proof(drill))),
+                Ok(drill) => Ended::Failed(broken(drill).log(&log)),
+                Err(failure) => Ended::Failed(failure.clone()),
+            };
+            progress.finished(place, title, &ended);
+            let drill = result?;
+            match lab.format {
+                Format::Json => print_json(&drill),
+                Format::Text => print_text(&format!("{}\n", drill.text())),
+            }
+            if let Ended::Failed(failure) = ended {
+                worst = failure.exit;
+            }
+        }
+        Ok(worst)
+    }
+}
+
+fn title(plan: Plan) -> &'static str {
+    match plan {
+        Plan::One(fault) => fault.name,
+        Plan::Soak { .. } => "soak",
+    }
+}
+
+fn proof(drill: &Drill) -> String {
+    format!("{}, as promised", drill.promised)
+}
+
+fn broken(drill: &Drill) -> Failure {
+    let exit = if drill.ledger.verdict == Verdict::Inconclusive { Exit::Inconclusive } else { Exit::Fault };
+    let reasons: Vec<String> = drill.ledger.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
+    Failure::new(exit, format!("promised was {}{}", drill.promised, reasons.concat()))
+}
+
+/// What was asked for, in order; where the lab is known, of what can be done there.
+fn plans(args: &Args, backend: Option<Backend>) -> Result<Vec<Plan>> {
+    let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
+    if args.faults.is_empty() {
+        return Err(
+            Failure::usage("which fault? Name one or more, or `all`, or `soak`").fix("cargo xtask drill --list")
+        );
+    }
+    let soak = Plan::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
+    let mut plans = Vec::new();
+    for name in &args.faults {
+        match (name.as_str(), named(name)) {
+            ("all", _) => plans.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Plan::One)),
+            ("soak", _) => plans.push(soak),
+            (_, Some(fault)) if runs(fault) => plans.push(Plan::One(fault)),
+            (_, Some(fault)) => {
+                let here = backend.map(|backend| backend.to_string()).unwrap_or_default();
+                return Err(Failure::usage(format!("{} cannot be done on {here}, where this lab runs", fault.name))
+                    .fix("`cargo xtask drill --list` says where each can"));
+            }
+            (_, None) => {
+                return Err(
+                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` names all")
+                );
+            }
+        }
+    }
+    Ok(std::iter::repeat_n(plans, args.rounds as usize).flatten().collect())
+}
+
+fn list() -> String {
+    let entry = |fault: &Fault| {
+        format!(
+            "{} ({})\n  breaks    {}\n  promised  {}\n  look at   {}\n",
+            fault.name,
+            places(fault),
+            fault.breaks,
+            fault.promise.words(),
+            fault.look
+        )
+    };
+    FAULTS.iter().map(entry).collect::<Vec<_>>().join("\n")
+        + "\nall\n  every fault above, one after the other\n\nsoak\n  faults of --seed's schedule under one load, for --duration seconds\n"
+}
+
+fn places(fault: &Fault) -> &'static str {
+    match (fault.runs_on(Backend::Local), fault.runs_on(Backend::Kind)) {
+        (true, true) => "local, kind",
+        (true, false) => "local",
+        _ => "kind",
+    }
+}
+
+fn preview(plan: Plan, backend: Backend) -> String {
+    match plan {
+        Plan::One(fault) => {
+            let moves: Vec<String> = fault.moves.iter().map(|step| format!("#   {step:?}\n")).collect();
+            format!("# {}: {}\n{}", fault.name, fault.breaks, moves.concat())
+        }
+        Plan::Soak { seed, duration } => {
+            let names: Vec<&str> =
+                crate::drill::faults::schedule(seed, backend).take(10).map(|fault| fault.name).collect();
+            format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
+        }
+    }
+}

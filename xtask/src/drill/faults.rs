@@ -1,0 +1,503 @@
+//! The catalogue: what can be broken, in which order, and what is promised. Pure.
+
+use ledger::judge::{Kind, Report, Verdict};
+
+use crate::state::Backend;
+
+/// Who is hit. Who that is, is found out when it is hit first, and stays so for the rest of the drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The leader of partition 0 of the drill's topic.
+    Leader,
+    /// The controller.
+    Controller,
+    /// The leader of partition 0 and the controller; when one broker is both, it and the next one.
+    LeaderAndController,
+    /// The leader of partition 0 and the broker after it: with three brokers, min.insync.replicas is not met.
+    TwoBrokers,
+    /// All brokers.
+    AllBrokers,
+    /// All brokers but the leader of partition 0.
+    Followers,
+    /// ZooKeeper.
+    ZooKeeper,
+    /// The drill's producer.
+    Producer,
+    /// The drill's consumer.
+    Consumer,
+}
+
+/// One thing done in a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// SIGKILL.
+    Kill(Who),
+    /// SIGTERM, and its end is waited for.
+    Term(Who),
+    /// SIGSTOP.
+    Pause(Who),
+    /// SIGCONT.
+    Resume(Who),
+    /// Started again: a server as `up` starts it, a client as another process of the same run.
+    Start(Who),
+    /// The broker's log folder is removed; it must have ended.
+    Wipe(Who),
+    /// So many milliseconds pass.
+    Wait(u64),
+    /// Each broker in turn: SIGTERM, started again, in every ISR again.
+    Rolling,
+    /// On kind: the broker's pod is deleted.
+    DeletePod(Who),
+    /// On kind: SIGKILL of the broker's container, in the pod that stays.
+    KillContainer(Who),
+    /// On kind: the node that the broker's pod is on stands still.
+    PauseNode(Who),
+    /// On kind: it goes on.
+    ResumeNode(Who),
+    /// On kind: it is restarted.
+    RestartNode(Who),
+    /// On kind: the pods of CoreDNS are deleted.
+    DeleteDns,
+    /// The topic comes into being.
+    CreateTopic,
+    /// The topic is deleted and created again under the same name.
+    RecreateTopic,
+    /// The topic gets twice as many partitions.
+    GrowTopic,
+}
+
+/// What is promised of a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Verdict `pass`: nothing acknowledged is lost, nothing comes twice.
+    Pass,
+    /// Verdict `pass`, and meanwhile nothing is acknowledged in any partition.
+    PassStandingStill,
+    /// Verdict `fail`, because the topic is another one.
+    TopicRecreated,
+    /// Verdict `fail`, because what was acknowledged is missing: the control that shows that the ledger can fail.
+    AckedLost,
+}
+
+impl Promise {
+    /// In words, as `--list` and reports have it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Promise::Pass => "pass",
+            Promise::PassStandingStill => "pass, with nothing acknowledged meanwhile",
+            Promise::TopicRecreated => "fail: topic id changed",
+            Promise::AckedLost => "fail: acknowledged messages are missing",
+        }
+    }
+
+    /// Whether a verdict is what was promised; `stood_still_ms` is the shortest of the partitions' longest gaps between
+    /// acknowledgements.
+    pub fn is_kept(self, report: &Report, stood_still_ms: u64) -> bool {
+        let fails_of = |kind| report.verdict == Verdict::Fail && report.findings.iter().any(|found| found.kind == kind);
+        match self {
+            Promise::Pass => report.verdict == Verdict::Pass,
+            Promise::PassStandingStill => report.verdict == Verdict::Pass && stood_still_ms >= STANDS_STILL_MS,
+            Promise::TopicRecreated => fails_of(Kind::TopicRecreated),
+            Promise::AckedLost => fails_of(Kind::Missing),
+        }
+    }
+}
+
+/// How long nothing may be acknowledged at least, where that is promised: the fault lasts twice as long.
+const STANDS_STILL_MS: u64 = 4_000;
+
+/// Something that can be broken.
+#[derive(Debug)]
+pub struct Fault {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What breaks.
+    pub breaks: &'static str,
+    /// What is promised.
+    pub promise: Promise,
+    /// What to look at while it goes on.
+    pub look: &'static str,
+    /// What is done, in this order. Whatever is still broken then is mended.
+    pub moves: &'static [Move],
+    /// What is done before the load begins.
+    pub load: Load,
+}
+
+/// What is there when the load begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// The topic, the producer and the consumer.
+    Steady,
+    /// The consumer is started by the moves only.
+    WithoutConsumer,
+    /// The topic is created by the moves only.
+    WithoutTopic,
+    /// All, and the producer takes the leader's word alone for an acknowledgement: acks=1.
+    AcksOne,
+    /// All, and the producer sends as fast as the brokers take it.
+    Flat,
+}
+
+impl Fault {
+    /// Whether it can be done there: the lab's servers are processes on local and pods on kind, a drill's clients are
+    /// processes on both.
+    pub fn runs_on(&self, backend: Backend) -> bool {
+        self.moves.iter().all(|step| match step {
+            Move::DeletePod(_)
+            | Move::KillContainer(_)
+            | Move::PauseNode(_)
+            | Move::ResumeNode(_)
+            | Move::RestartNode(_)
+            | Move::DeleteDns => backend == Backend::Kind,
+            Move::Kill(who) | Move::Term(who) | Move::Pause(who) | Move::Resume(who) | Move::Start(who) => {
+                matches!(who, Who::Producer | Who::Consumer) || backend == Backend::Local
+            }
+            Move::Wipe(_) | Move::Rolling => backend == Backend::Local,
+            Move::Wait(_) | Move::CreateTopic | Move::RecreateTopic | Move::GrowTopic => true,
+        })
+    }
+
+    /// Whether it fits into a soak: it ends as it began, and its promise is `pass`.
+    pub fn soaks(&self) -> bool {
+        self.promise == Promise::Pass && self.load == Load::Steady && !self.moves.contains(&Move::GrowTopic)
+    }
+}
+
+use Move::{
+    CreateTopic, DeleteDns, DeletePod, GrowTopic, Kill, KillContainer, Pause, PauseNode, RecreateTopic, RestartNode,
+    Resume, ResumeNode, Rolling, Start, Term, Wait, Wipe,
+};
+
+/// Longer than zookeeper.session.timeout.ms of kafka.yml, 4 s, and what the controller needs after it.
+const EXPIRED: Move = Wait(7_000);
+
+macro_rules! fault {
+    ($name:literal, $promise:ident, $load:ident, $breaks:literal, $look:literal, [$($step:expr),* $(,)?]) => {
+        Fault {
+            name: $name,
+            breaks: $breaks,
+            promise: Promise::$promise,
+            look: $look,
+            moves: &[$($step),*],
+            load: Load::$load,
+        }
+    };
+}
+
+/// All faults, in the order of `--list`.
+pub const FAULTS: &[Fault] = &[
+    fault!(
+        "leader-kill",
+        Pass,
+        Steady,
+        "kill -9 of a partition's leader; it comes back after its session expired",
+        "`kafka-topics -- --describe`: Leader and Isr of its partitions, before and after four seconds",
+        [Kill(Who::Leader), EXPIRED, Start(Who::Leader)]
+    ),
+    fault!(
+        "leader-kill-restart",
+        Pass,
+        Steady,
+        "kill -9 of a partition's leader; it is started again at once",
+        "`logs kafka-N`: it waits for its own former session",
+        [Kill(Who::Leader), Start(Who::Leader)]
+    ),
+    fault!(
+        "controller-kill",
+        Pass,
+        Steady,
+        "kill -9 of the controller",
+        "`zookeeper-shell -- get /controller`: another broker id",
+        [Kill(Who::Controller), EXPIRED, Start(Who::Controller)]
+    ),
+    fault!(
+        "leader-and-controller-kill",
+        Pass,
+        Steady,
+        "kill -9 of a leader and of the controller: two of three brokers",
+        "partitions with one replica left: no acknowledgement until a second one is back",
+        [Kill(Who::LeaderAndController), EXPIRED, Start(Who::LeaderAndController)]
+    ),
+    fault!(
+        "rolling-restart",
+        Pass,
+        Steady,
+        "each broker stopped and started again, one after the other",
+        "leaders move away before a broker stops: controlled shutdown",
+        [Rolling]
+    ),
+    fault!(
+        "leader-pause-short",
+        Pass,
+        Steady,
+        "SIGSTOP of a leader for 2 s, less than the session timeout",
+        "no new leader: acknowledgements wait for the old one",
+        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)]
+    ),
+    fault!(
+        "leader-pause-long",
+        Pass,
+        Steady,
+        "SIGSTOP of a leader for 10 s, longer than the session timeout",
+        "a new leader epoch; the old leader comes back and finds that it is none any more",
+        [Pause(Who::Leader), Wait(10_000), Resume(Who::Leader)]
+    ),
+    fault!(
+        "two-brokers-down",
+        PassStandingStill,
+        Steady,
+        "kill -9 of two of three brokers: below min.insync.replicas",
+        "`clients logs`: NOT_ENOUGH_REPLICAS, and acknowledgements resume by themselves",
+        [Kill(Who::TwoBrokers), Wait(12_000), Start(Who::TwoBrokers)]
+    ),
+    fault!(
+        "all-brokers-kill",
+        PassStandingStill,
+        Steady,
+        "kill -9 of every broker",
+        "the clients wait; nothing acknowledged is lost when all come back",
+        [Kill(Who::AllBrokers), Wait(8_000), Start(Who::AllBrokers)]
+    ),
+    fault!(
+        "zookeeper-kill",
+        Pass,
+        Steady,
+        "kill -9 of ZooKeeper; it is started again after 8 s",
+        "leaders go on without it; nobody could be elected meanwhile",
+        [Kill(Who::ZooKeeper), Wait(8_000), Start(Who::ZooKeeper)]
+    ),
+    fault!(
+        "zookeeper-pause",
+        Pass,
+        Steady,
+        "SIGSTOP of ZooKeeper for 8 s, longer than the session timeout",
+        "sessions are kept: ZooKeeper counts their time by its own clock",
+        [Pause(Who::ZooKeeper), Wait(8_000), Resume(Who::ZooKeeper)]
+    ),
+    fault!(
+        "zookeeper-and-leader-kill",
+        Pass,
+        Steady,
+        "kill -9 of ZooKeeper and of a leader",
+        "no new leader until ZooKeeper is back and the session has expired",
+        [Kill(Who::ZooKeeper), Kill(Who::Leader), Wait(3_000), Start(Who::ZooKeeper), EXPIRED, Start(Who::Leader)]
+    ),
+    fault!(
+        "empty-disk",
+        Pass,
+        Steady,
+        "kill -9 of a leader, which comes back with an empty log folder",
+        "it is out of every ISR until it has fetched all of it from the new leaders",
+        [Kill(Who::Leader), EXPIRED, Wipe(Who::Leader), Start(Who::Leader)]
+    ),
+    fault!(
+        "producer-term",
+        Pass,
+        Steady,
+        "SIGTERM of the producer; another one goes on",
+        "it flushes, and its last line speaks for all it sent",
+        [Term(Who::Producer), Wait(1_000), Start(Who::Producer)]
+    ),
+    fault!(
+        "producer-kill",
+        Pass,
+        Steady,
+        "kill -9 of the producer; another one goes on",
+        "its promise is its last checkpoint; what it had in flight may or may not be there",
+        [Kill(Who::Producer), Wait(1_000), Start(Who::Producer)]
+    ),
+    fault!(
+        "producer-pause",
+        Pass,
+        Steady,
+        "SIGSTOP of the producer for 5 s",
+        "lag falls to nothing",
+        [Pause(Who::Producer), Wait(5_000), Resume(Who::Producer)]
+    ),
+    fault!(
+        "consumer-term",
+        Pass,
+        Steady,
+        "SIGTERM of the consumer; another one reads the run from its start",
+        "the account is rebuilt, not added to",
+        [Term(Who::Consumer), Wait(2_000), Start(Who::Consumer)]
+    ),
+    fault!(
+        "consumer-kill",
+        Pass,
+        Steady,
+        "kill -9 of the consumer; another one reads the run from its start",
+        "the account is rebuilt, not added to",
+        [Kill(Who::Consumer), Wait(2_000), Start(Who::Consumer)]
+    ),
+    fault!(
+        "consumer-pause",
+        Pass,
+        Steady,
+        "SIGSTOP of the consumer for 5 s",
+        "lag grows, and is caught up with",
+        [Pause(Who::Consumer), Wait(5_000), Resume(Who::Consumer)]
+    ),
+    fault!(
+        "consumer-late",
+        Pass,
+        WithoutConsumer,
+        "the consumer is started 5 s after the producer",
+        "it begins where the run began, not at the end of the log",
+        [Wait(5_000), Start(Who::Consumer)]
+    ),
+    fault!(
+        "slow-consumer",
+        Pass,
+        Steady,
+        "the consumer is stopped for 0.7 s of each second",
+        "lag grows while it is slow",
+        [
+            Pause(Who::Consumer),
+            Wait(700),
+            Resume(Who::Consumer),
+            Wait(300),
+            Pause(Who::Consumer),
+            Wait(700),
+            Resume(Who::Consumer),
+            Wait(300),
+            Pause(Who::Consumer),
+            Wait(700),
+            Resume(Who::Consumer),
+            Wait(300),
+            Pause(Who::Consumer),
+            Wait(700),
+            Resume(Who::Consumer),
+            Wait(300),
+        ]
+    ),
+    fault!(
+        "overloaded-producer",
+        Pass,
+        Flat,
+        "the producer sends as fast as it can while a leader stands still for 2 s",
+        "its queue fills; it waits and loses nothing",
+        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)]
+    ),
+    fault!(
+        "acks-1-leader-kill",
+        AckedLost,
+        AcksOne,
+        "with acks=1: the followers stand still for 2 s, and the leader is killed before they have fetched",
+        "acknowledged, and gone: what acks=all and min.insync.replicas are for",
+        [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)]
+    ),
+    fault!(
+        "topic-late",
+        Pass,
+        WithoutTopic,
+        "both clients are started 3 s before the topic exists",
+        "they wait for it",
+        [Wait(3_000), CreateTopic]
+    ),
+    fault!(
+        "topic-recreated",
+        TopicRecreated,
+        Steady,
+        "the topic is deleted and created again under the same name",
+        "the same name, another topic id: what was acknowledged is gone",
+        [RecreateTopic]
+    ),
+    fault!(
+        "partitions-grow",
+        Pass,
+        Steady,
+        "the topic's partitions are doubled while both clients run",
+        "both find the new ones by themselves",
+        [GrowTopic]
+    ),
+    fault!(
+        "pod-delete",
+        Pass,
+        Steady,
+        "`kubectl delete pod` of a partition's leader",
+        "`kubectl -- get pods -w`: the same name, another address",
+        [DeletePod(Who::Leader), Wait(2_000)]
+    ),
+    fault!(
+        "container-kill",
+        Pass,
+        Steady,
+        "SIGKILL of a leader's container; the kubelet starts it again in its pod",
+        "RESTARTS of `kubectl -- get pods`",
+        [KillContainer(Who::Leader), Wait(2_000)]
+    ),
+    fault!(
+        "node-pause",
+        Pass,
+        Steady,
+        "the node of a leader stands still for 10 s",
+        "the session expires long before Kubernetes calls the node NotReady",
+        [PauseNode(Who::Leader), Wait(10_000), ResumeNode(Who::Leader)]
+    ),
+    fault!(
+        "node-restart",
+        Pass,
+        Steady,
+        "the node of a leader is restarted",
+        "its pods come back on it: their volumes are there",
+        [RestartNode(Who::Leader), Wait(5_000)]
+    ),
+    fault!(
+        "dns-delete",
+        Pass,
+        Steady,
+        "the pods of CoreDNS are deleted",
+        "connections that are there go on; nobody finds a new one",
+        [DeleteDns, Wait(5_000)]
+    ),
+];
+
+/// The fault of that name.
+pub fn named(name: &str) -> Option<&'static Fault> {
+    FAULTS.iter().find(|fault| fault.name == name)
+}
+
+/// The schedule of a soak on a backend: the same seed gives the same one, for ever.
+pub fn schedule(seed: u64, backend: Backend) -> impl Iterator<Item = &'static Fault> {
+    let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.soaks() && fault.runs_on(backend)).collect();
+    // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let place = usize::try_from((z ^ (z >> 31)) % all.len() as u64).unwrap_or_default();
+        all[place]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_whoever_is_hit_by_a_kill_is_started_again() {
+        for (place, fault) in FAULTS.iter().enumerate() {
+            assert!(FAULTS[..place].iter().all(|other| other.name != fault.name), "{}", fault.name);
+            for who in fault.moves.iter().filter_map(|step| if let Kill(who) = step { Some(*who) } else { None }) {
+                assert!(fault.moves.contains(&Start(who)), "{}: {who:?} stays dead", fault.name);
+            }
+            for who in fault.moves.iter().filter_map(|step| if let Pause(who) = step { Some(*who) } else { None }) {
+                assert!(fault.moves.contains(&Resume(who)), "{}: {who:?} stays paused", fault.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_schedule_and_another_another() {
+        let names = |seed| schedule(seed, Backend::Local).take(20).map(|fault| fault.name).collect::<Vec<_>>();
+        assert_eq!(names(7), names(7));
+        assert_ne!(names(7), names(8));
+        for backend in [Backend::Local, Backend::Kind] {
+            assert!(schedule(1, backend).take(500).all(|fault| fault.soaks() && fault.runs_on(backend)));
+        }
+        assert!(FAULTS.iter().all(|fault| fault.runs_on(Backend::Local) || fault.runs_on(Backend::Kind)));
+    }
+}

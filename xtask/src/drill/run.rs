@@ -1,0 +1,319 @@
+//! One drill from its topic to its verdict: load, fault, recovery, the last messages, the judgement.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ledger::judge::{Case, Report, Verdict, judge};
+use ledger::stamp::RunId;
+use serde::Serialize;
+
+use crate::drill::faults::{self, Fault, Promise};
+use crate::drill::load::{Load, create_topic, end_offsets};
+use crate::drill::strike::{Strike, mend, topic_id, topics};
+use crate::drill::timing::{self, Row};
+use crate::failure::{Failure, Result};
+use crate::signal::Stop;
+use crate::state::{Backend, now_ms};
+use crate::step::Task;
+use crate::tools::{clients, zookeeper};
+use crate::wait;
+
+/// The schema of [`Drill`].
+pub const SCHEMA: &str = "kafka-lab.drill/1";
+
+/// How long the load goes on before a fault, and after recovery.
+const CALM: Duration = Duration::from_secs(2);
+
+/// How long a producer may take to flush, and a consumer to read what is left.
+const LAST: Duration = Duration::from_secs(60);
+
+/// What is drilled under one load.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan {
+    /// One fault.
+    One(&'static Fault),
+    /// Faults of a seed's schedule, until so much time has passed.
+    Soak {
+        /// The seed.
+        seed: u64,
+        /// How long.
+        duration: Duration,
+    },
+}
+
+/// How one fault went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Struck {
+    /// Its name.
+    pub fault: &'static str,
+    /// When it struck, in ms since the Unix epoch.
+    pub struck_ms: u64,
+    /// Until ZooKeeper had expired the session of a broker that was hit, in ms.
+    pub detected_after_ms: Option<u64>,
+    /// Until everything was mended and every replica in sync, in ms.
+    pub mended_after_ms: u64,
+    /// Each partition.
+    pub partitions: Vec<Row>,
+}
+
+/// How a drill went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drill {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The fault's name, or `soak`.
+    pub drill: &'static str,
+    /// The seed of a soak's schedule.
+    pub seed: Option<u64>,
+    /// The topic.
+    pub topic: String,
+    /// Messages a second, over all partitions; 0 is as many as the brokers take.
+    pub rate: u32,
+    /// What was promised.
+    pub promised: &'static str,
+    /// Whether it was kept.
+    pub kept: bool,
+    /// The longest gap between two messages of a partition before the first fault, in ms: how calm the machine was.
+    pub calm_gap_ms: u64,
+    /// What struck.
+    pub struck: Vec<Struck>,
+    /// Delivery reports that were not a plain success, by the name of their code.
+    pub errors: BTreeMap<String, u64>,
+    /// The verdict.
+    pub ledger: Report,
+}
+
+/// Runs a drill and mends whatever it broke, also when it is interrupted. The drill's topic is deleted unless it is to be
+/// kept for looking at.
+///
+/// # Errors
+/// Something could not be done, or an interruption; a broken promise is no error but a [`Drill`] that says so.
+pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<Drill> {
+    let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
+    let (topic, rate) = match plan {
+        Plan::One(fault) if fault.load == faults::Load::Flat => (run.to_string(), 0),
+        _ => (run.to_string(), rate),
+    };
+    let acks_one = matches!(plan, Plan::One(fault) if fault.load == faults::Load::AcksOne);
+    let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut load = Load { run, topic, rate, acks_one, before, producers, consumers };
+    let drilled = drill(task, plan, &mut load);
+    // What interrupted the drill must not interrupt this.
+    let stop = Stop::default();
+    let ctx = crate::step::Ctx::new(task.ctx.lab, task.ctx.jars, task.ctx.exec, &stop);
+    if let Some(setup) = task.ctx.setup.get() {
+        let _ = ctx.setup.set(setup.clone());
+    }
+    let after = Task { ctx: &ctx, log: task.log.clone(), status: task.status };
+    load.kill();
+    let mended = mend(&after, None);
+    let deleted = match keep_topic {
+        true => Ok(String::new()),
+        false => topics(&after, &["--delete", "--if-exists", "--topic", &load.topic]),
+    };
+    let drilled = drilled?;
+    mended?;
+    deleted?;
+    Ok(drilled)
+}
+
+fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
+    let kind = match plan {
+        Plan::One(fault) => fault.load,
+        Plan::Soak { .. } => faults::Load::Steady,
+    };
+    (task.status)("starting the load");
+    let mut topic_ids = Vec::new();
+    if kind == faults::Load::WithoutTopic {
+        load.before = (0..task.lab().facts.brokers.partitions).map(|partition| (partition, 0)).collect();
+    } else {
+        create_topic(task, &load.topic)?;
+        topic_ids.extend(topic_id(task, &load.topic)?);
+        load.before = end_offsets(task, &load.topic)?;
+    }
+    load.start_producer(task)?;
+    if kind != faults::Load::WithoutConsumer {
+        load.start_consumer(task)?;
+    }
+    if kind != faults::Load::WithoutTopic {
+        load.flows(task, kind != faults::Load::WithoutConsumer)?;
+        wait::pause(task.ctx.stop, CALM)?;
+    }
+    let mut struck = Vec::new();
+    match plan {
+        Plan::One(fault) => struck.push(strike(task, fault, load)?),
+        Plan::Soak { seed, duration } => {
+            let end = Instant::now() + duration;
+            for fault in faults::schedule(seed, task.lab().backend) {
+                if Instant::now() >= end {
+                    break;
+                }
+                struck.push(strike(task, fault, load)?);
+                wait::pause(task.ctx.stop, CALM)?;
+            }
+        }
+    }
+    load.flows(task, true)?;
+    wait::pause(task.ctx.stop, CALM)?;
+    (task.status)("the producer flushes");
+    load.end_producers(task, LAST)?;
+    let after = end_offsets(task, &load.topic)?;
+    topic_ids.extend(topic_id(task, &load.topic)?);
+    (task.status)("the consumer reads what is left");
+    // A log that begins anew has no such offsets.
+    let patience = if topic_ids.windows(2).all(|ids| ids[0] == ids[1]) { LAST } else { Duration::from_secs(5) };
+    load.drain(task, &after, patience)?;
+    conclude(task, plan, load, &after, &topic_ids, struck)
+}
+
+/// One fault, until everything is mended and in sync again.
+fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Struck> {
+    let topic = load.topic.clone();
+    let port = task.lab().ports.zookeeper;
+    let done = AtomicBool::new(false);
+    let (outcome, seen) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            // On kind ZooKeeper is not reached from here.
+            let watches = task.lab().backend == Backend::Local;
+            // Each change of what is registered, with its time.
+            let mut seen: Vec<(u64, std::collections::BTreeSet<u32>)> = Vec::new();
+            while !done.load(Ordering::SeqCst) {
+                if watches && let Ok(dump) = zookeeper::four_letter_word(port, "dump") {
+                    let ids = zookeeper::registered(&dump);
+                    if seen.last().is_none_or(|(_, last)| *last != ids) {
+                        seen.push((now_ms(), ids));
+                    }
+                }
+                // Interrupted or not, `done` ends this.
+                let _ = wait::pause(&Stop::default(), Duration::from_millis(50));
+            }
+            seen
+        });
+        let mut strike = Strike::new(task, load);
+        let moved = fault.moves.iter().try_for_each(|step| strike.carry_out(*step));
+        let (struck_ms, brokers) = (strike.struck_ms.unwrap_or_else(now_ms), strike.brokers);
+        let mended = moved.and_then(|()| mend(task, Some(&topic)));
+        done.store(true, Ordering::SeqCst);
+        (mended.map(|()| (struck_ms, brokers)), watcher.join().unwrap_or_default())
+    });
+    let (struck_ms, brokers) = outcome?;
+    let missing = |ids: &std::collections::BTreeSet<u32>| brokers.iter().any(|id| !ids.contains(id));
+    let detected = seen.iter().find(|(at, ids)| *at >= struck_ms && missing(ids)).map(|(at, _)| at - struck_ms);
+    Ok(Struck {
+        fault: fault.name,
+        struck_ms,
+        detected_after_ms: detected,
+        mended_after_ms: now_ms().saturating_sub(struck_ms),
+        partitions: Vec::new(),
+    })
+}
+
+fn conclude(
+    task: &Task<'_>,
+    plan: Plan,
+    load: &Load,
+    after: &[(u32, u64)],
+    topic_ids: &[String],
+    mut struck: Vec<Struck>,
+) -> Result<Drill> {
+    let started = |partition| load.before.iter().find(|(p, _)| *p == partition).map_or(0, |(_, offset)| *offset);
+    let ranges: Vec<(u32, u64, u64)> = after.iter().map(|(p, end)| (*p, started(*p), *end)).collect();
+    let claims = load.claims();
+    let Some(received) = load.received() else {
+        return Err(Failure::step("the consumer said nothing").log(&load.dir(task)));
+    };
+    let ledger = judge(&Case {
+        run: load.run,
+        topic: &load.topic,
+        ranges: &clients::ranges(&ranges),
+        claims: &claims,
+        received: &received,
+        expected: None,
+        topic_ids,
+    });
+    let gaps = load.gaps();
+    let partitions = u32::try_from(after.len()).unwrap_or(u32::MAX);
+    let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
+    for place in 0..struck.len() {
+        let until = struck.get(place + 1).map_or(u64::MAX, |next| next.struck_ms);
+        let here: Vec<_> = gaps.iter().filter(|gap| gap.from_ms < until).cloned().collect();
+        struck[place].partitions = timing::rows(&here, partitions, struck[place].struck_ms);
+    }
+    let mut errors: BTreeMap<String, u64> = BTreeMap::new();
+    for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
+        *errors.entry(code.clone()).or_default() += count;
+    }
+    let (drill, seed, promise) = match plan {
+        Plan::One(fault) => (fault.name, None, fault.promise),
+        Plan::Soak { seed, .. } => ("soak", Some(seed), Promise::Pass),
+    };
+    let rows = struck.iter().flat_map(|struck| &struck.partitions);
+    let stood_still = rows.map(|row| row.longest_ack_gap_ms).min().unwrap_or(0);
+    Ok(Drill {
+        schema: SCHEMA,
+        drill,
+        seed,
+        topic: load.topic.clone(),
+        rate: load.rate,
+        promised: promise.words(),
+        kept: promise.is_kept(&ledger, stood_still),
+        calm_gap_ms,
+        struck,
+        errors,
+        ledger,
+    })
+}
+
+impl Drill {
+    /// The drill for people.
+    pub fn text(&self) -> String {
+        let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+        let mut lines = Vec::new();
+        for struck in &self.struck {
+            let longest = |pick: fn(&Row) -> u64| struck.partitions.iter().map(pick).max().unwrap_or(0);
+            let last = |pick: fn(&Row) -> Option<u64>| struck.partitions.iter().filter_map(pick).max();
+            let least = format!("no gap of {} ms", timing::LEAST_GAP_MS);
+            lines.push(format!("{}:", struck.fault));
+            if let Some(ms) = struck.detected_after_ms {
+                lines.push(format!("  session gone        after {}", seconds(ms)));
+            }
+            for (what, ms) in [
+                ("acknowledged again", last(|row| row.acked_after_ms)),
+                ("received again", last(|row| row.received_after_ms)),
+            ] {
+                let after = ms.map_or(least.clone(), |ms| format!("after {} in every partition", seconds(ms)));
+                lines.push(format!("  {what:18}  {after}"));
+            }
+            lines.push(format!(
+                "  longest gap         {} between acknowledgements, {} between receipts",
+                seconds(longest(|row| row.longest_ack_gap_ms)),
+                seconds(longest(|row| row.longest_receive_gap_ms))
+            ));
+            lines.push(format!("  mended              after {}", seconds(struck.mended_after_ms)));
+        }
+        if !self.errors.is_empty() {
+            let errors: Vec<String> = self.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();
+            lines.push(format!("delivery errors: {}", errors.join(", ")));
+        }
+        let sum = |pick: fn(&ledger::judge::Row) -> u64| self.ledger.partitions.iter().map(pick).sum::<u64>();
+        lines.push(format!(
+            "sent {}, acked {}, received {}, missing {}, duplicate {}, out of order {}",
+            sum(|row| row.sent),
+            sum(|row| row.acked),
+            sum(|row| row.received),
+            sum(|row| row.missing),
+            sum(|row| row.duplicate),
+            sum(|row| row.out_of_order)
+        ));
+        let verdict = match self.ledger.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Inconclusive => "inconclusive",
+        };
+        lines.extend(self.ledger.reasons.iter().map(|reason| format!("  - {reason}")));
+        let kept = if self.kept { "as promised" } else { "NOT as promised" };
+        lines.push(format!("verdict: {verdict}, {kept} ({})", self.promised));
+        lines.join("\n") + "\n"
+    }
+}
