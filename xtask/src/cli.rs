@@ -145,6 +145,12 @@ pub struct Drill {
     /// How often everything asked for is done
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
+    /// Append each result to FILE, a JSON line with the commit
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// With --out: leave out what FILE has of this commit already, as often as it has it
+    #[arg(long, requires = "out")]
+    pub resume: bool,
     /// Keep the drill's topic, for looking at its records
     #[arg(long)]
     pub keep_topic: bool,

@@ -166,6 +166,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     part("verify", || drop(verified(&lab)));
     part("tools by name", || tools_by_name(&lab));
     part("a deleted broker comes back", || a_deleted_broker_comes_back(&lab));
+    part("drills on pods and nodes", || drills(&lab));
     part("a restarted node comes back", || a_restarted_node_comes_back(&lab));
     part("stopped nodes are started", || stopped_nodes_are_started(&lab));
     part("a broken setting fails fast and is mended", || a_broken_setting_fails_fast_and_is_mended(&lab));
@@ -320,6 +321,24 @@ fn a_deleted_broker_comes_back(lab: &Lab) {
         eprintln!("deletion {turn}: {pod}, serving again after {:.1} s", begin.elapsed().as_secs_f64());
     }
     verified(lab);
+}
+
+/// Nothing acknowledged is lost with a leader's pod, or while its node stands still for longer than its session.
+fn drills(lab: &Lab) {
+    lab.run(&["drill", "rolling-restart"]).expect(2).says(&["cannot be done on kind"]);
+    let ran = lab.run(&["drill", "pod-delete", "node-pause", "--format", "json"]).expect(0);
+    let drills: Vec<serde_json::Value> = ran
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(drills.len(), 2);
+    for drill in drills {
+        assert_eq!(drill["ledger"]["verdict"], "pass", "{drill}");
+        let rows = drill["struck"][0]["partitions"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["longest_ack_gap_ms"].as_u64().unwrap() > 0), "it did not strike: {drill}");
+    }
 }
 
 fn a_restarted_node_comes_back(lab: &Lab) {

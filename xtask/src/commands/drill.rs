@@ -1,13 +1,16 @@
 //! `drill …`: breaks the lab on purpose, and tells whether every promise was kept.
 
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::drill::faults::{FAULTS, Fault, named};
-use crate::drill::run::{Drill, Plan, run};
+use crate::drill::run::{Drill, Plan, commit, run};
 use crate::exec::RealExec;
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
@@ -39,8 +42,19 @@ impl Session<'_> {
         private_dir(&logs)?;
         let progress = Progress::new("drill", &lab.name, lab.format, self.env);
         let mut worst = Exit::Ok;
+        let mut done = Vec::new();
+        if let (Some(file), true) = (&args.out, args.resume) {
+            let ctx = Ctx::new(&lab, &jars, &RealExec, self.stop);
+            let task = Task { ctx: &ctx, log: logs.join("commit.log"), status: &|_| {} };
+            done = finished(file, &commit(&task), lab.backend)?;
+        }
         for (place, plan) in plans.into_iter().enumerate() {
             let title = title(plan);
+            if let Some(found) = done.iter().position(|name| name == title) {
+                done.swap_remove(found);
+                progress.say(&format!(" - {title:18} left out: there already"));
+                continue;
+            }
             progress.started(place, title);
             let status = |text: &str| progress.status(place, text);
             let stop = self.stop.next_plan();
@@ -58,12 +72,33 @@ impl Session<'_> {
                 Format::Json => print_json(&drill),
                 Format::Text => print_text(&format!("{}\n", drill.text())),
             }
+            if let Some(file) = &args.out {
+                append(file, &drill)?;
+            }
             if let Ended::Failed(failure) = ended {
                 worst = failure.exit;
             }
         }
         Ok(worst)
     }
+}
+
+/// The drills that a file has of this commit on this backend, each as often as it was done.
+fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<String>> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text.cannot("read", file)?,
+    };
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let backend = backend.to_string();
+    let of_this = lines.filter(|line| line["commit"] == commit && line["backend"] == backend.as_str());
+    Ok(of_this.filter_map(|line| Some(line["drill"].as_str()?.to_string())).collect())
+}
+
+fn append(file: &Path, drill: &Drill) -> Result<()> {
+    let mut out = fs::OpenOptions::new().create(true).append(true).open(file).cannot("write", file)?;
+    let line = serde_json::to_string(drill).map_err(|error| Failure::step(error.to_string()))?;
+    writeln!(out, "{line}").cannot("write", file)
 }
 
 fn title(plan: Plan) -> &'static str {

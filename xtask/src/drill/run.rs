@@ -12,6 +12,7 @@ use crate::drill::faults::{self, Fault, Promise};
 use crate::drill::load::{Load, create_topic, end_offsets};
 use crate::drill::strike::{Strike, mend, topic_id, topics};
 use crate::drill::timing::{self, Row};
+use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::signal::Stop;
 use crate::state::{Backend, now_ms};
@@ -62,6 +63,10 @@ pub struct Struck {
 pub struct Drill {
     /// [`SCHEMA`].
     pub schema: &'static str,
+    /// The commit of this program, with `+` when there are changes beside it; `unknown` outside a repository.
+    pub commit: String,
+    /// Where the lab runs.
+    pub backend: Backend,
     /// The fault's name, or `soak`.
     pub drill: &'static str,
     /// The seed of a soak's schedule.
@@ -252,6 +257,8 @@ fn conclude(
     let stood_still = rows.map(|row| row.longest_ack_gap_ms).min().unwrap_or(0);
     Ok(Drill {
         schema: SCHEMA,
+        commit: commit(task),
+        backend: task.lab().backend,
         drill,
         seed,
         topic: load.topic.clone(),
@@ -263,6 +270,16 @@ fn conclude(
         errors,
         ledger,
     })
+}
+
+/// The commit that a result belongs to.
+pub fn commit(task: &Task<'_>) -> String {
+    let words = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"];
+    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&task.lab().env.repo).args(words);
+    match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
+        Ok(output) if output.code == Some(0) => output.stdout.trim().to_string(),
+        _ => "unknown".into(),
+    }
 }
 
 impl Drill {

@@ -196,9 +196,10 @@ impl<'a, 'b> Strike<'a, 'b> {
     fn pods(&mut self, who: Who, act: fn(&Task<'_>, u32) -> Result<()>) -> Result<()> {
         for server in self.servers(who)? {
             if let Service::Broker(id) = server {
-                self.hit();
                 self.brokers.insert(id);
+                // It is done when kubectl or docker has ended, more or less.
                 act(self.task, id)?;
+                self.hit();
             }
         }
         Ok(())

@@ -1,13 +1,14 @@
 //! When partitions went on after a fault, from the lines of clients that were told to report gaps. Pure.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::tools::clients;
 
 /// Shortest gap between two messages of a partition that clients report, in ms.
 pub const LEAST_GAP_MS: u64 = 100;
+
+/// How long after a fault its effect may begin, in ms: a broker that is told to stop hands its leaderships over first.
+const EFFECT_MS: u64 = 3_000;
 
 /// A `kafka-lab.gap/1` line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,9 +33,9 @@ pub fn gaps(output: &str) -> Vec<Gap> {
 pub struct Row {
     /// The partition.
     pub partition: u32,
-    /// From the fault to the first acknowledgement after it, in ms.
+    /// From the fault to the first acknowledgement after the longest gap that it made, in ms.
     pub acked_after_ms: Option<u64>,
-    /// From the fault to the first receipt after it, in ms.
+    /// From the fault to the first receipt after the longest gap that it made, in ms.
     pub received_after_ms: Option<u64>,
     /// Longest time between two acknowledgements from the fault on, in ms.
     pub longest_ack_gap_ms: u64,
@@ -44,21 +45,21 @@ pub struct Row {
 
 /// How each partition came through a fault at `struck_ms`.
 pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
-    let mut rows: BTreeMap<u32, Row> = (0..partitions).map(|p| (p, Row { partition: p, ..Row::default() })).collect();
-    for gap in gaps.iter().filter(|gap| gap.to_ms > struck_ms) {
-        let row = rows.entry(gap.partition).or_insert_with(|| Row { partition: gap.partition, ..Row::default() });
-        let (after, longest) = match gap.what.as_str() {
-            "acked" => (&mut row.acked_after_ms, &mut row.longest_ack_gap_ms),
-            _ => (&mut row.received_after_ms, &mut row.longest_receive_gap_ms),
-        };
-        *longest = (*longest).max(gap.to_ms - gap.from_ms.min(gap.to_ms));
-        // A request that was on its way may still be answered just after the fault.
-        if gap.from_ms <= struck_ms + LEAST_GAP_MS {
-            let this = gap.to_ms - struck_ms;
-            *after = Some(after.map_or(this, |earlier| earlier.max(this)));
-        }
-    }
-    rows.into_values().collect()
+    let of = |what: &str, partition: u32| {
+        let mine = gaps.iter().filter(move |gap| gap.partition == partition && gap.to_ms > struck_ms);
+        let mine: Vec<&Gap> = mine.filter(|gap| gap.what == what).collect();
+        let length = |gap: &&Gap| gap.to_ms - gap.from_ms.min(gap.to_ms);
+        let stopped = mine.iter().copied().filter(|gap| gap.from_ms <= struck_ms + EFFECT_MS).max_by_key(length);
+        (stopped.map(|gap| gap.to_ms - struck_ms), mine.iter().map(length).max().unwrap_or(0))
+    };
+    let partitions = gaps.iter().map(|gap| gap.partition + 1).max().unwrap_or(0).max(partitions);
+    (0..partitions)
+        .map(|partition| {
+            let (acked_after_ms, longest_ack_gap_ms) = of("acked", partition);
+            let (received_after_ms, longest_receive_gap_ms) = of("received", partition);
+            Row { partition, acked_after_ms, received_after_ms, longest_ack_gap_ms, longest_receive_gap_ms }
+        })
+        .collect()
 }
 
 /// The longest gap that was over before the fault, in ms: how calm the machine was.
@@ -88,13 +89,15 @@ mod tests {
             gap("acked", 0, 990, 5200),
             gap("acked", 0, 7000, 12000),
             gap("received", 0, 1040, 5300),
-            gap("acked", 1, 8000, 8200),
+            gap("acked", 1, 1500, 1700),
+            gap("acked", 1, 3000, 5000),
+            gap("acked", 1, 5000, 9000),
         ];
         let rows = rows(&found, 3, 1000);
         assert_eq!(rows[0].acked_after_ms, Some(4200));
         assert_eq!(rows[0].received_after_ms, Some(4300));
         assert_eq!((rows[0].longest_ack_gap_ms, rows[0].longest_receive_gap_ms), (5000, 4260));
-        assert_eq!((rows[1].acked_after_ms, rows[1].longest_ack_gap_ms), (None, 200));
+        assert_eq!((rows[1].acked_after_ms, rows[1].longest_ack_gap_ms), (Some(4000), 4000), "it began late");
         assert_eq!(rows[2], Row { partition: 2, ..Row::default() });
         assert_eq!(calm(&found, 1000), 250);
     }
