@@ -116,6 +116,9 @@ pub struct ProducerArgs {
     /// Whose acknowledgement counts. With 1, the leader's alone, what is acknowledged can be lost with the leader: the drill that shows it needs that.
     #[arg(long, value_enum, default_value_t = Acks::All, value_name = "ACKS")]
     pub acks: Acks,
+    /// Retry without idempotence, and after half a second: what a broker took and had not acknowledged by then is in the log twice. For the drill that shows it.
+    #[arg(long)]
+    pub no_idempotence: bool,
     /// Bytes of each message's value; without it, as long as the stamp happens to be.
     #[arg(long, env = "VALUE_SIZE", value_name = "BYTES")]
     pub value_size: Option<usize>,

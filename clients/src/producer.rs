@@ -356,8 +356,10 @@ impl Session<'_> {
             topic: target.topic.clone(),
             tally: Arc::clone(&self.tally),
         };
-        let client: Arc<Client> =
-            Arc::new(settings::producer(&target.brokers, self.args.acks).create_with_context(context)?);
+        let client: Arc<Client> = Arc::new(
+            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence)
+                .create_with_context(context)?,
+        );
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })

@@ -48,12 +48,12 @@ fn impatient(config: &mut ClientConfig) {
 }
 
 /// Settings of the long-running producer.
-pub fn producer(brokers: &str, acks: Acks) -> ClientConfig {
+pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries can then neither double nor reorder what is in the log; implies max.in.flight <= 5 and endless retries.
         // Without the acknowledgement of all replicas there is no idempotence.
-        .set("enable.idempotence", (acks == Acks::All).to_string())
+        .set("enable.idempotence", (idempotent && acks == Acks::All).to_string())
         .set("acks", if acks == Acks::All { "all" } else { "1" })
         // A message never expires while it waits: that would be a gap nobody asked for. Our own deadline is at shutdown.
         .set("message.timeout.ms", "0")
@@ -69,6 +69,10 @@ pub fn producer(brokers: &str, acks: Acks) -> ClientConfig {
         .set("topic.metadata.propagation.max.ms", "60000")
         // After a leader is gone, look for the new one often.
         .set("retry.backoff.max.ms", "500");
+    if !idempotent {
+        // How long a broker waits for its followers before it says that it does not know.
+        config.set("request.timeout.ms", "500");
+    }
     config
 }
 

@@ -549,6 +549,16 @@ fn drills_keep_their_promises_and_the_ledger_can_fail() {
     assert!(sum("missing") > 0, "{lost}");
     assert_eq!(sum("acked") - distinct.len() as u64, sum("missing"), "what the console consumer misses: {lost}");
 
+    let twice = drill(&lab, &["no-idempotence-retry", "--keep-topic"], 0);
+    assert_eq!(twice["ledger"]["verdict"], "fail", "{twice}");
+    let rows = twice["ledger"]["partitions"].as_array().unwrap().iter();
+    let duplicates = rows.map(|row| row["duplicate"].as_u64().unwrap()).sum::<u64>();
+    let (other, run) = (twice["topic"].as_str().unwrap(), twice["ledger"]["run"].as_str().unwrap());
+    let read = independent_reader(&lab, other, run);
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert!(duplicates > 0, "{twice}");
+    assert_eq!((read.len() - distinct.len()) as u64, duplicates, "what the console consumer reads twice: {twice}");
+
     let again = drill(&lab, &["topic-recreated"], 0);
     assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
 
@@ -566,8 +576,8 @@ fn drills_keep_their_promises_and_the_ledger_can_fail() {
     assert!(!paused(), "a broker still stands still");
     assert_eq!(
         topics(&lab).iter().filter(|name| name.starts_with("drill-")).collect::<Vec<_>>(),
-        [topic],
-        "only the one that was kept"
+        [topic, other],
+        "only those that were kept"
     );
     assert!(lab.processes().iter().all(|line| !line.contains("/drills/")), "{:?}", lab.processes());
     lab.verify(0);

@@ -77,6 +77,8 @@ pub enum Promise {
     TopicRecreated,
     /// Verdict `fail`, because what was acknowledged is missing: the control that shows that the ledger can fail.
     AckedLost,
+    /// Verdict `fail`, because messages are in the log twice: likewise.
+    Duplicates,
 }
 
 impl Promise {
@@ -87,6 +89,7 @@ impl Promise {
             Promise::PassStandingStill => "pass, with nothing acknowledged meanwhile",
             Promise::TopicRecreated => "fail: topic id changed",
             Promise::AckedLost => "fail: acknowledged messages are missing",
+            Promise::Duplicates => "fail: messages are in the log twice",
         }
     }
 
@@ -99,6 +102,7 @@ impl Promise {
             Promise::PassStandingStill => report.verdict == Verdict::Pass && stood_still_ms >= STANDS_STILL_MS,
             Promise::TopicRecreated => fails_of(Kind::TopicRecreated),
             Promise::AckedLost => fails_of(Kind::Missing),
+            Promise::Duplicates => fails_of(Kind::Duplicate),
         }
     }
 }
@@ -132,6 +136,8 @@ pub enum Load {
     WithoutConsumer,
     /// The topic is created by the moves only.
     WithoutTopic,
+    /// All, and the producer retries without idempotence.
+    NotIdempotent,
     /// All, and the producer takes the leader's word alone for an acknowledgement: acks=1.
     AcksOne,
     /// All, and the producer sends as fast as the brokers take it.
@@ -386,6 +392,14 @@ pub const FAULTS: &[Fault] = &[
         "with acks=1: the followers stand still for 2 s, and the leader is killed before they have fetched",
         "acknowledged, and gone: what acks=all and min.insync.replicas are for",
         [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)]
+    ),
+    fault!(
+        "no-idempotence-retry",
+        Duplicates,
+        NotIdempotent,
+        "with idempotence off: the followers stand still for 2 s, so that leaders append and cannot acknowledge in time",
+        "the producer sends again what is there already: what idempotence is for",
+        [Pause(Who::Followers), Wait(2_000), Resume(Who::Followers)]
     ),
     fault!(
         "topic-late",

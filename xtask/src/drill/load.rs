@@ -47,8 +47,8 @@ pub struct Load {
     pub topic: String,
     /// Messages a second, over all partitions.
     pub rate: u32,
-    /// Whether the leader's acknowledgement is enough.
-    pub acks_one: bool,
+    /// Further flags of its producers.
+    pub flags: &'static [&'static str],
     /// End offsets before the run, by partition.
     pub before: Vec<(u32, u64)>,
     /// Every producer process so far.
@@ -83,8 +83,7 @@ impl Load {
     /// It cannot be started.
     pub fn start_producer(&mut self, task: &Task<'_>) -> Result<()> {
         let mut more = vec!["--rate".to_string(), self.rate.to_string(), "--value-size".into(), "100".into()];
-        let acks = if self.acks_one { "1" } else { "all" };
-        more.extend(["--acks".to_string(), acks.into()]);
+        more.extend(self.flags.iter().map(|flag| flag.to_string()));
         let client = self.start(task, "producer", self.producers.len() + 1, &more)?;
         self.producers.push(client);
         Ok(())

@@ -100,9 +100,13 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
         Plan::One(fault) if fault.load == faults::Load::Flat => (run.to_string(), 0),
         _ => (run.to_string(), rate),
     };
-    let acks_one = matches!(plan, Plan::One(fault) if fault.load == faults::Load::AcksOne);
+    let flags: &[&str] = match plan {
+        Plan::One(fault) if fault.load == faults::Load::AcksOne => &["--acks", "1"],
+        Plan::One(fault) if fault.load == faults::Load::NotIdempotent => &["--no-idempotence"],
+        _ => &[],
+    };
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
-    let mut load = Load { run, topic, rate, acks_one, before, producers, consumers };
+    let mut load = Load { run, topic, rate, flags, before, producers, consumers };
     let drilled = drill(task, plan, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
