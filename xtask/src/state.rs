@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -134,13 +134,18 @@ pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
-/// Writes a file beside `path` and renames it over it.
+/// Writes a file beside `path`, which only its owner may read, and renames it over it.
 ///
 /// # Errors
 /// The folder cannot be written or is full.
 pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, text).cannot("write", &partial)?;
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.create(true).truncate(true).write(true).mode(0o600).open(&partial).cannot("write", &partial)?;
+    // One that an earlier command left behind keeps its mode.
+    file.set_permissions(Permissions::from_mode(0o600)).cannot("protect", &partial)?;
+    file.write_all(text.as_bytes()).cannot("write", &partial)?;
     std::fs::rename(&partial, path).cannot("write", path)
 }
 
@@ -227,7 +232,8 @@ impl Lock {
             ..failure
         })?;
         let mut options = OpenOptions::new();
-        let mut file = options.create(true).truncate(false).read(true).write(true).open(path).cannot("open", path)?;
+        let mut file =
+            options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path).cannot("open", path)?;
         match file.try_lock() {
             // Whoever tore the lab down removed the file while we waited for it: that lock is worth nothing.
             Ok(()) => match (file.metadata(), std::fs::metadata(path)) {

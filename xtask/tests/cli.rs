@@ -113,6 +113,33 @@ fn fix_runs_the_line_it_shows() {
 }
 
 #[test]
+fn what_a_lab_keeps_is_its_users_own_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("mvn", "exit 1");
+    tools.tool("cargo", "exit 0");
+    let (root, cache) = (state.0.join("kafka-lab"), state.0.join("cache/kafka-lab"));
+    for open in [&root, &cache] {
+        std::fs::create_dir_all(open).unwrap();
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut failing = up(&state, &tools, &[]);
+    failing.env("CARGO", tools.0.join("cargo"));
+    let mut careless = Command::new("/bin/sh");
+    careless.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(failing.get_program()).args(failing.get_args());
+    careless.env_remove("JAVA_HOME").envs(failing.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    run(&mut careless).expect(4);
+    assert!(root.join("kafka-lab/lab.json").exists() && root.join("kafka-lab/logs/steps").exists());
+    // Whoever may not enter a folder reaches nothing in it, whatever the modes there are.
+    for private in [&root, &root.join("kafka-lab"), &cache] {
+        let mode = std::fs::metadata(private).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{} is {mode:o}", private.display());
+    }
+    let mode = std::fs::metadata(root.join("kafka-lab/lab.json")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "lab.json is {mode:o}");
+}
+
+#[test]
 fn a_taken_port_is_named_with_its_holder_and_another_base() {
     let (state, tools) = (Dir::new("state"), basics());
     tools.tool("mvn", "exit 1");
