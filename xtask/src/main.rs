@@ -10,6 +10,8 @@ mod config;
 mod drill;
 mod exec;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod kind;
 mod local;
 mod plan;

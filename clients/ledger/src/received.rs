@@ -157,7 +157,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.received += other.received;
-        self.missing += other.missing;
+        self.missing = self.missing.saturating_add(other.missing);
         self.duplicate += other.duplicate;
         self.out_of_order += other.out_of_order;
         self.corrupt += other.corrupt;
@@ -165,7 +165,7 @@ impl Counts {
         self.other_runs += other.other_runs;
         self.foreign += other.foreign;
         self.redelivered += other.redelivered;
-        self.offset_gaps += other.offset_gaps;
+        self.offset_gaps = self.offset_gaps.saturating_add(other.offset_gaps);
     }
 }
 
@@ -232,7 +232,7 @@ impl PartitionLedger {
             return value;
         }
         self.reached(offset);
-        self.next = offset + 1;
+        self.next = offset.saturating_add(1);
         self.counts.records += 1;
         match value {
             Value::Foreign => self.counts.foreign += 1,
@@ -249,7 +249,7 @@ impl PartitionLedger {
     /// Reading got to `offset` without a record at the offsets before it: they hold none.
     pub fn reached(&mut self, offset: i64) {
         if offset > self.next {
-            self.counts.offset_gaps += offset.abs_diff(self.next);
+            self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(offset.abs_diff(self.next));
             self.next = offset;
         }
     }
@@ -270,6 +270,7 @@ impl PartitionLedger {
         self.next = low;
     }
 
+    /// Sums over streams stop at the end of numbers: whoever can write to the topic can skip 10^15 sequences with each record.
     fn arrive(&mut self, stamp: &Stamp) {
         let key = StreamKey { run: stamp.run, producer: stamp.producer, epoch: stamp.epoch };
         let at = match self.streams.get(self.latest) {
@@ -282,16 +283,16 @@ impl PartitionLedger {
         match stream.arrive(stamp.sequence) {
             Arrival::New(skipped) => {
                 self.counts.received += 1;
-                self.counts.missing += skipped;
+                self.counts.missing = self.counts.missing.saturating_add(skipped);
             }
             Arrival::Late => {
                 self.counts.received += 1;
-                self.counts.missing -= 1;
+                self.counts.missing = self.counts.missing.saturating_sub(1);
                 self.counts.out_of_order += 1;
             }
             Arrival::Earlier(skipped) => {
                 self.counts.received += 1;
-                self.counts.missing += skipped;
+                self.counts.missing = self.counts.missing.saturating_add(skipped);
                 self.counts.out_of_order += 1;
             }
             Arrival::Duplicate => self.counts.duplicate += 1,

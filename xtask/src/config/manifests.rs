@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -10,6 +11,9 @@ use serde::de::DeserializeOwned;
 use crate::config::facts::{
     Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
 };
+
+/// Larger than any manifest that a person writes.
+const FILE_MAX: u64 = 1024 * 1024;
 
 /// Something wrong in a file, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +191,17 @@ impl Reader<'_> {
     }
 
     fn text(&mut self, file: &str) -> Option<String> {
-        match std::fs::read_to_string(self.dir.join(file)) {
+        // A file that has no end must not be read to it.
+        let read = || -> std::io::Result<String> {
+            let mut text = String::new();
+            std::fs::File::open(self.dir.join(file))?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) if text.len() as u64 > FILE_MAX => {
+                self.problem(file, "file", format!("is larger than {FILE_MAX} bytes"));
+                None
+            }
             Ok(text) => Some(text),
             Err(error) => {
                 self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
@@ -450,7 +464,10 @@ impl Reader<'_> {
                 };
                 match resource.as_str() {
                     "memory" => sum.memory = sum.memory.saturating_add((amount as u64).saturating_mul(replicas)),
-                    "cpu" => sum.cpu_milli = sum.cpu_milli.saturating_add((amount * 1000.0) as u64 * replicas),
+                    "cpu" => {
+                        sum.cpu_milli =
+                            sum.cpu_milli.saturating_add(((amount * 1000.0) as u64).saturating_mul(replicas))
+                    }
                     _ => {}
                 }
             }
@@ -606,14 +623,23 @@ pub fn cluster_config(dir: &Path, making: &Making<'_>) -> crate::failure::Result
     let path = dir.join("cluster.yml");
     let text = std::fs::read_to_string(&path).cannot("read", &path)?;
     let mut config: Value = serde_yaml::from_str(&text).cannot("understand", &path)?;
+    // serde takes a list for a struct, in the order of its fields; an index by name panics at one.
+    let nodes = config.get("nodes").and_then(Value::as_sequence);
+    if !config.is_mapping() || !nodes.into_iter().flatten().all(Value::is_mapping) {
+        return Err(crate::failure::Failure::usage(
+            "cluster.yml: the document and each of its nodes must be a mapping",
+        ));
+    }
     config["name"] = making.name.into();
-    for node in config["nodes"].as_sequence_mut().into_iter().flatten() {
+    for node in config.get_mut("nodes").and_then(Value::as_sequence_mut).into_iter().flatten() {
         if let Some(image) = making.image {
             node["image"] = image.into();
         }
         for mapping in node.get_mut("extraPortMappings").and_then(Value::as_sequence_mut).into_iter().flatten() {
-            if let Some(port) = mapping["hostPort"].as_i64() {
-                mapping["hostPort"] = (port + i64::from(making.port_shift)).into();
+            if let Some(port) = mapping.get_mut("hostPort")
+                && let Some(number) = port.as_i64()
+            {
+                *port = number.saturating_add(making.port_shift.into()).into();
             }
         }
         if let Some(mark) = making.mark {

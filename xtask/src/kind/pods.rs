@@ -161,7 +161,10 @@ fn pod(item: &Value) -> Pod {
         app: text(&item["metadata"]["labels"]["app"]),
         node: text(&item["spec"]["nodeName"]),
         ready: condition("Ready").is_some_and(|ready| ready["status"] == "True") && !deleting,
-        restarts: containers.iter().filter_map(|container| container["restartCount"].as_u64()).sum(),
+        restarts: containers
+            .iter()
+            .filter_map(|container| container["restartCount"].as_u64())
+            .fold(0, u64::saturating_add),
         // A pod on its way out is not what anybody waits for.
         trouble: found.filter(|_| !deleting),
         status: if deleting { "Terminating".into() } else { state },

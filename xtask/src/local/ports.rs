@@ -34,7 +34,7 @@ pub fn holder(port: u16) -> Option<String> {
 
 /// The socket inodes that listen on `port` in a table as /proc/net/tcp is (proc(5)): the second column is the local
 /// address, the fourth the state (0A is LISTEN), the tenth the inode.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+pub fn listening_inodes(table: &str, port: u16) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     table
         .lines()

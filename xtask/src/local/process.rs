@@ -91,7 +91,7 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 }
 
 /// The command's name, in parentheses, may hold spaces and parentheses itself: what counts comes after the last one.
-fn parse_stat(text: &str) -> Option<(char, u64)> {
+pub fn parse_stat(text: &str) -> Option<(char, u64)> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }

@@ -49,7 +49,7 @@ fn sum(end: &End, pick: Pick) -> u64 {
 }
 
 /// What is wrong with the counts, in words.
-fn faults(end: &End) -> Vec<String> {
+pub fn faults(end: &End) -> Vec<String> {
     let columns: [(Pick, &str); 7] = [
         (|c| c.not_persisted, "not persisted"),
         (|c| c.unknown, "of unknown fate"),
@@ -64,7 +64,7 @@ fn faults(end: &End) -> Vec<String> {
 }
 
 /// How far a consumer is behind the brokers' end offsets.
-fn lag(end: &End, offsets: &Offsets) -> u64 {
+pub fn lag(end: &End, offsets: &Offsets) -> u64 {
     offsets
         .partitions
         .iter()

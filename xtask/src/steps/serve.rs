@@ -194,7 +194,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// Ready with (partitions, replicas) when all brokers agree that each ISR is full.
-fn in_sync(lab: &Lab, answers: &[Metadata]) -> Poll<(usize, usize)> {
+pub fn in_sync(lab: &Lab, answers: &[Metadata]) -> Poll<(usize, usize)> {
     let mut shape = (0, 0);
     for answer in answers {
         let Some(topic) = answer.topics.iter().find(|topic| topic.topic == lab.facts.topic && topic.error.is_none())

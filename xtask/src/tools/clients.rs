@@ -117,7 +117,28 @@ pub struct Probe {
 /// The marked lines of `schema` in `output`: streams get mixed, so every other line is somebody else's.
 pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
     let mark = format!("{{\"schema\":\"{schema}\"");
-    output.lines().filter(|line| line.starts_with(&mark)).filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let marked = output.lines().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
+    marked.filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Whether no whole number of a JSON line has more than 15 digits, as in a record's stamp: sums over a line's numbers then never overflow, and no
+/// count, offset or time is larger.
+fn numbers_can_be_added(line: &str) -> bool {
+    let (mut text, mut escaped, mut digits, mut fraction) = (false, false, 0, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'0'..=b'9' if !text && !fraction => digits += 1,
+            b'0'..=b'9' => {}
+            _ => (digits, fraction) = (0, byte == b'.'),
+        }
+        if digits > 15 {
+            return false;
+        }
+    }
+    true
 }
 
 /// What a producer claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
@@ -211,6 +232,18 @@ mod tests {
         let found: Vec<Offsets> = lines(output, "kafka-lab.offsets/1");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].partitions, [Watermarks { partition: 0, low: 1, high: 5 }]);
+    }
+
+    #[test]
+    fn a_line_with_a_number_beyond_all_counts_is_nobodys() {
+        let line = |high: &str| {
+            format!(
+                "{{\"schema\":\"kafka-lab.offsets/1\",\"topic\":\"12345678901234567890\\\"1\",\"partitions\":[{{\"partition\":0,\"low\":1,\"high\":{high}}}]}}"
+            )
+        };
+        assert_eq!(lines::<Offsets>(&line("999999999999999"), "kafka-lab.offsets/1").len(), 1);
+        assert_eq!(lines::<Offsets>(&line("1000000000000000"), "kafka-lab.offsets/1").len(), 0);
+        assert!(numbers_can_be_added("{\"rate\":0.12345678901234567890}"));
     }
 
     #[test]

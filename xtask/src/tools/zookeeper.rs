@@ -3,21 +3,35 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The longest answer that is read: a lab's dump has a few kilobytes.
+const ANSWER_MAX: usize = 1024 * 1024;
 
 /// Asks ZooKeeper on 127.0.0.1:`port` a four-letter word and returns all it answers.
 ///
 /// # Errors
-/// Nothing listens, or no answer within two seconds.
+/// Nothing listens, or no answer within two seconds; somebody listens who does not stop talking.
 pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     stream.write_all(word.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    // A limit for each read alone would let somebody else on that port hold us for good, a byte at a time.
+    let begin = Instant::now();
+    let mut answer = Vec::new();
+    let mut part = [0; 8192];
+    loop {
+        let count = stream.read(&mut part)?;
+        answer.extend_from_slice(&part[..count]);
+        if count == 0 {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+        if answer.len() > ANSWER_MAX || begin.elapsed() > 2 * limit {
+            return Err(std::io::Error::other("whoever listens there answers without end"));
+        }
+    }
 }
 
 /// The mode in the answer to `srvr`: "standalone". `None` while ZooKeeper does not serve yet.
@@ -86,6 +100,18 @@ mod tests {
         assert_eq!(parse_ls("["), None);
         assert_eq!(parse_get("\n \n"), None);
         assert_eq!(parse_get("Connecting to x\nWATCHER::\n"), None);
+    }
+
+    #[test]
+    fn whoever_answers_without_end_is_not_heard_to_the_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let talker = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        });
+        assert!(four_letter_word(port, "srvr").is_err());
+        talker.join().unwrap();
     }
 
     #[test]
