@@ -108,7 +108,13 @@ pub fn read_record(state: &Path) -> Result<Option<Record>> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if [NotFound, NotADirectory].contains(&error.kind()) => return Ok(None),
-        Err(error) => return Err(error).cannot("read", &path),
+        Err(error) => {
+            return Err(error).cannot("read", &path).map_err(|failure| Failure {
+                exit: Exit::Preflight,
+                fix: Some("make it readable, or set XDG_STATE_HOME to another folder".into()),
+                ..failure
+            });
+        }
     };
     match serde_json::from_str::<Record>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
@@ -180,6 +186,11 @@ pub struct Lock {
 /// Beside the folder, not in it: whoever waits for it must not get in the way of whoever removes the folder.
 fn lock_path(state: &Path) -> PathBuf {
     state.with_extension("lock")
+}
+
+/// Whether there is a lock of the state folder: one that somebody holds, or that a command left which was killed.
+pub fn has_lock(state: &Path) -> bool {
+    lock_path(state).exists()
 }
 
 impl Drop for Lock {

@@ -16,7 +16,7 @@ use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{Backend, ImageSource, Lock, Record, Setup, read_record};
+use crate::state::{Backend, ImageSource, Lock, Record, Setup, has_lock, read_record};
 use crate::step::{Ctx, Task};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
@@ -333,7 +333,7 @@ impl Session<'_> {
             return Ok(self.dry_run("teardown", &lab, &jars, &plan));
         }
         let marked = process::with_argument(|arg| crate::steps::service::is_mark(&lab, arg));
-        let nothing = lab.backend == Backend::Local && marked.is_empty() && !state.exists();
+        let nothing = lab.backend == Backend::Local && marked.is_empty() && !state.exists() && !has_lock(&state);
         if nothing && !(teardown.purge && self.env.cache.exists()) {
             if lab.format == Format::Json {
                 report::json("teardown", &lab, &Report { steps: vec![], elapsed: Duration::ZERO, failures: vec![] });
