@@ -140,11 +140,11 @@ fn memory(lab: &Lab, findings: &mut Findings) {
     let need: u64 = missing
         .iter()
         .map(|service| match service {
-            Service::ZooKeeper => heap(&lab.facts.zookeeper.heap_opts).unwrap_or(512 * MIB) + 64 * MIB,
+            Service::ZooKeeper => heap(&lab.facts.zookeeper.heap_opts).unwrap_or(512 * MIB).saturating_add(64 * MIB),
             // 280 to 370 MB resident were measured with a heap of 512 MiB; the rest is room for the heap to fill.
-            _ => heap(&lab.facts.brokers.heap_opts).unwrap_or(1024 * MIB) + 192 * MIB,
+            _ => heap(&lab.facts.brokers.heap_opts).unwrap_or(1024 * MIB).saturating_add(192 * MIB),
         })
-        .sum();
+        .fold(0, u64::saturating_add);
     let Some(free) = available_memory() else { return };
     if free < need / 2 {
         findings.problem(
@@ -195,6 +195,14 @@ fn folders(task: &Task<'_>, findings: &mut Findings) {
             "set XDG_CACHE_HOME to a path without one",
         );
     }
+    for (dir, variable) in [(&lab.state, "XDG_STATE_HOME"), (&lab.env.cache, "XDG_CACHE_HOME")] {
+        if dir.to_str().is_none() {
+            findings.problem(
+                format!("the path {} is not UTF-8, which Java and the lab's records need", dir.display()),
+                format!("set {variable} to a path that is"),
+            );
+        }
+    }
     writable(lab, findings);
     let jars = if task.ctx.jars.present() { 0 } else { 150 * MIB };
     // Jars, their copy in Maven's own folder and two class-data archives.
@@ -205,7 +213,7 @@ fn folders(task: &Task<'_>, findings: &mut Findings) {
     room(&lab.state, 512 * MIB, "the lab's data", findings);
     let brokers = &lab.facts.brokers;
     if let (Some(bytes), Some(free)) = (brokers.retention_bytes, free_space(&lab.state)) {
-        let most = bytes * u64::from(brokers.partitions) * u64::from(brokers.replication_factor);
+        let most = bytes.saturating_mul(brokers.partitions.into()).saturating_mul(brokers.replication_factor.into());
         if free < most {
             findings.warnings.push(format!(
                 "{} MiB are free below {}; topic {} may grow to {} MiB (KAFKA_LOG_RETENTION_BYTES × partitions × replicas)",
