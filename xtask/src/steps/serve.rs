@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
+use crate::local::service::Service;
 use crate::state::Backend;
 use crate::step::{Outcome, Step, Task};
-use crate::steps::workload;
+use crate::steps::{service, workload};
 use crate::tools::clients::{self, Metadata, Probe};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::zookeeper;
@@ -52,6 +53,11 @@ fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
     Ok(Ok(answers))
 }
 
+/// A status, unless a server died: then there is nothing to wait for.
+fn not_yet<T>(task: &Task<'_>, status: String) -> Poll<T> {
+    service::died(task.lab(), &Service::servers(task.lab())).map_or(Poll::NotYet(status), Poll::Failed)
+}
+
 /// Waits until every broker answers and names all brokers at their addresses.
 ///
 /// # Errors
@@ -67,17 +73,17 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
     wait::until("the brokers", timeout, interval, task.ctx.stop, task.status, || match ask(task) {
         Err(failure) => Poll::Failed(failure),
-        Ok(Err(status)) => Poll::NotYet(status),
+        Ok(Err(status)) => not_yet(task, status),
         Ok(Ok(answers)) => match not_serving(&wanted, &answers) {
-            Some(status) => Poll::NotYet(status),
+            Some(status) => not_yet(task, status),
             None => match registered(task) {
                 Err(failure) => Poll::Failed(failure),
                 Ok(ids) if lab.broker_ids().all(|id| ids.contains(&id)) => Poll::Ready(()),
-                Ok(ids) => Poll::NotYet(format!("{} of {} brokers registered: {ids:?}", ids.len(), wanted.len())),
+                Ok(ids) => not_yet(task, format!("{} of {} brokers registered: {ids:?}", ids.len(), wanted.len())),
             },
         },
     })
-    .map_err(|failure| failure.log(&task.log))?;
+    .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
     Ok(Outcome::passed(format!("brokers {} registered, each answers metadata at its address", ids.join(", "))))
 }
@@ -155,7 +161,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     }));
     (task.status)("the first message");
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let output = service::capture_while_served(task, &cmd)?;
     let events: Vec<Probe> = clients::lines(&output.stdout, "kafka-lab.probe/1");
     let find = |event: &str| events.iter().find(|found| found.event == event);
     let (Some(acked), Some(received)) = (find("acked"), find("received")) else {
@@ -171,10 +177,13 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let what = format!("the replicas of topic {}", lab.facts.topic);
     let found = wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
         Err(failure) => Poll::Failed(failure),
-        Ok(Err(status)) => Poll::NotYet(status),
-        Ok(Ok(answers)) => in_sync(lab, &answers),
+        Ok(Err(status)) => not_yet(task, status),
+        Ok(Ok(answers)) => match in_sync(lab, &answers) {
+            Poll::NotYet(status) => not_yet(task, status),
+            found => found,
+        },
     })
-    .map_err(|failure| failure.log(&task.log))?;
+    .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let proof = format!(
         "{} partitions × {} replicas, all in sync; message acked after {} ms, received after {} ms",
         found.0, found.1, acked.elapsed_ms, received.elapsed_ms

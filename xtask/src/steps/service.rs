@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::config::Lab;
-use crate::exec::quoted;
+use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
 use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
-use crate::state::private_dir;
+use crate::state::{Backend, private_dir};
 use crate::step::{Outcome, Task};
 use crate::tools::java::Java;
 use crate::tools::zookeeper;
@@ -148,6 +149,9 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
     let timeout = task.lab().timeout(|t| t.broker);
     let what = format!("the former session of broker {id}");
     wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || {
+        if let Some(cause) = died(task.lab(), &[Service::ZooKeeper]) {
+            return Poll::Failed(cause);
+        }
         match zookeeper::four_letter_word(port, "dump") {
             Ok(dump) if zookeeper::registered(&dump).contains(&id) => {
                 Poll::NotYet(format!("ZooKeeper still keeps /brokers/ids/{id} of its former session"))
@@ -171,17 +175,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     let lab = task.lab();
     let port = lab.ports.zookeeper;
     let name = service.name(lab);
-    let (log, out) = (service.log(lab), service.out(lab));
-    // Its own words only: the log of an earlier process would mislead.
-    let quoting = |failure: Failure| {
-        let new = said(&log, written.unwrap_or(0));
-        let place = if new.trim().is_empty() { &out } else { &log };
-        failure.output(&format!("{new}\n{}", said(&out, 0))).log(place)
-    };
-    let gone = || {
-        let failure = Failure::step(format!("{name} (pid {}) exited", identity.pid));
-        quoting(failure).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
-    };
+    let log = service.log(lab);
     let timeout = match service {
         Service::ZooKeeper => lab.timeout(|t| t.zookeeper),
         Service::Broker(_) => lab.timeout(|t| t.broker),
@@ -189,7 +183,11 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     };
     wait::until(&name, timeout, INTERVAL, task.ctx.stop, task.status, || {
         if identity.life() == Life::Gone {
-            return Poll::Failed(gone());
+            return Poll::Failed(gone(lab, service, identity, written.unwrap_or(0)));
+        }
+        // Without it a broker waits for as long as it is let, and says nothing of the cause.
+        if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::ZooKeeper])) {
+            return Poll::Failed(cause);
         }
         let ready = match service {
             Service::ZooKeeper => {
@@ -213,7 +211,56 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             }
         }
     })
-    .map_err(|failure| if failure.log.is_some() { failure } else { quoting(failure) })
+    .map_err(
+        |failure| if failure.log.is_some() { failure } else { quoting(lab, service, written.unwrap_or(0), failure) },
+    )
+}
+
+/// The failure with the service's own words only: the log of an earlier process would mislead.
+fn quoting(lab: &Lab, service: Service, written: u64, failure: Failure) -> Failure {
+    let (log, out) = (service.log(lab), service.out(lab));
+    let new = said(&log, written);
+    let place = if new.trim().is_empty() { &out } else { &log };
+    failure.output(&format!("{new}\n{}", said(&out, 0))).log(place)
+}
+
+fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failure {
+    let failure = Failure::step(format!("{} (pid {}) exited", service.name(lab), identity.pid));
+    quoting(lab, service, written, failure).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
+}
+
+/// The first of `services` that was started and is gone: why nothing comes any more of what others wait for. Only services whose own step is
+/// over may be asked after; a record is older than its process while that is started again.
+pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
+    services.iter().filter(|_| lab.backend == Backend::Local).find_map(|service| {
+        let identity = Started::read(&service.record(lab))?.identity;
+        let dead = identity.life() == Life::Gone && service.living(lab).is_none();
+        dead.then(|| gone(lab, *service, &identity, 0))
+    })
+}
+
+/// Runs a program that asks the servers, and ends it when one of them dies.
+///
+/// # Errors
+/// As [`crate::exec::Exec::capture`], and a server that died.
+pub fn capture_while_served(task: &Task<'_>, cmd: &Cmd) -> Result<Output> {
+    let servers = Service::servers(task.lab());
+    let stop = task.ctx.stop.next_plan();
+    let (asking, over) = mpsc::channel::<()>();
+    let result = std::thread::scope(|scope| {
+        let (lab, asked, servers, stop) = (task.lab(), task.ctx.stop, &servers, &stop);
+        scope.spawn(move || {
+            while over.recv_timeout(Duration::from_millis(200)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if asked.asked() || died(lab, servers).is_some() {
+                    stop.cancel();
+                }
+            }
+        });
+        let result = task.ctx.exec.capture(cmd, &task.log, stop);
+        drop(asking);
+        result
+    });
+    result.map_err(|failure| died(task.lab(), &servers).unwrap_or(failure))
 }
 
 /// Stops `service`: SIGTERM, a deadline, SIGKILL. That it is not running is fine.
