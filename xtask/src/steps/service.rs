@@ -84,6 +84,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         }
         why = if record.is_some() { "restarted with changed settings" } else { "restarted, its record was lost" };
         (task.status)("stopping it: its settings changed");
+        process::remove_file(&service.record(lab))?;
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     if let Service::Broker(id) = service {
@@ -276,6 +277,8 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
         .extend(record.iter().map(|started| started.identity.clone()).filter(|identity| identity.life() != Life::Gone));
     found.sort_by_key(|identity| identity.pid);
     found.dedup();
+    // Before the signal: an `up` after an interruption must not take for healthy what is on its way out.
+    process::remove_file(&path)?;
     let mut proofs = Vec::new();
     for identity in &found {
         (task.status)(&format!("pid {} is stopping", identity.pid));
@@ -290,7 +293,6 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     {
         keep_archive(&made, &kept);
     }
-    process::remove_file(&path)?;
     Ok(if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) })
 }
 
