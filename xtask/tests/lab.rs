@@ -13,113 +13,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{Dir, Ran, Report, manifests, run, start, wait_for, xtask};
+use common::lab::Lab;
+use common::{Dir, Report, manifests, run, start, wait_for};
 use ledger::judge::{Case, Claim, Range, Verdict, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use ledger::stamp::RunId;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-/// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
-struct Lab {
-    state: Dir,
-    name: String,
-    base: u16,
-    manifests: Option<Dir>,
-}
-
-impl Lab {
-    fn new(name: &str) -> Self {
-        Self::in_folder(name, "state")
-    }
-
-    fn in_folder(name: &str, folder: &str) -> Self {
-        Lab {
-            state: Dir::new(folder),
-            name: format!("test-{name}-{}", std::process::id()),
-            base: free_base(),
-            manifests: None,
-        }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        xtask(&self.state.0, [&["--name", &self.name], args].concat())
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        run(&mut self.command(args))
-    }
-
-    fn up_command(&self, args: &[&str]) -> Command {
-        let base = self.base.to_string();
-        let mut all = vec!["up", "--backend", "local", "--port-base", &base];
-        if let Some(manifests) = &self.manifests {
-            all.extend(["--manifests", manifests.0.to_str().unwrap()]);
-        }
-        all.extend(args);
-        self.command(&all)
-    }
-
-    fn up(&self, args: &[&str]) -> Report {
-        Report::of(&run(self.up_command(args).args(["--format", "json"])), 0)
-    }
-
-    fn verify(&self, code: i32) -> Report {
-        Report::of(&self.run(&["verify", "--format", "json"]), code)
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.state.0.join("kafka-lab").join(&self.name)
-    }
-
-    fn pid(&self, process: &str) -> Pid {
-        let text = std::fs::read_to_string(self.folder().join(process).join("process.json")).unwrap();
-        let record: Value = serde_json::from_str(&text).unwrap();
-        Pid::from_raw(i32::try_from(record["identity"]["pid"].as_i64().unwrap()).unwrap()).unwrap()
-    }
-
-    fn kill(&self, process: &str) -> Pid {
-        let pid = self.pid(process);
-        kill_process(pid, Signal::KILL).unwrap();
-        pid
-    }
-
-    /// Command lines of living processes that name this lab's folder.
-    fn processes(&self) -> Vec<String> {
-        let folder = self.folder().to_str().unwrap().to_string();
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        lines
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.contains(&folder))
-            .collect()
-    }
-
-    #[track_caller]
-    fn assert_nothing_left(&self) {
-        assert_eq!(self.processes(), Vec::<String>::new(), "processes are left");
-        assert!(!self.state.0.join("kafka-lab").exists(), "files are left");
-        for port in [self.base, self.base + 1, self.base + 2, self.base + 2091] {
-            assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "port {port} is taken");
-        }
-    }
-
-    #[track_caller]
-    fn teardown(&self) {
-        let ran = self.run(&["teardown"]).expect(0);
-        assert!(ran.stdout.contains("nothing is left of lab"), "{}", ran.stdout);
-        self.assert_nothing_left();
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let ran = self.run(&["teardown"]);
-        if ran.code != 0 {
-            eprintln!("teardown of {} failed: {}", self.name, ran.stderr);
-        }
-    }
-}
 
 /// The clients' program beside a lab that is up, used as a drill would.
 struct Clients<'a> {
@@ -244,21 +144,6 @@ fn the_second_oracle_agrees(clients: &Clients<'_>) {
         for name in names {
             assert!(said.contains(&format!("\"name\":\"{name}\"")), "{name}");
         }
-    }
-}
-
-/// A base whose brokers and ZooKeeper find free ports. Bases are a hundred apart and begin at a place of this process's
-/// own, so that two test runs at once do not meet.
-fn free_base() -> u16 {
-    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    loop {
-        let turn = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let base = 12_000 + u16::try_from((std::process::id() * 7 + turn) % 160).unwrap() * 100;
-        if (0..10).all(|n| free(base + n)) && free(base + 2091) {
-            return base;
-        }
-        assert!(turn < 1000, "no free ports");
     }
 }
 

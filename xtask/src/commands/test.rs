@@ -106,6 +106,8 @@ const CHECKS: &[Check] = &[
             "lab",
             "--test",
             "lab",
+            "--test",
+            "survive",
             "--",
             "--test-threads=1",
             "--nocapture",

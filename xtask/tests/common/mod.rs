@@ -3,6 +3,9 @@
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs an engine")]
 pub mod engine;
+#[cfg(feature = "lab")]
+#[allow(dead_code, reason = "not every test file brings a lab up")]
+pub mod lab;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs a registry")]
 pub mod registry;
@@ -112,6 +115,7 @@ pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
 }
 
 /// A copy of the committed manifests with changes, each `(file, from, to)`.
+#[allow(dead_code, reason = "not every test file changes manifests")]
 pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
     let dir = Dir::new("manifests");
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");

@@ -1,0 +1,250 @@
+//! What the tool itself survives: being interrupted at every step, servers that die under it, disks that are full or read-only, odd paths.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::lab::Lab;
+use common::{Dir, Ran, Report, run, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How `up` or `teardown` ended that something was done to.
+struct Struck {
+    /// Whether the step was reached.
+    hit: bool,
+    ran: Ran,
+    /// From the blow to the end.
+    elapsed: Duration,
+}
+
+/// Runs a command with `--format json` and does `blow`, with its process id, when a step starts that `wanted` knows by its count, from 1 on, and
+/// its title.
+fn strike(command: &mut Command, wanted: impl Fn(usize, &str) -> bool, blow: impl Fn(Pid)) -> Struck {
+    command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let (mut steps, mut hit, mut stdout) = (0, None, String::new());
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        // The last line may be cut short.
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        steps += usize::from(event["event"] == "started");
+        if event["event"] == "started" && hit.is_none() && wanted(steps, event["step"].as_str().unwrap()) {
+            blow(pid);
+            hit = Some(Instant::now());
+        }
+        stdout = stdout + &line + "\n";
+    }
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let status = child.wait().unwrap();
+    let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+    Struck {
+        hit: hit.is_some(),
+        ran: Ran { code, stdout, stderr },
+        elapsed: hit.map_or(Duration::ZERO, |hit| hit.elapsed()),
+    }
+}
+
+/// Sends `signal` when the `nth` step starts, and checks how the command ended; returns whether there was such a step.
+#[track_caller]
+fn interrupted(command: &mut Command, nth: usize, signal: Signal) -> bool {
+    let struck = strike(command, |count, _| count == nth, |pid| kill_process(pid, signal).unwrap());
+    let allowed: &[i32] = match (struck.hit, signal) {
+        (false, _) => &[0],
+        // One that had just finished is as good.
+        (true, Signal::INT) => &[130, 0],
+        (true, _) => &[-Signal::KILL.as_raw()],
+    };
+    assert!(allowed.contains(&struck.ran.code), "{signal:?} at step {nth}: {:?}", struck.ran);
+    assert!(struck.elapsed < Duration::from_secs(20), "{signal:?} at step {nth}: ended after {:?}", struck.elapsed);
+    struck.hit
+}
+
+/// Nothing but the lab's six processes, each once.
+#[track_caller]
+fn assert_no_strays(lab: &Lab, when: &str) {
+    let lines = lab.processes();
+    for name in ["zookeeper", "kafka-0", "kafka-1", "kafka-2", "producer", "consumer"] {
+        let marks = [format!("mark={}/{name} ", lab.folder().display()), format!("/logs/{name}.log ")];
+        let many = lines.iter().filter(|line| marks.iter().any(|mark| line.contains(mark))).count();
+        assert!(many <= 1, "{when}: {many} of {name}: {lines:#?}");
+    }
+    assert!(lines.len() <= 6, "{when}: {lines:#?}");
+}
+
+/// Interrupts `up` at its first step, then at its second, …, each on what the one before left; then `up` again.
+fn up_converges_after(signal: Signal, lab: &Lab) {
+    let mut steps = 0;
+    while interrupted(&mut lab.up_command(&[]), steps + 1, signal) {
+        steps += 1;
+        assert_no_strays(lab, &format!("{signal:?} at step {steps} of up"));
+    }
+    assert_eq!(steps, 13, "steps of up");
+    let up = lab.up(&[]);
+    for title in ["zookeeper", "kafka-0", "kafka-1", "kafka-2", "topic test", "producer", "consumer"] {
+        assert_eq!(up.state(title), "unchanged", "{title} in {}", up.0);
+    }
+    assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
+}
+
+/// Interrupts `teardown` likewise; then `teardown` again.
+fn teardown_converges_after(signal: Signal, lab: &Lab) {
+    let mut nth = 1;
+    while lab.folder().exists() && interrupted(&mut lab.command(&["teardown"]), nth, signal) {
+        assert_no_strays(lab, &format!("{signal:?} at step {nth} of teardown"));
+        nth += 1;
+    }
+    assert!(nth > 6, "teardown was over after {nth} interruptions");
+    lab.run(&["teardown"]).expect(0);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn up_and_teardown_interrupted_at_every_step_then_run_again_converge() {
+    for (name, signal) in [("int", Signal::INT), ("kill", Signal::KILL)] {
+        let lab = Lab::new(name);
+        up_converges_after(signal, &lab);
+        // A teardown that did not get far, and then `up` all the same.
+        interrupted(&mut lab.command(&["teardown"]), 4, signal);
+        lab.up(&[]);
+        assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
+        if signal == Signal::KILL {
+            lab.verify(0);
+        }
+        teardown_converges_after(signal, &lab);
+    }
+}
+
+#[test]
+fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
+    let lab = Lab::new("dies");
+    for (step, victim) in [("kafka-0", "zookeeper"), ("brokers serve", "zookeeper"), ("topic test", "kafka-1")] {
+        let struck = strike(
+            &mut lab.up_command(&["--no-clients"]),
+            |_, title| title == step,
+            |_| {
+                lab.kill(victim);
+            },
+        );
+        assert!(struck.hit, "{step}: {:?}", struck.ran);
+        // With two brokers of three a message may get through before anybody looks.
+        if struck.ran.code != 0 || victim == "zookeeper" {
+            let report = Report::of(&struck.ran, 4);
+            let cause = format!("{victim} (pid ");
+            let steps = report.0["steps"].as_array().unwrap();
+            let told = |step: &Value| step["failure"]["what"].as_str().is_some_and(|what| what.starts_with(&cause));
+            assert!(steps.iter().any(told), "{step}: {}", report.0);
+            assert!(struck.elapsed < Duration::from_secs(20), "{step}: ended after {:?}", struck.elapsed);
+        }
+    }
+    lab.up(&["--no-clients"]);
+    lab.teardown();
+}
+
+/// A file system of its own in a folder, unmounted when the test ends. `None` where we may not mount.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mounted(at: &'a Path, size: &str) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).stderr(Stdio::null());
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Disk(at));
+        }
+        eprintln!("skipped: only root may mount a small disk");
+        None
+    }
+
+    fn remount(&self, how: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.0).status().unwrap();
+        assert!(status.success(), "remount,{how}");
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy"]).arg(self.0).status();
+    }
+}
+
+/// Writes until nothing more fits.
+fn fill(file: &Path) {
+    let mut file = std::fs::File::create(file).unwrap();
+    let block = vec![0; 1024 * 1024];
+    while file.write_all(&block).is_ok() {}
+    while file.write_all(&[0]).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_is_told_before_and_while_it_fills() {
+    let folder = Dir::new("full");
+    {
+        let Some(_disk) = Disk::mounted(&folder.0, "8m") else { return };
+        let lab = Lab::at(Dir(folder.0.join("state")), "small");
+        let said = ["MiB are free in ", "the lab's data needs 512 MiB", "XDG_STATE_HOME"];
+        run(&mut lab.up_command(&[])).expect(3).says(&said);
+        lab.assert_nothing_left();
+    }
+
+    let Some(_disk) = Disk::mounted(&folder.0, "700m") else { return };
+    let lab = Lab::at(Dir(folder.0.join("state")), "fills");
+    let filler = folder.0.join("filler");
+    let struck = strike(&mut lab.up_command(&["--no-clients"]), |_, title| title == "zookeeper", |_| fill(&filler));
+    assert!(struck.hit);
+    let report = Report::of(&struck.ran, 4);
+    assert!(report.0.to_string().contains("No space left on device"), "{}", report.0);
+    assert!(struck.elapsed < Duration::from_secs(60), "ended after {:?}", struck.elapsed);
+    // Still full: teardown needs no room.
+    lab.run(&["teardown"]).expect(0);
+    lab.assert_nothing_left();
+    // With room again it comes up.
+    std::fs::remove_file(&filler).unwrap();
+    lab.up(&["--no-clients"]);
+    lab.teardown();
+}
+
+#[test]
+fn a_read_only_state_folder_is_told_and_works_once_it_is_writable() {
+    let folder = Dir::new("read-only");
+    let Some(disk) = Disk::mounted(&folder.0, "8m") else { return };
+    let lab = Lab::at(Dir(folder.0.join("state")), "read-only");
+    std::fs::create_dir(folder.0.join("state")).unwrap();
+    disk.remount("ro");
+    let said = ["cannot create ", "Read-only file system", "make it writable, or set XDG_STATE_HOME"];
+    run(&mut lab.up_command(&[])).expect(3).says(&said);
+    lab.run(&["verify"]).expect(6);
+    lab.run(&["teardown"]).expect(0);
+    disk.remount("rw");
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_long_path_with_spaces_and_letters_outside_ascii_works() {
+    let part = "Ordner mit Leerzeichen, 日本語 & 'Anführung' $HOME ".replace(',', "") + &"lang ".repeat(20);
+    let long = format!("{}/{}/{}", part.trim(), part.trim(), part.trim());
+    let folder = Dir::new("long");
+    let lab = Lab::at(Dir(folder.0.join(long)), "long");
+    assert!(lab.folder().as_os_str().len() > 450);
+    lab.up(&[]);
+    wait_for("the clients' counts", 30, || lab.folder().join("consumer/state.json").exists());
+    assert_no_strays(&lab, "long path");
+    assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
+    lab.run(&["status"]).expect(0);
+    lab.teardown();
+
+    // One that no system takes is refused, with the reason.
+    let far = Lab::at(Dir(folder.0.join("x".repeat(300))), "far");
+    run(&mut far.up_command(&[])).expect(3).says(&["File name too long", "XDG_STATE_HOME"]);
+    far.assert_nothing_left();
+}
