@@ -10,7 +10,8 @@ use crate::failure::{Exit, Failure, Result};
 use crate::state::{Backend, private_dir};
 use crate::step::{Outcome, Task};
 
-const MIB: u64 = 1024 * 1024;
+/// A mebibyte.
+pub const MIB: u64 = 1024 * 1024;
 
 /// Something this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +178,7 @@ fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
 }
 
 /// Bytes that we may still write below `dir`, or below its nearest parent that exists.
-fn free_space(dir: &Path) -> Option<u64> {
+pub fn free_space(dir: &Path) -> Option<u64> {
     let mut dir: PathBuf = dir.into();
     while !dir.exists() {
         dir = dir.parent()?.into();

@@ -15,6 +15,7 @@ use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
 use crate::state::{Backend, private_dir};
 use crate::step::{Outcome, Task};
+use crate::steps::preflight::{self, MIB};
 use crate::tools::java::Java;
 use crate::tools::zookeeper;
 use crate::wait::{self, Poll};
@@ -217,8 +218,11 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     )
 }
 
-/// The failure with the service's own words only: the log of an earlier process would mislead.
-fn quoting(lab: &Lab, service: Service, written: u64, failure: Failure) -> Failure {
+/// The failure with the service's own words only: the log of an earlier process would mislead. On a full disk it could not even write those.
+fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> Failure {
+    if preflight::free_space(&lab.state).is_some_and(|free| free < MIB) {
+        failure.what += &format!("; no space is left on the disk of {}", lab.state.display());
+    }
     let (log, out) = (service.log(lab), service.out(lab));
     let new = said(&log, written);
     let place = if new.trim().is_empty() { &out } else { &log };
