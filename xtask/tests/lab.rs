@@ -267,28 +267,6 @@ fn a_taken_port_stops_up_before_anything_is_touched() {
 }
 
 #[test]
-fn ctrl_c_and_kill_at_every_stage_of_up_then_up_converges() {
-    let lab = Lab::new("stop");
-    for (process, signal) in
-        [("zookeeper", Signal::INT), ("zookeeper", Signal::KILL), ("kafka-0", Signal::INT), ("kafka-2", Signal::KILL)]
-    {
-        let mut child = start(&mut lab.up_command(&["--no-clients"]));
-        let record = lab.folder().join(process).join("process.json");
-        wait_for(process, 60, || record.exists());
-        kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
-        let status = child.wait().unwrap();
-        // One that had just finished is as good.
-        if signal == Signal::INT {
-            assert!([Some(130), Some(0)].contains(&status.code()), "{status:?}");
-        }
-    }
-    lab.up(&[]);
-    lab.verify(0);
-    assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
-    lab.teardown();
-}
-
-#[test]
 fn a_process_whose_record_was_lost_is_found_by_its_mark() {
     let lab = Lab::new("mark");
     lab.up(&["--no-clients"]);
