@@ -67,8 +67,10 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
         .set("batch.size", "131072")
         // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
         .set("topic.metadata.propagation.max.ms", "60000")
-        // After a leader is gone, look for the new one often.
-        .set("retry.backoff.max.ms", "500");
+        // After a leader is gone, look for the new one often, and send again as soon as it is known.
+        .set("topic.metadata.refresh.fast.interval.ms", "50")
+        .set("retry.backoff.ms", "50")
+        .set("retry.backoff.max.ms", "100");
     if !idempotent {
         // How long a broker waits for its followers before it says that it does not know.
         config.set("request.timeout.ms", "500");

@@ -31,6 +31,14 @@ impl Session<'_> {
         plans(args, None)?;
         let (lab, jars) = self.recorded()?;
         let plans = plans(args, Some(lab.backend))?;
+        let brokers = &lab.facts.brokers;
+        if brokers.count < 3 || brokers.replication_factor < 3 || brokers.min_insync_replicas != 2 {
+            let what = format!(
+                "kafka.yml has {} brokers, replication factor {} and min.insync.replicas {}: what drills promise needs 3, 3 and 2",
+                brokers.count, brokers.replication_factor, brokers.min_insync_replicas
+            );
+            return Err(Failure::usage(what).fix("set them as the committed kafka.yml does, and say `cargo xtask up`"));
+        }
         if self.global.dry_run {
             for plan in &plans {
                 print_text(&preview(*plan, lab.backend));
