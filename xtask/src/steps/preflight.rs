@@ -117,7 +117,19 @@ pub fn look(task: &Task<'_>) -> Result<Findings> {
         Backend::Local => local::look(task, &mut findings)?,
         Backend::Kind => kind::look(task, &mut findings)?,
     }
+    buildable(task.lab(), &mut findings);
     Ok(findings)
+}
+
+/// librdkafka's own makefiles, which the clients' build runs below cargo's target folder, know no spaces in paths.
+fn buildable(lab: &Lab, findings: &mut Findings) {
+    let target = &lab.env.target;
+    if target.to_string_lossy().contains(char::is_whitespace) && !lab.clients_program().exists() {
+        findings.problem(
+            format!("librdkafka cannot be built in {}: there is a space in its path", target.display()),
+            "move the project, or set CARGO_TARGET_DIR to a folder without one",
+        );
+    }
 }
 
 /// The folders that we write to can be written.
