@@ -133,7 +133,7 @@ pub struct Up {
 /// Flags of `drill`.
 #[derive(Clone, Debug, Args)]
 pub struct Drill {
-    /// Faults by name (see --list), `all`, or `soak`
+    /// Faults by name (see --list), `all`, `matrix` (all, appended to a file), or `soak`
     #[arg(value_name = "FAULT")]
     pub faults: Vec<String>,
     /// Explain each fault: what breaks, which verdict is promised, what to look at
@@ -145,11 +145,11 @@ pub struct Drill {
     /// How often everything asked for is done
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// Append each result to FILE, a JSON line with the commit
+    /// Append each result to FILE, a JSON line with the commit [matrix: drills.jsonl]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// With --out: leave out what FILE has of this commit already, as often as it has it
-    #[arg(long, requires = "out")]
+    /// Leave out what the file has of this commit already, as often as it has it
+    #[arg(long)]
     pub resume: bool,
     /// Keep the drill's topic, for looking at its records
     #[arg(long)]

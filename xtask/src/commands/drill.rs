@@ -17,6 +17,9 @@ use crate::state::{Backend, private_dir};
 use crate::step::{Ctx, Outcome, State, Task};
 use ledger::judge::Verdict;
 
+/// Where `drill matrix` keeps its results, in the working folder.
+const MATRIX: &str = "drills.jsonl";
+
 impl Session<'_> {
     /// `drill …`.
     ///
@@ -51,7 +54,11 @@ impl Session<'_> {
         let progress = Progress::new("drill", &lab.name, lab.format, self.env);
         let mut worst = Exit::Ok;
         let mut done = Vec::new();
-        if let (Some(file), true) = (&args.out, args.resume) {
+        let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
+        if args.resume && out.is_none() {
+            return Err(Failure::usage("--resume needs a file to go on from").fix("--out FILE, or `drill matrix`"));
+        }
+        if let (Some(file), true) = (&out, args.resume) {
             let ctx = Ctx::new(&lab, &jars, &RealExec, self.stop);
             let task = Task { ctx: &ctx, log: logs.join("commit.log"), status: &|_| {} };
             done = finished(file, &commit(&task), lab.backend)?;
@@ -80,7 +87,7 @@ impl Session<'_> {
                 Format::Json => print_json(&drill),
                 Format::Text => print_text(&format!("{}\n", drill.text())),
             }
-            if let Some(file) = &args.out {
+            if let Some(file) = &out {
                 append(file, &drill)?;
             }
             if let Ended::Failed(failure) = ended {
@@ -131,14 +138,14 @@ fn plans(args: &Args, backend: Option<Backend>) -> Result<Vec<Plan>> {
     let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
     if args.faults.is_empty() {
         return Err(
-            Failure::usage("which fault? Name one or more, or `all`, or `soak`").fix("cargo xtask drill --list")
+            Failure::usage("which fault? Name one or more, or `all`, `matrix`, `soak`").fix("cargo xtask drill --list")
         );
     }
     let soak = Plan::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
     let mut plans = Vec::new();
     for name in &args.faults {
         match (name.as_str(), named(name)) {
-            ("all", _) => plans.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Plan::One)),
+            ("all" | "matrix", _) => plans.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Plan::One)),
             ("soak", _) => plans.push(soak),
             (_, Some(fault)) if runs(fault) => plans.push(Plan::One(fault)),
             (_, Some(fault)) => {
@@ -168,7 +175,7 @@ fn list() -> String {
         )
     };
     FAULTS.iter().map(entry).collect::<Vec<_>>().join("\n")
-        + "\nall\n  every fault above, one after the other\n\nsoak\n  faults of --seed's schedule under one load, for --duration seconds\n"
+        + "\nall\n  every fault above that can be done there, one after the other\n\nmatrix\n  the same, each result appended to drills.jsonl or --out; --resume goes on where that ends\n\nsoak\n  faults of --seed's schedule under one load, for --duration seconds\n"
 }
 
 fn places(fault: &Fault) -> &'static str {
