@@ -246,7 +246,9 @@ fn conclude(
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
     for place in 0..struck.len() {
         let until = struck.get(place + 1).map_or(u64::MAX, |next| next.struck_ms);
-        let here: Vec<_> = gaps.iter().filter(|gap| gap.from_ms < until).cloned().collect();
+        // The last message before the next fault came a moment before it; the gap that follows is that one's.
+        let here = gaps.iter().filter(|gap| gap.from_ms.saturating_add(2 * timing::LEAST_GAP_MS) < until);
+        let here: Vec<_> = here.cloned().collect();
         struck[place].partitions = timing::rows(&here, partitions, struck[place].struck_ms);
     }
     let mut errors: BTreeMap<String, u64> = BTreeMap::new();
