@@ -1,6 +1,6 @@
 //! The account of a run of messages, as people read it. The judging itself is [`ledger::judge`].
 
-use ledger::judge::Report;
+use ledger::judge::{Report, Row};
 
 /// The account as a table.
 pub fn table(report: &Report) -> String {
@@ -26,9 +26,23 @@ pub fn table(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The sums over all partitions, in a line.
+pub fn totals(report: &Report) -> String {
+    let sum = |pick: fn(&Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
+    format!(
+        "sent {}, acked {}, received {}, missing {}, duplicate {}, out of order {}",
+        sum(|row| row.sent),
+        sum(|row| row.acked),
+        sum(|row| row.received),
+        sum(|row| row.missing),
+        sum(|row| row.duplicate),
+        sum(|row| row.out_of_order)
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use ledger::judge::{Row, Verdict};
+    use ledger::judge::Verdict;
 
     use super::*;
 

@@ -8,6 +8,7 @@ use ledger::judge::{Case, Report, Verdict, judge};
 use ledger::stamp::RunId;
 use serde::Serialize;
 
+use crate::account::totals;
 use crate::drill::faults::{self, Fault, Promise};
 use crate::drill::load::{Load, create_topic, end_offsets};
 use crate::drill::strike::{Strike, mend, topic_id, topics};
@@ -319,16 +320,7 @@ impl Drill {
             let errors: Vec<String> = self.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();
             lines.push(format!("delivery errors: {}", errors.join(", ")));
         }
-        let sum = |pick: fn(&ledger::judge::Row) -> u64| self.ledger.partitions.iter().map(pick).sum::<u64>();
-        lines.push(format!(
-            "sent {}, acked {}, received {}, missing {}, duplicate {}, out of order {}",
-            sum(|row| row.sent),
-            sum(|row| row.acked),
-            sum(|row| row.received),
-            sum(|row| row.missing),
-            sum(|row| row.duplicate),
-            sum(|row| row.out_of_order)
-        ));
+        lines.push(totals(&self.ledger));
         let verdict = match self.ledger.verdict {
             Verdict::Pass => "pass",
             Verdict::Fail => "fail",

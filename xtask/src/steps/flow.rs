@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use ledger::judge::{Case, Claim, Row, Verdict, judge};
+use ledger::judge::{Case, Claim, Verdict, judge};
 use ledger::lines::Event;
 use ledger::stamp::RunId;
 
-use crate::account::table;
+use crate::account::{table, totals};
 use crate::config::Lab;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
@@ -105,16 +105,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         topic_ids: &[],
     });
 
-    let sum = |pick: fn(&Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
-    let proof = format!(
-        "sent {}, acked {}, received {}, missing {}, duplicate {}, out of order {}",
-        sum(|row| row.sent),
-        sum(|row| row.acked),
-        sum(|row| row.received),
-        sum(|row| row.missing),
-        sum(|row| row.duplicate),
-        sum(|row| row.out_of_order)
-    );
+    let proof = totals(&report);
     let exit = match report.verdict {
         Verdict::Pass => {
             let mut outcome = Outcome::passed(proof);
