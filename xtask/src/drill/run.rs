@@ -44,6 +44,16 @@ pub enum Plan {
     },
 }
 
+impl Plan {
+    /// What is there when the load begins.
+    fn load(self) -> faults::Load {
+        match self {
+            Plan::One(fault) => fault.load,
+            Plan::Soak { .. } => faults::Load::Steady,
+        }
+    }
+}
+
 /// How one fault went.
 #[derive(Clone, Debug, Serialize)]
 pub struct Struck {
@@ -97,15 +107,13 @@ pub struct Drill {
 /// Something could not be done, or an interruption; a broken promise is no error but a [`Drill`] that says so.
 pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<Drill> {
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
-    let (topic, rate) = match plan {
-        Plan::One(fault) if fault.load == faults::Load::Flat => (run.to_string(), 0),
-        _ => (run.to_string(), rate),
+    let (rate, flags): (u32, &[&str]) = match plan.load() {
+        faults::Load::Flat => (0, &[]),
+        faults::Load::AcksOne => (rate, &["--acks", "1"]),
+        faults::Load::NotIdempotent => (rate, &["--no-idempotence"]),
+        faults::Load::Steady | faults::Load::WithoutConsumer | faults::Load::WithoutTopic => (rate, &[]),
     };
-    let flags: &[&str] = match plan {
-        Plan::One(fault) if fault.load == faults::Load::AcksOne => &["--acks", "1"],
-        Plan::One(fault) if fault.load == faults::Load::NotIdempotent => &["--no-idempotence"],
-        _ => &[],
-    };
+    let topic = run.to_string();
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
     let mut load = Load { run, topic, rate, flags, before, producers, consumers };
     let drilled = drill(task, plan, &mut load);
@@ -129,10 +137,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
 }
 
 fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
-    let kind = match plan {
-        Plan::One(fault) => fault.load,
-        Plan::Soak { .. } => faults::Load::Steady,
-    };
+    let kind = plan.load();
     (task.status)("starting the load");
     let mut topic_ids = Vec::new();
     if kind == faults::Load::WithoutTopic {
