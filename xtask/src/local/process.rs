@@ -35,6 +35,15 @@ pub enum Life {
     Gone,
 }
 
+/// Which memory of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What it has resident now.
+    Resident,
+    /// The most that it ever had resident.
+    Peak,
+}
+
 /// What we wrote down when we started a process. The file is there as long as the process should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
@@ -93,7 +102,10 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 /// The command's name, in parentheses, may hold spaces and parentheses itself: what counts comes after the last one.
 pub fn parse_stat(text: &str) -> Option<(char, u64)> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
-    Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
+    let state = fields.first()?.chars().next()?;
+    // On its way out a process gives its memory back (field 23, vsize) well before it counts as dead.
+    let state = if fields.get(20) == Some(&"0") { 'X' } else { state };
+    Some((state, fields.get(19)?.parse().ok()?))
 }
 
 impl Identity {
@@ -110,6 +122,17 @@ impl Identity {
             },
             _ => Life::Gone,
         }
+    }
+
+    /// Its memory in KiB; `None` once it is gone.
+    pub fn memory_kib(&self, which: Memory) -> Option<u64> {
+        let field = match which {
+            Memory::Resident => "VmRSS:",
+            Memory::Peak => "VmHWM:",
+        };
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        if self.life() == Life::Gone { None } else { line.trim().trim_end_matches(" kB").parse().ok() }
     }
 
     /// Sends `signal`; returns whether the process was there. The pidfd pins the process while its start time is
@@ -216,6 +239,8 @@ mod tests {
         let line =
             "1234 (a (b) c) S 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10 18446744073709551615";
         assert_eq!(parse_stat(line), Some(('S', 98765)));
+        let dying = "1234 (java) D 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0 18446744073709551615";
+        assert_eq!(parse_stat(dying), Some(('X', 98765)));
         assert_eq!(parse_stat("garbage"), None);
         assert_eq!(parse_stat("1 (x) S 1"), None);
     }
@@ -250,6 +275,9 @@ mod tests {
         earlier_boot.boot = "another".into();
         assert_eq!(earlier_boot.life(), Life::Gone);
         assert_eq!(started.identity.life(), Life::Running);
+        let (now, peak) = (started.identity.memory_kib(Memory::Resident), started.identity.memory_kib(Memory::Peak));
+        assert!(now.unwrap() > 0 && now <= peak, "{now:?} {peak:?}");
+        assert_eq!(other.memory_kib(Memory::Resident), None);
         started.identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap();
     }
 

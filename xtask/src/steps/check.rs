@@ -5,7 +5,7 @@ use crate::exec::Output;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
 use crate::local::ports;
-use crate::local::process::{Life, Started};
+use crate::local::process::{Life, Memory, Started};
 use crate::local::service::Service;
 use crate::state::{Backend, Setup, now_ms};
 use crate::step::{Outcome, Step, Task};
@@ -231,7 +231,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     if let Some(age) = age {
         proof += &format!(", up {}", duration(age));
     }
-    if let Some(kib) = resident_kib(identity.pid) {
+    if let Some(kib) = identity.memory_kib(Memory::Resident) {
         proof += &format!(", {} MiB resident", kib / 1024);
     }
     if let Service::Client(index, _) = service {
@@ -239,11 +239,6 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
         proof += &format!("; {}", rolled_out::check(task, deployment, &service.name(lab))?);
     }
     Ok(Outcome::passed(proof))
-}
-
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
 fn duration(seconds: u64) -> String {

@@ -67,9 +67,15 @@ impl Lab {
         Pid::from_raw(i32::try_from(record["identity"]["pid"].as_i64().unwrap()).unwrap()).unwrap()
     }
 
+    /// Kills a process, and waits until it is dead: on a busy machine that takes a while.
     pub fn kill(&self, process: &str) -> Pid {
         let pid = self.pid(process);
         kill_process(pid, Signal::KILL).unwrap();
+        let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+        wait_for("its death", 30, || {
+            let state = std::fs::read_to_string(&stat).ok().and_then(|text| Some(text.rsplit_once(')')?.1.to_string()));
+            state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
+        });
         pid
     }
 
