@@ -221,7 +221,7 @@ fn texts(lab: &Lab, bytes: &[u8]) {
         let _ = kafka::topic_faults(&topic, 4, 3);
     }
     let _ = (zookeeper::parse_ls(&text), zookeeper::parse_get(&text), zookeeper::mode(&text));
-    let _ = (zookeeper::registered(&text), zookeeper::controller(&text));
+    let _ = (zookeeper::registered(&text), zookeeper::connected(&text), zookeeper::controller(&text));
     let _ = (java::parse_version(&text), kind::parse_version(&text), kind::default_node_image(bytes));
     let (stages, archive) = (images::parse_stages(&text), images::parse_archive(&text));
     assert!(stages.len() <= text.lines().count());

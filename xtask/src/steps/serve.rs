@@ -76,10 +76,12 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
         Ok(Err(status)) => not_yet(task, status),
         Ok(Ok(answers)) => match not_serving(&wanted, &answers) {
             Some(status) => not_yet(task, status),
-            None => match registered(task) {
+            None => match connected(task) {
                 Err(failure) => Poll::Failed(failure),
                 Ok(ids) if lab.broker_ids().all(|id| ids.contains(&id)) => Poll::Ready(()),
-                Ok(ids) => not_yet(task, format!("{} of {} brokers registered: {ids:?}", ids.len(), wanted.len())),
+                Ok(ids) => {
+                    not_yet(task, format!("{} of {} brokers in touch with ZooKeeper: {ids:?}", ids.len(), wanted.len()))
+                }
             },
         },
     })
@@ -88,8 +90,9 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::passed(format!("brokers {} registered, each answers metadata at its address", ids.join(", "))))
 }
 
-/// The brokers that ZooKeeper knows. What brokers say of each other is from before, when ZooKeeper was away meanwhile.
-fn registered(task: &Task<'_>) -> Result<BTreeSet<u32>> {
+/// The brokers that ZooKeeper knows and hears of. What brokers say of each other is from before, when ZooKeeper was away
+/// meanwhile.
+fn connected(task: &Task<'_>) -> Result<BTreeSet<u32>> {
     let lab = task.lab();
     let dump = match lab.backend {
         Backend::Local => zookeeper::four_letter_word(lab.ports.zookeeper, "dump").unwrap_or_default(),
@@ -104,7 +107,7 @@ fn registered(task: &Task<'_>) -> Result<BTreeSet<u32>> {
             }
         }
     };
-    Ok(zookeeper::registered(&dump))
+    Ok(zookeeper::connected(&dump))
 }
 
 /// Asks every broker at its address inside the cluster, from a pod: the listener that brokers and rolled-out clients use.

@@ -44,6 +44,21 @@ pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
 }
 
+/// The registered brokers that hold on to their registration: their session has a connection. One that lost ZooKeeper stays
+/// registered until its session expires.
+pub fn connected(dump: &str) -> BTreeSet<u32> {
+    let (sessions, connections) = dump.split_once("Connections dump:").unwrap_or((dump, ""));
+    let alive: BTreeSet<&str> =
+        connections.lines().filter_map(|line| line.split_once("sessionId: ")).map(|(_, id)| id.trim()).collect();
+    let held = sessions.split("\n0x").filter(|session| {
+        session
+            .lines()
+            .next()
+            .is_some_and(|id| alive.contains(format!("0x{}", id.trim_end_matches([':', '\r'])).as_str()))
+    });
+    held.flat_map(registered).collect()
+}
+
 /// The controller's broker id in the answer to `dump`: its session holds both nodes.
 pub fn controller(dump: &str) -> Option<u32> {
     let sessions = dump.split("\n0x").map(registered_and_controller);
@@ -119,6 +134,15 @@ mod tests {
         assert_eq!(registered(DUMP), BTreeSet::from([0, 1, 2]));
         assert!(registered("dump is not executed because it is not in the whitelist.").is_empty());
         assert!(registered("\t/brokers/ids/x\n/brokers/ids/").is_empty());
+    }
+
+    #[test]
+    fn a_registration_without_a_connection_is_about_to_go() {
+        assert_eq!(connected(DUMP), BTreeSet::from([0, 1, 2]));
+        let lost = DUMP.replace("sessionId: 0x1000026c6540006", "sessionId: 0x0");
+        assert_eq!(connected(&lost), BTreeSet::from([0, 1]));
+        assert_eq!(registered(&lost), BTreeSet::from([0, 1, 2]));
+        assert!(connected(DUMP.split("Connections dump").next().unwrap()).is_empty());
     }
 
     #[test]
