@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
+use crate::config::Lab;
 use crate::drill::faults::{FAULTS, Fault, named};
 use crate::drill::run::{Drill, Plan, commit, run};
 use crate::exec::RealExec;
@@ -15,10 +16,14 @@ use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
 use crate::step::{Ctx, Outcome, State, Task};
+use crate::steps::preflight::{MIB, free_space};
 use ledger::judge::Verdict;
 
 /// Where `drill matrix` keeps its results, in the working folder.
 const MATRIX: &str = "drills.jsonl";
+
+/// What a message of a drill takes in a log: 105 were measured, of which the value is 100.
+const BYTES: u64 = 120;
 
 impl Session<'_> {
     /// `drill …`.
@@ -47,6 +52,9 @@ impl Session<'_> {
                 print_text(&preview(*plan, lab.backend));
             }
             return Ok(Exit::Ok);
+        }
+        for plan in &plans {
+            enough_disk(&lab, *plan, args.rate)?;
         }
         let _lock = self.lock("drill")?;
         let logs = lab.logs().join("steps").join("drill");
@@ -95,6 +103,24 @@ impl Session<'_> {
             }
         }
         Ok(worst)
+    }
+}
+
+/// A soak keeps all it sends, on every replica.
+fn enough_disk(lab: &Lab, plan: Plan, rate: u32) -> Result<()> {
+    let (Plan::Soak { duration, .. }, Backend::Local) = (plan, lab.backend) else { return Ok(()) };
+    let need = duration
+        .as_secs()
+        .saturating_mul(rate.into())
+        .saturating_mul(BYTES)
+        .saturating_mul(lab.facts.brokers.replication_factor.into());
+    match free_space(&lab.state) {
+        Some(free) if free < need => Err(Failure::new(
+            Exit::Preflight,
+            format!("{} MiB are free in {}, this soak needs {} MiB", free / MIB, lab.state.display(), need / MIB),
+        )
+        .fix("make room, or ask for a lower --rate or a shorter --duration")),
+        _ => Ok(()),
     }
 }
 

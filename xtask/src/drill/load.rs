@@ -7,11 +7,13 @@ use ledger::judge::Claim;
 use ledger::lines::ConsumerState;
 use ledger::stamp::RunId;
 use rustix::process::Signal;
+use serde::Serialize;
 
+use crate::drill::strike::topics;
 use crate::drill::timing::{self, Gap, LEAST_GAP_MS};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
-use crate::local::process::{Identity, Life, Started};
+use crate::local::process::{Identity, Life, Memory, Started};
 use crate::state::private_dir;
 use crate::step::Task;
 use crate::tools::clients::{self, Offsets};
@@ -39,6 +41,15 @@ impl Client {
     }
 }
 
+/// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Peaks {
+    /// Any producer process.
+    pub producer_kib: u64,
+    /// Any consumer process.
+    pub consumer_kib: u64,
+}
+
 /// The load.
 pub struct Load {
     /// The run that every message bears.
@@ -55,9 +66,21 @@ pub struct Load {
     pub producers: Vec<Client>,
     /// Every consumer process so far.
     pub consumers: Vec<Client>,
+    /// The peaks of both as last looked at.
+    pub peaks: Peaks,
 }
 
 impl Load {
+    /// Looks at the living processes' peaks again: the system forgets those of a process that ends.
+    pub fn look_at_memory(&mut self) -> Peaks {
+        let peak = |clients: &[Client]| {
+            clients.iter().filter_map(|client| client.identity.memory_kib(Memory::Peak)).max().unwrap_or_default()
+        };
+        self.peaks.producer_kib = self.peaks.producer_kib.max(peak(&self.producers));
+        self.peaks.consumer_kib = self.peaks.consumer_kib.max(peak(&self.consumers));
+        self.peaks
+    }
+
     /// Where the clients' logs are.
     pub fn dir(&self, task: &Task<'_>) -> PathBuf {
         task.lab().logs().join("drills").join(self.run.to_string())
@@ -220,6 +243,15 @@ pub fn end_offsets(task: &Task<'_>, topic: &str) -> Result<Vec<(u32, u64)>> {
             _ => Poll::NotYet("no answer".into()),
         }
     })
+}
+
+/// Creates a topic that keeps all it gets: a soak's records outgrow what the brokers retain by default.
+///
+/// # Errors
+/// kafka-topics fails.
+pub fn create_lasting_topic(task: &Task<'_>, topic: &str) -> Result<()> {
+    let keeps_all = ["--config", "retention.bytes=-1", "--config", "retention.ms=-1"];
+    topics(task, &[&["--create", "--topic", topic], &keeps_all[..]].concat()).map(drop)
 }
 
 /// Creates a topic by its first message, which takes the brokers' defaults.

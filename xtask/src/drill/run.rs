@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::account::totals;
 use crate::drill::faults::{self, Fault, Promise};
-use crate::drill::load::{Load, create_topic, end_offsets};
+use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
 use crate::drill::strike::{Strike, mend, topic_id, topics};
 use crate::drill::timing::{self, Row};
 use crate::exec::Cmd;
@@ -29,6 +29,9 @@ const CALM: Duration = Duration::from_secs(2);
 
 /// How long a producer may take to flush, and a consumer to read what is left.
 const LAST: Duration = Duration::from_secs(60);
+
+/// What a consumer that begins again reads in a second, at the least: two busy cores manage some hundred thousand messages.
+const READS: u64 = 50_000;
 
 /// What is drilled under one load.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,8 @@ pub struct Struck {
     pub mended_after_ms: u64,
     /// Each partition.
     pub partitions: Vec<Row>,
+    /// The clients' peak memory until then.
+    pub peaks: Peaks,
 }
 
 /// How a drill went.
@@ -115,7 +120,8 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
     };
     let topic = run.to_string();
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
-    let mut load = Load { run, topic, rate, flags, before, producers, consumers };
+    let peaks = Peaks::default();
+    let mut load = Load { run, topic, rate, flags, before, producers, consumers, peaks };
     let drilled = drill(task, plan, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
@@ -143,6 +149,9 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
     if kind == faults::Load::WithoutTopic {
         load.before = (0..task.lab().facts.brokers.partitions).map(|partition| (partition, 0)).collect();
     } else {
+        if matches!(plan, Plan::Soak { .. }) {
+            create_lasting_topic(task, &load.topic)?;
+        }
         create_topic(task, &load.topic)?;
         topic_ids.extend(topic_id(task, &load.topic)?);
         load.before = end_offsets(task, &load.topic)?;
@@ -171,13 +180,20 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
     }
     load.flows(task, true)?;
     wait::pause(task.ctx.stop, CALM)?;
+    if let Some(last) = struck.last_mut() {
+        last.peaks = load.look_at_memory();
+    }
     (task.status)("the producer flushes");
     load.end_producers(task, LAST)?;
     let after = end_offsets(task, &load.topic)?;
     topic_ids.extend(topic_id(task, &load.topic)?);
     (task.status)("the consumer reads what is left");
     // A log that begins anew has no such offsets.
-    let patience = if topic_ids.windows(2).all(|ids| ids[0] == ids[1]) { LAST } else { Duration::from_secs(5) };
+    let records: u64 = after.iter().map(|(_, end)| end).sum();
+    let patience = match topic_ids.windows(2).all(|ids| ids[0] == ids[1]) {
+        true => LAST + Duration::from_secs(records / READS),
+        false => Duration::from_secs(5),
+    };
     load.drain(task, &after, patience)?;
     conclude(task, plan, load, &after, &topic_ids, struck)
 }
@@ -221,6 +237,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
         detected_after_ms: detected,
         mended_after_ms: now_ms().saturating_sub(struck_ms),
         partitions: Vec::new(),
+        peaks: load.look_at_memory(),
     })
 }
 
@@ -320,6 +337,16 @@ impl Drill {
                 seconds(longest(|row| row.longest_receive_gap_ms))
             ));
             lines.push(format!("  mended              after {}", seconds(struck.mended_after_ms)));
+        }
+        if self.seed.is_some()
+            && let Some(peaks) = self.struck.last().map(|last| last.peaks)
+        {
+            let mib = |kib: u64| kib as f64 / 1024.0;
+            lines.push(format!(
+                "peak memory: producer {:.1} MiB, consumer {:.1} MiB",
+                mib(peaks.producer_kib),
+                mib(peaks.consumer_kib)
+            ));
         }
         if !self.errors.is_empty() {
             let errors: Vec<String> = self.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();

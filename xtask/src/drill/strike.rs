@@ -255,7 +255,9 @@ pub fn mend(task: &Task<'_>, topic: Option<&str>) -> Result<()> {
 /// Waits until each broker names every replica of every partition as in sync.
 fn in_sync(task: &Task<'_>, topic: &str) -> Result<()> {
     let lab = task.lab();
-    wait::until("every ISR", lab.timeout(|t| t.broker), INTERVAL, task.ctx.stop, task.status, || {
+    // A broker that lost its disk in a long soak fetches gigabytes.
+    let patience = 4 * lab.timeout(|t| t.broker);
+    wait::until("every ISR", patience, INTERVAL, task.ctx.stop, task.status, || {
         let answers = match metadata(task, topic) {
             Err(failure) => return Poll::Failed(failure),
             Ok(answers) => answers,
