@@ -6,84 +6,37 @@
     reason = "a benchmark drives programs itself and fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod common;
+
+use common::Lab;
 
 const ROUNDS: usize = 3;
 const BASE: u16 = 18_700;
-const BROKERS: &str = "127.0.0.1:18700,127.0.0.1:18701,127.0.0.1:18702";
-
-fn xtask(state: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(args)
-        .args(["--name", "bench-flow"])
-        .env("XDG_STATE_HOME", state)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a client to its end; returns its last JSON line, its seconds and its peak resident memory in KiB.
-fn client(program: &Path, args: &[&str]) -> (serde_json::Value, f64, u64) {
-    let begin = Instant::now();
-    let mut child = Command::new(program)
-        .args(args)
-        .args(["--format", "json", "--brokers", BROKERS, "--topic", "test"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    // VmHWM only grows, so what was seen last is the peak but for the last milliseconds.
-    while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let seconds = begin.elapsed().as_secs_f64();
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
-    (serde_json::from_str(text.lines().last().unwrap()).unwrap(), seconds, peak)
-}
 
 fn main() {
-    let state = std::env::temp_dir().join(format!("kafka-lab-bench-flow-{}", std::process::id()));
     let mut peaks: [[Vec<u64>; 2]; 2] = Default::default();
     for (round, count) in [1_000_000_u64, 10_000_000].repeat(ROUNDS).into_iter().enumerate() {
         // A lab of its own for each: what lies in the log before a run is read differently.
-        xtask(&state, &["up", "--no-clients", "--port-base", &BASE.to_string()]);
-        let plan = xtask(&state, &["up", "--dry-run"]);
-        let line = plan.lines().find(|line| line.contains(" metadata --brokers")).unwrap();
-        let program = PathBuf::from(line.split(' ').next().unwrap());
+        let lab = Lab::up("bench-flow", BASE);
+        let program = lab.program();
         let count_text = count.to_string();
         let produce = ["producer", "--run", "bench", "--rate", "0", "--count", &count_text, "--value-size", "100"];
-        let (sent, sent_s, sent_kib) = client(&program, &produce);
-        let offsets =
-            Command::new(&program).args(["offsets", "--brokers", BROKERS, "--topic", "test"]).output().unwrap();
-        let offsets: serde_json::Value = serde_json::from_slice(&offsets.stdout).unwrap();
-        let marks = |key: &str| -> String {
-            let partitions = offsets["partitions"].as_array().unwrap().iter();
-            partitions.map(|p| format!("{}:{}", p["partition"], p[key])).collect::<Vec<_>>().join(",")
-        };
-        let consume = ["consumer", "--run", "bench", "--start", &marks("low"), "--end", &marks("high")];
-        let (read, read_s, read_kib) = client(&program, &consume);
-        for (sent, read) in sent["partitions"].as_array().unwrap().iter().zip(read["partitions"].as_array().unwrap()) {
+        let sent = lab.client(&program, &produce);
+        let (low, high) = lab.offsets(&program);
+        let read = lab.client(&program, &["consumer", "--run", "bench", "--start", &low, "--end", &high]);
+        let rows = |line: &serde_json::Value| line["partitions"].as_array().unwrap().clone();
+        for (sent, read) in rows(&sent.line).iter().zip(&rows(&read.line)) {
             assert_eq!((&sent["sent"], &sent["sent"]), (&sent["acked"], &read["received"]), "{sent} {read}");
             assert_eq!([&read["missing"], &read["duplicate"], &read["out_of_order"]].map(|n| n.as_u64()), [Some(0); 3]);
         }
-        assert_eq!(sent["totals"]["acked"], count);
+        assert_eq!(sent.line["totals"]["acked"], count);
         println!(
-            "{count} messages, 100 bytes: producer {sent_s:.1} s, peak {sent_kib} KiB; consumer {read_s:.1} s, peak {read_kib} KiB; \
-             received = acked = sent in every partition"
+            "{count} messages, 100 bytes: producer {:.1} s, peak {} KiB; consumer {:.1} s, peak {} KiB; \
+             received = acked = sent in every partition",
+            sent.seconds, sent.peak_kib, read.seconds, read.peak_kib
         );
-        peaks[round % 2][0].push(sent_kib);
-        peaks[round % 2][1].push(read_kib);
-        xtask(&state, &["teardown"]);
+        peaks[round % 2][0].push(sent.peak_kib);
+        peaks[round % 2][1].push(read.peak_kib);
     }
     for (client, name) in ["producer", "consumer"].into_iter().enumerate() {
         let median = |size: usize| {
@@ -98,5 +51,4 @@ fn main() {
             median(1)
         );
     }
-    std::fs::remove_dir_all(&state).unwrap();
 }

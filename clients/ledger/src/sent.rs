@@ -54,7 +54,9 @@ impl SendLedger {
             Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
         };
         *count += 1;
-        self.inexact |= !set.insert(sequence, sequence + 1);
+        if !cfg!(feature = "unaccounted") {
+            self.inexact |= !set.insert(sequence, sequence + 1);
+        }
     }
 
     /// The handle is gone: whatever is in flight will never be reported on, and so is unknown.

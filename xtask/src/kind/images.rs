@@ -1,6 +1,5 @@
-//! Images: what the recipes print, what an archive holds, what a node has. Pure.
+//! Images: what the recipes print, what an archive holds, what a node calls it. Pure.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A stage of a recipe, as `build --list` prints it.
@@ -49,17 +48,6 @@ pub fn parse_archive(line: &str) -> Option<Archive> {
     id.starts_with("sha256:").then(|| Archive { file: file.into(), name: name.into(), id: id.into() })
 }
 
-/// The images of a node and their digests, from what `ctr images ls` prints.
-pub fn parse_node_images(list: &str) -> BTreeMap<String, String> {
-    list.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?.to_string(), words.nth(1)?.to_string()))
-        })
-        .collect()
-}
-
 /// The name by which containerd knows an image: with the registry's host in front.
 pub fn full_name(name: &str) -> String {
     let first = name.split('/').next().unwrap_or_default();
@@ -69,13 +57,6 @@ pub fn full_name(name: &str) -> String {
         (false, true) => format!("docker.io/{name}"),
         (false, false) => format!("docker.io/library/{name}"),
     }
-}
-
-/// Whether a node has the image under its name. containerd's Kubernetes part knows each image by the id of its
-/// configuration too; both names must lead to the same thing.
-pub fn has(images: &BTreeMap<String, String>, archive: &Archive) -> bool {
-    let digest = images.get(&full_name(&archive.name));
-    digest.is_some() && digest == images.get(&archive.id)
 }
 
 #[cfg(test)]
@@ -107,18 +88,5 @@ mod tests {
         assert_eq!(full_name("confluentinc/cp-kafka:7.3.5"), "docker.io/confluentinc/cp-kafka:7.3.5");
         assert_eq!(full_name("127.0.0.1:5000/lab/kafka:1"), "127.0.0.1:5000/lab/kafka:1");
         assert_eq!(full_name("localhost/kafka:1"), "localhost/kafka:1");
-    }
-
-    #[test]
-    fn an_image_is_there_when_its_name_leads_to_its_id() {
-        let list = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
-            docker.io/library/k:1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n\
-            sha256:id1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n\
-            sha256:id2 application/vnd.oci.image.manifest.v1+json sha256:bb 36.1 MiB linux/amd64 x=y\n";
-        let images = parse_node_images(list);
-        let archive = |id: &str| Archive { file: "f".into(), name: "k:1".into(), id: id.into() };
-        assert!(has(&images, &archive("sha256:id1")));
-        assert!(!has(&images, &archive("sha256:id2")), "the name leads elsewhere");
-        assert!(!has(&images, &archive("sha256:id3")));
     }
 }

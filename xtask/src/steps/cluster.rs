@@ -40,6 +40,7 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
             let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
             vec![
                 docker::favour(&control_plane, FAVOUR).to_string(),
+                docker::listening(&control_plane, API_PORT, Duration::ZERO).to_string(),
                 "# until the API server answers and has a StorageClass:".into(),
                 Kubectl::of(lab, setup).ask(["get", "storageclasses", "--output", "name"]).to_string(),
             ]
@@ -51,8 +52,8 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
     }
 }
 
-/// Asked while the cluster is being made, when nobody needs the answer within a second.
-const PATIENT: Duration = Duration::from_millis(1500);
+/// Where the API server listens in its node: kubeadm's own choice, which kind leaves as it is.
+const API_PORT: u16 = 6443;
 
 /// The control plane's weight on the processors against 1024 for a worker.
 const FAVOUR: u32 = 64 * 1024;
@@ -155,10 +156,11 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
 /// It does not in time.
 pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let (mut favoured, mut waited) = (false, false);
-    let made = lab.state.join(MADE).exists();
-    wait::until("the API server", lab.timeout(|t| t.cluster), PATIENT, task.ctx.stop, task.status, || {
-        let answers = if made { Ok(None) } else { reachable(task, &mut favoured) };
+    let mut listens = lab.state.join(MADE).exists();
+    let mut waited = false;
+    wait::until("the API server", lab.timeout(|t| t.cluster), INTERVAL, task.ctx.stop, task.status, || {
+        let answers = if listens { Ok(None) } else { reachable(task) };
+        listens = matches!(answers, Ok(None));
         match answers.and_then(|obstacle| if obstacle.is_some() { Ok(obstacle) } else { no_volumes(task) }) {
             Err(failure) => Poll::Failed(failure),
             Ok(Some(status)) => {
@@ -173,19 +175,24 @@ pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
 }
 
-/// Why a cluster in the making has no kubeconfig yet. Its control plane, which everything waits for, is put before the
-/// workers, which take images meanwhile.
-fn reachable(task: &Task<'_>, favoured: &mut bool) -> Result<Option<String>> {
-    if !*favoured {
-        let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
-            return Ok(Some("its node is not there yet".into()));
-        };
-        let favour = docker::favour(&node.name, FAVOUR);
-        *favoured = task.ctx.exec.capture(&favour, &task.log, task.ctx.stop)?.code == Some(0);
+/// Why the API server of a cluster in the making cannot be asked yet. Its node, which everything waits for, is put before
+/// the workers, which take images meanwhile.
+fn reachable(task: &Task<'_>) -> Result<Option<String>> {
+    let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
+        return Ok(Some("its node is not there yet".into()));
+    };
+    let favour = docker::favour(&node.name, FAVOUR);
+    if task.ctx.exec.capture(&favour, &task.log, task.ctx.stop)?.code != Some(0) {
+        return Ok(Some("its node is starting".into()));
+    }
+    (task.status)("kubeadm starts it");
+    let listening = docker::listening(&node.name, API_PORT, task.lab().timeout(|t| t.cluster));
+    if task.ctx.exec.capture(&listening, &task.log, task.ctx.stop)?.code != Some(0) {
+        return Ok(Some("it does not listen yet".into()));
     }
     let export = kind::export_kubeconfig(task.lab(), &task.setup()?);
     let output = task.ctx.exec.capture(&export, &task.log, task.ctx.stop)?;
-    Ok((output.code != Some(0)).then(|| "kubeadm has not made its certificates yet".into()))
+    Ok((output.code != Some(0)).then(|| crate::failure::tail(&output.stderr, 1).concat()))
 }
 
 /// Why volumes cannot be asked for yet.

@@ -44,8 +44,12 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
                 _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
             };
             lines.push("# in every node at once, unless it has the image:".into());
-            let import = docker::import(&node, std::path::Path::new("ARCHIVE"), true, Duration::ZERO);
-            lines.push(import.to_string().replace("<ARCHIVE", "<\"$archive\""));
+            let (name, id) = match recipe {
+                Recipe::Clients => ("NAME".to_string(), "sha256:ID"),
+                _ => (images::full_name(&setup.kafka_image), "sha256:ID"),
+            };
+            let bring = docker::bring(&node, std::path::Path::new("ARCHIVE"), &name, id, true, Duration::ZERO);
+            lines.push(bring.to_string().replace("<ARCHIVE", "<\"$archive\""));
             lines
         }
         _ => Vec::new(),
@@ -179,35 +183,23 @@ pub fn load(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
 
 /// Whether the node had to be sent the image.
 fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
-    let (lab, exec, stop) = (task.lab(), task.ctx.exec, task.ctx.stop);
-    let quiet = |_: &str| {};
-    // The cluster may be in the making: a node takes images long before it has joined.
+    let lab = task.lab();
     let role = lab.facts.cluster.nodes.iter().zip(lab.facts.cluster.node_names(lab.cluster()));
     let runs_pods = !role.into_iter().any(|(config, name)| name == node && config.role == "control-plane");
-    let list = docker::node_images(node);
-    let has = || match exec.capture(&list, &task.log, stop) {
-        Ok(output) if output.code == Some(0) => {
-            Poll::Ready(images::has(&images::parse_node_images(&output.stdout), archive))
+    let patience = lab.timeout(|t| t.cluster);
+    let name = images::full_name(&archive.name);
+    let bring =
+        docker::bring(node, &archive.file, &name, &archive.id, runs_pods, patience + lab.timeout(|t| t.load));
+    // The cluster may be in the making: a node takes images long before it has joined.
+    wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
+        match task.ctx.exec.capture(&bring, &task.log, task.ctx.stop) {
+            Ok(output) if output.code == Some(0) => Poll::Ready(output.stdout.trim() == "sent"),
+            Ok(output) if output.code == Some(docker::REFUSED) => match output.success(&bring, &task.log) {
+                Err(failure) => Poll::Failed(failure),
+                Ok(_) => Poll::Ready(false),
+            },
+            Ok(output) => Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()),
+            Err(failure) => Poll::Failed(failure),
         }
-        Ok(output) => Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()),
-        Err(failure) => Poll::Failed(failure),
-    };
-    if wait::until(&format!("containerd of {node}"), lab.timeout(|t| t.cluster), INTERVAL, stop, &quiet, has)? {
-        return Ok(false);
-    }
-    let import = docker::import(node, &archive.file, runs_pods, lab.timeout(|t| t.load));
-    exec.capture(&import, &task.log, stop)?.success(&import, &task.log)?;
-    // containerd tells its Kubernetes part of a new image a moment later.
-    wait::until(
-        &format!("{} in {node}", archive.name),
-        Duration::from_secs(20),
-        INTERVAL,
-        stop,
-        &quiet,
-        || match has() {
-            Poll::Ready(false) => Poll::NotYet("it was imported, and is not listed".into()),
-            poll => poll,
-        },
-    )?;
-    Ok(true)
+    })
 }

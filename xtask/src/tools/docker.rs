@@ -104,16 +104,52 @@ fn ctr(node: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["exec", "--interactive", node, "ctr", "--namespace", "k8s.io"])
 }
 
-/// The images that a node has.
-pub fn node_images(node: &str) -> Cmd {
-    ctr(node, ASK).args(["images", "ls"])
+/// Brings an image into a node, run there: a question from outside costs a starting node more than the answer is worth.
+/// containerd's Kubernetes part knows each image by the id of its configuration too, a moment after the import; the node has
+/// the image when both names lead to the same digest. Prints `there` or `sent`.
+const BRING: &str = r#"
+has() {
+    first= second=
+    while read -r name type digest rest; do
+        case $name in "$2") first=$digest ;; "$3") second=$digest ;; esac
+    done <<LIST
+$(ctr --namespace k8s.io images ls "name==$2" "name==$3")
+LIST
+    [ -n "$first" ] && [ "$first" = "$second" ]
+}
+within() {
+    tries=$1 what=$2
+    shift 2
+    until "$@" 2>/dev/null; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { echo "$what" >&2 && exit 3; }
+        sleep 0.5
+    done
+}
+within 1200 "containerd does not answer" test -S /run/containerd/containerd.sock
+within 100 "containerd does not answer" ctr version >/dev/null
+has "$@" && echo there && exit
+ctr --namespace k8s.io images import "--no-unpack=$1" - >/dev/null || exit 3
+within 40 "it was imported, and is not listed" has "$@"
+echo sent"#;
+
+/// Waits in a node until something listens on a port there; for five minutes, should nobody wait for the answer any more.
+pub fn listening(node: &str, port: u16, deadline: Duration) -> Cmd {
+    let wait = "for _ in {1..1500}; do (: >/dev/tcp/127.0.0.1/$0) 2>/dev/null && exit; sleep 0.2; done; exit 1";
+    docker(deadline).args(["exec", node, "bash", "-c", wait, &port.to_string()])
 }
 
-/// Brings the images of an archive into a node. Unpacking them is half of the work, and containerd makes up for it when a
-/// pod does come to a node where it was left out.
-pub fn import(node: &str, archive: &Path, unpack: bool, deadline: Duration) -> Cmd {
-    let unpack = format!("--no-unpack={}", !unpack);
-    ctr(node, deadline).args(["images", "import", &unpack, "-"]).stdin(archive)
+/// The exit code of [`bring`] where the node does not take the image; others are docker's own, as for a node that is not
+/// there yet.
+pub const REFUSED: i32 = 3;
+
+/// Brings the image of an archive into a node unless it is there, by the name and the id that containerd knows it by.
+/// Unpacking it is half of the work, and containerd makes up for it when a pod does come to a node where it was left out.
+pub fn bring(node: &str, archive: &Path, name: &str, id: &str, unpack: bool, deadline: Duration) -> Cmd {
+    let no_unpack = if unpack { "false" } else { "true" };
+    docker(deadline)
+        .args(["exec", "--interactive", node, "sh", "-c", BRING, "bring", no_unpack, name, id])
+        .stdin(archive)
 }
 
 /// What the engine tells about itself, as far as it matters.
