@@ -78,8 +78,12 @@ impl Lab {
         let seconds = begin.elapsed().as_secs_f64();
         // Of a process that has ended and was not waited for yet the kernel still tells what it took, in ticks of 10 ms.
         let stat = read("stat");
-        let fields: Vec<u64> =
-            stat[stat.rfind(')').unwrap() + 1..].split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
+        let fields: Vec<u64> = stat[stat.rfind(')').unwrap() + 1..]
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse().unwrap())
+            .collect();
         child.wait().unwrap();
         let mut text = String::new();
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();

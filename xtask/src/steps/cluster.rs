@@ -213,15 +213,15 @@ fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
 pub fn joined(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let mut waited = false;
-    wait::until("the nodes", lab.timeout(|t| t.cluster), INTERVAL, task.ctx.stop, task.status, || {
-        match not_ready(task) {
-            Err(failure) => Poll::Failed(failure),
-            Ok(Some(status)) => {
-                waited = true;
-                Poll::NotYet(status)
-            }
-            Ok(None) => Poll::Ready(()),
+    wait::until("the nodes", lab.timeout(|t| t.cluster), 2 * INTERVAL, task.ctx.stop, task.status, || match not_ready(
+        task,
+    ) {
+        Err(failure) => Poll::Failed(failure),
+        Ok(Some(status)) => {
+            waited = true;
+            Poll::NotYet(status)
         }
+        Ok(None) => Poll::Ready(()),
     })
     .map_err(|failure| failure.log(&task.log).fix(format!("{} makes it anew", lab.xtask("up --recreate"))))?;
     let proof = format!("{} nodes Ready", lab.facts.cluster.nodes.len());

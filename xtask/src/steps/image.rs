@@ -1,16 +1,18 @@
 //! Images: built or pulled into the engine, and brought from there into every node.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::config::manifests::MARK;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::kind::images::{self, Archive};
 use crate::kind::setup::Recipe;
-use crate::state::{ImageSource, Setup};
+use crate::local::process;
+use crate::state::{ImageSource, Setup, private_dir};
 use crate::step::{Outcome, Step, Task};
 use crate::tools::docker;
 use crate::wait::{self, Poll};
@@ -44,12 +46,14 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
                 _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
             };
             lines.push("# in every node at once, unless it has the image:".into());
-            let (name, id) = match recipe {
-                Recipe::Clients => ("NAME".to_string(), "sha256:ID"),
-                _ => (images::full_name(&setup.kafka_image), "sha256:ID"),
+            let name = match recipe {
+                Recipe::Clients => "NAME".to_string(),
+                _ => images::full_name(&setup.kafka_image),
             };
-            let bring = docker::bring(&node, std::path::Path::new("ARCHIVE"), &name, id, true, Duration::ZERO);
-            lines.push(bring.to_string().replace("<ARCHIVE", "<\"$archive\""));
+            let (archive, seen) = (Path::new("ARCHIVE"), "");
+            let bring = docker::Bring { archive, seen, name: &name, id: "sha256:ID", unpack: true };
+            let bring = docker::bring(&node, bring, Duration::ZERO).to_string();
+            lines.push(bring.replace("<ARCHIVE", "<\"$archive\""));
             lines
         }
         _ => Vec::new(),
@@ -142,12 +146,25 @@ pub fn load(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     let lab = task.lab();
     let archive = archive(task, recipe)?;
     let nodes = lab.facts.cluster.node_names(lab.cluster());
+    // What lies in the folder that marks the nodes as ours they can read by themselves, which is cheaper than to be sent it.
+    // Where that cannot be, as with an engine on another machine, they are sent it.
+    private_dir(&lab.mark())?;
+    let shown = archive.file.file_name().map(|name| lab.mark().join(name));
+    let shown = shown.filter(|link| process::remove_file(link).is_ok() && fs::hard_link(&archive.file, link).is_ok());
+    let loaded = load_into(task, &archive, &nodes);
+    if let Some(link) = shown {
+        process::remove_file(&link)?;
+    }
+    loaded
+}
+
+fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Outcome> {
     let done = AtomicUsize::new(0);
     let results: Vec<Result<bool>> = std::thread::scope(|scope| {
         let threads: Vec<_> = nodes
             .iter()
             .map(|node| {
-                let (archive, done, count) = (&archive, &done, nodes.len());
+                let (done, count) = (&done, nodes.len());
                 scope.spawn(move || {
                     let result = load_one(task, node, archive);
                     (task.status)(&format!("{} of {count} nodes", done.fetch_add(1, Ordering::SeqCst) + 1));
@@ -188,8 +205,9 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
     let runs_pods = !role.into_iter().any(|(config, name)| name == node && config.role == "control-plane");
     let patience = lab.timeout(|t| t.cluster);
     let name = images::full_name(&archive.name);
-    let bring =
-        docker::bring(node, &archive.file, &name, &archive.id, runs_pods, patience + lab.timeout(|t| t.load));
+    let seen = archive.file.file_name().map(|file| format!("{MARK}/{}", file.to_string_lossy())).unwrap_or_default();
+    let what = docker::Bring { archive: &archive.file, seen: &seen, name: &name, id: &archive.id, unpack: runs_pods };
+    let bring = docker::bring(node, what, patience + lab.timeout(|t| t.load));
     // The cluster may be in the making: a node takes images long before it has joined.
     wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
         match task.ctx.exec.capture(&bring, &task.log, task.ctx.stop) {

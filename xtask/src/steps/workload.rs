@@ -19,6 +19,9 @@ use crate::wait::{self, Poll};
 /// Each question is a kubectl, which costs a tenth of a second of CPU that starting brokers need.
 const INTERVAL: Duration = Duration::from_millis(700);
 
+/// That pods of servers are ready nobody waits for: what they serve is asked elsewhere, and takes longer.
+const UNHURRIED: Duration = Duration::from_millis(1500);
+
 /// How long a pod may find no node: the scheduler may not have seen a new node or volume yet.
 const HOMELESS: Duration = Duration::from_secs(8);
 
@@ -238,7 +241,8 @@ pub fn ready(task: &Task<'_>, part: Part) -> Result<Outcome> {
     let workloads = part.workloads(lab);
     let mut patience = Patience::new();
     let mut waited = false;
-    let found = wait::until("the pods", lab.timeout(|t| t.pods), INTERVAL, task.ctx.stop, task.status, || {
+    let interval = if part == Part::Servers { UNHURRIED } else { INTERVAL };
+    let found = wait::until("the pods", lab.timeout(|t| t.pods), interval, task.ctx.stop, task.status, || {
         let found = match snapshot(task) {
             Ok(found) => found,
             Err(failure) => return Poll::Failed(failure),

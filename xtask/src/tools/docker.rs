@@ -129,7 +129,9 @@ within() {
 within 1200 "containerd does not answer" test -S /run/containerd/containerd.sock
 within 100 "containerd does not answer" ctr version >/dev/null
 has "$@" && echo there && exit
-ctr --namespace k8s.io images import "--no-unpack=$1" - >/dev/null || exit 3
+archive=-
+[ ! -r "$4" ] || archive=$4
+ctr --namespace k8s.io images import "--no-unpack=$1" "$archive" >/dev/null || exit 3
 within 40 "it was imported, and is not listed" has "$@"
 echo sent"#;
 
@@ -143,13 +145,28 @@ pub fn listening(node: &str, port: u16, deadline: Duration) -> Cmd {
 /// there yet.
 pub const REFUSED: i32 = 3;
 
-/// Brings the image of an archive into a node unless it is there, by the name and the id that containerd knows it by.
-/// Unpacking it is half of the work, and containerd makes up for it when a pod does come to a node where it was left out.
-pub fn bring(node: &str, archive: &Path, name: &str, id: &str, unpack: bool, deadline: Duration) -> Cmd {
-    let no_unpack = if unpack { "false" } else { "true" };
+/// An image, where it is for a node, and what is wanted of it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Bring<'a> {
+    /// Its archive here, which is sent unless the node sees it itself.
+    pub archive: &'a Path,
+    /// The archive as the node may see it.
+    pub seen: &'a str,
+    /// The name that containerd knows it by.
+    pub name: &'a str,
+    /// Its id.
+    pub id: &'a str,
+    /// Whether pods will run there. Unpacking it is half of the work, and containerd makes up for it when a pod does come
+    /// to a node where it was left out.
+    pub unpack: bool,
+}
+
+/// Brings an image into a node unless it is there.
+pub fn bring(node: &str, what: Bring<'_>, deadline: Duration) -> Cmd {
+    let no_unpack = if what.unpack { "false" } else { "true" };
     docker(deadline)
-        .args(["exec", "--interactive", node, "sh", "-c", BRING, "bring", no_unpack, name, id])
-        .stdin(archive)
+        .args(["exec", "--interactive", node, "sh", "-c", BRING, "bring", no_unpack, what.name, what.id, what.seen])
+        .stdin(what.archive)
 }
 
 /// What the engine tells about itself, as far as it matters.
