@@ -12,10 +12,12 @@ use crate::drill::faults::{FAULTS, Fault, named};
 use crate::drill::run::{Drill, Plan, commit, run};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::local::jars::Jars;
 use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
 use crate::step::{Ctx, Outcome, State, Task};
+use crate::steps::build;
 use crate::steps::preflight::{MIB, free_space};
 use ledger::judge::Verdict;
 
@@ -71,6 +73,8 @@ impl Session<'_> {
             let task = Task { ctx: &ctx, log: logs.join("commit.log"), status: &|_| {} };
             done = finished(file, &commit(&task), lab.backend)?;
         }
+        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
+        self.build_clients(&lab, &jars, &progress, &logs)?;
         for (place, plan) in plans.into_iter().enumerate() {
             let title = title(plan);
             if let Some(found) = done.iter().position(|name| name == title) {
@@ -103,6 +107,19 @@ impl Session<'_> {
             }
         }
         Ok(worst)
+    }
+}
+
+impl Session<'_> {
+    fn build_clients(&self, lab: &Lab, jars: &Jars, progress: &Progress, logs: &Path) -> Result<()> {
+        let (place, title) = (0, "clients build");
+        progress.started(place, title);
+        let status = |text: &str| progress.status(place, text);
+        let ctx = Ctx::new(lab, jars, &RealExec, self.stop);
+        let built = build::clients(&Task { ctx: &ctx, log: logs.join("clients-build.log"), status: &status });
+        let ended = built.clone().map_or_else(Ended::Failed, Ended::Done);
+        progress.finished(place, title, &ended);
+        built.map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Dir, Ran, Report, run, xtask};
+use super::{Dir, Ran, Report, run, wait_for, xtask};
 
 /// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
 pub struct Lab {
