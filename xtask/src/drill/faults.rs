@@ -42,6 +42,8 @@ pub enum Move {
     Start(Who),
     /// The broker's log folder is removed; it must have ended.
     Wipe(Who),
+    /// The broker's folders of the drill's topic are removed, and nothing else; it must have ended.
+    WipeTopic(Who),
     /// So many milliseconds pass.
     Wait(u64),
     /// Each broker in turn: SIGTERM, started again, in every ISR again.
@@ -158,7 +160,7 @@ impl Fault {
             Move::Kill(who) | Move::Term(who) | Move::Pause(who) | Move::Resume(who) | Move::Start(who) => {
                 matches!(who, Who::Producer | Who::Consumer) || backend == Backend::Local
             }
-            Move::Wipe(_) | Move::Rolling => backend == Backend::Local,
+            Move::Wipe(_) | Move::WipeTopic(_) | Move::Rolling => backend == Backend::Local,
             Move::Wait(_) | Move::CreateTopic | Move::RecreateTopic | Move::GrowTopic => true,
         })
     }
@@ -171,7 +173,7 @@ impl Fault {
 
 use Move::{
     CreateTopic, DeleteDns, DeletePod, GrowTopic, Kill, KillContainer, Pause, PauseNode, RecreateTopic, RestartNode,
-    Resume, ResumeNode, Rolling, Start, Term, Wait, Wipe,
+    Resume, ResumeNode, Rolling, Start, Term, Wait, Wipe, WipeTopic,
 };
 
 /// Longer than zookeeper.session.timeout.ms of kafka.yml, 4 s, and what the controller needs after it.
@@ -392,6 +394,23 @@ pub const FAULTS: &[Fault] = &[
         "with acks=1: the followers stand still for 2 s, and the leader is killed before they have fetched",
         "acknowledged, and gone: what acks=all and min.insync.replicas are for",
         [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)]
+    ),
+    fault!(
+        "last-replica-wiped",
+        AckedLost,
+        WithoutConsumer,
+        "both followers are killed, then the leader, which comes back first and without the topic's logs; then a consumer starts",
+        "the last one in the ISR leads whatever it has: the followers cut their logs back to nothing",
+        [
+            Kill(Who::Followers),
+            EXPIRED,
+            Kill(Who::Leader),
+            WipeTopic(Who::Leader),
+            EXPIRED,
+            Start(Who::Leader),
+            Start(Who::Followers),
+            Start(Who::Consumer)
+        ]
     ),
     fault!(
         "no-idempotence-retry",

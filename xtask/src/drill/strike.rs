@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -72,6 +73,12 @@ impl<'a, 'b> Strike<'a, 'b> {
                 }
                 Ok(())
             }
+            Move::WipeTopic(who) => {
+                for server in self.servers(who)? {
+                    self.wipe_topic(&server.dir(self.task.lab()).join("data"))?;
+                }
+                Ok(())
+            }
             Move::Rolling => self.roll(),
             Move::DeletePod(who) => self.pods(who, pods::delete),
             Move::KillContainer(who) => self.pods(who, pods::kill),
@@ -99,6 +106,19 @@ impl<'a, 'b> Strike<'a, 'b> {
                 topics(self.task, &["--alter", "--topic", &self.load.topic.clone(), "--partitions", &more]).map(drop)
             }
         }
+    }
+
+    /// Removes the folders of the topic's partitions, `TOPIC-N`.
+    fn wipe_topic(&self, data: &Path) -> Result<()> {
+        for entry in fs::read_dir(data).cannot("read", data)? {
+            let path = entry.cannot("read", data)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let number = name.strip_prefix(&self.load.topic).and_then(|rest| rest.strip_prefix('-'));
+            if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+                fs::remove_dir_all(&path).cannot("remove", &path)?;
+            }
+        }
+        Ok(())
     }
 
     fn hit(&mut self) {
