@@ -422,6 +422,18 @@ fn drills_keep_their_promises_and_the_ledger_can_fail() {
     assert!(duplicates > 0, "{twice}");
     assert_eq!((read.len() - distinct.len()) as u64, duplicates, "what the console consumer reads twice: {twice}");
 
+    // A leader that comes back without its logs: all that was acknowledged before is gone, and nothing else.
+    let cut = drill(&lab, &["last-replica-wiped"], 0);
+    assert_eq!((&cut["ledger"]["verdict"], &cut["kept"]), (&Value::from("fail"), &Value::from(true)), "{cut}");
+    for row in cut["ledger"]["partitions"].as_array().unwrap() {
+        let [acked, received, missing] = ["acked", "received", "missing"].map(|name| row[name].as_u64().unwrap());
+        assert!(missing > 0 && received > 0 && received + missing == acked, "{row}");
+    }
+    for stream in cut["ledger"]["evidence"].as_array().unwrap() {
+        let missing = stream["missing"].as_array().unwrap();
+        assert!(missing.len() == 1 && missing[0][0] == 0, "from the first on, and in one piece: {stream}");
+    }
+
     let again = drill(&lab, &["topic-recreated"], 0);
     assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
 
