@@ -18,7 +18,7 @@ use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
 use crate::step::{Ctx, Outcome, State, Task};
 use crate::steps::build;
-use crate::steps::preflight::{MIB, free_space};
+use crate::steps::preflight::lack_of_space;
 use ledger::judge::Verdict;
 
 /// Where `drill matrix` keeps its results, in the working folder.
@@ -108,9 +108,7 @@ impl Session<'_> {
         }
         Ok(worst)
     }
-}
 
-impl Session<'_> {
     fn build_clients(&self, lab: &Lab, jars: &Jars, progress: &Progress, logs: &Path) -> Result<()> {
         let (place, title) = (0, "clients build");
         progress.started(place, title);
@@ -131,13 +129,11 @@ fn enough_disk(lab: &Lab, plan: Plan, rate: u32) -> Result<()> {
         .saturating_mul(rate.into())
         .saturating_mul(BYTES)
         .saturating_mul(lab.facts.brokers.replication_factor.into());
-    match free_space(&lab.state) {
-        Some(free) if free < need => Err(Failure::new(
-            Exit::Preflight,
-            format!("{} MiB are free in {}, this soak needs {} MiB", free / MIB, lab.state.display(), need / MIB),
-        )
-        .fix("make room, or ask for a lower --rate or a shorter --duration")),
-        _ => Ok(()),
+    match lack_of_space(&lab.state, need, "this soak") {
+        Some(lack) => {
+            Err(Failure::new(Exit::Preflight, lack).fix("make room, or ask for a lower --rate or a shorter --duration"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -211,13 +211,13 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
     // The cluster may be in the making: a node takes images long before it has joined.
     wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
         match task.ctx.exec.capture(&bring, &task.log, task.ctx.stop) {
-            Ok(output) if output.code == Some(0) => Poll::Ready(output.stdout.trim() == "sent"),
-            Ok(output) if output.code == Some(docker::REFUSED) => match output.success(&bring, &task.log) {
+            Ok(output) if ![Some(0), Some(docker::REFUSED)].contains(&output.code) => {
+                Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat())
+            }
+            answer => match answer.and_then(|output| output.success(&bring, &task.log)) {
+                Ok(output) => Poll::Ready(output.stdout.trim() == "sent"),
                 Err(failure) => Poll::Failed(failure),
-                Ok(_) => Poll::Ready(false),
             },
-            Ok(output) => Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()),
-            Err(failure) => Poll::Failed(failure),
         }
     })
 }

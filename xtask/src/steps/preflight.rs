@@ -179,14 +179,15 @@ fn available_memory() -> Option<u64> {
 }
 
 fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
-    if let Some(free) = free_space(dir)
-        && free < need
-    {
-        findings.problem(
-            format!("{} MiB are free in {}, {what} needs {} MiB", free / MIB, dir.display(), need / MIB),
-            "make room, or point XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR elsewhere",
-        );
+    if let Some(lack) = lack_of_space(dir, need, what) {
+        findings.problem(lack, "make room, or point XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR elsewhere");
     }
+}
+
+/// What is wrong when fewer than `need` bytes are free below `dir` for `what`.
+pub fn lack_of_space(dir: &Path, need: u64, what: &str) -> Option<String> {
+    let free = free_space(dir).filter(|free| *free < need)?;
+    Some(format!("{} MiB are free in {}, {what} needs {} MiB", free / MIB, dir.display(), need / MIB))
 }
 
 /// Bytes that we may still write below `dir`, or below its nearest parent that exists.
