@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::Lab;
+use common::{Lab, marks};
 
 const ROUNDS: usize = 3;
 const BASE: u16 = 18_700;
@@ -22,7 +22,9 @@ fn main() {
         let count_text = count.to_string();
         let produce = ["producer", "--run", "bench", "--rate", "0", "--count", &count_text, "--value-size", "100"];
         let sent = lab.client(&program, &produce);
-        let (low, high) = lab.offsets(&program);
+        let offsets = lab.offsets(&program);
+        let low = marks(offsets.iter().map(|(partition, low, _)| (*partition, *low)));
+        let high = marks(offsets.iter().map(|(partition, _, high)| (*partition, *high)));
         let read = lab.client(&program, &["consumer", "--run", "bench", "--start", &low, "--end", &high]);
         let rows = |line: &serde_json::Value| line["partitions"].as_array().unwrap().clone();
         for (sent, read) in rows(&sent.line).iter().zip(&rows(&read.line)) {

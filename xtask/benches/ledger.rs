@@ -11,10 +11,9 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::Lab;
+use common::{Lab, marks};
 
 const PAIRS: usize = 10;
-const COUNT: u64 = 3_000_000;
 const BASE: u16 = 18_800;
 /// One-sided 95 % quantile of Student's t distribution with `PAIRS` - 1 degrees of freedom.
 const T: f64 = 1.833;
@@ -38,38 +37,50 @@ fn unaccounted(usual: &Path, dir: &Path) -> PathBuf {
     program
 }
 
-/// CPU seconds of a producer and of a consumer of the same messages.
-fn pair(lab: &Lab, program: &Path, accounts: bool) -> [f64; 2] {
-    let count = COUNT.to_string();
-    let start = lab.offsets(program).1;
-    let produce = ["producer", "--run", "bench", "--rate", "0", "--count", &count, "--value-size", "100"];
-    let sent = lab.client(program, &produce);
-    assert_eq!(sent.line["totals"]["acked"], COUNT);
-    let end = lab.offsets(program).1;
-    let read = lab.client(program, &["consumer", "--run", "bench", "--start", &start, "--end", &end]);
-    assert_eq!(read.line["totals"]["records"], COUNT);
-    assert_eq!(read.line["totals"]["received"], if accounts { COUNT } else { 0 });
+/// How the messages come.
+#[derive(Clone, Copy)]
+struct Load {
+    /// Messages a second; 0 for as many as the brokers take.
+    rate: u32,
+    count: u64,
+}
+
+const LOADS: [Load; 2] = [Load { rate: 20_000, count: 400_000 }, Load { rate: 0, count: 3_000_000 }];
+
+/// CPU seconds of a producer, and of a consumer that reads the same messages meanwhile.
+fn pair(lab: &Lab, program: &Path, load: Load, accounts: bool) -> [f64; 2] {
+    let Load { rate, count } = load;
+    let start = lab.offsets(program);
+    // The producer takes the partitions in turn.
+    let each = count / start.len() as u64;
+    let ahead = |by: u64| marks(start.iter().map(|(partition, _, high)| (*partition, high + by)));
+    let (from, to, rate, count) = (ahead(0), ahead(each), rate.to_string(), count.to_string());
+    let produce = ["producer", "--run", "bench", "--rate", &rate, "--count", &count, "--value-size", "100"];
+    let consume = ["consumer", "--run", "bench", "--start", &from, "--end", &to, "--idle-timeout", "20"];
+    let (sent, read) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| lab.client(program, &consume));
+        (lab.client(program, &produce), reading.join().unwrap())
+    });
+    assert_eq!(sent.line["totals"]["acked"], load.count);
+    assert_eq!(read.line["totals"]["records"], load.count);
+    assert_eq!(read.line["totals"]["received"], if accounts { load.count } else { 0 });
     [sent.cpu_s, read.cpu_s]
 }
 
-fn main() {
-    let lab = Lab::up("bench-ledger", BASE);
-    let usual = lab.program();
-    let other = unaccounted(&usual, &std::env::temp_dir());
+fn compare(lab: &Lab, usual: &Path, other: &Path, load: Load) {
     let mut ratios = Vec::new();
     for round in 0..PAIRS {
         // Whoever comes second finds warmer brokers: each does in turn.
         let (with, without) = if round % 2 == 0 {
-            let with = pair(&lab, &usual, true);
-            (with, pair(&lab, &other, false))
+            let with = pair(lab, usual, load, true);
+            (with, pair(lab, other, load, false))
         } else {
-            let without = pair(&lab, &other, false);
-            (pair(&lab, &usual, true), without)
+            let without = pair(lab, other, load, false);
+            (pair(lab, usual, load, true), without)
         };
         let ratio = (with[0] + with[1]) / (without[0] + without[1]);
         println!(
-            "{COUNT} messages, 100 bytes: CPU of producer {:.2} s with, {:.2} s without; consumer {:.2} s with, {:.2} s without; \
-             together {ratio:.3}",
+            "CPU of producer {:.2} s with, {:.2} s without; consumer {:.2} s with, {:.2} s without; together {ratio:.3}",
             with[0], without[0], with[1], without[1]
         );
         ratios.push(ratio);
@@ -78,5 +89,16 @@ fn main() {
     let mean = ratios.iter().sum::<f64>() / count;
     let deviation = (ratios.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
     println!("with / without: mean {mean:.3}, upper 95 % bound {:.3}", mean + T * deviation / count.sqrt());
+}
+
+fn main() {
+    let lab = Lab::up("bench-ledger", BASE);
+    let usual = lab.program();
+    let other = unaccounted(&usual, &std::env::temp_dir());
+    for load in LOADS {
+        let rate = if load.rate == 0 { "as many as the brokers take".into() } else { load.rate.to_string() };
+        println!("{} messages of 100 bytes, {rate} a second", load.count);
+        compare(&lab, &usual, &other, load);
+    }
     std::fs::remove_file(&other).unwrap();
 }

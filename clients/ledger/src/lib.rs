@@ -34,7 +34,7 @@
 //!
 //! | obligation | carried by | held to it by |
 //! | --- | --- | --- |
-//! | A stamp that reads back is the one that was written: CRC-32 over all bytes. | [`stamp::parse`] | `every_changed_byte_and_every_cut_is_noticed` |
+//! | A stamp that reads back is the one that was written: CRC-32 over all bytes. | [`stamp::parse`], and [`stamp::Reader`] with the same result | `every_changed_byte_and_every_cut_is_noticed`, `a_reader_says_of_every_value_what_parse_says…` |
 //! | Sequences are dense: the next one is used up only when the queue takes the record. | [`sent::SendLedger::accepted`] | `what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight` |
 //! | No two processes share a stream: each draws its own producer number, and each handle is an epoch of its own. | [`stamp::ProducerId`], [`judge::judge`] (two claims of one number are a doubt) | `a_producer_started_again_in_the_same_run_is_another_producer` (clients) |
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::intervals::{IntervalSet, Removed};
-use crate::stamp::{ProducerId, RunId, Stamp, Value, parse};
+use crate::stamp::{ProducerId, Reader, RunId, Stamp, Value};
 
 /// Most streams a partition keeps in detail. Of more, the one unseen for longest is folded: its counts stay in the partition's, its detail goes.
 pub const STREAMS_MAX: usize = 1024;
@@ -184,6 +184,7 @@ pub struct PartitionLedger {
     pub folded_streams: u64,
     /// How often reading began anew because the log had become shorter: deleted and created again, or truncated.
     pub log_restarts: u64,
+    reader: Reader,
     counts: Counts,
     judged: Option<RunId>,
     from_zero: bool,
@@ -205,6 +206,7 @@ impl PartitionLedger {
             start_moved: false,
             folded_streams: 0,
             log_restarts: 0,
+            reader: Reader::default(),
             counts: Counts::default(),
             judged,
             from_zero: judged.is_some() || start == 0,
@@ -231,7 +233,7 @@ impl PartitionLedger {
             self.counts.records += 1;
             return Value::Foreign;
         }
-        let value = parse(value);
+        let value = self.reader.read(value);
         if offset < self.next {
             self.counts.redelivered += 1;
             return value;
@@ -336,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::intervals::INTERVALS_MAX;
-    use crate::stamp::Encoder;
+    use crate::stamp::{Encoder, parse};
 
     fn run(name: &str) -> RunId {
         name.parse().unwrap()

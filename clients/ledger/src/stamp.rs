@@ -13,6 +13,7 @@
 //! CRC-32 (IEEE) of every byte before it, the space included. There is no key and there are no headers, so nothing but the value has to survive.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -23,6 +24,9 @@ pub const MAGIC: &str = "kl1";
 /// Where the magic stands, between its two spaces: after the eight bytes of the number.
 const MARK: &[u8] = b" kl1 ";
 const MARK_AT: usize = 8;
+
+/// Hexadecimal digits of the checksum, with which a value ends.
+const CHECKSUM: usize = 8;
 
 /// Longest run id, in bytes.
 pub const RUN_MAX: usize = 32;
@@ -42,10 +46,8 @@ pub struct RunId {
 impl RunId {
     /// A random run id: eight hexadecimal digits.
     pub fn random() -> Self {
-        let mut text = Vec::with_capacity(8);
-        push_hex(&mut text, fastrand::u32(..));
         // Eight hexadecimal digits always make a run id; the fallback is never taken.
-        Self::from_bytes(&text).unwrap_or(Self { len: 0, bytes: [0; RUN_MAX] })
+        Self::from_bytes(&hex_digits(fastrand::u32(..))).unwrap_or(Self { len: 0, bytes: [0; RUN_MAX] })
     }
 
     /// The run id these bytes spell, or `None` when they spell none.
@@ -170,14 +172,13 @@ pub fn parse(value: Option<&[u8]>) -> Value {
 }
 
 fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
-    let (covered, checksum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
-    if hex(checksum)? != crc32fast::hash(covered) {
+    let (covered, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
+    if *checksum != hex_digits(crc32fast::hash(covered)) {
         return None;
     }
-    let number = decimal(covered.get(..MARK_AT)?.strip_prefix(b"0.")?)?;
     let mut fields = covered.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ');
     Some(Stamp {
-        number: u32::try_from(number).ok()?,
+        number: read_number(covered.first_chunk()?)?,
         run: RunId::from_bytes(fields.next()?)?,
         producer: ProducerId(hex(fields.next()?)?),
         epoch: u32::try_from(decimal(fields.next()?)?).ok()?,
@@ -208,79 +209,176 @@ fn hex(text: &[u8]) -> Option<u32> {
     })
 }
 
-fn push_hex(out: &mut Vec<u8>, value: u32) {
-    for shift in (0..8).rev() {
-        out.push(b"0123456789abcdef"[(value >> (shift * 4) & 0xf) as usize]);
-    }
+/// Reads the values of one partition, as [`parse`] does, and faster where a value differs from the one before only in number, sequence and
+/// checksum: those of one producer and one millisecond do.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    last: Option<Last>,
 }
 
-fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
+/// The last value that could be read.
+#[derive(Clone, Debug)]
+struct Last {
+    stamp: Stamp,
+    /// Its text from the mark to the sequence.
+    head: Vec<u8>,
+    /// Its text from behind the sequence to the checksum.
+    tail: Vec<u8>,
+}
+
+impl Reader {
+    /// What [`parse`] says of the same value.
+    pub fn read(&mut self, value: Option<&[u8]>) -> Value {
+        if let (Some(last), Some(bytes)) = (&self.last, value)
+            && let Some(stamp) = last.like(bytes)
+        {
+            return Value::Stamped(stamp);
         }
+        let read = parse(value);
+        if let (Value::Stamped(stamp), Some(bytes)) = (read, value) {
+            self.last = Last::of(stamp, bytes);
+        }
+        read
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
-/// Writes stamps for one (run, producer, epoch) into a buffer it reuses.
+impl Last {
+    fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
+        let covered = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
+        // The sequence stands between the sixth and the seventh space, the first two of which are the mark's.
+        let mut spaces = (0..covered.len()).filter(|at| covered[*at] == b' ').skip(5);
+        let (before, behind) = (spaces.next()?, spaces.next()?);
+        Some(Self { stamp, head: covered[..=before].to_vec(), tail: covered[behind..].to_vec() })
+    }
+
+    /// The stamp of a value that differs from this one only where it may; `None` when it differs elsewhere or is damaged.
+    fn like(&self, value: &[u8]) -> Option<Stamp> {
+        let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
+        let (number, rest) = covered.split_first_chunk::<MARK_AT>()?;
+        let sequence = rest.strip_prefix(&self.head[..])?.strip_suffix(&self.tail[..])?;
+        let stamp = Stamp { number: read_number(number)?, sequence: decimal(sequence)?, ..self.stamp };
+        (*checksum == hex_digits(crc32fast::hash(covered))).then_some(stamp)
+    }
+}
+
+/// All bytes as two hexadecimal digits.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut all = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        all[byte] = [digits[byte / 16], digits[byte % 16]];
+        byte += 1;
+    }
+    all
+};
+
+fn hex_digits(value: u32) -> [u8; CHECKSUM] {
+    let mut text = [0; CHECKSUM];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair.copy_from_slice(&HEX[usize::from(byte)]);
+    }
+    text
+}
+
+/// The number as it is written, modulo 1 000 000. The digits are written as an integer: rounding a float can print 1.000000.
+fn number_text(number: u32) -> [u8; MARK_AT] {
+    let digit = |scale| b'0' + (number / scale % 10) as u8;
+    [b'0', b'.', digit(100_000), digit(10_000), digit(1_000), digit(100), digit(10), digit(1)]
+}
+
+fn read_number(text: &[u8; MARK_AT]) -> Option<u32> {
+    u32::try_from(decimal(text.strip_prefix(b"0.")?)?).ok()
+}
+
+/// Writes stamps for one (run, producer, epoch).
 #[derive(Debug)]
 pub struct Encoder {
     /// `" kl1 RUN PRODUCER EPOCH "`: the same for every record.
-    middle: Vec<u8>,
+    middle: String,
     size: usize,
-    buffer: Vec<u8>,
+    /// The last value of each partition: most of the next one is the same.
+    last: Vec<Written>,
 }
 
 impl Encoder {
     /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
     pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
-        let middle = format!(" {MAGIC} {run} {producer} {epoch} ").into_bytes();
-        Self { middle, size, buffer: Vec::with_capacity(size.max(128)) }
+        Self { middle: format!(" {MAGIC} {run} {producer} {epoch} "), size, last: Vec::new() }
     }
 
     /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
     pub fn minimum_size(run: RunId) -> usize {
         let number_and_mark = MARK_AT + MARK.len();
         let fields = [usize::from(run.len), 8, 4, 4, 12, 13];
-        number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + 8
+        number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + CHECKSUM
     }
 
     /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
     pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
-        let out = &mut self.buffer;
-        if cfg!(feature = "unaccounted") && !out.is_empty() {
-            return out;
+        let at = partition as usize;
+        if self.last.len() <= at {
+            self.last.resize_with(at + 1, Written::default);
         }
-        out.clear();
-        // The digits are written as an integer: rounding a float can print 1.000000.
-        out.extend_from_slice(b"0.");
-        let mut scale = 100_000;
-        while scale > 0 {
-            out.push(b'0' + (number / scale % 10) as u8);
-            scale /= 10;
+        let written = &mut self.last[at];
+        if cfg!(feature = "unaccounted") && !written.text.is_empty() {
+            return &written.text;
         }
-        out.extend_from_slice(&self.middle);
-        push_decimal(out, partition.into());
-        out.push(b' ');
-        push_decimal(out, sequence);
-        out.push(b' ');
-        push_decimal(out, sent_ms);
-        out.push(b' ');
+        if !written.advance(sequence, sent_ms) {
+            *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
+        }
+        written.finish(number)
+    }
+}
+
+/// The value last written for a partition.
+#[derive(Debug, Default)]
+struct Written {
+    text: Vec<u8>,
+    sequence: u64,
+    /// Where the sequence stands in the text.
+    digits: Range<usize>,
+    sent_ms: u64,
+}
+
+impl Written {
+    /// All but number and checksum, for which there is room.
+    fn new(middle: &str, size: usize, partition: u32, sequence: u64, sent_ms: u64) -> Self {
+        let before = format!("{:MARK_AT$}{middle}{partition} ", "");
+        let digits = before.len()..before.len() + sequence.to_string().len();
+        let mut text = format!("{before}{sequence} {sent_ms} ").into_bytes();
         // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met.
-        let pad = self.size.saturating_sub(out.len() + 8);
+        let pad = size.saturating_sub(text.len() + CHECKSUM);
         if pad > 0 {
-            out.resize(out.len() + pad - 1, b'.');
-            out.push(b' ');
+            text.resize(text.len() + pad - 1, b'.');
+            text.push(b' ');
         }
-        let checksum = crc32fast::hash(out);
-        push_hex(out, checksum);
-        out
+        text.extend_from_slice(&[0; CHECKSUM]);
+        Self { text, sequence, digits, sent_ms }
+    }
+
+    /// Makes this the value of `sequence`, if it is the next one and was sent at the same time and has as many digits. If not, the text is void.
+    fn advance(&mut self, sequence: u64, sent_ms: u64) -> bool {
+        if self.text.is_empty() || self.sent_ms != sent_ms || self.sequence.checked_add(1) != Some(sequence) {
+            return false;
+        }
+        self.sequence = sequence;
+        for digit in self.text[self.digits.clone()].iter_mut().rev() {
+            if *digit < b'9' {
+                *digit += 1;
+                return true;
+            }
+            *digit = b'0';
+        }
+        false
+    }
+
+    fn finish(&mut self, number: u32) -> &[u8] {
+        let end = self.text.len() - CHECKSUM;
+        self.text[..MARK_AT].copy_from_slice(&number_text(number));
+        let checksum = hex_digits(crc32fast::hash(&self.text[..end]));
+        self.text[end..].copy_from_slice(&checksum);
+        &self.text
     }
 }
 
@@ -357,8 +455,7 @@ mod tests {
         ];
         for text in fields {
             let mut value = text.as_bytes().to_vec();
-            let checksum = crc32fast::hash(&value);
-            push_hex(&mut value, checksum);
+            value.extend(hex_digits(crc32fast::hash(&value)));
             assert_eq!(parse(Some(&value)), Value::Corrupt, "{text}");
         }
     }
@@ -372,6 +469,61 @@ mod tests {
                 bytes[8..13].copy_from_slice(MARK);
             }
             assert!(!matches!(parse(Some(&bytes)), Value::Stamped(_)));
+        }
+    }
+
+    #[test]
+    fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {
+        let mut stamped = 0;
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut encoders = [encoder(0), Encoder::new("a".parse().unwrap(), ProducerId(1), 0, 120)];
+            let mut reader = Reader::default();
+            // Often near a number that has one digit more, and often of the same moment as the one before.
+            let (mut sequence, mut sent_ms) = (random.choice([0, 5, 95, 999_990, 999_999_999_999_990]).unwrap(), 9);
+            for _ in 0..60 {
+                sequence += random.choice([1, 1, 1, 1, 0, 7]).unwrap();
+                sent_ms += random.choice([0, 0, 0, 0, 1, 90]).unwrap();
+                let which = usize::from(random.u8(0..10) == 0);
+                let mut value = encoders[which].encode(random.u32(..), random.u32(0..2), sequence, sent_ms).to_vec();
+                if random.u8(0..4) == 0 {
+                    let at = random.usize(0..value.len());
+                    match random.u8(0..5) {
+                        0 => value[at] ^= 1 << random.u8(0..8),
+                        1 => value.truncate(at),
+                        2 => value.insert(at, random.choice(*b" 0.a").unwrap()),
+                        3 => drop(value.remove(at)),
+                        _ => value[at] = random.choice(*b" 0.a").unwrap(),
+                    }
+                    // A checksum that holds is no reason to believe the rest.
+                    if random.bool() && value.len() > CHECKSUM {
+                        value.truncate(value.len() - CHECKSUM);
+                        value.extend(hex_digits(crc32fast::hash(&value)));
+                    }
+                }
+                let read = reader.read(Some(&value));
+                assert_eq!(read, parse(Some(&value)), "seed {seed}: {}", String::from_utf8_lossy(&value));
+                stamped += u32::from(matches!(read, Value::Stamped(_)));
+            }
+        }
+        assert!(stamped > 300 * 30, "only {stamped} could be read");
+    }
+
+    #[test]
+    fn what_an_encoder_wrote_before_does_not_show() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut used = encoder(100);
+        let (mut sequence, mut sent_ms) = (0, 1);
+        for _ in 0..5000 {
+            sequence += random.choice([1, 1, 1, 1, 1, 9, 900]).unwrap();
+            sent_ms += u64::from(random.u8(0..4) == 0);
+            let (number, partition) = (random.u32(..), random.u32(0..3));
+            let fresh = encoder(100).encode(number, partition, sequence, sent_ms).to_vec();
+            assert_eq!(used.encode(number, partition, sequence, sent_ms), fresh);
+        }
+        for (sequence, sent_ms) in [(9, 1), (10, 1), (99, 1), (100, 1), (0, 1), (u64::MAX, 1), (0, 1)] {
+            let fresh = encoder(100).encode(0, 0, sequence, sent_ms).to_vec();
+            assert_eq!(used.encode(0, 0, sequence, sent_ms), fresh);
         }
     }
 

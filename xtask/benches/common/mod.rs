@@ -4,6 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// An offset for each partition, as the flags of a consumer say them.
+pub fn marks(offsets: impl Iterator<Item = (u64, u64)>) -> String {
+    offsets.map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
+}
+
 /// A lab with a state folder and ports of its own; torn down when dropped.
 pub struct Lab {
     name: &'static str,
@@ -42,17 +47,15 @@ impl Lab {
         line.split(' ').next().unwrap().into()
     }
 
-    /// Each partition's first offset and end offset, as the flags of a consumer say them.
-    pub fn offsets(&self, program: &Path) -> (String, String) {
+    /// Each partition with its first offset and its end offset.
+    pub fn offsets(&self, program: &Path) -> Vec<(u64, u64, u64)> {
         let brokers = self.brokers();
         let args = ["offsets", "--brokers", &brokers, "--topic", "test"];
         let offsets = Command::new(program).args(args).output().unwrap();
         let offsets: serde_json::Value = serde_json::from_slice(&offsets.stdout).unwrap();
-        let marks = |key: &str| -> String {
-            let partitions = offsets["partitions"].as_array().unwrap().iter();
-            partitions.map(|p| format!("{}:{}", p["partition"], p[key])).collect::<Vec<_>>().join(",")
-        };
-        (marks("low"), marks("high"))
+        let partitions = offsets["partitions"].as_array().unwrap().iter();
+        let number = |partition: &serde_json::Value, key: &str| partition[key].as_u64().unwrap();
+        partitions.map(|p| (number(p, "partition"), number(p, "low"), number(p, "high"))).collect()
     }
 
     /// Runs a client to its end.
