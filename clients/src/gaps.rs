@@ -1,4 +1,4 @@
-//! When a partition stood still: the time between two acknowledgements, or two receipts, where it was long.
+//! When a partition stood still: the time between two acknowledgements, or two receipts, where it was long, and when the first came.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use crate::output::lock;
 /// Schema of a [`GapLine`].
 pub const GAP: &str = "kafka-lab.gap/1";
 
-/// Says that nothing happened in a partition for a while, once it goes on.
+/// Says that nothing happened in a partition for a while, once it goes on, or that it begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GapLine {
     /// [`GAP`].
@@ -18,7 +18,7 @@ pub struct GapLine {
     pub what: &'static str,
     /// Where.
     pub partition: i32,
-    /// The last one before, in ms since the Unix epoch.
+    /// The last one before, in ms since the Unix epoch; the same as `to_ms` for the first one of this process.
     pub from_ms: u64,
     /// The first one after.
     pub to_ms: u64,
@@ -37,7 +37,7 @@ impl Gaps {
         Self { least_ms, last_ms: Mutex::default() }
     }
 
-    /// Something happens in `partition` at `now_ms`. Returns the time before that, when it was long ago.
+    /// Something happens in `partition` at `now_ms`. Returns the time before that, when it was long ago, and `now_ms` when there was none.
     pub fn note(&self, partition: i32, now_ms: u64) -> Option<u64> {
         let place = usize::try_from(partition).ok()?;
         let mut last = lock(&self.last_ms);
@@ -45,7 +45,10 @@ impl Gaps {
             last.resize(place + 1, 0);
         }
         let before = std::mem::replace(&mut last[place], now_ms);
-        (before > 0 && now_ms.saturating_sub(before) >= self.least_ms).then_some(before)
+        match before {
+            0 => Some(now_ms),
+            before => (now_ms.saturating_sub(before) >= self.least_ms).then_some(before),
+        }
     }
 }
 
@@ -56,8 +59,8 @@ mod tests {
     #[test]
     fn a_gap_lies_between_two_of_the_same_partition() {
         let gaps = Gaps::of_at_least(100);
-        assert_eq!(gaps.note(1, 1000), None, "nothing was before");
-        assert_eq!(gaps.note(0, 5000), None, "another partition's");
+        assert_eq!(gaps.note(1, 1000), Some(1000), "nothing was before");
+        assert_eq!(gaps.note(0, 5000), Some(5000), "another partition's");
         assert_eq!(gaps.note(1, 1099), None, "too short");
         assert_eq!(gaps.note(1, 1199), Some(1099));
         assert_eq!(gaps.note(1, 900), None, "the clock was set back");

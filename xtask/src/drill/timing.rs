@@ -17,7 +17,7 @@ pub struct Gap {
     pub what: String,
     /// The partition.
     pub partition: u32,
-    /// The last message before, in ms since the Unix epoch.
+    /// The last message before, in ms since the Unix epoch; the same as `to_ms` for the first one of a process.
     pub from_ms: u64,
     /// The first one after.
     pub to_ms: u64,
@@ -47,10 +47,12 @@ pub struct Row {
 pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
     let of = |what: &str, partition: u32| {
         let mine = gaps.iter().filter(move |gap| gap.partition == partition && gap.to_ms > struck_ms);
-        let mine: Vec<&Gap> = mine.filter(|gap| gap.what == what).collect();
-        let length = |gap: &&Gap| gap.to_ms - gap.from_ms.min(gap.to_ms);
-        let stopped = mine.iter().copied().filter(|gap| gap.from_ms <= struck_ms + EFFECT_MS).max_by_key(length);
-        (stopped.map(|gap| gap.to_ms - struck_ms), mine.iter().map(length).max().unwrap_or(0))
+        // A process that begins now stands for one that was there until the fault, or for a partition that is new with it.
+        let begun = |gap: &Gap| if gap.from_ms == gap.to_ms { struck_ms } else { gap.from_ms };
+        let mine: Vec<(u64, u64)> = mine.filter(|gap| gap.what == what).map(|gap| (begun(gap), gap.to_ms)).collect();
+        let length = |(from, to): &(u64, u64)| to.saturating_sub(*from);
+        let stopped = mine.iter().filter(|(from, _)| *from <= struck_ms + EFFECT_MS).max_by_key(|gap| length(gap));
+        (stopped.map(|(_, to)| to - struck_ms), mine.iter().map(length).max().unwrap_or(0))
     };
     let partitions = gaps.iter().map(|gap| gap.partition + 1).max().unwrap_or(0).max(partitions);
     (0..partitions)
@@ -92,13 +94,16 @@ mod tests {
             gap("acked", 1, 1500, 1700),
             gap("acked", 1, 3000, 5000),
             gap("acked", 1, 5000, 9000),
+            gap("acked", 3, 10, 10),
+            gap("acked", 3, 1600, 1600),
         ];
-        let rows = rows(&found, 3, 1000);
+        let rows = rows(&found, 4, 1000);
         assert_eq!(rows[0].acked_after_ms, Some(4200));
         assert_eq!(rows[0].received_after_ms, Some(4300));
         assert_eq!((rows[0].longest_ack_gap_ms, rows[0].longest_receive_gap_ms), (5000, 4260));
         assert_eq!((rows[1].acked_after_ms, rows[1].longest_ack_gap_ms), (Some(4000), 4000), "it began late");
         assert_eq!(rows[2], Row { partition: 2, ..Row::default() });
+        assert_eq!((rows[3].acked_after_ms, rows[3].longest_ack_gap_ms), (Some(600), 600), "another process went on");
         assert_eq!(calm(&found, 1000), 250);
     }
 }
