@@ -11,7 +11,7 @@ use crate::drill::faults::{Move, Who};
 use crate::drill::load::{Load, create_topic};
 use crate::drill::pods;
 use crate::failure::{Failure, IoContext, Result};
-use crate::local::process::{Identity, Life};
+use crate::local::process::Identity;
 use crate::local::service::Service;
 use crate::state::{Backend, now_ms};
 use crate::step::{Part, Task};
@@ -228,9 +228,9 @@ impl<'a, 'b> Strike<'a, 'b> {
     fn gone(&self, process: &Identity) -> Result<()> {
         let patience = self.task.lab().timeout(|t| t.stop);
         wait::until("its end", patience, Duration::from_millis(20), self.task.ctx.stop, self.task.status, || {
-            match process.life() {
-                Life::Gone => Poll::Ready(()),
-                life => Poll::NotYet(format!("pid {} is {life:?}", process.pid)),
+            match process.is_over() {
+                true => Poll::Ready(()),
+                false => Poll::NotYet(format!("pid {} is still there", process.pid)),
             }
         })
     }

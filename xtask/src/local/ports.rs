@@ -1,14 +1,38 @@
 //! Who holds a port.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::local::process;
+use crate::signal::Stop;
+use crate::wait;
+
+/// How long a process that was killed may take to close its files: a big one on a busy machine.
+const DYING: Duration = Duration::from_secs(5);
 
 /// Whether 127.0.0.1:`port` can be bound.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
-/// The process that listens on `port`, as "pid 4242 (java)"; `None` when it cannot be seen, as another user's.
-pub fn holder(port: u16) -> Option<String> {
+/// Who keeps `port` from being bound, in words; `None` when it is free.
+///
+/// A process that was killed keeps its ports until the kernel has closed its files, when nobody can be named any more; that is waited for.
+pub fn taken_by(port: u16, stop: &Stop) -> Option<String> {
+    let begin = Instant::now();
+    while !is_free(port) {
+        if let Some(holder) = holder(port) {
+            return Some(holder);
+        }
+        if begin.elapsed() > DYING || wait::pause(stop, Duration::from_millis(20)).is_err() {
+            return Some("a process of another user".into());
+        }
+    }
+    None
+}
+
+/// The living process that listens on `port`, as "pid 4242 (java)"; `None` when it cannot be seen, as another user's.
+fn holder(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|path| std::fs::read_to_string(path).ok())
@@ -16,7 +40,7 @@ pub fn holder(port: u16) -> Option<String> {
         .collect();
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let name = process.file_name().to_string_lossy().into_owned();
-        if !name.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !name.parse().is_ok_and(process::is_alive) {
             continue;
         }
         let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
@@ -47,9 +71,6 @@ pub fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::Stop;
-    use crate::wait;
-    use std::time::Duration;
 
     #[test]
     fn the_holder_of_a_port_is_named() {

@@ -70,7 +70,8 @@ impl Started {
     /// # Errors
     /// It is gone already.
     pub fn of(pid: u32, settings: String, command: String, trains: Option<(PathBuf, PathBuf)>) -> Result<Self> {
-        let (_, start_ticks) = stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
+        let Stat { start_ticks, .. } =
+            stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
         let identity = Identity { pid, start_ticks, boot: boot_id() };
         Ok(Started { schema: SCHEMA.into(), identity, settings, command, started_ms: crate::state::now_ms(), trains })
     }
@@ -94,34 +95,63 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
 }
 
-/// State letter and start time of `pid`.
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// What proc(5)'s stat says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its state letter, field 3.
+    state: char,
+    /// How many threads it has, field 20.
+    threads: u64,
+    /// When it started, field 22.
+    start_ticks: u64,
+    /// Its virtual memory in bytes, field 23. On its way out a process gives this back well before it counts as dead.
+    vsize: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The command's name, in parentheses, may hold spaces and parentheses itself: what counts comes after the last one.
-pub fn parse_stat(text: &str) -> Option<(char, u64)> {
+pub fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse().ok();
     let state = fields.first()?.chars().next()?;
-    // On its way out a process gives its memory back (field 23, vsize) well before it counts as dead.
-    let state = if fields.get(20) == Some(&"0") { 'X' } else { state };
-    Some((state, fields.get(19)?.parse().ok()?))
+    Some(Stat { state, threads: number(20)?, start_ticks: number(22)?, vsize: number(23)? })
+}
+
+impl Stat {
+    fn is_zombie(self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    fn is_alive(self) -> bool {
+        !self.is_zombie() && self.vsize > 0
+    }
+}
+
+/// Whether there is a process `pid`, and it is not on its way out.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(Stat::is_alive)
 }
 
 impl Identity {
     /// What the process does now.
     pub fn life(&self) -> Life {
-        if self.boot != boot_id() {
-            return Life::Gone;
-        }
-        match stat(self.pid) {
-            Some((state, ticks)) if ticks == self.start_ticks => match state {
-                'Z' | 'X' | 'x' => Life::Gone,
-                'T' | 't' => Life::Paused,
-                _ => Life::Running,
-            },
+        match self.stat() {
+            Some(Stat { state: 'T' | 't', .. }) => Life::Paused,
+            Some(stat) if stat.is_alive() => Life::Running,
             _ => Life::Gone,
         }
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks && self.boot == boot_id())
+    }
+
+    /// Whether it is over: gone, and its files, locks and ports closed. The kernel does that after it has taken the memory, thread by thread.
+    pub fn is_over(&self) -> bool {
+        self.stat().is_none_or(|stat| stat.is_zombie() && stat.threads <= 1)
     }
 
     /// Its memory in KiB; `None` once it is gone.
@@ -153,7 +183,7 @@ impl Identity {
         }
     }
 
-    /// SIGTERM, then SIGKILL after `grace`. Returns whether it ended by itself.
+    /// SIGTERM, then SIGKILL after `grace`, until it is over. Returns whether it ended by itself.
     ///
     /// # Errors
     /// It cannot be signalled, does not even end by SIGKILL, or an interruption.
@@ -162,7 +192,7 @@ impl Identity {
         // A paused process takes the signal when it goes on.
         self.signal(Signal::CONT)?;
         let begin = Instant::now();
-        while self.life() != Life::Gone {
+        while !self.is_over() {
             if begin.elapsed() > grace + Duration::from_secs(10) {
                 return Err(Failure::step(format!("process {} does not end, not even by SIGKILL", self.pid)));
             }
@@ -189,7 +219,7 @@ pub fn with_argument(ours: impl Fn(&[u8]) -> bool) -> Vec<Identity> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
         if line.split(|byte| *byte == 0).any(&ours)
-            && let Some((_, start_ticks)) = stat(pid)
+            && let Some(Stat { start_ticks, .. }) = stat(pid)
         {
             found.push(Identity { pid, start_ticks, boot: boot.clone() });
         }
@@ -238,9 +268,10 @@ mod tests {
     fn stat_is_read_behind_the_last_parenthesis() {
         let line =
             "1234 (a (b) c) S 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10 18446744073709551615";
-        assert_eq!(parse_stat(line), Some(('S', 98765)));
+        let stat = Stat { state: 'S', threads: 1, start_ticks: 98765, vsize: 1000 };
+        assert_eq!(parse_stat(line), Some(stat));
         let dying = "1234 (java) D 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0 18446744073709551615";
-        assert_eq!(parse_stat(dying), Some(('X', 98765)));
+        assert_eq!(parse_stat(dying), Some(Stat { state: 'D', vsize: 0, ..stat }));
         assert_eq!(parse_stat("garbage"), None);
         assert_eq!(parse_stat("1 (x) S 1"), None);
     }

@@ -100,10 +100,8 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     let ports: Vec<u16> = servers.iter().filter_map(|service| service.port(lab)).collect();
     let taken: Vec<String> = ports
         .iter()
-        .filter(|port| !ports::is_free(**port))
-        .map(|port| {
-            format!("{port} is now held by {}, not ours", ports::holder(*port).unwrap_or_else(|| "another user".into()))
-        })
+        .filter_map(|port| Some((port, ports::taken_by(*port, task.ctx.stop)?)))
+        .map(|(port, holder)| format!("{port} is now held by {holder}, not ours"))
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
     Ok(Outcome::passed(format!("no process, no file, {ports}")))

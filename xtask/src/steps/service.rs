@@ -87,6 +87,9 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         (task.status)("stopping it: its settings changed");
         process::remove_file(&service.record(lab))?;
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+    } else if let Some(died) = &record {
+        // It may have been killed a moment ago and still hold its port and the lock of its data.
+        died.identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     if let Service::Broker(id) = service {
         former_session_gone(task, id)?;
@@ -277,8 +280,7 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let path = service.record(lab);
     let record = Started::read(&path);
     let mut found: Vec<Identity> = process::marked(&service.mark(lab));
-    found
-        .extend(record.iter().map(|started| started.identity.clone()).filter(|identity| identity.life() != Life::Gone));
+    found.extend(record.iter().map(|started| started.identity.clone()).filter(|identity| !identity.is_over()));
     found.sort_by_key(|identity| identity.pid);
     found.dedup();
     // Before the signal: an `up` after an interruption must not take for healthy what is on its way out.

@@ -252,10 +252,9 @@ fn free_ports(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         return Ok(());
     };
     let container = task.ctx.exec.capture(&docker::publisher(*port), &task.log, task.ctx.stop)?.stdout;
-    let holder = match (container.lines().next(), ports::holder(*port)) {
-        (Some(container), _) => format!("container {container}"),
-        (None, Some(holder)) => holder,
-        (None, None) => "a process of another user".into(),
+    let holder = match container.lines().next() {
+        Some(container) => format!("container {container}"),
+        None => ports::taken_by(*port, task.ctx.stop).unwrap_or_else(|| "a process that has just ended".into()),
     };
     let shift = lab.port_shift();
     let moved = (1..20u16).map(|step| lab.ports.base.wrapping_add(step * 100)).find(|base| {

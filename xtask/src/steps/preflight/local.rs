@@ -4,6 +4,7 @@ use crate::config::Lab;
 use crate::failure::{Exit, Result};
 use crate::local::ports;
 use crate::local::service::Service;
+use crate::signal::Stop;
 use crate::step::Task;
 use crate::steps::preflight::{Findings, MIB, available_memory, free_space, lab_of, room, writable};
 use crate::tools::java;
@@ -27,7 +28,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         findings.problem("the local backend reads /proc and needs Linux", "use a Linux machine, a VM or WSL2");
     }
     programs(task, findings)?;
-    free_ports(task.lab(), findings);
+    free_ports(task.lab(), task.ctx.stop, findings);
     memory(task.lab(), findings);
     folders(task, findings);
     Ok(())
@@ -91,17 +92,14 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-fn free_ports(lab: &Lab, findings: &mut Findings) {
+fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
     let mut taken = Vec::new();
     for service in Service::servers(lab) {
         let Some(port) = service.port(lab) else { continue };
-        if ports::is_free(port) {
-            continue;
-        }
+        let Some(holder) = ports::taken_by(port, stop) else { continue };
         let ours = service.living(lab).map(|identity| format!("pid {} ", identity.pid));
-        let holder = ports::holder(port);
-        if ours.is_none_or(|ours| !holder.is_some_and(|holder| holder.starts_with(&ours))) {
-            taken.push((service.name(lab), port));
+        if ours.is_none_or(|ours| !holder.starts_with(&ours)) {
+            taken.push((service.name(lab), port, holder));
         }
     }
     if taken.is_empty() {
@@ -114,8 +112,7 @@ fn free_ports(lab: &Lab, findings: &mut Findings) {
         return;
     }
     let other = free_base(lab).map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
-    for (name, port) in taken {
-        let holder = ports::holder(port).unwrap_or_else(|| "a process of another user".into());
+    for (name, port, holder) in taken {
         let fix = match lab_of(&holder) {
             Some(name) => format!("cargo xtask teardown --name {name}{other}"),
             None => format!("end it{other}"),
