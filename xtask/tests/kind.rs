@@ -449,12 +449,6 @@ fn a_cluster_of_somebody_else_is_left_alone() {
     assert_eq!(docker(&["inspect", "--format", "{{.State.Running}}", &theirs.0]), "true");
 }
 
-/// The node image that the recipe names.
-fn node_image() -> String {
-    let recipe = repo().join("manifests/images/node/build");
-    run(Command::new(recipe).arg("--tag")).expect(0).stdout.trim().into()
-}
-
 /// A small lab whose manifests name images of a registry: one broker on a control-plane node and one worker.
 fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
     let roles = format!("  - role: worker\n    image: {node}\n");
@@ -482,12 +476,12 @@ fn up_from_registry(lab: &Lab, format: &str) -> Ran {
 
 #[test]
 fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
-    let (kafka, node) = (engine::kafka_image(), node_image());
+    let (kafka, node) = (engine::kafka_image(), engine::node_image());
 
     // Nothing answers: an error within seconds that names both ways on, and nothing was touched.
     let mut lab = Lab::new("registry");
     let stalled = Registry::start(&["-stall"]);
-    from_registry(&mut lab, &node, &stalled.name("lab/kafka:1"));
+    from_registry(&mut lab, node, &stalled.name("lab/kafka:1"));
     let begin = Instant::now();
     let ran = up_from_registry(&lab, "text").expect(3);
     assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
@@ -496,14 +490,14 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
 
     // It answers with errors.
     let failing = Registry::start(&["-fail", "manifests"]);
-    from_registry(&mut lab, &node, &failing.name("lab/kafka:1"));
+    from_registry(&mut lab, node, &failing.name("lab/kafka:1"));
     up_from_registry(&lab, "text").expect(3).says(&["cannot be pulled", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
 
     // It answers, and takes longer for each layer than it may take to answer.
     let slow = Registry::start(&["-delay", "6s"]);
     let image = slow.push_new(kafka, "lab/kafka:1");
-    let node = slow.push(&node, "lab/node:v1.33.13");
+    let node = slow.push(node, "lab/node:v1.33.13");
     from_registry(&mut lab, &node, &image);
     let up = Report::of(&up_from_registry(&lab, "json"), 0);
     assert_eq!(up.state("kafka image"), "changed", "{}", up.0);

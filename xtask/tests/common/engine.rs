@@ -20,17 +20,27 @@ pub fn need_engine() {
     assert!(ANSWERS.get_or_init(asked), "no Docker engine answers: `.ci/engine start` brings one");
 }
 
-/// The image that the recipe of the Kafka image names. Fails the test unless it is made.
+/// The Kafka image from packages.
 pub fn kafka_image() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| {
-        need_engine();
-        let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/images/kafka/build");
-        let name = run(Command::new(recipe).arg("--tag")).expect(0).stdout.trim().to_string();
-        let made = docker(["image", "inspect", &name]).code == 0;
-        assert!(made, "the engine has no image {name}: `manifests/images/kafka/build` makes it");
-        name
-    })
+    NAME.get_or_init(|| image("kafka"))
+}
+
+/// The node image from packages.
+pub fn node_image() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| image("node"))
+}
+
+/// The image that a recipe names, made by it where the engine has none: that takes minutes the first time.
+fn image(name: &str) -> String {
+    need_engine();
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/images").join(name).join("build");
+    let name = run(Command::new(&recipe).arg("--tag")).expect(0).stdout.trim().to_string();
+    if docker(["image", "inspect", &name]).code != 0 {
+        assert!(Command::new(&recipe).status().unwrap().success(), "{} failed", recipe.display());
+    }
+    name
 }
 
 /// A container that goes when the test ends.
