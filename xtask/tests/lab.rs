@@ -8,75 +8,17 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
+use common::clients::{Clients, judged, positions};
 use common::lab::Lab;
 use common::{Dir, Report, manifests, run, start, wait_for};
-use ledger::judge::{Case, Claim, Range, Verdict, judge};
-use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
-use ledger::stamp::RunId;
-use rustix::process::{Pid, Signal, kill_process};
+use ledger::judge::{Claim, Verdict};
+use ledger::lines::ConsumerState;
 use serde_json::Value;
 
-/// The clients' program beside a lab that is up, used as a drill would.
-struct Clients<'a> {
-    lab: &'a Lab,
-    folder: Dir,
-}
-
-impl Clients<'_> {
-    fn command(&self, args: &[&str]) -> Command {
-        let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
-        let mut command = Command::new(target.join("release").join("clients"));
-        let base = self.lab.base;
-        let brokers = format!("127.0.0.1:{base},127.0.0.1:{}", base + 1);
-        command.args(args).args(["--brokers", &brokers]).stdin(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.0.join(name)
-    }
-
-    /// What a client with its standard output in `name` has said so far.
-    fn said(&self, name: &str) -> String {
-        std::fs::read_to_string(self.file(name)).unwrap()
-    }
-
-    fn start(&self, name: &str, args: &[&str]) -> Child {
-        self.command(args).stdout(File::create(self.file(name)).unwrap()).spawn().unwrap()
-    }
-
-    fn run(&self, name: &str, args: &[&str]) -> String {
-        assert!(self.start(name, args).wait().unwrap().success(), "{args:?}: {}", self.said(name));
-        self.said(name)
-    }
-
-    /// The end offset of each partition.
-    fn ends(&self) -> Vec<(i32, i64)> {
-        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
-        let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
-        said["partitions"].as_array().unwrap().iter().map(one).collect()
-    }
-
-    fn claim(&self, name: &str) -> Claim {
-        let said = self.said(name);
-        let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
-        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
-        Claim::of(start.as_ref(), states).unwrap()
-    }
-}
-
-fn positions(offsets: &[(i32, i64)]) -> String {
-    offsets.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
-}
-
 /// A producer that is killed and started again, and a consumer likewise, are accounted for to the last message.
-fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients<'_>) {
-    let run: RunId = "killed".parse().unwrap();
+fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     let before = clients.ends();
     let producer = ["producer", "--run", "killed", "--format", "json", "--rate"];
     let mut first = clients.start("first", &[&producer[..], &["20000"]].concat());
@@ -97,32 +39,19 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients<'_>) {
     let said = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
     let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
 
-    let ranges: Vec<Range> = before
-        .iter()
-        .zip(&after)
-        .map(|(before, after)| Range { partition: before.0, start: before.1, end: after.1 })
-        .collect();
     let claims = [clients.claim("first"), clients.claim("second")];
-    let case = Case {
-        run,
-        topic: "test",
-        ranges: &ranges,
-        claims: &claims,
-        received: &received,
-        expected: None,
-        topic_ids: &[],
-    };
-    let report = judge(&case);
+    let judged = |claims: &[Claim]| judged("killed", [&before, &after], claims, &received);
+    let report = judged(&claims);
     assert_eq!((report.verdict, report.ended, report.died), (Verdict::Pass, 1, 1), "{report:?}");
     let sum = |pick: fn(&ledger::judge::Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
     assert!(sum(|row| row.acked) > 200_000, "{report:?}");
     assert_eq!(sum(|row| row.received), sum(|row| row.acked) + sum(|row| row.unpromised), "{report:?}");
     // Without its first claim the same records are a stranger's.
-    assert_eq!(judge(&Case { claims: &claims[1..], ..case }).verdict, Verdict::Fail);
+    assert_eq!(judged(&claims[1..]).verdict, Verdict::Fail);
 }
 
 /// Kafka's own lines, compared the way its system tests do: what was acked against what was consumed, as plain sets of values.
-fn the_second_oracle_agrees(clients: &Clients<'_>) {
+fn the_second_oracle_agrees(clients: &Clients) {
     let start = positions(&clients.ends());
     let sent = clients.run("sent", &["producer", "--run", "oracle", "--rate", "0", "--count", "2000", "--verifiable"]);
     let end = positions(&clients.ends());
@@ -211,7 +140,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     assert_ne!(lab.pid("kafka-1"), killed);
     lab.verify(0);
 
-    let clients = Clients { lab: &lab, folder: Dir::new("clients") };
+    let clients = Clients::of(&lab);
     killed_clients_lose_nothing_and_count_nothing_twice(&clients);
     the_second_oracle_agrees(&clients);
 
@@ -346,115 +275,4 @@ fn a_failed_up_can_take_itself_down() {
         "taking the lab down again",
     ]);
     lab.assert_nothing_left();
-}
-
-/// What the last line of `drill --format json` says.
-fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
-    let ran = lab.run(&[&["drill", "--format", "json"], args].concat()).expect(code);
-    let mut drills = ran.stdout.lines().filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""));
-    serde_json::from_str(drills.next_back().unwrap()).unwrap()
-}
-
-fn topics(lab: &Lab) -> Vec<String> {
-    lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().map(Into::into).collect()
-}
-
-/// The sequences of a run in a topic, by partition, as Kafka's own console consumer reads them: a reader that knows nothing of
-/// ours. Its class path and Java are those of a broker that runs.
-fn independent_reader(lab: &Lab, topic: &str, run: &str) -> Vec<(String, String)> {
-    let broker = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
-    let words: Vec<String> = broker.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
-    let class_path = &words[words.iter().position(|word| word == "-cp").unwrap() + 1];
-    let server = format!("127.0.0.1:{}", lab.base);
-    let output = Command::new(&words[0])
-        .args(["-cp", class_path, "kafka.tools.ConsoleConsumer", "--bootstrap-server", &server, "--topic", topic])
-        .args(["--from-beginning", "--timeout-ms", "8000"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stamp = format!(" kl1 {run} ");
-    // What follows the run: producer, epoch, partition, sequence.
-    let fields =
-        said.lines().filter_map(|line| line.split_once(&stamp)).map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-    fields.map(|words| (words[..3].join(" "), words[3].to_string())).collect()
-}
-
-#[test]
-fn drills_keep_their_promises_and_the_ledger_can_fail() {
-    let lab = Lab::new("drill");
-    lab.run(&["drill", "leader-kill"]).expect(6);
-    lab.up(&["--no-clients"]);
-    lab.run(&["drill", "leader-kil"]).expect(2).says(&["there is no fault leader-kil"]);
-    lab.run(&["drill"]).expect(2).says(&["which fault?"]);
-    let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
-    assert!(listed.contains("leader-kill (local)\n  breaks    kill -9 of a partition's leader"), "{listed}");
-
-    let killed = drill(&lab, &["leader-kill"], 0);
-    assert_eq!((&killed["kept"], &killed["ledger"]["verdict"]), (&Value::from(true), &Value::from("pass")), "{killed}");
-    let struck = &killed["struck"][0];
-    assert!(struck["detected_after_ms"].as_u64().unwrap() > 0, "{struck}");
-    let acked = |row: &Value| row["acked_after_ms"].as_u64();
-    assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
-
-    let died = drill(&lab, &["producer-kill", "consumer-kill"], 0);
-    assert_eq!((&died["drill"], &died["kept"]), (&Value::from("consumer-kill"), &Value::from(true)), "{died}");
-
-    // The control: with acks=1 the promise is that the ledger finds the loss, to the message.
-    let lost = drill(&lab, &["acks-1-leader-kill", "--keep-topic"], 0);
-    assert_eq!(lost["ledger"]["verdict"], "fail", "{lost}");
-    let sum = |name: &str| {
-        let rows = lost["ledger"]["partitions"].as_array().unwrap().iter();
-        rows.map(|row| row[name].as_u64().unwrap()).sum::<u64>()
-    };
-    let (topic, run) = (lost["topic"].as_str().unwrap(), lost["ledger"]["run"].as_str().unwrap());
-    let read = independent_reader(&lab, topic, run);
-    let distinct: BTreeSet<_> = read.iter().collect();
-    assert!(sum("missing") > 0, "{lost}");
-    assert_eq!(sum("acked") - distinct.len() as u64, sum("missing"), "what the console consumer misses: {lost}");
-
-    let twice = drill(&lab, &["no-idempotence-retry", "--keep-topic"], 0);
-    assert_eq!(twice["ledger"]["verdict"], "fail", "{twice}");
-    let rows = twice["ledger"]["partitions"].as_array().unwrap().iter();
-    let duplicates = rows.map(|row| row["duplicate"].as_u64().unwrap()).sum::<u64>();
-    let (other, run) = (twice["topic"].as_str().unwrap(), twice["ledger"]["run"].as_str().unwrap());
-    let read = independent_reader(&lab, other, run);
-    let distinct: BTreeSet<_> = read.iter().collect();
-    assert!(duplicates > 0, "{twice}");
-    assert_eq!((read.len() - distinct.len()) as u64, duplicates, "what the console consumer reads twice: {twice}");
-
-    // A leader that comes back without its logs: all that was acknowledged before is gone, and nothing else.
-    let cut = drill(&lab, &["last-replica-wiped"], 0);
-    assert_eq!((&cut["ledger"]["verdict"], &cut["kept"]), (&Value::from("fail"), &Value::from(true)), "{cut}");
-    for row in cut["ledger"]["partitions"].as_array().unwrap() {
-        let [acked, received, missing] = ["acked", "received", "missing"].map(|name| row[name].as_u64().unwrap());
-        assert!(missing > 0 && received > 0 && received + missing == acked, "{row}");
-    }
-    for stream in cut["ledger"]["evidence"].as_array().unwrap() {
-        let missing = stream["missing"].as_array().unwrap();
-        assert!(missing.len() == 1 && missing[0][0] == 0, "from the first on, and in one piece: {stream}");
-    }
-
-    let again = drill(&lab, &["topic-recreated"], 0);
-    assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
-
-    // Interrupted while a broker stands still: mended, and nothing of the drill is left.
-    let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
-    let paused = || {
-        (0..3).any(|id| {
-            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
-        })
-    };
-    wait_for("a paused broker", 60, paused);
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!paused(), "a broker still stands still");
-    assert_eq!(
-        topics(&lab).iter().filter(|name| name.starts_with("drill-")).collect::<Vec<_>>(),
-        [topic, other],
-        "only those that were kept"
-    );
-    assert!(lab.processes().iter().all(|line| !line.contains("/drills/")), "{:?}", lab.processes());
-    lab.verify(0);
-    lab.teardown();
 }

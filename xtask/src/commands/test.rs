@@ -107,6 +107,8 @@ const CHECKS: &[Check] = &[
             "--test",
             "lab",
             "--test",
+            "drills",
+            "--test",
             "survive",
             "--",
             "--test-threads=1",

@@ -1,11 +1,17 @@
 //! The built program, run with folders of its own.
 
+#[cfg(feature = "lab")]
+#[allow(dead_code, reason = "not every test file runs the clients")]
+pub mod clients;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs an engine")]
 pub mod engine;
 #[cfg(feature = "lab")]
 #[allow(dead_code, reason = "not every test file brings a lab up")]
 pub mod lab;
+#[cfg(feature = "lab")]
+#[allow(dead_code, reason = "not every test file needs a network that fails")]
+pub mod proxy;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs a registry")]
 pub mod registry;

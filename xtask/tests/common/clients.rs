@@ -1,0 +1,84 @@
+//! The clients' program beside a lab of processes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use ledger::judge::{Case, Claim, Range, Report, judge};
+use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
+use ledger::stamp::RunId;
+use serde_json::Value;
+
+use super::Dir;
+use super::lab::Lab;
+
+/// The clients' program, used as a drill would.
+pub struct Clients {
+    brokers: String,
+    folder: Dir,
+}
+
+impl Clients {
+    /// That ask two of the lab's brokers first.
+    pub fn of(lab: &Lab) -> Self {
+        Self::through(&[lab.base, lab.base + 1])
+    }
+
+    /// That find the brokers at these ports.
+    pub fn through(ports: &[u16]) -> Self {
+        let brokers: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        Clients { brokers: brokers.join(","), folder: Dir::new("clients") }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
+        let mut command = Command::new(target.join("release").join("clients"));
+        command.args(args).args(["--brokers", &self.brokers]).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
+    /// What a client with its standard output in `name` has said so far.
+    pub fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    pub fn start(&self, name: &str, args: &[&str]) -> Child {
+        self.command(args).stdout(File::create(self.file(name)).unwrap()).spawn().unwrap()
+    }
+
+    pub fn run(&self, name: &str, args: &[&str]) -> String {
+        assert!(self.start(name, args).wait().unwrap().success(), "{args:?}: {}", self.said(name));
+        self.said(name)
+    }
+
+    /// The end offset of each partition.
+    pub fn ends(&self) -> Vec<(i32, i64)> {
+        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
+        let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
+        said["partitions"].as_array().unwrap().iter().map(one).collect()
+    }
+
+    pub fn claim(&self, name: &str) -> Claim {
+        let said = self.said(name);
+        let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
+        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
+        Claim::of(start.as_ref(), states).unwrap()
+    }
+}
+
+/// Offsets as the flags of a consumer say them.
+pub fn positions(offsets: &[(i32, i64)]) -> String {
+    offsets.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
+}
+
+/// The verdict over topic `test` between the end offsets before and after a run.
+pub fn judged(run: &str, ends: [&[(i32, i64)]; 2], claims: &[Claim], received: &ConsumerState) -> Report {
+    let ranges = ends[0].iter().zip(ends[1]);
+    let ranges: Vec<Range> = ranges.map(|(from, to)| Range { partition: from.0, start: from.1, end: to.1 }).collect();
+    let run: RunId = run.parse().unwrap();
+    judge(&Case { run, topic: "test", ranges: &ranges, claims, received, expected: None, topic_ids: &[] })
+}

@@ -1,0 +1,150 @@
+//! Drills on a lab of processes, and the controls: the ledger finds what was lost and what came twice, to the message.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use common::clients::{Clients, judged, positions};
+use common::lab::Lab;
+use common::proxy::Proxy;
+use common::{start, wait_for};
+use ledger::judge::Verdict;
+use ledger::lines::ConsumerState;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// What the last line of `drill --format json` says.
+fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
+    let ran = lab.run(&[&["drill", "--format", "json"], args].concat()).expect(code);
+    let mut drills = ran.stdout.lines().filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""));
+    serde_json::from_str(drills.next_back().unwrap()).unwrap()
+}
+
+fn topics(lab: &Lab) -> Vec<String> {
+    lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().map(Into::into).collect()
+}
+
+/// The sequences of a run in a topic, by partition, as Kafka's own console consumer reads them: a reader that knows nothing of
+/// ours. Its class path and Java are those of a broker that runs. `records` is how many there are in all.
+fn independent_reader(lab: &Lab, topic: &str, run: &str, records: u64) -> Vec<(String, String)> {
+    let broker = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
+    let words: Vec<String> = broker.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
+    let class_path = &words[words.iter().position(|word| word == "-cp").unwrap() + 1];
+    let server = format!("127.0.0.1:{}", lab.base);
+    let output = Command::new(&words[0])
+        .args(["-cp", class_path, "kafka.tools.ConsoleConsumer", "--bootstrap-server", &server, "--topic", topic])
+        .args(["--from-beginning", "--timeout-ms", "20000", "--max-messages", &records.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stamp = format!(" kl1 {run} ");
+    // What follows the run: producer, epoch, partition, sequence.
+    let fields =
+        said.lines().filter_map(|line| line.split_once(&stamp)).map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    fields.map(|words| (words[..3].join(" "), words[3].to_string())).collect()
+}
+
+/// The control with a known number: an answer that is lost after the append makes a producer without idempotence send again just what
+/// was answered, and one with idempotence too, but then the broker knows it.
+fn lost_answers_double_what_they_were_for(lab: &Lab) {
+    let direct = Clients::of(lab);
+    for (run, flags) in [("retried", &["--no-idempotence"][..]), ("guarded", &[])] {
+        let proxy = Proxy::before([0, 1, 2].map(|broker| lab.base + broker));
+        let clients = Clients::through(&proxy.ports);
+        let before = direct.ends();
+        let producer = ["producer", "--run", run, "--format", "json", "--rate", "0", "--count", "2000"];
+        clients.run("sent", &[&producer[..], flags].concat());
+        let after = direct.ends();
+        let range = ["--start", &positions(&before), "--end", &positions(&after)];
+        let read = direct.run("read", &[&["consumer", "--run", run, "--format", "json"], &range[..]].concat());
+        let received: ConsumerState = serde_json::from_str(read.lines().last().unwrap()).unwrap();
+        let report = judged(run, [&before, &after], &[clients.claim("sent")], &received);
+        let duplicates = report.partitions.iter().map(|row| row.duplicate).sum::<u64>();
+        let lost = proxy.lost();
+        assert!(lost > 0);
+        let all = after.iter().map(|(_, end)| u64::try_from(*end).unwrap()).sum();
+        let independent = independent_reader(lab, "test", run, all);
+        let distinct: BTreeSet<_> = independent.iter().collect();
+        assert_eq!((independent.len() - distinct.len()) as u64, duplicates, "what the console consumer reads twice");
+        let expected = if flags.is_empty() { (Verdict::Pass, 0) } else { (Verdict::Fail, lost) };
+        assert_eq!((report.verdict, duplicates), expected, "{report:?}");
+        assert_eq!((distinct.len(), report.partitions.iter().map(|row| row.missing).sum::<u64>()), (2000, 0));
+    }
+}
+
+#[test]
+fn drills_keep_their_promises_and_the_ledger_can_fail() {
+    let lab = Lab::new("drill");
+    lab.run(&["drill", "leader-kill"]).expect(6);
+    lab.up(&["--no-clients"]);
+    lab.run(&["drill", "leader-kil"]).expect(2).says(&["there is no fault leader-kil"]);
+    lab.run(&["drill"]).expect(2).says(&["which fault?"]);
+    let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
+    assert!(listed.contains("leader-kill (local)\n  breaks    kill -9 of a partition's leader"), "{listed}");
+
+    let killed = drill(&lab, &["leader-kill"], 0);
+    assert_eq!((&killed["kept"], &killed["ledger"]["verdict"]), (&Value::from(true), &Value::from("pass")), "{killed}");
+    let struck = &killed["struck"][0];
+    assert!(struck["detected_after_ms"].as_u64().unwrap() > 0, "{struck}");
+    let acked = |row: &Value| row["acked_after_ms"].as_u64();
+    assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
+
+    let died = drill(&lab, &["producer-kill", "consumer-kill"], 0);
+    assert_eq!((&died["drill"], &died["kept"]), (&Value::from("consumer-kill"), &Value::from(true)), "{died}");
+
+    // The control: with acks=1 the promise is that the ledger finds the loss, to the message.
+    let lost = drill(&lab, &["acks-1-leader-kill", "--keep-topic"], 0);
+    assert_eq!(lost["ledger"]["verdict"], "fail", "{lost}");
+    let sum = |name: &str| {
+        let rows = lost["ledger"]["partitions"].as_array().unwrap().iter();
+        rows.map(|row| row[name].as_u64().unwrap()).sum::<u64>()
+    };
+    let (topic, run) = (lost["topic"].as_str().unwrap(), lost["ledger"]["run"].as_str().unwrap());
+    let read = independent_reader(&lab, topic, run, sum("end"));
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert!(sum("missing") > 0, "{lost}");
+    assert_eq!(sum("acked") - distinct.len() as u64, sum("missing"), "what the console consumer misses: {lost}");
+
+    // A leader that comes back without its logs: all that was acknowledged before is gone, and nothing else.
+    let cut = drill(&lab, &["last-replica-wiped"], 0);
+    assert_eq!((&cut["ledger"]["verdict"], &cut["kept"]), (&Value::from("fail"), &Value::from(true)), "{cut}");
+    for row in cut["ledger"]["partitions"].as_array().unwrap() {
+        let [acked, received, missing] = ["acked", "received", "missing"].map(|name| row[name].as_u64().unwrap());
+        assert!(missing > 0 && received > 0 && received + missing == acked, "{row}");
+    }
+    for stream in cut["ledger"]["evidence"].as_array().unwrap() {
+        let missing = stream["missing"].as_array().unwrap();
+        assert!(missing.len() == 1 && missing[0][0] == 0, "from the first on, and in one piece: {stream}");
+    }
+
+    let again = drill(&lab, &["topic-recreated"], 0);
+    assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
+
+    // Interrupted while a broker stands still: mended, and nothing of the drill is left.
+    let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
+    let paused = || {
+        (0..3).any(|id| {
+            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+        })
+    };
+    wait_for("a paused broker", 60, paused);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!paused(), "a broker still stands still");
+    assert_eq!(
+        topics(&lab).iter().filter(|name| name.starts_with("drill-")).collect::<Vec<_>>(),
+        [topic],
+        "only the one that was kept"
+    );
+    assert!(lab.processes().iter().all(|line| !line.contains("/drills/")), "{:?}", lab.processes());
+    lost_answers_double_what_they_were_for(&lab);
+    lab.verify(0);
+    lab.teardown();
+}
