@@ -69,6 +69,8 @@ fn pair(lab: &Lab, program: &Path, load: Load, accounts: bool) -> [f64; 2] {
 
 fn compare(lab: &Lab, usual: &Path, other: &Path, load: Load) {
     let mut ratios = Vec::new();
+    // The brokers' first messages cost everybody more.
+    pair(lab, usual, load, true);
     for round in 0..PAIRS {
         // Whoever comes second finds warmer brokers: each does in turn.
         let (with, without) = if round % 2 == 0 {

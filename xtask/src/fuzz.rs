@@ -175,10 +175,10 @@ fn record(random: &mut Rng) -> Vec<u8> {
             let mut bent = mangled(random, &value);
             // Behind the mark, so that it is looked at.
             if bent.len() > 13 {
-                bent[8..13].copy_from_slice(b" kl1 ");
+                bent[8..13].copy_from_slice(b" kl2 ");
             }
             let whole = bent.len().saturating_sub(8);
-            let checksum = format!("{:08x}", crc32fast::hash(&bent[..whole]));
+            let checksum = format!("{:08x}", crc32c::crc32c(&bent[..whole]));
             bent.truncate(whole);
             bent.extend(checksum.bytes());
             bent

@@ -61,7 +61,7 @@ fn the_second_oracle_agrees(clients: &Clients) {
         lines
             .filter(|line| line["name"] == name)
             .filter_map(|line| line["value"].as_str().map(ToOwned::to_owned))
-            .filter(|value| value.contains(" kl1 oracle "))
+            .filter(|value| value.contains(" kl2 oracle "))
             .collect()
     };
     let (acked, consumed) = (values(&sent, "producer_send_success"), values(&read, "record_data"));

@@ -34,7 +34,7 @@
 //!
 //! | obligation | carried by | held to it by |
 //! | --- | --- | --- |
-//! | A stamp that reads back is the one that was written: CRC-32 over all bytes. | [`stamp::parse`], and [`stamp::Reader`] with the same result | `every_changed_byte_and_every_cut_is_noticed`, `a_reader_says_of_every_value_what_parse_says…` |
+//! | A stamp that reads back is the one that was written: CRC-32C over all bytes. | [`stamp::parse`], and [`stamp::Reader`] with the same result | `every_changed_byte_and_every_cut_is_noticed`, `a_reader_says_of_every_value_what_parse_says…` |
 //! | Sequences are dense: the next one is used up only when the queue takes the record. | [`sent::SendLedger::accepted`] | `what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight` |
 //! | No two processes share a stream: each draws its own producer number, and each handle is an epoch of its own. | [`stamp::ProducerId`], [`judge::judge`] (two claims of one number are a doubt) | `a_producer_started_again_in_the_same_run_is_another_producer` (clients) |
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |
@@ -51,7 +51,7 @@
 //! - The end offsets were taken after the last producer had flushed or was dead, and are the brokers' (xtask's steps).
 //! - The topic holds no transactions and is not compacted, so that each offset has one record.
 //! - librdkafka's message status is right, and only librdkafka retries.
-//! - Damage is an accident: CRC-32 finds every burst of up to 32 bits, and of other damage all but one in four thousand million.
+//! - Damage is an accident: CRC-32C finds every burst of up to 32 bits, and of other damage all but one in four thousand million.
 //! - A record so damaged that our mark is gone cannot be told from somebody else's. It is found as *missing* when it was acked; when nobody
 //!   promised it, its loss breaks no promise.
 

@@ -3,14 +3,15 @@
 //! One line of text, so that `kafka-console-consumer` shows something a person can read:
 //!
 //! ```text
-//! 0.332517 kl1 demo 9f3c01aa 0 2 41 1732347335123 ........ 5d0f9e21
-//! number   magic run producer epoch partition sequence sent-ms [filler] crc32
+//! 0.332517 kl2 demo 9f3c01aa 0 2 41 1732347335123 ........ 5d0f9e21
+//! number   magic run producer epoch partition sequence sent-ms [filler] crc32c
 //! ```
 //!
 //! Fields are separated by one space. `producer` is a random 32-bit number, eight hexadecimal digits, drawn anew by every process; `epoch` counts the
 //! producer handles of that process from 0. So a producer that is started again in the same run never continues the sequences of the one that
 //! died, and neither has to know of the other; `sequence` is dense from 0 for each (run, producer, epoch, partition). The last field is the
-//! CRC-32 (IEEE) of every byte before it, the space included. There is no key and there are no headers, so nothing but the value has to survive.
+//! CRC-32C of every byte before it, the space included: the checksum of Kafka's own record batches (KIP-98), for which processors have an
+//! instruction. There is no key and there are no headers, so nothing but the value has to survive.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,10 +20,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The word that marks a record as ours; its digit is the version of the format.
-pub const MAGIC: &str = "kl1";
+pub const MAGIC: &str = "kl2";
 
 /// Where the magic stands, between its two spaces: after the eight bytes of the number.
-const MARK: &[u8] = b" kl1 ";
+const MARK: &[u8] = b" kl2 ";
 const MARK_AT: usize = 8;
 
 /// Hexadecimal digits of the checksum, with which a value ends.
@@ -173,7 +174,7 @@ pub fn parse(value: Option<&[u8]>) -> Value {
 
 fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
     let (covered, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if *checksum != hex_digits(crc32fast::hash(covered)) {
+    if *checksum != hex_digits(crc32c::crc32c(covered)) {
         return None;
     }
     let mut fields = covered.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ');
@@ -257,7 +258,7 @@ impl Last {
         let (number, rest) = covered.split_first_chunk::<MARK_AT>()?;
         let sequence = rest.strip_prefix(&self.head[..])?.strip_suffix(&self.tail[..])?;
         let stamp = Stamp { number: read_number(number)?, sequence: decimal(sequence)?, ..self.stamp };
-        (*checksum == hex_digits(crc32fast::hash(covered))).then_some(stamp)
+        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(stamp)
     }
 }
 
@@ -294,7 +295,7 @@ fn read_number(text: &[u8; MARK_AT]) -> Option<u32> {
 /// Writes stamps for one (run, producer, epoch).
 #[derive(Debug)]
 pub struct Encoder {
-    /// `" kl1 RUN PRODUCER EPOCH "`: the same for every record.
+    /// `" kl2 RUN PRODUCER EPOCH "`: the same for every record.
     middle: String,
     size: usize,
     /// The last value of each partition: most of the next one is the same.
@@ -376,7 +377,7 @@ impl Written {
     fn finish(&mut self, number: u32) -> &[u8] {
         let end = self.text.len() - CHECKSUM;
         self.text[..MARK_AT].copy_from_slice(&number_text(number));
-        let checksum = hex_digits(crc32fast::hash(&self.text[..end]));
+        let checksum = hex_digits(crc32c::crc32c(&self.text[..end]));
         self.text[end..].copy_from_slice(&checksum);
         &self.text
     }
@@ -404,7 +405,7 @@ mod tests {
 
     #[test]
     fn the_line_begins_with_the_number_and_stays_below_one() {
-        assert!(encoder(0).encode(999_999, 0, 0, 1).starts_with(b"0.999999 kl1 demo 9f3c01aa 3 0 0 1 "));
+        assert!(encoder(0).encode(999_999, 0, 0, 1).starts_with(b"0.999999 kl2 demo 9f3c01aa 3 0 0 1 "));
         assert!(encoder(0).encode(7, 0, 0, 1).starts_with(b"0.000007 "));
     }
 
@@ -438,7 +439,7 @@ mod tests {
     #[test]
     fn what_others_write_is_foreign() {
         for value in
-            [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some("0.3 kl1 é".as_bytes())]
+            [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some("0.3 kl2 é".as_bytes())]
         {
             assert_eq!(parse(value), Value::Foreign);
         }
@@ -447,15 +448,15 @@ mod tests {
     #[test]
     fn a_good_checksum_over_bad_fields_is_corrupt_and_never_a_panic() {
         let fields = [
-            "0.332517 kl1 ",
-            "0.332517 kl1 demo 9f3c01aa 0 0 99999999999999999999 1 ",
-            "0.332517 kl1 demo 9f3c01aa 4294967296 0 0 1 ",
-            "0.332517 kl1 DEMO 9f3c01aa 0 0 0 1 ",
-            "1.332517 kl1 demo 9f3c01aa 0 0 0 1 ",
+            "0.332517 kl2 ",
+            "0.332517 kl2 demo 9f3c01aa 0 0 99999999999999999999 1 ",
+            "0.332517 kl2 demo 9f3c01aa 4294967296 0 0 1 ",
+            "0.332517 kl2 DEMO 9f3c01aa 0 0 0 1 ",
+            "1.332517 kl2 demo 9f3c01aa 0 0 0 1 ",
         ];
         for text in fields {
             let mut value = text.as_bytes().to_vec();
-            value.extend(hex_digits(crc32fast::hash(&value)));
+            value.extend(hex_digits(crc32c::crc32c(&value)));
             assert_eq!(parse(Some(&value)), Value::Corrupt, "{text}");
         }
     }
@@ -498,7 +499,7 @@ mod tests {
                     // A checksum that holds is no reason to believe the rest.
                     if random.bool() && value.len() > CHECKSUM {
                         value.truncate(value.len() - CHECKSUM);
-                        value.extend(hex_digits(crc32fast::hash(&value)));
+                        value.extend(hex_digits(crc32c::crc32c(&value)));
                     }
                 }
                 let read = reader.read(Some(&value));

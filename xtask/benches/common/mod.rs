@@ -69,6 +69,13 @@ impl Lab {
             .spawn()
             .unwrap();
         let dir = PathBuf::from(format!("/proc/{}", child.id()));
+        // A pipe that nobody reads would stop it.
+        let mut said = child.stdout.take().unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut said, &mut text).unwrap();
+            text
+        });
         let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
         let mut peak_kib = 0;
         // The peak only grows, so what was seen last is it but for the last milliseconds.
@@ -88,9 +95,7 @@ impl Lab {
             .map(|n| n.parse().unwrap())
             .collect();
         child.wait().unwrap();
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
-        let line = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let line = serde_json::from_str(reading.join().unwrap().lines().last().unwrap()).unwrap();
         Ran { line, seconds, peak_kib, cpu_s: fields.iter().sum::<u64>() as f64 / 100.0 }
     }
 }

@@ -56,7 +56,7 @@ fn connect(client: TcpStream, broker: u16, ways: &[(u16, u16)], lost: &Arc<Atomi
     thread::spawn(move || {
         while let Ok(frame) = read(&mut from) {
             if frame.starts_with(&PRODUCE) {
-                let records = frame.windows(5).filter(|bytes| bytes == b" kl1 ").count();
+                let records = frame.windows(5).filter(|bytes| bytes == b" kl2 ").count();
                 sent.lock().unwrap().insert(frame[4..8].try_into().unwrap(), records as u64);
             }
             if write(&mut to, &frame).is_err() {
