@@ -1,6 +1,8 @@
 //! One drill from its topic to its verdict: load, fault, recovery, the last messages, the judgement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,9 +17,11 @@ use crate::drill::strike::{Strike, mend, topic_id, topics};
 use crate::drill::timing::{self, Row};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
+use crate::local::process;
 use crate::signal::Stop;
-use crate::state::{Backend, now_ms};
+use crate::state::{Backend, now_ms, write_atomically};
 use crate::step::Task;
+use crate::steps::{serve, service};
 use crate::tools::{clients, zookeeper};
 use crate::wait;
 
@@ -32,6 +36,11 @@ const LAST: Duration = Duration::from_secs(60);
 
 /// What a consumer that begins again reads in a second, at the least: two busy cores manage some hundred thousand messages.
 const READS: u64 = 50_000;
+
+/// How often ZooKeeper is asked who is registered. In pods each question is a program that takes some 0.3 s.
+fn watch_every(backend: Backend) -> Duration {
+    Duration::from_millis(if backend == Backend::Local { 50 } else { 500 })
+}
 
 /// What is drilled under one load.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +131,9 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
     let peaks = Peaks::default();
     let mut load = Load { run, topic, rate, flags, before, producers, consumers, peaks };
+    let under_way = task.lab().state.join("drill");
+    clear(task, &under_way)?;
+    write_atomically(&under_way, &load.topic)?;
     let drilled = drill(task, plan, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
@@ -139,7 +151,18 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
     let drilled = drilled?;
     mended?;
     deleted?;
+    process::remove_file(&under_way)?;
     Ok(drilled)
+}
+
+/// Removes what a drill left that was killed: its clients, and the topic that `under_way` names.
+fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
+    service::end_strays(task)?;
+    // What is no name of ours was not written by a drill.
+    let left = fs::read_to_string(under_way).ok().and_then(|text| text.parse::<RunId>().ok());
+    let Some(topic) = left else { return Ok(()) };
+    (task.status)("removing the topic of a drill that was killed");
+    topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()]).map(drop)
 }
 
 fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
@@ -201,23 +224,20 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
 /// One fault, until everything is mended and in sync again.
 fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Struck> {
     let topic = load.topic.clone();
-    let port = task.lab().ports.zookeeper;
     let done = AtomicBool::new(false);
     let (outcome, seen) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            // On kind ZooKeeper is not reached from here.
-            let watches = task.lab().backend == Backend::Local;
             // Each change of what is registered, with its time.
-            let mut seen: Vec<(u64, std::collections::BTreeSet<u32>)> = Vec::new();
+            let mut seen: Vec<(u64, BTreeSet<u32>)> = Vec::new();
             while !done.load(Ordering::SeqCst) {
-                if watches && let Ok(dump) = zookeeper::four_letter_word(port, "dump") {
+                if let Ok(Some(dump)) = serve::dump(task) {
                     let ids = zookeeper::registered(&dump);
                     if seen.last().is_none_or(|(_, last)| *last != ids) {
                         seen.push((now_ms(), ids));
                     }
                 }
                 // Interrupted or not, `done` ends this.
-                let _ = wait::pause(&Stop::default(), Duration::from_millis(50));
+                let _ = wait::pause(&Stop::default(), watch_every(task.lab().backend));
             }
             seen
         });
@@ -229,7 +249,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
         (mended.map(|()| (struck_ms, brokers)), watcher.join().unwrap_or_default())
     });
     let (struck_ms, brokers) = outcome?;
-    let missing = |ids: &std::collections::BTreeSet<u32>| brokers.iter().any(|id| !ids.contains(id));
+    let missing = |ids: &BTreeSet<u32>| brokers.iter().any(|id| !ids.contains(id));
     let detected = seen.iter().find(|(at, ids)| *at >= struck_ms && missing(ids)).map(|(at, _)| at - struck_ms);
     Ok(Struck {
         fault: fault.name,

@@ -15,7 +15,7 @@ use crate::local::process::Identity;
 use crate::local::service::Service;
 use crate::state::{Backend, now_ms};
 use crate::step::{Part, Task};
-use crate::steps::{cluster, service, workload};
+use crate::steps::{cluster, serve, service, workload};
 use crate::tools::clients::{self, Metadata};
 use crate::tools::kafka::{Place, Tool};
 use crate::tools::zookeeper;
@@ -176,12 +176,12 @@ impl<'a, 'b> Strike<'a, 'b> {
     }
 
     fn controller(&self) -> Result<u32> {
-        let port = self.task.lab().ports.zookeeper;
         wait::until("a controller", ASK * 5, INTERVAL, self.task.ctx.stop, self.task.status, || {
-            match zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::controller(&dump)) {
-                Ok(Some(id)) => Poll::Ready(id),
-                Ok(None) => Poll::NotYet("ZooKeeper knows no controller".into()),
-                Err(error) => Poll::NotYet(error.to_string()),
+            match serve::dump(self.task) {
+                Ok(Some(dump)) => zookeeper::controller(&dump)
+                    .map_or(Poll::NotYet("ZooKeeper knows no controller".into()), Poll::Ready),
+                Ok(None) => Poll::NotYet("ZooKeeper does not answer".into()),
+                Err(failure) => Poll::Failed(failure),
             }
         })
     }

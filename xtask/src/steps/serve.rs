@@ -93,8 +93,16 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
 /// The brokers that ZooKeeper knows and hears of. What brokers say of each other is from before, when ZooKeeper was away
 /// meanwhile.
 fn connected(task: &Task<'_>) -> Result<BTreeSet<u32>> {
+    Ok(dump(task)?.map(|dump| zookeeper::connected(&dump)).unwrap_or_default())
+}
+
+/// ZooKeeper's answer to `dump`; `None` while it gives none.
+///
+/// # Errors
+/// An interruption.
+pub fn dump(task: &Task<'_>) -> Result<Option<String>> {
     let lab = task.lab();
-    let dump = match lab.backend {
+    let answer = match lab.backend {
         Backend::Local => zookeeper::four_letter_word(lab.ports.zookeeper, "dump").unwrap_or_default(),
         Backend::Kind => {
             let ask = format!("echo dump | timeout 5 nc -w 2 localhost {}", lab.facts.zookeeper.port());
@@ -107,7 +115,7 @@ fn connected(task: &Task<'_>) -> Result<BTreeSet<u32>> {
             }
         }
     };
-    Ok(zookeeper::connected(&dump))
+    Ok((!answer.is_empty()).then_some(answer))
 }
 
 /// Asks every broker at its address inside the cluster, from a pod: the listener that brokers and rolled-out clients use.
