@@ -32,6 +32,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// Changes what every failure says, wherever it is kept.
+    pub fn each_failure(&mut self, change: impl Fn(&mut Failure)) {
+        self.failures.iter_mut().for_each(&change);
+        for step in &mut self.steps {
+            if let Ended::Failed(failure) = &mut step.ended {
+                change(failure);
+            }
+        }
+    }
+
     /// What the process should exit with. A fault outweighs a doubt.
     pub fn exit(&self) -> Exit {
         let exits = || self.failures.iter().map(|failure| failure.exit);

@@ -65,14 +65,22 @@ impl Session<'_> {
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
         let lab = ctx.lab;
         let progress = Progress::new(command, &lab.name, lab.format, self.env);
-        let report = run::run(plan, ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
+        let mut report = run::run(plan, ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
+        let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
+        let asks = lab.backend == Backend::Kind && failed;
+        // What cancelled the plan must not keep us from asking why.
+        let stop = ctx.stop.next_plan();
+        let engine_died = asks && !docker::answers(self.env, ctx.exec, &stop);
+        if engine_died {
+            report.each_failure(|failure| {
+                failure.what = format!("the Docker engine no longer answers: {}", failure.what);
+                failure.fix = Some(format!("start it again, {}; then the same command", docker::START));
+            });
+        }
         if lab.format == Format::Text {
             report::failures(&report, self.env.colour);
         }
-        let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
-        if lab.backend == Backend::Kind && failed && lab.state.exists() {
-            // What cancelled the plan must not keep us from asking why.
-            let stop = ctx.stop.next_plan();
+        if asks && !engine_died && lab.state.exists() {
             let asking = Ctx::new(lab, ctx.jars, ctx.exec, &stop);
             if let Some(setup) = ctx.setup.get() {
                 let _ = asking.setup.set(setup.clone());

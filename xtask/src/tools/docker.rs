@@ -9,6 +9,9 @@ use crate::config::Env;
 use crate::exec::{Cmd, Exec, Output};
 use crate::signal::Stop;
 
+/// How an engine is started.
+pub const START: &str = "`systemctl start docker`, or on a machine without systemd `.ci/engine start`";
+
 /// An engine that has not answered by then hangs.
 const ASK: Duration = Duration::from_secs(20);
 

@@ -96,8 +96,7 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             return Ok(None);
         }
     };
-    let start =
-        "`systemctl start docker`, or on a machine without systemd `.ci/engine start`; `--backend local` needs none";
+    let start = format!("{}; `--backend local` needs none", docker::START);
     match docker::parse_info(&output) {
         Ok(info) => {
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
