@@ -8,8 +8,9 @@ use crate::cli::Acks;
 /// Bytes of fetched records that all partitions of a consumer may hold together.
 const FETCHED_KBYTES: usize = 8 * 1024;
 
-/// Fetched records that all partitions of a consumer may hold together before it fetches more; each costs about 400 bytes beside its own. Small, so
-/// that the most memory ever used is reached with the first backlog and stays.
+/// Fetched records that a partition's queue may hold before no more are asked for; each costs about 400 bytes beside its own. More than a producer's
+/// batch has: a partition whose queue is full when the next request goes out is left out of it, and when those in it have nothing to tell, that
+/// request takes all of `fetch.wait.max.ms`. Not many more, so that the most memory ever used is reached with the first backlog and stays.
 const FETCHED_RECORDS: usize = 1_000;
 
 /// Bytes that the fetches under way for all partitions may bring together.
@@ -68,8 +69,8 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
         // may be in the log: there twice (librdkafka #4953, and a drill of this lab). Alone in flight nothing overtakes.
         .set("max.in.flight.requests.per.connection", "1")
         // Larger requests make up for that, but brokers give out batches whole, whatever a fetch asks for (KIP-74): with 512 KiB a
-        // consumer that catches up needs half as much memory again.
-        .set("batch.size", "131072")
+        // consumer that catches up needs half as much memory again. 64 KiB are at most 950 of our records.
+        .set("batch.size", "65536")
         // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
         .set("topic.metadata.propagation.max.ms", "60000")
         // After a leader is gone, look for the new one often, and send again as soon as it is known.
@@ -106,8 +107,8 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
         // A full queue pauses fetching for this long, and the queues are short; the default, 1 s, shows as a stutter.
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.error.backoff.ms", "100")
-        // Both limits hold per partition once each has a queue of its own, so they are shares of a total.
-        .set("queued.min.messages", (FETCHED_RECORDS / share).clamp(200, 8_000).to_string())
+        // These limits hold per partition, since each has a queue of its own.
+        .set("queued.min.messages", FETCHED_RECORDS.to_string())
         .set("queued.max.messages.kbytes", (FETCHED_KBYTES / share).clamp(64, 2048).to_string())
         .set("fetch.message.max.bytes", (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string());
     config

@@ -79,7 +79,7 @@ fn lost_answers_double_what_they_were_for(lab: &Lab) {
 }
 
 #[test]
-fn drills_keep_their_promises_and_the_ledger_can_fail() {
+fn drills_keep_their_promises_and_mend_what_they_broke() {
     let lab = Lab::new("drill");
     lab.run(&["drill", "leader-kill"]).expect(6);
     lab.up(&["--no-clients"]);
@@ -108,7 +108,33 @@ fn drills_keep_their_promises_and_the_ledger_can_fail() {
     let died = drill(&lab, &["producer-kill", "consumer-kill"], 0);
     assert_eq!((&died["drill"], &died["kept"]), (&Value::from("consumer-kill"), &Value::from(true)), "{died}");
 
-    // The control: with acks=1 the promise is that the ledger finds the loss, to the message.
+    let again = drill(&lab, &["topic-recreated"], 0);
+    assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
+
+    // Interrupted while a broker stands still: mended, and nothing of the drill is left.
+    let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
+    let paused = || {
+        (0..3).any(|id| {
+            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+        })
+    };
+    wait_for("a paused broker", 60, paused);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!paused(), "a broker still stands still");
+    assert!(topics(&lab).iter().all(|name| !name.starts_with("drill-")), "{:?}", topics(&lab));
+    assert_eq!(clients(), 0, "{:?}", lab.processes());
+    lab.verify(0);
+    lab.teardown();
+}
+
+#[test]
+fn what_is_lost_and_what_comes_twice_is_found_to_the_message() {
+    let lab = Lab::new("controls");
+    lab.up(&["--no-clients"]);
+
+    // With acks=1 the promise is that the ledger finds the loss.
     let lost = drill(&lab, &["acks-1-leader-kill", "--keep-topic"], 0);
     assert_eq!(lost["ledger"]["verdict"], "fail", "{lost}");
     let sum = |name: &str| {
@@ -133,28 +159,8 @@ fn drills_keep_their_promises_and_the_ledger_can_fail() {
         assert!(missing.len() == 1 && missing[0][0] == 0, "from the first on, and in one piece: {stream}");
     }
 
-    let again = drill(&lab, &["topic-recreated"], 0);
-    assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");
-
-    // Interrupted while a broker stands still: mended, and nothing of the drill is left.
-    let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
-    let paused = || {
-        (0..3).any(|id| {
-            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
-        })
-    };
-    wait_for("a paused broker", 60, paused);
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!paused(), "a broker still stands still");
-    assert_eq!(
-        topics(&lab).iter().filter(|name| name.starts_with("drill-")).collect::<Vec<_>>(),
-        [topic],
-        "only the one that was kept"
-    );
-    assert_eq!(clients(), 0, "{:?}", lab.processes());
+    let kept: Vec<String> = topics(&lab).into_iter().filter(|name| name.starts_with("drill-")).collect();
+    assert_eq!(kept, [topic], "only the one that was to be kept");
     lost_answers_double_what_they_were_for(&lab);
-    lab.verify(0);
     lab.teardown();
 }

@@ -111,7 +111,8 @@ const CHECKS: &[Check] = &[
             "--test",
             "survive",
             "--",
-            "--test-threads=1",
+            // Each has a lab and ports of its own, and mostly waits.
+            "--test-threads=2",
             "--nocapture",
         ],
         needs: None,
