@@ -414,7 +414,12 @@ fn by_hand_from_render(lab: &Lab) {
     let out = Dir::new("rendered");
     lab.run(&["render", "--out", out.0.to_str().unwrap()]).expect(0);
     let file = |name: &str| out.0.join(name).to_str().unwrap().to_string();
-    lab.kubectl(&["delete", "--filename", &file("clients.yml"), "--filename", &file("kafka.yml")]);
+    // A producer left without brokers waits for them with what it has, and would send it to the new ones: with a producer id
+    // of the old ones, which the new ones have given to somebody else.
+    lab.kubectl(&["delete", "--filename", &file("clients.yml")]);
+    let clients = ["get", "pods", "--selector", "app in (producer, consumer)", "--output", "name"];
+    wait_for("the clients to go", 60, || lab.kubectl(&clients).trim().is_empty());
+    lab.kubectl(&["delete", "--filename", &file("kafka.yml")]);
     // Brokers whose ZooKeeper goes with them would take all their time to say goodbye.
     lab.kubectl(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
     wait_for("the pods to go", 120, || lab.kubectl(&["get", "pods", "--output", "name"]).trim().is_empty());
