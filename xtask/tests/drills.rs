@@ -26,6 +26,11 @@ fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
     serde_json::from_str(drills.next_back().unwrap()).unwrap()
 }
 
+/// A column of a drill's report, over all partitions.
+fn total(drill: &Value, name: &str) -> u64 {
+    drill["ledger"]["partitions"].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).sum()
+}
+
 fn topics(lab: &Lab) -> Vec<String> {
     lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().map(Into::into).collect()
 }
@@ -137,15 +142,22 @@ fn what_is_lost_and_what_comes_twice_is_found_to_the_message() {
     // With acks=1 the promise is that the ledger finds the loss.
     let lost = drill(&lab, &["acks-1-leader-kill", "--keep-topic"], 0);
     assert_eq!(lost["ledger"]["verdict"], "fail", "{lost}");
-    let sum = |name: &str| {
-        let rows = lost["ledger"]["partitions"].as_array().unwrap().iter();
-        rows.map(|row| row[name].as_u64().unwrap()).sum::<u64>()
-    };
+    let sum = |name: &str| total(&lost, name);
     let (topic, run) = (lost["topic"].as_str().unwrap(), lost["ledger"]["run"].as_str().unwrap());
     let read = independent_reader(&lab, topic, run, sum("end"));
     let distinct: BTreeSet<_> = read.iter().collect();
     assert!(sum("missing") > 0, "{lost}");
     assert_eq!(sum("acked") - distinct.len() as u64, sum("missing"), "what the console consumer misses: {lost}");
+
+    // Without idempotence, what leaders append and cannot acknowledge in time is sent again.
+    let twice = drill(&lab, &["no-idempotence-retry", "--keep-topic"], 0);
+    assert_eq!(twice["ledger"]["verdict"], "fail", "{twice}");
+    let duplicates = total(&twice, "duplicate");
+    let (other, run) = (twice["topic"].as_str().unwrap(), twice["ledger"]["run"].as_str().unwrap());
+    let read = independent_reader(&lab, other, run, total(&twice, "end"));
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert!(duplicates > 0, "{twice}");
+    assert_eq!((read.len() - distinct.len()) as u64, duplicates, "what the console consumer reads twice: {twice}");
 
     // A leader that comes back without its logs: all that was acknowledged before is gone, and nothing else.
     let cut = drill(&lab, &["last-replica-wiped"], 0);
@@ -160,7 +172,7 @@ fn what_is_lost_and_what_comes_twice_is_found_to_the_message() {
     }
 
     let kept: Vec<String> = topics(&lab).into_iter().filter(|name| name.starts_with("drill-")).collect();
-    assert_eq!(kept, [topic], "only the one that was to be kept");
+    assert_eq!(kept, [topic, other], "only those that were to be kept");
     lost_answers_double_what_they_were_for(&lab);
     lab.teardown();
 }
