@@ -3,6 +3,10 @@
 
 pub mod facts;
 pub mod manifests;
+mod objects;
+#[cfg(test)]
+mod restricted;
+pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

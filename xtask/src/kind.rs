@@ -1,6 +1,7 @@
 //! The kind backend: a cluster of Docker containers, and what runs in it.
 
 pub mod cluster;
+pub mod config;
 pub mod images;
 pub mod job;
 pub mod pods;

@@ -1,161 +1,21 @@
-//! Reads the facts in the manifests, and finds what is wrong with them. The only user of serde_yaml.
+//! Reads the facts in the manifests, and finds what is wrong with them.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::Read;
+use std::fmt::Display;
 use std::path::Path;
-
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::config::facts::{
     Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
 };
-
-/// Larger than any manifest that a person writes.
-const FILE_MAX: u64 = 1024 * 1024;
-
-/// Something wrong in a file, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file's name inside the manifests folder.
-    pub file: String,
-    /// The field, or the line.
-    pub field: String,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.file, self.field, self.message)
-    }
-}
-
-// The typed subset of Kubernetes' and kind's objects. Unknown keys are the API server's business.
-
-#[derive(Deserialize)]
-struct Head {
-    kind: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Workload {
-    metadata: Meta,
-    spec: WorkloadSpec,
-}
-
-#[derive(Deserialize)]
-struct WorkloadSpec {
-    replicas: Option<u32>,
-    template: Template,
-}
-
-#[derive(Deserialize)]
-struct Template {
-    spec: PodSpec,
-}
-
-#[derive(Deserialize)]
-struct PodSpec {
-    containers: Vec<Container>,
-}
-
-#[derive(Deserialize)]
-struct Container {
-    #[serde(default)]
-    image: String,
-    #[serde(default)]
-    env: Vec<EnvVar>,
-    #[serde(default)]
-    resources: Resources,
-}
-
-#[derive(Default, Deserialize)]
-struct Resources {
-    #[serde(default)]
-    requests: BTreeMap<String, serde_yaml::Value>,
-}
-
-#[derive(Deserialize)]
-struct EnvVar {
-    name: String,
-    /// Kubernetes takes text only, which an unquoted number is not.
-    value: Option<serde_yaml::Value>,
-}
-
-#[derive(Deserialize)]
-struct ConfigMap {
-    metadata: Meta,
-    #[serde(default)]
-    data: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Service {
-    metadata: Meta,
-    spec: ServiceSpec,
-}
-
-#[derive(Deserialize)]
-struct ServiceSpec {
-    #[serde(default)]
-    ports: Vec<ServicePort>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServicePort {
-    node_port: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct ClusterConfig {
-    #[serde(default = "kinds_default_name")]
-    name: String,
-    #[serde(default)]
-    nodes: Vec<NodeConfig>,
-}
-
-fn kinds_default_name() -> String {
-    "kind".into()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NodeConfig {
-    #[serde(default)]
-    role: String,
-    image: Option<String>,
-    #[serde(default)]
-    extra_port_mappings: Vec<PortMapping>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PortMapping {
-    container_port: u16,
-    host_port: u16,
-    listen_address: Option<String>,
-}
-
-/// Collects problems; every reader goes on after one.
-struct Reader<'a> {
-    dir: &'a Path,
-    problems: Vec<Problem>,
-}
+use crate::config::objects::{ClusterConfig, ConfigMap, Service, Workload, WorkloadSpec};
+use crate::config::yaml::{self, Document, Problem, Reader, Value, readable};
 
 /// Reads and checks every manifest and lab.yml in `dir`.
 ///
 /// # Errors
 /// All problems at once, each with its file and field.
 pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
-    let mut reader = Reader { dir, problems: Vec::new() };
+    let mut reader = Reader::new(dir);
     let kafka = reader.documents("kafka.yml");
     let zookeeper = reader.zookeeper(&kafka);
     let brokers = reader.brokers(&kafka);
@@ -177,81 +37,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     }
 }
 
-/// One YAML document of a file, its place in it and its `kind`.
-struct Document {
-    file: String,
-    first_line: usize,
-    text: String,
-    kind: String,
-}
-
 impl Reader<'_> {
-    fn problem(&mut self, file: &str, field: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { file: file.into(), field: field.into(), message: message.into() });
-    }
-
-    fn text(&mut self, file: &str) -> Option<String> {
-        // A file that has no end must not be read to it.
-        let read = || -> std::io::Result<String> {
-            let mut text = String::new();
-            std::fs::File::open(self.dir.join(file))?.take(FILE_MAX + 1).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        match read() {
-            Ok(text) if text.len() as u64 > FILE_MAX => {
-                self.problem(file, "file", format!("is larger than {FILE_MAX} bytes"));
-                None
-            }
-            Ok(text) => Some(text),
-            Err(error) => {
-                self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
-                None
-            }
-        }
-    }
-
-    /// Splits at the `---` lines ourselves, so that an error can name the line in the file.
-    fn documents(&mut self, file: &str) -> Vec<Document> {
-        let Some(text) = self.text(file) else { return Vec::new() };
-        let mut parts = vec![(0, String::new())];
-        for (index, line) in text.lines().enumerate() {
-            if line.trim_end() == "---" {
-                parts.push((index + 1, String::new()));
-            } else if let Some((_, part)) = parts.last_mut() {
-                part.push_str(line);
-                part.push('\n');
-            }
-        }
-        let mut documents = Vec::new();
-        for (first_line, text) in parts {
-            let mut document = Document { file: file.into(), first_line, text, kind: String::new() };
-            if let Some(Some(head)) = self.parse::<Option<Head>>(&document) {
-                document.kind = head.kind.unwrap_or_default();
-                documents.push(document);
-            }
-        }
-        documents
-    }
-
-    fn parse<T: DeserializeOwned>(&mut self, document: &Document) -> Option<T> {
-        match serde_yaml::from_str(&document.text) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                let line = error.location().map_or(0, |place| place.line());
-                let mut message = error.to_string();
-                if let Some(place) = message.find(" at line ") {
-                    message.truncate(place);
-                }
-                self.problem(&document.file, format!("line {}", document.first_line + line), message);
-                None
-            }
-        }
-    }
-
-    fn all<T: DeserializeOwned>(&mut self, documents: &[Document], kind: &str) -> Vec<T> {
-        documents.iter().filter(|doc| doc.kind == kind).filter_map(|doc| self.parse(doc)).collect()
-    }
-
     /// The StatefulSet called `name`; `None` when it is missing or cannot be read, which is then a problem.
     fn stateful_set(&mut self, documents: &[Document], name: &str) -> Option<WorkloadSpec> {
         let before = self.problems.len();
@@ -273,11 +59,11 @@ impl Reader<'_> {
         for var in spec.template.spec.containers.iter().flat_map(|container| &container.env) {
             match &var.value {
                 None => {}
-                Some(serde_yaml::Value::String(value)) => {
+                Some(Value::String(value)) => {
                     env.insert(var.name.clone(), value.clone());
                 }
                 Some(other) => {
-                    let value = serde_yaml::to_string(other).unwrap_or_default();
+                    let value = yaml::to_string(other).unwrap_or_default();
                     let value = value.trim();
                     self.problem(
                         file,
@@ -369,7 +155,7 @@ impl Reader<'_> {
 
     fn number<T>(&mut self, env: &BTreeMap<String, String>, key: &str, default: T, min: T, max: T) -> Option<T>
     where
-        T: std::str::FromStr + PartialOrd + fmt::Display,
+        T: std::str::FromStr + PartialOrd + Display,
     {
         let Some(text) = env.get(key) else { return Some(default) };
         match text.trim().parse::<T>() {
@@ -455,7 +241,7 @@ impl Reader<'_> {
             for (resource, quantity) in
                 workload.spec.template.spec.containers.iter().flat_map(|c| &c.resources.requests)
             {
-                let text = serde_yaml::to_string(quantity).unwrap_or_default();
+                let text = yaml::to_string(quantity).unwrap_or_default();
                 let text = text.trim().trim_matches(['"', '\'']);
                 let Some(amount) = parse_quantity(text) else {
                     let field = format!("{} resources.requests.{resource}", workload.metadata.name);
@@ -531,9 +317,7 @@ impl Reader<'_> {
     }
 
     fn settings(&mut self, brokers: Option<&Brokers>) -> Option<Settings> {
-        let text = self.text("lab.yml")?;
-        let document = Document { file: "lab.yml".into(), first_line: 0, text, kind: String::new() };
-        let settings: Settings = self.parse(&document)?;
+        let settings: Settings = self.whole("lab.yml")?;
         let t = &settings.timeouts_s;
         for (field, seconds) in [
             ("jars", t.jars),
@@ -575,11 +359,6 @@ impl Reader<'_> {
     }
 }
 
-/// The documents of `kind` that can be read; what is wrong with the others is told elsewhere.
-fn readable<'a, T: DeserializeOwned + 'a>(documents: &'a [Document], kind: &'a str) -> impl Iterator<Item = T> + 'a {
-    documents.iter().filter(move |doc| doc.kind == kind).filter_map(|doc| serde_yaml::from_str(&doc.text).ok())
-}
-
 /// A quantity as Kubernetes writes it: `100m`, `0.5`, `768Mi`, `1G`.
 fn parse_quantity(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -595,65 +374,6 @@ fn parse_quantity(text: &str) -> Option<f64> {
         _ => return None,
     };
     text[..digits].parse::<f64>().ok().map(|number| number * factor)
-}
-
-/// How a kind cluster is made from cluster.yml.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Making<'a> {
-    /// What the cluster is called.
-    pub name: &'a str,
-    /// The node image; `None` leaves the choice to cluster.yml and kind.
-    pub image: Option<&'a str>,
-    /// How far ports of this host are from those of cluster.yml.
-    pub port_shift: i32,
-    /// A folder of this host that every node mounts, by which the cluster is known as ours.
-    pub mark: Option<&'a Path>,
-}
-
-/// Where [`Making::mark`] is mounted in the nodes.
-pub const MARK: &str = "/kafka-lab";
-
-/// cluster.yml for `kind create cluster --config`, with what is in use filled in. It was read and checked before.
-///
-/// # Errors
-/// It cannot be read any more.
-pub fn cluster_config(dir: &Path, making: &Making<'_>) -> crate::failure::Result<String> {
-    use crate::failure::IoContext;
-    use serde_yaml::Value;
-    let path = dir.join("cluster.yml");
-    let text = std::fs::read_to_string(&path).cannot("read", &path)?;
-    let mut config: Value = serde_yaml::from_str(&text).cannot("understand", &path)?;
-    // serde takes a list for a struct, in the order of its fields; an index by name panics at one.
-    let nodes = config.get("nodes").and_then(Value::as_sequence);
-    if !config.is_mapping() || !nodes.into_iter().flatten().all(Value::is_mapping) {
-        return Err(crate::failure::Failure::usage(
-            "cluster.yml: the document and each of its nodes must be a mapping",
-        ));
-    }
-    config["name"] = making.name.into();
-    for node in config.get_mut("nodes").and_then(Value::as_sequence_mut).into_iter().flatten() {
-        if let Some(image) = making.image {
-            node["image"] = image.into();
-        }
-        for mapping in node.get_mut("extraPortMappings").and_then(Value::as_sequence_mut).into_iter().flatten() {
-            if let Some(port) = mapping.get_mut("hostPort")
-                && let Some(number) = port.as_i64()
-            {
-                *port = number.saturating_add(making.port_shift.into()).into();
-            }
-        }
-        if let Some(mark) = making.mark {
-            let mut mount = serde_yaml::Mapping::new();
-            mount.insert("hostPath".into(), mark.to_string_lossy().into_owned().into());
-            mount.insert("containerPath".into(), MARK.into());
-            mount.insert("readOnly".into(), true.into());
-            match node.get_mut("extraMounts").and_then(Value::as_sequence_mut) {
-                Some(mounts) => mounts.push(mount.into()),
-                None => node["extraMounts"] = Value::Sequence(vec![mount.into()]),
-            }
-        }
-    }
-    serde_yaml::to_string(&config).cannot("write", &path)
 }
 
 fn words(text: Option<&String>) -> Vec<String> {
@@ -828,130 +548,5 @@ mod tests {
         let found = read(Path::new("/nonexistent")).unwrap_err();
         assert!(found.iter().any(|problem| problem.file == "kafka.yml"));
         assert!(found.iter().any(|problem| problem.file == "lab.yml"));
-    }
-
-    use serde_json::{Value, json};
-
-    /// Every pod's spec in a manifest, with a name to call it by: whatever has containers is one.
-    fn pod_specs(value: &Value, name: &str, found: &mut Vec<(String, Value)>) {
-        let own = value["metadata"]["name"].as_str().filter(|_| value["kind"].is_string()).unwrap_or(name);
-        match value {
-            Value::Object(fields) => {
-                if fields.contains_key("containers") {
-                    found.push((own.into(), value.clone()));
-                }
-                fields.values().for_each(|value| pod_specs(value, own, found));
-            }
-            Value::Array(values) => values.iter().for_each(|value| pod_specs(value, own, found)),
-            _ => {}
-        }
-    }
-
-    /// What a pod does that the level `restricted` of Kubernetes' Pod Security Standards forbids, and what this lab leaves out beside it.
-    fn unrestricted(spec: &Value) -> Vec<String> {
-        let mut faults: Vec<String> = Vec::new();
-        let mut must = |holds: bool, what: &str| {
-            if !holds {
-                faults.push(what.into());
-            }
-        };
-        let absent = |holder: &Value, field: &str| holder.get(field).is_none_or(Value::is_null);
-        for field in ["hostNetwork", "hostPID", "hostIPC"] {
-            must(absent(spec, field), field);
-        }
-        must(spec["automountServiceAccountToken"] == json!(false), "automountServiceAccountToken");
-        must(absent(spec, "serviceAccountName") && absent(spec, "serviceAccount"), "serviceAccountName");
-        const VOLUMES: [&str; 7] =
-            ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "secret"];
-        for volume in spec["volumes"].as_array().into_iter().flatten() {
-            let mut kinds =
-                volume.as_object().into_iter().flatten().map(|(kind, _)| kind).filter(|kind| *kind != "name");
-            must(kinds.all(|kind| VOLUMES.contains(&kind.as_str())), "volumes");
-        }
-        let pod = &spec["securityContext"];
-        must(absent(pod, "sysctls"), "sysctls");
-        for group in ["containers", "initContainers", "ephemeralContainers"] {
-            for container in spec[group].as_array().into_iter().flatten() {
-                let own = &container["securityContext"];
-                // What a container says itself goes before what its pod says.
-                let says = |field: &str| if absent(own, field) { &pod[field] } else { &own[field] };
-                must(says("runAsNonRoot") == &json!(true), "runAsNonRoot");
-                must(says("runAsUser").as_u64().is_some_and(|user| user > 0), "runAsUser");
-                must(own["allowPrivilegeEscalation"] == json!(false), "allowPrivilegeEscalation");
-                must(own["capabilities"] == json!({"drop": ["ALL"]}), "capabilities");
-                let seccomp = says("seccompProfile")["type"].as_str().unwrap_or_default();
-                must(["RuntimeDefault", "Localhost"].contains(&seccomp), "seccompProfile");
-                for field in ["privileged", "procMount"] {
-                    must(absent(own, field), field);
-                }
-                for field in ["seLinuxOptions", "appArmorProfile", "windowsOptions"] {
-                    must(says(field).is_null(), field);
-                }
-                for port in container["ports"].as_array().into_iter().flatten() {
-                    must(absent(port, "hostPort") && absent(port, "hostIP"), "hostPort");
-                }
-                for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-                    let hosts = ["tcpSocket", "httpGet"].map(|way| container[probe][way]["host"].is_null());
-                    must(hosts == [true, true], "probe host");
-                }
-            }
-        }
-        faults
-    }
-
-    fn committed_pods() -> Vec<(String, Value)> {
-        let mut found = Vec::new();
-        for file in ["kafka.yml", "clients.yml", "host-access.yml"] {
-            let text = std::fs::read_to_string(manifests().join(file)).unwrap();
-            for document in serde_yaml::Deserializer::from_str(&text) {
-                pod_specs(&Value::deserialize(document).unwrap(), file, &mut found);
-            }
-        }
-        let job = crate::kind::job::manifest("check", "clients:1", &["offsets".into()], 60);
-        pod_specs(&serde_json::from_str(&job).unwrap(), "job", &mut found);
-        found
-    }
-
-    #[test]
-    fn every_pod_keeps_to_kubernetes_restricted_level_and_has_no_token() {
-        let pods = committed_pods();
-        let names: Vec<&str> = pods.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["zookeeper", "kafka", "producer", "consumer", "check"]);
-        for (name, spec) in &pods {
-            assert_eq!(unrestricted(spec), Vec::<String>::new(), "{name}");
-        }
-    }
-
-    #[test]
-    fn each_step_beyond_the_restricted_level_is_seen() {
-        let good = committed_pods().remove(1).1;
-        for (place, value, fault) in [
-            ("/hostNetwork", json!(true), "hostNetwork"),
-            ("/automountServiceAccountToken", json!(true), "automountServiceAccountToken"),
-            ("/serviceAccountName", json!("admin"), "serviceAccountName"),
-            ("/volumes", json!([{"name": "v", "hostPath": {"path": "/"}}]), "volumes"),
-            ("/volumes", json!([{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}]), "volumes"),
-            ("/securityContext/runAsNonRoot", json!(false), "runAsNonRoot"),
-            ("/securityContext/runAsUser", json!(0), "runAsUser"),
-            ("/securityContext/sysctls", json!([{"name": "kernel.shm_rmid_forced", "value": "1"}]), "sysctls"),
-            ("/securityContext/seccompProfile", json!({"type": "Unconfined"}), "seccompProfile"),
-            ("/containers/0/securityContext/runAsNonRoot", json!(false), "runAsNonRoot"),
-            ("/containers/0/securityContext/allowPrivilegeEscalation", Value::Null, "allowPrivilegeEscalation"),
-            (
-                "/containers/0/securityContext/capabilities",
-                json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
-                "capabilities",
-            ),
-            ("/containers/0/securityContext/capabilities", Value::Null, "capabilities"),
-            ("/containers/0/securityContext/privileged", json!(true), "privileged"),
-            ("/containers/0/ports", json!([{"containerPort": 1, "hostPort": 1}]), "hostPort"),
-            ("/containers/0/readinessProbe", json!({"tcpSocket": {"port": 1, "host": "10.0.0.1"}}), "probe host"),
-            ("/initContainers", json!([{"name": "root"}]), "capabilities"),
-        ] {
-            let mut bent = good.clone();
-            let (holder, field) = place.rsplit_once('/').unwrap();
-            bent.pointer_mut(holder).unwrap()[field] = value;
-            assert!(unrestricted(&bent).iter().any(|found| found == fault), "{place}: {:?}", unrestricted(&bent));
-        }
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::Lab;
-use crate::config::manifests::MARK;
 use crate::exec::Exec;
 use crate::failure::{Failure, Result};
+use crate::kind::config::MARK;
 use crate::signal::Stop;
 use crate::state::Setup;
 use crate::tools::docker;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::config::Lab;
-use crate::config::manifests::{Making, cluster_config};
 use crate::failure::{Failure, IoContext, Result};
+use crate::kind::config::{Making, cluster_config};
 use crate::state::Setup;
 
 /// The fixed name of the client image in clients.yml.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config::Lab;
-use crate::config::manifests::MARK;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
+use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive};
 use crate::kind::setup::Recipe;
 use crate::local::process;

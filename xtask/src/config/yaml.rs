@@ -1,0 +1,138 @@
+//! Reads YAML files, and says on which line one is wrong. The only user of serde_yaml.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+#[cfg(test)]
+pub use serde_yaml::Deserializer;
+pub use serde_yaml::{Mapping, Value, from_str, to_string};
+
+/// Larger than any manifest that a person writes.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// Something wrong in a file, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file's name inside the manifests folder.
+    pub file: String,
+    /// The field, or the line.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file, self.field, self.message)
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    kind: Option<String>,
+}
+
+/// Collects problems; every reader goes on after one.
+pub(super) struct Reader<'a> {
+    dir: &'a Path,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// One YAML document of a file, its place in it and its `kind`.
+pub(super) struct Document {
+    file: String,
+    first_line: usize,
+    text: String,
+    kind: String,
+}
+
+impl<'a> Reader<'a> {
+    /// Of the files in `dir`.
+    pub(super) fn new(dir: &'a Path) -> Self {
+        Self { dir, problems: Vec::new() }
+    }
+
+    pub(super) fn problem(&mut self, file: &str, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { file: file.into(), field: field.into(), message: message.into() });
+    }
+
+    fn text(&mut self, file: &str) -> Option<String> {
+        // A file that has no end must not be read to it.
+        let read = || -> std::io::Result<String> {
+            let mut text = String::new();
+            std::fs::File::open(self.dir.join(file))?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) if text.len() as u64 > FILE_MAX => {
+                self.problem(file, "file", format!("is larger than {FILE_MAX} bytes"));
+                None
+            }
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
+                None
+            }
+        }
+    }
+
+    /// Splits at the `---` lines ourselves, so that an error can name the line in the file.
+    pub(super) fn documents(&mut self, file: &str) -> Vec<Document> {
+        let Some(text) = self.text(file) else { return Vec::new() };
+        let mut parts = vec![(0, String::new())];
+        for (index, line) in text.lines().enumerate() {
+            if line.trim_end() == "---" {
+                parts.push((index + 1, String::new()));
+            } else if let Some((_, part)) = parts.last_mut() {
+                part.push_str(line);
+                part.push('\n');
+            }
+        }
+        let mut documents = Vec::new();
+        for (first_line, text) in parts {
+            let mut document = Document { file: file.into(), first_line, text, kind: String::new() };
+            if let Some(Some(head)) = self.parse::<Option<Head>>(&document) {
+                document.kind = head.kind.unwrap_or_default();
+                documents.push(document);
+            }
+        }
+        documents
+    }
+
+    /// The one document of a file.
+    pub(super) fn whole<T: DeserializeOwned>(&mut self, file: &str) -> Option<T> {
+        let text = self.text(file)?;
+        self.parse(&Document { file: file.into(), first_line: 0, text, kind: String::new() })
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, document: &Document) -> Option<T> {
+        match from_str(&document.text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let line = error.location().map_or(0, |place| place.line());
+                let mut message = error.to_string();
+                if let Some(place) = message.find(" at line ") {
+                    message.truncate(place);
+                }
+                self.problem(&document.file, format!("line {}", document.first_line + line), message);
+                None
+            }
+        }
+    }
+
+    /// The documents of `kind`; each that cannot be read is a problem.
+    pub(super) fn all<T: DeserializeOwned>(&mut self, documents: &[Document], kind: &str) -> Vec<T> {
+        documents.iter().filter(|doc| doc.kind == kind).filter_map(|doc| self.parse(doc)).collect()
+    }
+}
+
+/// The documents of `kind` that can be read; what is wrong with the others is told elsewhere.
+pub(super) fn readable<'a, T: DeserializeOwned + 'a>(
+    documents: &'a [Document],
+    kind: &'a str,
+) -> impl Iterator<Item = T> + 'a {
+    documents.iter().filter(move |doc| doc.kind == kind).filter_map(|doc| from_str(&doc.text).ok())
+}
