@@ -253,10 +253,12 @@ fn changed_facts_are_followed_and_an_older_topic_is_reported_not_altered() {
     let flow = lab.verify(0);
     assert_eq!(flow.step("flow")["flow"]["partitions"].as_array().unwrap().len(), 6);
 
-    // Back to three: the other two are no longer asked for.
+    // Back to three: the other two are no longer asked for, and their replicas not waited for.
     lab.manifests = Some(manifests(&five[..1]));
-    let back = run(lab.up_command(&["--no-clients", "--format", "json"]).env("NO_COLOR", "1"));
-    assert!(back.stdout.contains("which the manifests do not ask for"), "{}", back.stdout);
+    let back = run(lab.up_command(&["--no-clients", "--format", "json"]).env("NO_COLOR", "1")).expect(4).stdout;
+    for words in ["which the manifests do not ask for", "can never be in sync", "`replicas: 5` of StatefulSet kafka"] {
+        assert!(back.contains(words), "{words:?} is not in:\n{back}");
+    }
     lab.teardown();
 }
 

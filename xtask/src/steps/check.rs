@@ -9,7 +9,7 @@ use crate::local::process::{Life, Memory, Started};
 use crate::local::service::Service;
 use crate::state::{Backend, Setup, now_ms};
 use crate::step::{Outcome, Step, Task};
-use crate::steps::{rolled_out, workload};
+use crate::steps::{rolled_out, serve, workload};
 use crate::tools::java::Java;
 use crate::tools::kafka::{self, Place, Tool};
 use crate::tools::zookeeper;
@@ -148,7 +148,10 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         )));
     }
     let lab = task.lab();
-    let fix = if topic.partition_count < brokers.partitions {
+    let highest = topic.partitions.iter().flat_map(|partition| &partition.replicas).max();
+    let fix = if let Some(gone) = highest.filter(|id| **id >= brokers.count) {
+        serve::restore(lab, *gone)
+    } else if topic.partition_count < brokers.partitions {
         let alter = format!("kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions);
         lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {

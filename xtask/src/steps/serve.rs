@@ -167,9 +167,17 @@ pub fn not_serving(wanted: &[(u32, String)], answers: &[Metadata]) -> Option<Str
 pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let timeout = lab.timeout(|t| t.topic);
-    let existed = matches!(ask(task)?, Ok(answers) if answers.iter().all(|answer| {
-        answer.topics.iter().any(|topic| topic.topic == lab.facts.topic && topic.error.is_none() && !topic.partitions.is_empty())
-    }));
+    let known = ask(task)?.unwrap_or_default();
+    let existed = !known.is_empty()
+        && known.iter().all(|answer| {
+            answer
+                .topics
+                .iter()
+                .any(|topic| topic.topic == lab.facts.topic && topic.error.is_none() && !topic.partitions.is_empty())
+        });
+    if let Some(failure) = stranded(lab, &known) {
+        return Err(failure.log(&task.log));
+    }
     (task.status)("the first message");
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
     let output = service::capture_while_served(task, &cmd)?;
@@ -211,6 +219,29 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
         ));
     }
     Ok(outcome)
+}
+
+/// A replica on a broker that the manifests do not ask for any more, which no waiting brings into sync.
+fn stranded(lab: &Lab, answers: &[Metadata]) -> Option<Failure> {
+    let topics = answers.iter().flat_map(|answer| &answer.topics).filter(|topic| topic.topic == lab.facts.topic);
+    let replicas = topics.flat_map(|topic| &topic.partitions).flat_map(|partition| &partition.replicas);
+    let highest = u32::try_from(*replicas.max()?).ok()?;
+    let what = format!(
+        "topic {} has replicas on broker {highest}, but kafka.yml asks for {} brokers: they can never be in sync",
+        lab.facts.topic, lab.facts.brokers.count
+    );
+    (highest >= lab.facts.brokers.count).then(|| Failure::step(what).fix(restore(lab, highest)))
+}
+
+/// What to do about a topic that has a replica on a broker which the manifests do not ask for any more.
+pub fn restore(lab: &Lab, broker: u32) -> String {
+    format!(
+        "set `replicas: {}` of StatefulSet kafka in kafka.yml again and `{}`; or start over: `{}`, then `{}`; its messages go",
+        broker + 1,
+        lab.xtask("up"),
+        lab.xtask("teardown"),
+        lab.xtask("up")
+    )
 }
 
 /// Ready with (partitions, replicas) when all brokers agree that each ISR is full.
@@ -285,6 +316,18 @@ mod tests {
         moved[0].brokers[1].port = 9092;
         assert!(not_serving(&wanted(&lab), &moved).is_some());
         assert!(not_serving(&wanted(&lab), &answers(&lab)[..2]).unwrap().contains("broker 2 was not asked"));
+    }
+
+    #[test]
+    fn replicas_on_a_broker_that_is_not_asked_for_are_not_waited_for() {
+        let mut lab = sample::lab();
+        let mut found = answers(&lab);
+        assert!(stranded(&lab, &found).is_none() && stranded(&lab, &[]).is_none());
+        lab.facts.brokers.count = 2;
+        found.truncate(2);
+        let failure = stranded(&lab, &found).unwrap();
+        assert!(failure.what.contains("replicas on broker 2, but kafka.yml asks for 2 brokers"), "{}", failure.what);
+        assert!(failure.fix.unwrap().contains("`replicas: 3`"));
     }
 
     #[test]
