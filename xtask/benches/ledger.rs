@@ -1,5 +1,5 @@
 //! `cargo bench --bench ledger`: what the ledger costs the clients in CPU, beside the same bytes without stamps, parsing and
-//! sets. Alternating pairs in one run; figures are printed, never asserted.
+//! sets. Both at the same time, in pairs; figures are printed, never asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -47,10 +47,11 @@ struct Load {
 
 const LOADS: [Load; 2] = [Load { rate: 20_000, count: 400_000 }, Load { rate: 0, count: 3_000_000 }];
 
-/// CPU seconds of a producer, and of a consumer that reads the same messages meanwhile.
-fn pair(lab: &Lab, program: &Path, load: Load, accounts: bool) -> [f64; 2] {
+/// CPU seconds of a producer and of a consumer that reads the same messages meanwhile.
+fn clients(lab: &Lab, program: &Path, load: Load, accounts: bool) -> f64 {
     let Load { rate, count } = load;
-    let start = lab.offsets(program);
+    let topic = if accounts { "with" } else { "without" };
+    let start = lab.offsets(program, topic);
     // The producer takes the partitions in turn.
     let each = count / start.len() as u64;
     let ahead = |by: u64| marks(start.iter().map(|(partition, _, high)| (*partition, high + by)));
@@ -58,34 +59,39 @@ fn pair(lab: &Lab, program: &Path, load: Load, accounts: bool) -> [f64; 2] {
     let produce = ["producer", "--run", "bench", "--rate", &rate, "--count", &count, "--value-size", "100"];
     let consume = ["consumer", "--run", "bench", "--start", &from, "--end", &to, "--idle-timeout", "20"];
     let (sent, read) = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| lab.client(program, &consume));
-        (lab.client(program, &produce), reading.join().unwrap())
+        let reading = scope.spawn(|| lab.client(program, topic, &consume));
+        (lab.client(program, topic, &produce), reading.join().unwrap())
     });
     assert_eq!(sent.line["totals"]["acked"], load.count);
     assert_eq!(read.line["totals"]["records"], load.count);
     assert_eq!(read.line["totals"]["received"], if accounts { load.count } else { 0 });
-    [sent.cpu_s, read.cpu_s]
+    sent.cpu_s + read.cpu_s
 }
 
-fn compare(lab: &Lab, usual: &Path, other: &Path, load: Load) {
+/// CPU seconds with and without. Both at the same time, so that whatever else slows the machine slows both.
+fn pair(lab: &Lab, with: &Path, without: &Path, load: Load, with_first: bool) -> (f64, f64) {
+    let with = || clients(lab, with, load, true);
+    let without = || clients(lab, without, load, false);
+    std::thread::scope(|scope| {
+        let (with, without) = if with_first {
+            let with = scope.spawn(with);
+            (with, scope.spawn(without))
+        } else {
+            let without = scope.spawn(without);
+            (scope.spawn(with), without)
+        };
+        (with.join().unwrap(), without.join().unwrap())
+    })
+}
+
+fn compare(lab: &Lab, with: &Path, without: &Path, load: Load) {
     let mut ratios = Vec::new();
     // The brokers' first messages cost everybody more.
-    pair(lab, usual, load, true);
+    pair(lab, with, without, load, true);
     for round in 0..PAIRS {
-        // Whoever comes second finds warmer brokers: each does in turn.
-        let (with, without) = if round % 2 == 0 {
-            let with = pair(lab, usual, load, true);
-            (with, pair(lab, other, load, false))
-        } else {
-            let without = pair(lab, other, load, false);
-            (pair(lab, usual, load, true), without)
-        };
-        let ratio = (with[0] + with[1]) / (without[0] + without[1]);
-        println!(
-            "CPU of producer {:.2} s with, {:.2} s without; consumer {:.2} s with, {:.2} s without; together {ratio:.3}",
-            with[0], without[0], with[1], without[1]
-        );
-        ratios.push(ratio);
+        let (with, without) = pair(lab, with, without, load, round % 2 == 0);
+        println!("CPU of both clients {with:.2} s with, {without:.2} s without: {:.3}", with / without);
+        ratios.push(with / without);
     }
     let count = ratios.len() as f64;
     let mean = ratios.iter().sum::<f64>() / count;
@@ -97,6 +103,9 @@ fn main() {
     let lab = Lab::up("bench-ledger", BASE);
     let usual = lab.program();
     let other = unaccounted(&usual, &std::env::temp_dir());
+    for topic in ["with", "without"] {
+        lab.xtask(&["kafka-topics", "--", "--create", "--topic", topic]);
+    }
     for load in LOADS {
         let rate = if load.rate == 0 { "as many as the brokers take".into() } else { load.rate.to_string() };
         println!("{} messages of 100 bytes, {rate} a second", load.count);

@@ -8,114 +8,23 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::engine::{self, Container};
+use common::lab::Lab;
 use common::registry::Registry;
-use common::{Dir, Ran, Report, manifests, run, start, wait_for, xtask};
+use common::{Dir, Ran, Report, manifests, run, start, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A lab on kind with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
-struct Lab {
-    state: Dir,
-    name: String,
-    base: u16,
-    manifests: Option<Dir>,
-}
-
+/// What only a lab on kind has.
 impl Lab {
-    fn new(name: &str) -> Self {
-        Lab {
-            state: Dir::new("state with space"),
-            name: format!("test-{name}-{}", std::process::id()),
-            base: free_base(),
-            manifests: None,
-        }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = xtask(&self.state.0, [&["--name", &self.name], args].concat());
-        // A kubeconfig of the user's, which must stay as it is.
-        command.env("KUBECONFIG", self.theirs());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        run(&mut self.command(args))
-    }
-
-    fn up_command(&self, args: &[&str]) -> Command {
-        let base = self.base.to_string();
-        let mut all = vec!["up", "--backend", "kind", "--port-base", &base];
-        if !args.contains(&"--images") {
-            all.extend(["--images", "packages"]);
-        }
-        if let Some(manifests) = &self.manifests {
-            all.extend(["--manifests", manifests.0.to_str().unwrap()]);
-        }
-        all.extend(args);
-        self.command(&all)
-    }
-
-    #[track_caller]
-    fn up(&self, args: &[&str]) -> Report {
-        Report::of(&run(self.up_command(args).args(["--format", "json"])), 0)
-    }
-
-    #[track_caller]
-    fn verify(&self, code: i32) -> Report {
-        Report::of(&self.run(&["verify", "--format", "json"]), code)
-    }
-
     /// `kubectl ARGS` as a student types it.
     #[track_caller]
     fn kubectl(&self, args: &[&str]) -> String {
         self.run(&[&["kubectl", "--"], args].concat()).expect(0).stdout
     }
-
-    fn folder(&self) -> PathBuf {
-        self.state.0.join("kafka-lab").join(&self.name)
-    }
-
-    fn theirs(&self) -> PathBuf {
-        self.state.0.join("their kubeconfig")
-    }
-
-    #[track_caller]
-    fn teardown(&self) {
-        self.run(&["teardown"]).expect(0);
-        self.assert_nothing_left();
-    }
-
-    #[track_caller]
-    fn assert_nothing_left(&self) {
-        let label = format!("label=io.x-k8s.kind.cluster={}", self.name);
-        assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &label]), "", "nodes are left");
-        assert!(!self.state.0.join("kafka-lab").exists(), "files are left");
-        for port in self.base..self.base + 10 {
-            assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "port {port} is taken");
-        }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let ran = self.run(&["teardown"]);
-        if ran.code != 0 {
-            eprintln!("teardown of {} failed: {}", self.name, ran.stderr);
-        }
-    }
-}
-
-/// A base whose ten ports are free. Bases begin at a place of this process's own, so that two test runs do not meet.
-fn free_base() -> u16 {
-    let begin = u16::try_from(std::process::id() % 100).unwrap();
-    let bases = (0..100).map(|turn| 12_050 + (begin + turn) % 100 * 100);
-    let free = |base: &u16| (*base..base + 10).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    bases.into_iter().find(free).unwrap()
 }
 
 #[track_caller]
@@ -139,7 +48,7 @@ fn is_dated(text: &str) -> bool {
 
 #[test]
 fn the_walk_of_the_course_and_what_breaks_on_the_way() {
-    let mut lab = Lab::new("walk");
+    let mut lab = Lab::on_kind("walk");
     std::fs::write(lab.theirs(), "# mine\napiVersion: v1\nkind: Config\ncurrent-context: mine\n").unwrap();
     let theirs = std::fs::read(lab.theirs()).unwrap();
 
@@ -446,7 +355,7 @@ fn kubeconfig_merged(lab: &Lab) {
 
 #[test]
 fn a_cluster_of_somebody_else_is_left_alone() {
-    let lab = Lab::new("foreign");
+    let lab = Lab::on_kind("foreign");
     let (label, name) = (format!("io.x-k8s.kind.cluster={}", lab.name), format!("{}-control-plane", lab.name));
     let options =
         ["--network", "none", "--name", &name, "--label", &label, "--label", "io.x-k8s.kind.role=control-plane"];
@@ -486,7 +395,7 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     let (kafka, node) = (engine::kafka_image(), engine::node_image());
 
     // Nothing answers: an error within seconds that names both ways on, and nothing was touched.
-    let mut lab = Lab::new("registry");
+    let mut lab = Lab::on_kind("registry");
     let stalled = Registry::start(&["-stall"]);
     from_registry(&mut lab, node, &stalled.name("lab/kafka:1"));
     let begin = Instant::now();

@@ -48,9 +48,9 @@ impl Lab {
     }
 
     /// Each partition with its first offset and its end offset.
-    pub fn offsets(&self, program: &Path) -> Vec<(u64, u64, u64)> {
+    pub fn offsets(&self, program: &Path, topic: &str) -> Vec<(u64, u64, u64)> {
         let brokers = self.brokers();
-        let args = ["offsets", "--brokers", &brokers, "--topic", "test"];
+        let args = ["offsets", "--brokers", &brokers, "--topic", topic];
         let offsets = Command::new(program).args(args).output().unwrap();
         let offsets: serde_json::Value = serde_json::from_slice(&offsets.stdout).unwrap();
         let partitions = offsets["partitions"].as_array().unwrap().iter();
@@ -58,12 +58,12 @@ impl Lab {
         partitions.map(|p| (number(p, "partition"), number(p, "low"), number(p, "high"))).collect()
     }
 
-    /// Runs a client to its end.
-    pub fn client(&self, program: &Path, args: &[&str]) -> Ran {
+    /// Runs a client of a topic to its end.
+    pub fn client(&self, program: &Path, topic: &str, args: &[&str]) -> Ran {
         let begin = Instant::now();
         let mut child = Command::new(program)
             .args(args)
-            .args(["--format", "json", "--brokers", &self.brokers(), "--topic", "test"])
+            .args(["--format", "json", "--brokers", &self.brokers(), "--topic", topic])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

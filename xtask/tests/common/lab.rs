@@ -1,4 +1,4 @@
-//! A lab of processes, with a name, folders and ports of its own.
+//! A lab with a name, folders and ports of its own.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ pub struct Lab {
     pub name: String,
     pub base: u16,
     pub manifests: Option<Dir>,
+    backend: &'static str,
 }
 
 impl Lab {
@@ -28,11 +29,26 @@ impl Lab {
 
     /// With a state folder that may not be there yet.
     pub fn at(state: Dir, name: &str) -> Self {
-        Lab { state, name: format!("test-{name}-{}", std::process::id()), base: free_base(), manifests: None }
+        let name = format!("test-{name}-{}", std::process::id());
+        Lab { state, name, base: free_base(), manifests: None, backend: "local" }
+    }
+
+    /// On a kind cluster of its own.
+    pub fn on_kind(name: &str) -> Self {
+        let mut lab = Self::in_folder(name, "state with space");
+        lab.backend = "kind";
+        lab
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        xtask(&self.state.0, [&["--name", &self.name], args].concat())
+        let mut command = xtask(&self.state.0, [&["--name", &self.name], args].concat());
+        command.env("KUBECONFIG", self.theirs());
+        command
+    }
+
+    /// A kubeconfig of the user's, which must stay as it is.
+    pub fn theirs(&self) -> PathBuf {
+        self.state.0.join("their kubeconfig")
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {
@@ -41,7 +57,10 @@ impl Lab {
 
     pub fn up_command(&self, args: &[&str]) -> Command {
         let base = self.base.to_string();
-        let mut all = vec!["up", "--backend", "local", "--port-base", &base];
+        let mut all = vec!["up", "--backend", self.backend, "--port-base", &base];
+        if self.backend == "kind" && !args.contains(&"--images") {
+            all.extend(["--images", "packages"]);
+        }
         if let Some(manifests) = &self.manifests {
             all.extend(["--manifests", manifests.0.to_str().unwrap()]);
         }
@@ -49,10 +68,12 @@ impl Lab {
         self.command(&all)
     }
 
+    #[track_caller]
     pub fn up(&self, args: &[&str]) -> Report {
         Report::of(&run(self.up_command(args).args(["--format", "json"])), 0)
     }
 
+    #[track_caller]
     pub fn verify(&self, code: i32) -> Report {
         Report::of(&self.run(&["verify", "--format", "json"]), code)
     }
@@ -93,8 +114,14 @@ impl Lab {
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.processes(), Vec::<String>::new(), "processes are left");
+        #[cfg(feature = "kind")]
+        if self.backend == "kind" {
+            let label = format!("label=io.x-k8s.kind.cluster={}", self.name);
+            let nodes = super::engine::docker(["ps", "--all", "--quiet", "--filter", &label]).expect(0).stdout;
+            assert_eq!(nodes, "", "nodes are left");
+        }
         assert!(!self.state.0.join("kafka-lab").exists(), "files are left");
-        for port in [self.base, self.base + 1, self.base + 2, self.base + 2091] {
+        for port in (self.base..self.base + 10).chain([self.base + 2091]) {
             assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "port {port} is taken");
         }
     }

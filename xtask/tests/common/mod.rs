@@ -6,7 +6,7 @@ pub mod clients;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs an engine")]
 pub mod engine;
-#[cfg(feature = "lab")]
+#[cfg(any(feature = "lab", feature = "kind"))]
 #[allow(dead_code, reason = "not every test file brings a lab up")]
 pub mod lab;
 #[cfg(feature = "lab")]
