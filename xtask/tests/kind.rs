@@ -84,7 +84,6 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     part("changed facts are followed", || changed_facts_are_followed(&mut lab));
     part("kubeconfig merged", || kubeconfig_merged(&lab));
 
-    lab.teardown();
     lab.run(&["verify"]).expect(6);
     assert!(lab.run(&["teardown"]).expect(0).stdout.contains("nothing to tear down"));
 }
@@ -343,12 +342,13 @@ fn by_hand_from_render(lab: &Lab) {
     verified(lab);
 }
 
+/// And taken out again by the teardown of the lab.
 fn kubeconfig_merged(lab: &Lab) {
     lab.up(&["--merge-kubeconfig"]);
     let merged = std::fs::read_to_string(lab.theirs()).unwrap();
     assert!(merged.contains(&format!("kind-{}", lab.name)), "{merged}");
     assert!(merged.contains("current-context: mine"), "{merged}");
-    lab.run(&["teardown"]).expect(0);
+    lab.teardown();
     let after = std::fs::read_to_string(lab.theirs()).unwrap();
     assert!(!after.contains(&lab.name) && after.contains("current-context: mine"), "{after}");
 }

@@ -26,8 +26,8 @@ impl Lab {
 
     pub fn xtask(&self, args: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(args)
             .args(["--name", self.name])
+            .args(args)
             .env("XDG_STATE_HOME", &self.state)
             .stdin(Stdio::null())
             .output()
