@@ -274,10 +274,19 @@ impl Command {
 }
 
 impl ProducerArgs {
+    /// Bytes of the longest value of this run.
+    pub fn longest_value(&self) -> usize {
+        self.value_size.unwrap_or_default().max(self.longest_stamp())
+    }
+
+    fn longest_stamp(&self) -> usize {
+        // A random run id is eight characters long.
+        self.run.map_or_else(|| Encoder::minimum_size(RunId::random()), Encoder::minimum_size)
+    }
+
     fn problem(&self) -> Option<String> {
         let size = self.value_size?;
-        // A random run id is eight characters long.
-        let minimum = self.run.map_or_else(|| Encoder::minimum_size(RunId::random()), Encoder::minimum_size);
+        let minimum = self.longest_stamp();
         if size < minimum {
             return Some(format!(
                 "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run takes up to {minimum} bytes, so {minimum} is the minimum"

@@ -9,6 +9,7 @@
 //! | [`cli`] | arguments and environment to typed values |
 //! | [`settings`] | typed values to librdkafka settings, each with its reason |
 //! | [`producer`], [`consumer`] | the two long-running clients |
+//! | [`pace`] | when the next message is due, and which partition takes it |
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
 //! | [`report`] | the JSON lines of the questions |
 //! | [`state`] | the last of them in a file, and the command that prints it |
@@ -27,6 +28,7 @@ pub mod metadata;
 pub mod native;
 pub mod offsets;
 pub mod output;
+pub mod pace;
 pub mod probe;
 pub mod producer;
 pub mod report;

@@ -26,6 +26,7 @@ use crate::context::LabContext;
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{self, Code, Topic};
 use crate::output::{Output, lock, now_ms};
+use crate::pace::{Pacer, Turns};
 use crate::settings;
 use crate::stop::Stop;
 use crate::verifiable;
@@ -44,51 +45,6 @@ const EPOCHS_KEPT: usize = 64;
 
 /// A text line for every so many acknowledged messages.
 const LINE_EVERY: u64 = 1000;
-
-/// How many messages are due at a rate, evenly, without a burst after a stall.
-#[derive(Debug)]
-struct Pacer {
-    rate: u32,
-    origin: Instant,
-    sent: u64,
-}
-
-impl Pacer {
-    fn new(rate: u32, now: Instant) -> Self {
-        Self { rate, origin: now, sent: 0 }
-    }
-
-    /// How many may be sent now.
-    fn due(&mut self, now: Instant) -> u64 {
-        if self.rate == 0 {
-            return u64::MAX;
-        }
-        let rate = u128::from(self.rate);
-        let planned = now.duration_since(self.origin).as_nanos() * rate / 1_000_000_000;
-        let due = u64::try_from(planned).unwrap_or(u64::MAX).saturating_sub(self.sent);
-        if due > u64::from(self.rate) {
-            // More than a second behind: what a long stall left undone stays undone.
-            *self = Self::new(self.rate, now);
-            return 1;
-        }
-        due
-    }
-
-    fn sent(&mut self) {
-        self.sent += 1;
-    }
-
-    /// How long until the next is due. At higher rates several are sent at a time, so that the thread sleeps between.
-    fn wait(&self, now: Instant) -> Duration {
-        if self.rate == 0 {
-            return Duration::ZERO;
-        }
-        let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
-        let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
-        let least = if self.rate > 100 { 10 } else { 1 };
-        at.saturating_duration_since(now).clamp(Duration::from_millis(least), Duration::from_millis(50))
-    }
-}
 
 /// What delivery reports change.
 #[derive(Debug, Default)]
@@ -203,6 +159,8 @@ impl Drop for Handle {
 /// What trying to send one message came to.
 enum Sent {
     Yes,
+    /// Every partition waits for what it has.
+    Waits,
     Full,
     NotNow(Code),
 }
@@ -219,7 +177,7 @@ struct Session<'a> {
     folded: Vec<SendTotals>,
     folded_epochs: u64,
     sent: u64,
-    turn: usize,
+    turns: Turns,
     queue_full: u64,
     began: Instant,
     next_checkpoint: Instant,
@@ -243,7 +201,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         folded: Vec::new(),
         folded_epochs: 0,
         sent: 0,
-        turn: 0,
+        turns: Turns::new(settings::batch_messages(args.longest_value()), args.count, args.rate),
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
@@ -357,7 +315,7 @@ impl Session<'_> {
             tally: Arc::clone(&self.tally),
         };
         let client: Arc<Client> = Arc::new(
-            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence)
+            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.args.longest_value())
                 .create_with_context(context)?,
         );
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
@@ -424,8 +382,12 @@ impl Session<'_> {
             let sent_ms = now_ms();
             let mut wait = if burst == 0 { pacer.wait(now) } else { Duration::ZERO };
             for _ in 0..burst {
-                match self.send_one(handle, sent_ms) {
+                match self.send_one(handle, now, sent_ms) {
                     Sent::Yes => pacer.sent(),
+                    Sent::Waits => {
+                        wait = Duration::from_millis(if self.args.rate == 0 { 1 } else { 5 });
+                        break;
+                    }
                     Sent::Full => {
                         self.queue_full += 1;
                         wait = Duration::from_millis(1);
@@ -463,21 +425,23 @@ impl Session<'_> {
     }
 
     /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
-    fn send_one(&mut self, handle: &mut Handle, sent_ms: u64) -> Sent {
+    fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> Sent {
         let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
-        let partition = self.turn % partitions;
         let mut tally = lock(&self.tally);
         if tally.streams.len() < partitions {
             tally.streams.resize_with(partitions, SendLedger::default);
         }
+        let Some(partition) = self.turns.next(partitions, now, |p| tally.streams[p].in_flight()) else {
+            return Sent::Waits;
+        };
         let sequence = tally.streams[partition].next_sequence();
         // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
         let value = handle.encoder.encode(fastrand::u32(0..1_000_000), partition as u32, sequence, sent_ms);
         match handle.topic.produce(partition as i32, value, sequence as usize) {
             Ok(()) => {
                 tally.streams[partition].accepted();
+                self.turns.taken(partition);
                 self.sent += 1;
-                self.turn = partition + 1;
                 Sent::Yes
             }
             Err(Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)) => Sent::Full,
@@ -627,39 +591,5 @@ impl Session<'_> {
             "{topic}: {} messages published of {} sent, {} not persisted, {} unknown",
             totals.acked, totals.sent, totals.not_persisted, totals.unknown
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_is_even_and_does_not_catch_up_after_a_long_stall() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut pacer = Pacer::new(1000, start);
-        let mut sent = 0;
-        for ms in (0..=2000).step_by(10) {
-            let due = pacer.due(at(ms));
-            assert!(due <= 10, "{due} at {ms}");
-            (0..due).for_each(|_| pacer.sent());
-            sent += due;
-        }
-        assert_eq!(sent, 2000);
-        assert_eq!(pacer.due(at(2900)), 900);
-        assert_eq!(pacer.due(at(60_000)), 1, "a stall of a minute is not made up for");
-        assert!(pacer.due(at(60_010)) <= 11);
-    }
-
-    #[test]
-    fn slow_rates_wait_for_their_moment_and_no_rate_never_waits() {
-        let start = Instant::now();
-        let mut slow = Pacer::new(2, start);
-        assert_eq!(slow.due(start + Duration::from_millis(499)), 0);
-        assert_eq!(slow.due(start + Duration::from_millis(500)), 1);
-        assert_eq!(slow.wait(start), Duration::from_millis(50), "waits are short, so that a signal is seen");
-        let mut unlimited = Pacer::new(0, start);
-        assert_eq!((unlimited.due(start), unlimited.wait(start)), (u64::MAX, Duration::ZERO));
     }
 }

@@ -1,5 +1,7 @@
 //! librdkafka settings, each with its reason. Names and defaults are those of librdkafka 2.12.1's CONFIGURATION.md.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
@@ -15,6 +17,23 @@ const FETCHED_RECORDS: usize = 1_000;
 
 /// Bytes that the fetches under way for all partitions may bring together.
 const FETCHING_BYTES: usize = 128 * 1024;
+
+/// How long messages wait for others of their batch. A thousand messages a second are then some 80 requests a second, not 800 as with 5 ms: the lab's
+/// JVMs and its user share two cores.
+pub const LINGER: Duration = Duration::from_millis(50);
+
+/// Largest request of the producer, in bytes. Brokers give out batches whole, whatever a fetch asks for (KIP-74): with 512 KiB a consumer that catches
+/// up needs half as much memory again.
+const BATCH_BYTES: usize = 65_536;
+
+/// The most that a record adds to its value, and the batch to its records, in the message format of KIP-98.
+const RECORD_OVERHEAD: usize = 36;
+const BATCH_OVERHEAD: usize = 61;
+
+/// How many messages with values of so many bytes a request takes.
+pub fn batch_messages(value_size: usize) -> u32 {
+    u32::try_from((BATCH_BYTES - BATCH_OVERHEAD) / (value_size + RECORD_OVERHEAD)).unwrap_or(u32::MAX).max(1)
+}
 
 fn common(brokers: &str, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -48,8 +67,8 @@ fn impatient(config: &mut ClientConfig) {
         .set("socket.nagle.disable", "true");
 }
 
-/// Settings of the long-running producer.
-pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
+/// Settings of the long-running producer, whose values have up to `value_size` bytes.
+pub fn producer(brokers: &str, acks: Acks, idempotent: bool, value_size: usize) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries can then neither double nor reorder what is in the log; implies endless retries. Without the
@@ -58,9 +77,7 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
         .set("acks", if acks == Acks::All { "all" } else { "1" })
         // A message never expires while it waits: that would be a gap nobody asked for. Our own deadline is at shutdown.
         .set("message.timeout.ms", "0")
-        // A thousand messages a second are then some 80 requests a second, not 800 as with 5 ms: the lab's JVMs and its user
-        // share two cores.
-        .set("linger.ms", "50")
+        .set("linger.ms", LINGER.as_millis().to_string())
         // Bounded memory. librdkafka counts values only; each message costs some 200 bytes more, hence both limits.
         .set("queue.buffering.max.messages", "30000")
         .set("queue.buffering.max.kbytes", "16384")
@@ -68,9 +85,9 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool) -> ClientConfig {
         // a leader's change. librdkafka then begins a new epoch of its producer id with what was not acknowledged, though it
         // may be in the log: there twice (librdkafka #4953, and a drill of this lab). Alone in flight nothing overtakes.
         .set("max.in.flight.requests.per.connection", "1")
-        // Larger requests make up for that, but brokers give out batches whole, whatever a fetch asks for (KIP-74): with 512 KiB a
-        // consumer that catches up needs half as much memory again. 64 KiB are at most 950 of our records.
-        .set("batch.size", "65536")
+        // Larger requests make up for that. What `pace` gives a partition at a time is one request, whichever limit is met first.
+        .set("batch.size", BATCH_BYTES.to_string())
+        .set("batch.num.messages", batch_messages(value_size).to_string())
         // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
         .set("topic.metadata.propagation.max.ms", "60000")
         // After a leader is gone, look for the new one often, and send again as soon as it is known.

@@ -1,0 +1,243 @@
+//! When the next message is due, and which partition takes it.
+
+use std::time::{Duration, Instant};
+
+use crate::settings::LINGER;
+
+/// How long a partition takes messages for one batch, counted from the first: librdkafka sends it off a little later.
+const OPEN: Duration = LINGER.saturating_sub(Duration::from_millis(10));
+
+/// A partition that could take none for longer than this makes up for no more than this.
+const BEHIND: Duration = Duration::from_millis(100);
+
+/// How many messages are due at a rate, evenly, without a burst after a stall.
+#[derive(Debug)]
+pub struct Pacer {
+    rate: u32,
+    origin: Instant,
+    sent: u64,
+}
+
+impl Pacer {
+    /// Nothing is due yet at `now`. A rate of 0 is no limit.
+    pub fn new(rate: u32, now: Instant) -> Self {
+        Self { rate, origin: now, sent: 0 }
+    }
+
+    /// How many may be sent now.
+    pub fn due(&mut self, now: Instant) -> u64 {
+        if self.rate == 0 {
+            return u64::MAX;
+        }
+        let rate = u128::from(self.rate);
+        let planned = now.duration_since(self.origin).as_nanos() * rate / 1_000_000_000;
+        let due = u64::try_from(planned).unwrap_or(u64::MAX).saturating_sub(self.sent);
+        if due > u64::from(self.rate) {
+            // More than a second behind: what a long stall left undone stays undone.
+            *self = Self::new(self.rate, now);
+            return 1;
+        }
+        due
+    }
+
+    /// One was sent.
+    pub fn sent(&mut self) {
+        self.sent += 1;
+    }
+
+    /// How long until the next is due. At higher rates several are sent at a time, so that the thread sleeps between.
+    pub fn wait(&self, now: Instant) -> Duration {
+        if self.rate == 0 {
+            return Duration::ZERO;
+        }
+        let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
+        let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
+        let least = if self.rate > 100 { 10 } else { 1 };
+        at.saturating_duration_since(now).clamp(Duration::from_millis(least), Duration::from_millis(50))
+    }
+}
+
+/// Which partition takes the next message: of those that take any, the one that has taken fewest.
+///
+/// A partition takes one batch at a time, and no more until all of it is settled. More would only wait: an idempotent producer has one batch of a
+/// partition on its way. And what waits in librdkafka for longer than `linger.ms` makes the thread of that broker look for work without a pause
+/// until the answer comes (librdkafka #3692), which takes from the brokers the processors they need to recover.
+#[derive(Debug)]
+pub struct Turns {
+    batch: u64,
+    count: u64,
+    rate: u32,
+    /// How much a partition may be behind the one that is ahead.
+    behind: u64,
+    ahead: u64,
+    partitions: Vec<Turn>,
+}
+
+/// What one partition has taken.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    taken: u64,
+    /// As `taken`, but for what is not made up for.
+    level: u64,
+    in_batch: u64,
+    opened: Instant,
+}
+
+impl Turns {
+    /// For `count` messages (0: endless), `rate` a second (0: no limit), of which a request takes `batch`.
+    pub fn new(batch: u32, count: u64, rate: u32) -> Self {
+        Self { batch: batch.into(), count, rate, behind: 0, ahead: 0, partitions: Vec::new() }
+    }
+
+    /// The partition that takes the next message; `None` when all wait for what they have. `in_flight` tells how many messages of a partition are not
+    /// settled.
+    pub fn next(&mut self, partitions: usize, now: Instant, in_flight: impl Fn(usize) -> u64) -> Option<usize> {
+        if self.partitions.len() < partitions {
+            self.grow(partitions, now);
+        }
+        let least = self.ahead.saturating_sub(self.behind);
+        let mut next: Option<(u64, usize)> = None;
+        let shares = partitions as u64;
+        for (at, turn) in self.partitions.iter_mut().take(partitions).enumerate() {
+            if in_flight(at) == 0 {
+                (turn.in_batch, turn.opened) = (0, now);
+            }
+            turn.level = turn.level.max(least);
+            let open = turn.in_batch < self.batch && now.saturating_duration_since(turn.opened) < OPEN;
+            // Of a limited number each partition takes its part, whatever it waits for.
+            let owes =
+                self.count == 0 || turn.taken < self.count / shares + u64::from((at as u64) < self.count % shares);
+            if open && owes && next.is_none_or(|(level, _)| turn.level < level) {
+                next = Some((turn.level, at));
+            }
+        }
+        next.map(|(_, at)| at)
+    }
+
+    /// The partition has taken a message.
+    pub fn taken(&mut self, partition: usize) {
+        if let Some(turn) = self.partitions.get_mut(partition) {
+            turn.taken += 1;
+            turn.level += 1;
+            turn.in_batch += 1;
+            self.ahead = self.ahead.max(turn.level);
+        }
+    }
+
+    /// Partitions that are new begin where the others are.
+    fn grow(&mut self, partitions: usize, now: Instant) {
+        self.partitions.resize(partitions, Turn { taken: 0, level: self.ahead, in_batch: 0, opened: now });
+        let each = u128::from(self.rate) * BEHIND.as_millis() / 1000 / partitions as u128;
+        let each = if self.rate == 0 { self.batch } else { u64::try_from(each).unwrap_or(u64::MAX) };
+        self.behind = each.clamp(1, self.batch.max(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_even_and_does_not_catch_up_after_a_long_stall() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pacer = Pacer::new(1000, start);
+        let mut sent = 0;
+        for ms in (0..=2000).step_by(10) {
+            let due = pacer.due(at(ms));
+            assert!(due <= 10, "{due} at {ms}");
+            (0..due).for_each(|_| pacer.sent());
+            sent += due;
+        }
+        assert_eq!(sent, 2000);
+        assert_eq!(pacer.due(at(2900)), 900);
+        assert_eq!(pacer.due(at(60_000)), 1, "a stall of a minute is not made up for");
+        assert!(pacer.due(at(60_010)) <= 11);
+    }
+
+    #[test]
+    fn slow_rates_wait_for_their_moment_and_no_rate_never_waits() {
+        let start = Instant::now();
+        let mut slow = Pacer::new(2, start);
+        assert_eq!(slow.due(start + Duration::from_millis(499)), 0);
+        assert_eq!(slow.due(start + Duration::from_millis(500)), 1);
+        assert_eq!(slow.wait(start), Duration::from_millis(50), "waits are short, so that a signal is seen");
+        let mut unlimited = Pacer::new(0, start);
+        assert_eq!((unlimited.due(start), unlimited.wait(start)), (u64::MAX, Duration::ZERO));
+    }
+
+    /// Takes as many messages as it can at `now`, and returns how many each partition has in flight then.
+    fn fill(turns: &mut Turns, now: Instant, mut in_flight: Vec<u64>) -> Vec<u64> {
+        while let Some(at) = turns.next(in_flight.len(), now, |p| in_flight[p]) {
+            turns.taken(at);
+            in_flight[at] += 1;
+        }
+        in_flight
+    }
+
+    #[test]
+    fn a_partition_takes_one_batch_and_the_next_when_that_is_settled() {
+        let start = Instant::now();
+        let mut turns = Turns::new(5, 0, 0);
+        assert_eq!(fill(&mut turns, start, vec![0; 3]), [5, 5, 5]);
+        assert_eq!(fill(&mut turns, start, vec![5, 1, 0]), [5, 1, 5], "one that is settled in part still waits");
+        assert_eq!(fill(&mut turns, start + OPEN * 9, vec![5, 0, 5]), [5, 5, 5]);
+    }
+
+    #[test]
+    fn a_batch_is_closed_before_librdkafka_sends_it() {
+        let start = Instant::now();
+        let mut turns = Turns::new(100, 0, 1000);
+        turns.next(1, start, |_| 0);
+        turns.taken(0);
+        assert_eq!(turns.next(1, start + OPEN - Duration::from_millis(1), |_| 1), Some(0));
+        assert_eq!(turns.next(1, start + OPEN, |_| 1), None);
+        assert_eq!(turns.next(1, start + OPEN, |_| 0), Some(0));
+        assert!(OPEN < LINGER);
+    }
+
+    #[test]
+    fn partitions_take_as_many_and_one_that_stood_still_does_not_hold_up_the_others() {
+        let start = Instant::now();
+        let mut turns = Turns::new(100, 0, 1000);
+        let mut sent = [0; 4];
+        let take = |turns: &mut Turns, partitions: usize, busy: Option<usize>, sent: &mut [u64]| {
+            let at = turns.next(partitions, start, |p| if busy == Some(p) { 100 } else { 0 }).unwrap();
+            turns.taken(at);
+            sent[at] += 1;
+        };
+        (0..1000).for_each(|_| take(&mut turns, 4, None, &mut sent));
+        assert_eq!(sent, [250; 4]);
+        turns.partitions[2].in_batch = 100;
+        (0..900).for_each(|_| take(&mut turns, 4, Some(2), &mut sent));
+        assert_eq!(sent, [550, 550, 250, 550]);
+        (0..100).for_each(|_| take(&mut turns, 4, None, &mut sent));
+        assert_eq!(sent.iter().sum::<u64>(), 2000);
+        assert!((250 + 25..250 + 50).contains(&sent[2]), "made up for a tenth of a second, not for all: {sent:?}");
+        let before = sent;
+        let mut sent = [sent.to_vec(), vec![0; 4]].concat();
+        (0..800).for_each(|_| take(&mut turns, 8, None, &mut sent));
+        assert!(
+            sent[4..].iter().all(|new| (90..=110).contains(new)),
+            "new ones begin where the others are: {before:?} {sent:?}"
+        );
+    }
+
+    #[test]
+    fn of_a_limited_number_each_partition_takes_its_part_whichever_waits() {
+        let start = Instant::now();
+        let mut turns = Turns::new(1000, 10, 0);
+        let mut sent = [0; 4];
+        let mut take_all = |turns: &mut Turns, busy: Option<usize>| {
+            while let Some(at) = turns.next(4, start, |p| if busy == Some(p) { 1000 } else { 0 }) {
+                turns.taken(at);
+                sent[at] += 1;
+            }
+            sent
+        };
+        turns.next(4, start, |_| 0);
+        turns.partitions[1].in_batch = 1000;
+        assert_eq!(take_all(&mut turns, Some(1)), [3, 0, 2, 2]);
+        assert_eq!(take_all(&mut turns, None), [3, 3, 2, 2]);
+    }
+}
