@@ -80,7 +80,7 @@ struct Turn {
     /// As `taken`, but for what is not made up for.
     level: u64,
     in_batch: u64,
-    opened: Instant,
+    closes: Instant,
 }
 
 impl Turns {
@@ -99,11 +99,8 @@ impl Turns {
         let mut next: Option<(u64, usize)> = None;
         let shares = partitions as u64;
         for (at, turn) in self.partitions.iter_mut().take(partitions).enumerate() {
-            if in_flight(at) == 0 {
-                (turn.in_batch, turn.opened) = (0, now);
-            }
             turn.level = turn.level.max(least);
-            let open = turn.in_batch < self.batch && now.saturating_duration_since(turn.opened) < OPEN;
+            let open = in_flight(at) == 0 || turn.in_batch < self.batch && now < turn.closes;
             // Of a limited number each partition takes its part, whatever it waits for.
             let owes =
                 self.count == 0 || turn.taken < self.count / shares + u64::from((at as u64) < self.count % shares);
@@ -111,7 +108,11 @@ impl Turns {
                 next = Some((turn.level, at));
             }
         }
-        next.map(|(_, at)| at)
+        let (_, at) = next?;
+        if in_flight(at) == 0 {
+            (self.partitions[at].in_batch, self.partitions[at].closes) = (0, now + OPEN);
+        }
+        Some(at)
     }
 
     /// The partition has taken a message.
@@ -126,7 +127,7 @@ impl Turns {
 
     /// Partitions that are new begin where the others are.
     fn grow(&mut self, partitions: usize, now: Instant) {
-        self.partitions.resize(partitions, Turn { taken: 0, level: self.ahead, in_batch: 0, opened: now });
+        self.partitions.resize(partitions, Turn { taken: 0, level: self.ahead, in_batch: 0, closes: now });
         let each = u128::from(self.rate) * BEHIND.as_millis() / 1000 / partitions as u128;
         let each = if self.rate == 0 { self.batch } else { u64::try_from(each).unwrap_or(u64::MAX) };
         self.behind = each.clamp(1, self.batch.max(1));

@@ -210,57 +210,69 @@ fn hex(text: &[u8]) -> Option<u32> {
     })
 }
 
-/// Reads the values of one partition, as [`parse`] does, and faster where a value differs from the one before only in number, sequence, time
-/// and checksum: those of one producer do.
+/// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     last: Option<Last>,
 }
 
-/// The last value that was read field by field.
+/// The last value, if it could be read.
 #[derive(Clone, Debug)]
 struct Last {
     stamp: Stamp,
-    /// Its text from the mark to the sequence.
-    head: Vec<u8>,
-    /// Its text from behind the time to the checksum.
-    tail: Vec<u8>,
+    /// Its text from the mark to the checksum.
+    text: Vec<u8>,
+    /// Where the sequence stands in the text.
+    sequence_at: Range<usize>,
+    /// Where the time stands in the text.
+    sent_at: Range<usize>,
 }
 
 impl Reader {
     /// What [`parse`] says of the same value.
     pub fn read(&mut self, value: Option<&[u8]>) -> Value {
-        if let (Some(last), Some(bytes)) = (&self.last, value)
-            && let Some(stamp) = last.like(bytes)
+        if let (Some(last), Some(bytes)) = (&mut self.last, value)
+            && let Some(stamp) = last.next(bytes)
         {
             return Value::Stamped(stamp);
         }
         let read = parse(value);
-        if let (Value::Stamped(stamp), Some(bytes)) = (read, value) {
-            self.last = Last::of(stamp, bytes);
-        }
+        self.last = match (read, value) {
+            (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
+            _ => None,
+        };
         read
     }
 }
 
 impl Last {
     fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
-        let covered = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
+        let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
         // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.
-        let mut spaces = (0..covered.len()).filter(|at| covered[*at] == b' ').skip(5);
-        let (before, behind) = (spaces.next()?, spaces.nth(1)?);
-        Some(Self { stamp, head: covered[..=before].to_vec(), tail: covered[behind..].to_vec() })
+        let mut spaces = (0..text.len()).filter(|at| text[*at] == b' ').skip(5);
+        let (before, between, behind) = (spaces.next()?, spaces.next()?, spaces.next()?);
+        Some(Self { stamp, text: text.to_vec(), sequence_at: before + 1..between, sent_at: between + 1..behind })
     }
 
-    /// The stamp of a value that differs from this one only where it may; `None` when it differs elsewhere or is damaged.
-    fn like(&self, value: &[u8]) -> Option<Stamp> {
+    /// The stamp of a value that is this one's next, or has only another time, and makes it this one. `None` when it differs elsewhere or is damaged;
+    /// this one is void then.
+    fn next(&mut self, value: &[u8]) -> Option<Stamp> {
         let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
-        let (number, rest) = covered.split_first_chunk::<MARK_AT>()?;
-        let changing = rest.strip_prefix(&self.head[..])?.strip_suffix(&self.tail[..])?;
-        let space = changing.iter().position(|b| *b == b' ')?;
-        let (sequence, sent_ms) = (decimal(&changing[..space])?, decimal(&changing[space + 1..])?);
-        let stamp = Stamp { number: read_number(number)?, sequence, sent_ms, ..self.stamp };
-        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(stamp)
+        let (number, text) = covered.split_first_chunk::<MARK_AT>()?;
+        if !add(&mut self.text[self.sequence_at.clone()], 1) {
+            return None;
+        }
+        self.stamp.sequence += 1;
+        if text != self.text {
+            let time = text.get(self.sent_at.clone())?;
+            self.stamp.sent_ms = decimal(time)?;
+            self.text[self.sent_at.clone()].copy_from_slice(time);
+            if text != self.text {
+                return None;
+            }
+        }
+        self.stamp.number = read_number(number)?;
+        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(self.stamp)
     }
 }
 

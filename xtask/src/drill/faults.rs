@@ -384,7 +384,7 @@ pub const FAULTS: &[Fault] = &[
         Pass,
         Flat,
         "the producer sends as fast as it can while a leader stands still for 2 s",
-        "its queue fills; it waits and loses nothing",
+        "each partition keeps the batch it has; the producer makes no more, and loses nothing",
         [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)]
     ),
     fault!(
