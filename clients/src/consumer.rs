@@ -13,7 +13,7 @@ use ledger::lines::{
     ReceiveTotals, Span,
 };
 use ledger::received::{Counts, PartitionLedger};
-use ledger::stamp::{RunId, Value};
+use ledger::stamp::{self, RunId, Value};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{mpsc, watch};
@@ -489,7 +489,7 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             done = true;
         }
         Fetched::Record { offset, value } => {
-            let stamp = ledger.record(offset, value);
+            ledger.record(offset, value);
             shared.output.moved("received", number);
             if shared.output.is_verifiable() {
                 let text = value.map(String::from_utf8_lossy);
@@ -501,7 +501,7 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             }
             let records = ledger.counts().records;
             if records.is_multiple_of(LINE_EVERY) && shared.output.is_text() {
-                let last = shown(stamp, value);
+                let last = shown(value);
                 shared.output.text(format_args!(
                     "{topic}: received {records} messages from partition {number}, last ({last})"
                 ));
@@ -581,8 +581,8 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32) -> Result<
 }
 
 /// What a line shows of a value: the number of a stamped one, the beginning of another.
-fn shown(value: Value, bytes: Option<&[u8]>) -> String {
-    match (value, bytes) {
+fn shown(value: Option<&[u8]>) -> String {
+    match (stamp::parse(value), value) {
         (Value::Stamped(stamp), _) => format!("0.{:06}", stamp.number),
         (_, None) => "null".into(),
         (_, Some(bytes)) => {

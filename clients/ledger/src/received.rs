@@ -226,17 +226,17 @@ impl PartitionLedger {
         &self.streams
     }
 
-    /// Accounts for the record at `offset`, and returns what its value was. An offset below `next` is redelivered, and counts for nothing else.
-    pub fn record(&mut self, offset: i64, value: Option<&[u8]>) -> Value {
+    /// Accounts for the record at `offset`. An offset below `next` is redelivered, and counts for nothing else.
+    pub fn record(&mut self, offset: i64, value: Option<&[u8]>) {
         if cfg!(feature = "unaccounted") {
             self.next = offset.saturating_add(1);
             self.counts.records += 1;
-            return Value::Foreign;
+            return;
         }
         let value = self.reader.read(value);
         if offset < self.next {
             self.counts.redelivered += 1;
-            return value;
+            return;
         }
         self.reached(offset);
         self.next = offset.saturating_add(1);
@@ -250,7 +250,6 @@ impl PartitionLedger {
             }
             Value::Stamped(stamp) => self.arrive(&stamp),
         }
-        value
     }
 
     /// Reading got to `offset` without a record at the offsets before it: they hold none.

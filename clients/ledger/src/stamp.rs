@@ -230,6 +230,7 @@ struct Last {
 
 impl Reader {
     /// What [`parse`] says of the same value.
+    #[inline]
     pub fn read(&mut self, value: Option<&[u8]>) -> Value {
         if let (Some(last), Some(bytes)) = (&mut self.last, value)
             && let Some(stamp) = last.next(bytes)
@@ -256,6 +257,7 @@ impl Last {
 
     /// The stamp of a value that is this one's next, or has only another time, and makes it this one. `None` when it differs elsewhere or is damaged;
     /// this one is void then.
+    #[inline]
     fn next(&mut self, value: &[u8]) -> Option<Stamp> {
         let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
         let (number, text) = covered.split_first_chunk::<MARK_AT>()?;
