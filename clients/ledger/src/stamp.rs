@@ -13,11 +13,16 @@
 //! CRC-32C of every byte before it, the space included: the checksum of Kafka's own record batches (KIP-98), for which processors have an
 //! instruction. There is no key and there are no headers, so nothing but the value has to survive.
 
+mod encoder;
+mod reader;
+
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use self::encoder::Encoder;
+pub use self::reader::Reader;
 
 /// The word that marks a record as ours; its digit is the version of the format.
 pub const MAGIC: &str = "kl2";
@@ -210,74 +215,6 @@ fn hex(text: &[u8]) -> Option<u32> {
     })
 }
 
-/// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
-#[derive(Clone, Debug, Default)]
-pub struct Reader {
-    last: Option<Last>,
-}
-
-/// The last value, if it could be read.
-#[derive(Clone, Debug)]
-struct Last {
-    stamp: Stamp,
-    /// Its text from the mark to the checksum.
-    text: Vec<u8>,
-    /// Where the sequence stands in the text.
-    sequence_at: Range<usize>,
-    /// Where the time stands in the text.
-    sent_at: Range<usize>,
-}
-
-impl Reader {
-    /// What [`parse`] says of the same value.
-    #[inline]
-    pub fn read(&mut self, value: Option<&[u8]>) -> Value {
-        if let (Some(last), Some(bytes)) = (&mut self.last, value)
-            && let Some(stamp) = last.next(bytes)
-        {
-            return Value::Stamped(stamp);
-        }
-        let read = parse(value);
-        self.last = match (read, value) {
-            (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
-            _ => None,
-        };
-        read
-    }
-}
-
-impl Last {
-    fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
-        let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
-        // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.
-        let mut spaces = (0..text.len()).filter(|at| text[*at] == b' ').skip(5);
-        let (before, between, behind) = (spaces.next()?, spaces.next()?, spaces.next()?);
-        Some(Self { stamp, text: text.to_vec(), sequence_at: before + 1..between, sent_at: between + 1..behind })
-    }
-
-    /// The stamp of a value that is this one's next, or has only another time, and makes it this one. `None` when it differs elsewhere or is damaged;
-    /// this one is void then.
-    #[inline]
-    fn next(&mut self, value: &[u8]) -> Option<Stamp> {
-        let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
-        let (number, text) = covered.split_first_chunk::<MARK_AT>()?;
-        if !add(&mut self.text[self.sequence_at.clone()], 1) {
-            return None;
-        }
-        self.stamp.sequence += 1;
-        if text != self.text {
-            let time = text.get(self.sent_at.clone())?;
-            self.stamp.sent_ms = decimal(time)?;
-            self.text[self.sent_at.clone()].copy_from_slice(time);
-            if text != self.text {
-                return None;
-            }
-        }
-        self.stamp.number = read_number(number)?;
-        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(self.stamp)
-    }
-}
-
 /// All bytes as two hexadecimal digits.
 const HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
@@ -306,92 +243,6 @@ fn number_text(number: u32) -> [u8; MARK_AT] {
 
 fn read_number(text: &[u8; MARK_AT]) -> Option<u32> {
     u32::try_from(decimal(text.strip_prefix(b"0.")?)?).ok()
-}
-
-/// Writes stamps for one (run, producer, epoch).
-#[derive(Debug)]
-pub struct Encoder {
-    /// `" kl2 RUN PRODUCER EPOCH "`: the same for every record.
-    middle: String,
-    size: usize,
-    /// The last value of each partition: most of the next one is the same.
-    last: Vec<Written>,
-}
-
-impl Encoder {
-    /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
-    pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
-        Self { middle: format!(" {MAGIC} {run} {producer} {epoch} "), size, last: Vec::new() }
-    }
-
-    /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
-    pub fn minimum_size(run: RunId) -> usize {
-        let number_and_mark = MARK_AT + MARK.len();
-        let fields = [usize::from(run.len), 8, 4, 4, 12, 13];
-        number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + CHECKSUM
-    }
-
-    /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
-    pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
-        let at = partition as usize;
-        if self.last.len() <= at {
-            self.last.resize_with(at + 1, Written::default);
-        }
-        let written = &mut self.last[at];
-        if !written.advance(sequence, sent_ms) {
-            *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
-        }
-        written.finish(number)
-    }
-}
-
-/// The value last written for a partition.
-#[derive(Debug, Default)]
-struct Written {
-    text: Vec<u8>,
-    sequence: u64,
-    /// Where the sequence stands in the text.
-    sequence_at: Range<usize>,
-    sent_ms: u64,
-    /// Where the time stands in the text.
-    sent_at: Range<usize>,
-}
-
-impl Written {
-    /// All but number and checksum, for which there is room.
-    fn new(middle: &str, size: usize, partition: u32, sequence: u64, sent_ms: u64) -> Self {
-        let before = format!("{:MARK_AT$}{middle}{partition} ", "");
-        let sequence_at = before.len()..before.len() + sequence.to_string().len();
-        let mut text = format!("{before}{sequence} {sent_ms} ").into_bytes();
-        let sent_at = sequence_at.end + 1..text.len() - 1;
-        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met.
-        let pad = size.saturating_sub(text.len() + CHECKSUM);
-        if pad > 0 {
-            text.resize(text.len() + pad - 1, b'.');
-            text.push(b' ');
-        }
-        text.extend_from_slice(&[0; CHECKSUM]);
-        Self { text, sequence, sequence_at, sent_ms, sent_at }
-    }
-
-    /// Makes this the value of `sequence`, if it is the next one, and neither it nor the time needs more digits. If not, the text is void.
-    fn advance(&mut self, sequence: u64, sent_ms: u64) -> bool {
-        let (Some(1), Some(passed)) = (sequence.checked_sub(self.sequence), sent_ms.checked_sub(self.sent_ms)) else {
-            return false;
-        };
-        (self.sequence, self.sent_ms) = (sequence, sent_ms);
-        !self.text.is_empty()
-            && add(&mut self.text[self.sequence_at.clone()], 1)
-            && add(&mut self.text[self.sent_at.clone()], passed)
-    }
-
-    fn finish(&mut self, number: u32) -> &[u8] {
-        let end = self.text.len() - CHECKSUM;
-        self.text[..MARK_AT].copy_from_slice(&number_text(number));
-        let checksum = hex_digits(crc32c::crc32c(&self.text[..end]));
-        self.text[end..].copy_from_slice(&checksum);
-        &self.text
-    }
 }
 
 /// Adds to a decimal number in place. False when the sum has more digits; they are void then.
@@ -494,63 +345,6 @@ mod tests {
                 bytes[8..13].copy_from_slice(MARK);
             }
             assert!(!matches!(parse(Some(&bytes)), Value::Stamped(_)));
-        }
-    }
-
-    #[test]
-    fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {
-        let mut stamped = 0;
-        for seed in 0..300 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut encoders = [encoder(0), Encoder::new("a".parse().unwrap(), ProducerId(1), 0, 120)];
-            let mut reader = Reader::default();
-            // Often near a number that has one digit more, and often of the same moment as the one before.
-            let (mut sequence, mut sent_ms) = (random.choice([0, 5, 95, 999_990, 999_999_999_999_990]).unwrap(), 9);
-            for _ in 0..60 {
-                sequence += random.choice([1, 1, 1, 1, 0, 7]).unwrap();
-                sent_ms += random.choice([0, 0, 0, 0, 1, 90]).unwrap();
-                let which = usize::from(random.u8(0..10) == 0);
-                let mut value = encoders[which].encode(random.u32(..), random.u32(0..2), sequence, sent_ms).to_vec();
-                if random.u8(0..4) == 0 {
-                    let at = random.usize(0..value.len());
-                    match random.u8(0..5) {
-                        0 => value[at] ^= 1 << random.u8(0..8),
-                        1 => value.truncate(at),
-                        2 => value.insert(at, random.choice(*b" 0.a").unwrap()),
-                        3 => drop(value.remove(at)),
-                        _ => value[at] = random.choice(*b" 0.a").unwrap(),
-                    }
-                    // A checksum that holds is no reason to believe the rest.
-                    if random.bool() && value.len() > CHECKSUM {
-                        value.truncate(value.len() - CHECKSUM);
-                        value.extend(hex_digits(crc32c::crc32c(&value)));
-                    }
-                }
-                let read = reader.read(Some(&value));
-                assert_eq!(read, parse(Some(&value)), "seed {seed}: {}", String::from_utf8_lossy(&value));
-                stamped += u32::from(matches!(read, Value::Stamped(_)));
-            }
-        }
-        assert!(stamped > 300 * 30, "only {stamped} could be read");
-    }
-
-    #[test]
-    fn what_an_encoder_wrote_before_does_not_show() {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut used = encoder(100);
-        let (mut sequence, mut sent_ms) = (0, 1);
-        for _ in 0..5000 {
-            sequence += random.choice([1, 1, 1, 1, 1, 9, 900]).unwrap();
-            sent_ms += random.choice([0, 0, 0, 1, 1, 40, 9_999]).unwrap();
-            let (number, partition) = (random.u32(..), random.u32(0..3));
-            let fresh = encoder(100).encode(number, partition, sequence, sent_ms).to_vec();
-            assert_eq!(used.encode(number, partition, sequence, sent_ms), fresh);
-        }
-        for (sequence, sent_ms) in
-            [(9, 1), (10, 1), (99, 1), (100, 1), (0, 1), (u64::MAX, 1), (0, 5), (1, 4), (2, u64::MAX), (3, 0)]
-        {
-            let fresh = encoder(100).encode(0, 0, sequence, sent_ms).to_vec();
-            assert_eq!(used.encode(0, 0, sequence, sent_ms), fresh);
         }
     }
 

@@ -47,6 +47,8 @@ impl<'a, 'b> Strike<'a, 'b> {
     /// It cannot be done, or an interruption.
     pub fn carry_out(&mut self, step: Move) -> Result<()> {
         (self.task.status)(&format!("{step:?}"));
+        // The step may end a client, and with it what the system knows of its memory.
+        self.load.look_at_memory();
         match step {
             Move::Wait(ms) => wait::pause(self.task.ctx.stop, Duration::from_millis(ms)),
             Move::Kill(who) => self.signal(who, Signal::KILL, true),

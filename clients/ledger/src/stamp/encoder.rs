@@ -1,0 +1,121 @@
+//! Writing the values of a producer.
+
+use std::ops::Range;
+
+use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, hex_digits, number_text};
+
+/// Writes stamps for one (run, producer, epoch).
+#[derive(Debug)]
+pub struct Encoder {
+    /// `" kl2 RUN PRODUCER EPOCH "`: the same for every record.
+    middle: String,
+    size: usize,
+    /// The last value of each partition: most of the next one is the same.
+    last: Vec<Written>,
+}
+
+impl Encoder {
+    /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
+    pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
+        Self { middle: format!(" {MAGIC} {run} {producer} {epoch} "), size, last: Vec::new() }
+    }
+
+    /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
+    pub fn minimum_size(run: RunId) -> usize {
+        let number_and_mark = MARK_AT + MARK.len();
+        let fields = [usize::from(run.len), 8, 4, 4, 12, 13];
+        number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + CHECKSUM
+    }
+
+    /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
+    pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
+        let at = partition as usize;
+        if self.last.len() <= at {
+            self.last.resize_with(at + 1, Written::default);
+        }
+        let written = &mut self.last[at];
+        if !written.advance(sequence, sent_ms) {
+            *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
+        }
+        written.finish(number)
+    }
+}
+
+/// The value last written for a partition.
+#[derive(Debug, Default)]
+struct Written {
+    text: Vec<u8>,
+    sequence: u64,
+    /// Where the sequence stands in the text.
+    sequence_at: Range<usize>,
+    sent_ms: u64,
+    /// Where the time stands in the text.
+    sent_at: Range<usize>,
+}
+
+impl Written {
+    /// All but number and checksum, for which there is room.
+    fn new(middle: &str, size: usize, partition: u32, sequence: u64, sent_ms: u64) -> Self {
+        let before = format!("{:MARK_AT$}{middle}{partition} ", "");
+        let sequence_at = before.len()..before.len() + sequence.to_string().len();
+        let mut text = format!("{before}{sequence} {sent_ms} ").into_bytes();
+        let sent_at = sequence_at.end + 1..text.len() - 1;
+        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met.
+        let pad = size.saturating_sub(text.len() + CHECKSUM);
+        if pad > 0 {
+            text.resize(text.len() + pad - 1, b'.');
+            text.push(b' ');
+        }
+        text.extend_from_slice(&[0; CHECKSUM]);
+        Self { text, sequence, sequence_at, sent_ms, sent_at }
+    }
+
+    /// Makes this the value of `sequence`, if it is the next one, and neither it nor the time needs more digits. If not, the text is void.
+    fn advance(&mut self, sequence: u64, sent_ms: u64) -> bool {
+        let (Some(1), Some(passed)) = (sequence.checked_sub(self.sequence), sent_ms.checked_sub(self.sent_ms)) else {
+            return false;
+        };
+        (self.sequence, self.sent_ms) = (sequence, sent_ms);
+        !self.text.is_empty()
+            && add(&mut self.text[self.sequence_at.clone()], 1)
+            && add(&mut self.text[self.sent_at.clone()], passed)
+    }
+
+    fn finish(&mut self, number: u32) -> &[u8] {
+        let end = self.text.len() - CHECKSUM;
+        self.text[..MARK_AT].copy_from_slice(&number_text(number));
+        let checksum = hex_digits(crc32c::crc32c(&self.text[..end]));
+        self.text[end..].copy_from_slice(&checksum);
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    fn encoder(size: usize) -> Encoder {
+        Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
+    }
+
+    #[test]
+    fn what_an_encoder_wrote_before_does_not_show() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut used = encoder(100);
+        let (mut sequence, mut sent_ms) = (0, 1);
+        for _ in 0..5000 {
+            sequence += random.choice([1, 1, 1, 1, 1, 9, 900]).unwrap();
+            sent_ms += random.choice([0, 0, 0, 1, 1, 40, 9_999]).unwrap();
+            let (number, partition) = (random.u32(..), random.u32(0..3));
+            let fresh = encoder(100).encode(number, partition, sequence, sent_ms).to_vec();
+            assert_eq!(used.encode(number, partition, sequence, sent_ms), fresh);
+        }
+        for (sequence, sent_ms) in
+            [(9, 1), (10, 1), (99, 1), (100, 1), (0, 1), (u64::MAX, 1), (0, 5), (1, 4), (2, u64::MAX), (3, 0)]
+        {
+            let fresh = encoder(100).encode(0, 0, sequence, sent_ms).to_vec();
+            assert_eq!(used.encode(0, 0, sequence, sent_ms), fresh);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Reading the values of a partition one after the other.
+
+use std::ops::Range;
+
+use super::{CHECKSUM, MARK_AT, Stamp, Value, add, decimal, hex_digits, parse, read_number};
+
+/// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    last: Option<Last>,
+}
+
+/// The last value, if it could be read.
+#[derive(Clone, Debug)]
+struct Last {
+    stamp: Stamp,
+    /// Its text from the mark to the checksum.
+    text: Vec<u8>,
+    /// Where the sequence stands in the text.
+    sequence_at: Range<usize>,
+    /// Where the time stands in the text.
+    sent_at: Range<usize>,
+}
+
+impl Reader {
+    /// What [`parse`] says of the same value.
+    #[inline]
+    pub fn read(&mut self, value: Option<&[u8]>) -> Value {
+        if let (Some(last), Some(bytes)) = (&mut self.last, value)
+            && let Some(stamp) = last.next(bytes)
+        {
+            return Value::Stamped(stamp);
+        }
+        let read = parse(value);
+        self.last = match (read, value) {
+            (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
+            _ => None,
+        };
+        read
+    }
+}
+
+impl Last {
+    fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
+        let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
+        // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.
+        let mut spaces = (0..text.len()).filter(|at| text[*at] == b' ').skip(5);
+        let (before, between, behind) = (spaces.next()?, spaces.next()?, spaces.next()?);
+        Some(Self { stamp, text: text.to_vec(), sequence_at: before + 1..between, sent_at: between + 1..behind })
+    }
+
+    /// The stamp of a value that is this one's next, or has only another time, and makes it this one. `None` when it differs elsewhere or is damaged;
+    /// this one is void then.
+    #[inline]
+    fn next(&mut self, value: &[u8]) -> Option<Stamp> {
+        let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
+        let (number, text) = covered.split_first_chunk::<MARK_AT>()?;
+        if !add(&mut self.text[self.sequence_at.clone()], 1) {
+            return None;
+        }
+        self.stamp.sequence += 1;
+        if text != self.text {
+            let time = text.get(self.sent_at.clone())?;
+            self.stamp.sent_ms = decimal(time)?;
+            self.text[self.sent_at.clone()].copy_from_slice(time);
+            if text != self.text {
+                return None;
+            }
+        }
+        self.stamp.number = read_number(number)?;
+        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(self.stamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::super::{Encoder, ProducerId};
+    use super::*;
+
+    fn encoder(size: usize) -> Encoder {
+        Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
+    }
+
+    #[test]
+    fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {
+        let mut stamped = 0;
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut encoders = [encoder(0), Encoder::new("a".parse().unwrap(), ProducerId(1), 0, 120)];
+            let mut reader = Reader::default();
+            // Often near a number that has one digit more, and often of the same moment as the one before.
+            let (mut sequence, mut sent_ms) = (random.choice([0, 5, 95, 999_990, 999_999_999_999_990]).unwrap(), 9);
+            for _ in 0..60 {
+                sequence += random.choice([1, 1, 1, 1, 0, 7]).unwrap();
+                sent_ms += random.choice([0, 0, 0, 0, 1, 90]).unwrap();
+                let which = usize::from(random.u8(0..10) == 0);
+                let mut value = encoders[which].encode(random.u32(..), random.u32(0..2), sequence, sent_ms).to_vec();
+                if random.u8(0..4) == 0 {
+                    let at = random.usize(0..value.len());
+                    match random.u8(0..5) {
+                        0 => value[at] ^= 1 << random.u8(0..8),
+                        1 => value.truncate(at),
+                        2 => value.insert(at, random.choice(*b" 0.a").unwrap()),
+                        3 => drop(value.remove(at)),
+                        _ => value[at] = random.choice(*b" 0.a").unwrap(),
+                    }
+                    // A checksum that holds is no reason to believe the rest.
+                    if random.bool() && value.len() > CHECKSUM {
+                        value.truncate(value.len() - CHECKSUM);
+                        value.extend(hex_digits(crc32c::crc32c(&value)));
+                    }
+                }
+                let read = reader.read(Some(&value));
+                assert_eq!(read, parse(Some(&value)), "seed {seed}: {}", String::from_utf8_lossy(&value));
+                stamped += u32::from(matches!(read, Value::Stamped(_)));
+            }
+        }
+        assert!(stamped > 300 * 30, "only {stamped} could be read");
+    }
+}
