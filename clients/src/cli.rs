@@ -23,7 +23,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Send messages to every partition of a topic, round robin, and count what the brokers acknowledge.
+    /// Send messages to every partition of a topic, as many to each, and count what the brokers acknowledge.
     ///
     /// Idempotent, acks=all: a message counts as published when every in-sync replica has it. SIGTERM or SIGINT stops it, waits up to 25 s for
     /// what is on its way and prints totals; a second signal ends it at once. Exit code 1 when something sent was not acked.
