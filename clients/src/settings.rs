@@ -11,8 +11,9 @@ use crate::cli::Acks;
 const FETCHED_KBYTES: usize = 8 * 1024;
 
 /// Fetched records that a partition's queue may hold before no more are asked for; each costs about 400 bytes beside its own. More than a batch of
-/// our producer has, which is up to 520: a partition whose queue is full when the next request goes out is left out of it, and when those in it have nothing to tell, that
-/// request takes all of `fetch.wait.max.ms`. Not many more, so that the most memory ever used is reached with the first backlog and stays.
+/// our producer has, which is up to 520: a partition whose queue is full when the next request goes out is left out of it, and when those in it
+/// have nothing to tell, that request takes all of `fetch.wait.max.ms`. Not many more, so that the most memory ever used is reached with the first
+/// backlog and stays.
 const FETCHED_RECORDS: usize = 600;
 
 /// Bytes that the fetches under way for all partitions may bring together.
