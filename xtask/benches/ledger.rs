@@ -53,7 +53,7 @@ const TOPICS: [&str; 2] = ["one", "other"];
 fn clients(lab: &Lab, program: &Path, topic: &str, load: Load, accounts: bool) -> f64 {
     let Load { rate, count } = load;
     let start = lab.offsets(program, topic);
-    // The producer takes the partitions in turn.
+    // Of a limited number the producer gives each partition as many.
     let each = count / start.len() as u64;
     let ahead = |by: u64| marks(start.iter().map(|(partition, _, high)| (*partition, high + by)));
     let (from, to, rate, count) = (ahead(0), ahead(each), rate.to_string(), count.to_string());

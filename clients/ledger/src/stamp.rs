@@ -179,7 +179,7 @@ pub fn parse(value: Option<&[u8]>) -> Value {
 
 fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
     let (covered, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if *checksum != hex_digits(crc32c::crc32c(covered)) {
+    if *checksum != checksum_of(covered) {
         return None;
     }
     let mut fields = covered.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ');
@@ -235,6 +235,12 @@ fn hex_digits(value: u32) -> [u8; CHECKSUM] {
     text
 }
 
+/// The checksum of these bytes, as a value ends with it.
+#[inline]
+fn checksum_of(covered: &[u8]) -> [u8; CHECKSUM] {
+    hex_digits(crc32c::crc32c(covered))
+}
+
 /// The number as it is written, modulo 1 000 000. The digits are written as an integer: rounding a float can print 1.000000.
 fn number_text(number: u32) -> [u8; MARK_AT] {
     let digit = |scale| b'0' + (number / scale % 10) as u8;
@@ -263,7 +269,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
-    fn encoder(size: usize) -> Encoder {
+    pub(super) fn encoder(size: usize) -> Encoder {
         Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
     }
 
@@ -331,7 +337,7 @@ mod tests {
         ];
         for text in fields {
             let mut value = text.as_bytes().to_vec();
-            value.extend(hex_digits(crc32c::crc32c(&value)));
+            value.extend(checksum_of(&value));
             assert_eq!(parse(Some(&value)), Value::Corrupt, "{text}");
         }
     }

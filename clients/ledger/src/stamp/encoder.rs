@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, hex_digits, number_text};
+use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
 
 /// Writes stamps for one (run, producer, epoch).
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Written {
     fn finish(&mut self, number: u32) -> &[u8] {
         let end = self.text.len() - CHECKSUM;
         self.text[..MARK_AT].copy_from_slice(&number_text(number));
-        let checksum = hex_digits(crc32c::crc32c(&self.text[..end]));
+        let checksum = checksum_of(&self.text[..end]);
         self.text[end..].copy_from_slice(&checksum);
         &self.text
     }
@@ -93,11 +93,7 @@ impl Written {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-    use super::*;
-
-    fn encoder(size: usize) -> Encoder {
-        Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
-    }
+    use super::super::tests::encoder;
 
     #[test]
     fn what_an_encoder_wrote_before_does_not_show() {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHECKSUM, MARK_AT, Stamp, Value, add, decimal, hex_digits, parse, read_number};
+use super::{CHECKSUM, MARK_AT, Stamp, Value, add, checksum_of, decimal, parse, read_number};
 
 /// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
 #[derive(Clone, Debug, Default)]
@@ -68,19 +68,16 @@ impl Last {
             }
         }
         self.stamp.number = read_number(number)?;
-        (*checksum == hex_digits(crc32c::crc32c(covered))).then_some(self.stamp)
+        (*checksum == checksum_of(covered)).then_some(self.stamp)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::super::tests::encoder;
     use super::super::{Encoder, ProducerId};
     use super::*;
-
-    fn encoder(size: usize) -> Encoder {
-        Encoder::new("demo".parse().unwrap(), ProducerId(0x9f3c_01aa), 3, size)
-    }
 
     #[test]
     fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {
@@ -108,7 +105,7 @@ mod tests {
                     // A checksum that holds is no reason to believe the rest.
                     if random.bool() && value.len() > CHECKSUM {
                         value.truncate(value.len() - CHECKSUM);
-                        value.extend(hex_digits(crc32c::crc32c(&value)));
+                        value.extend(checksum_of(&value));
                     }
                 }
                 let read = reader.read(Some(&value));
