@@ -104,6 +104,7 @@ impl IntervalSet {
     }
 
     /// Adds `[from, to)`. Returns false, and adds nothing, when that would take more than [`INTERVALS_MAX`] intervals.
+    #[inline]
     pub fn insert(&mut self, from: u64, to: u64) -> bool {
         if from >= to {
             return true;
@@ -115,6 +116,11 @@ impl IntervalSet {
             last.1 = to;
             return true;
         }
+        self.merge(from, to)
+    }
+
+    /// Adds `[from, to)` wherever it belongs.
+    fn merge(&mut self, from: u64, to: u64) -> bool {
         let first = self.intervals.partition_point(|i| i.1 < from);
         let after = self.intervals.partition_point(|i| i.0 <= to);
         if first == after {

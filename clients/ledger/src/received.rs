@@ -190,7 +190,8 @@ pub struct PartitionLedger {
     from_zero: bool,
     streams: Vec<Stream>,
     index: HashMap<StreamKey, usize>,
-    latest: usize,
+    /// The stream of the last value read, if that was accounted for.
+    latest: Option<usize>,
 }
 
 impl PartitionLedger {
@@ -212,7 +213,7 @@ impl PartitionLedger {
             from_zero: judged.is_some() || start == 0,
             streams: Vec::new(),
             index: HashMap::new(),
-            latest: 0,
+            latest: None,
         }
     }
 
@@ -233,7 +234,6 @@ impl PartitionLedger {
             self.counts.records += 1;
             return;
         }
-        let value = self.reader.read(value);
         if offset < self.next {
             self.counts.redelivered += 1;
             return;
@@ -241,14 +241,25 @@ impl PartitionLedger {
         self.reached(offset);
         self.next = offset.saturating_add(1);
         self.counts.records += 1;
-        match value {
+        if let Some(at) = self.latest
+            && let Some(stamp) = self.reader.follow(value)
+        {
+            let sequence = stamp.sequence;
+            return self.arrive(at, sequence);
+        }
+        self.latest = None;
+        match self.reader.read(value) {
             Value::Foreign => self.counts.foreign += 1,
             Value::Corrupt => self.counts.corrupt += 1,
             Value::Stamped(stamp) if self.judged.is_some_and(|run| run != stamp.run) => self.counts.other_runs += 1,
             Value::Stamped(stamp) if i64::from(stamp.partition) != i64::from(self.partition) => {
                 self.counts.misrouted += 1
             }
-            Value::Stamped(stamp) => self.arrive(&stamp),
+            Value::Stamped(stamp) => {
+                let at = self.stream_of(&stamp);
+                self.latest = Some(at);
+                self.arrive(at, stamp.sequence);
+            }
         }
     }
 
@@ -277,16 +288,10 @@ impl PartitionLedger {
     }
 
     /// Sums over streams stop at the end of numbers: whoever can write to the topic can skip 10^15 sequences with each record.
-    fn arrive(&mut self, stamp: &Stamp) {
-        let key = StreamKey { run: stamp.run, producer: stamp.producer, epoch: stamp.epoch };
-        let at = match self.streams.get(self.latest) {
-            Some(stream) if stream.key == key => self.latest,
-            _ => self.find(key, stamp.sequence),
-        };
-        self.latest = at;
+    fn arrive(&mut self, at: usize, sequence: u64) {
         let stream = &mut self.streams[at];
         stream.touched = self.counts.records;
-        match stream.arrive(stamp.sequence) {
+        match stream.arrive(sequence) {
             Arrival::New(skipped) => {
                 self.counts.received += 1;
                 self.counts.missing = self.counts.missing.saturating_add(skipped);
@@ -305,7 +310,10 @@ impl PartitionLedger {
         }
     }
 
-    fn find(&mut self, key: StreamKey, sequence: u64) -> usize {
+    /// Where the stream of a record is kept; a new one, when it is its first.
+    fn stream_of(&mut self, stamp: &Stamp) -> usize {
+        let key = StreamKey { run: stamp.run, producer: stamp.producer, epoch: stamp.epoch };
+        let sequence = stamp.sequence;
         if let Some(at) = self.index.get(&key) {
             return *at;
         }

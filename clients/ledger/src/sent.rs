@@ -47,6 +47,7 @@ impl SendLedger {
     }
 
     /// Writes down what became of `sequence`; told once for each.
+    #[inline]
     pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
         let (count, set) = match outcome {
             Outcome::Acked => (&mut self.acked, &mut self.acked_set),

@@ -23,14 +23,22 @@ struct Last {
 }
 
 impl Reader {
-    /// What [`parse`] says of the same value.
+    /// The stamp of a value that differs from the last one read in having the next sequence, and in number and time as it likes: one of the same stream.
+    /// `None` says nothing of the value: it is to be [read](Reader::read).
     #[inline]
-    pub fn read(&mut self, value: Option<&[u8]>) -> Value {
-        if let (Some(last), Some(bytes)) = (&mut self.last, value)
-            && let Some(stamp) = last.next(bytes)
-        {
-            return Value::Stamped(stamp);
+    pub fn follow(&mut self, value: Option<&[u8]>) -> Option<&Stamp> {
+        let follows = match (&mut self.last, value) {
+            (Some(last), Some(bytes)) => last.next(bytes).is_some(),
+            _ => false,
+        };
+        if !follows {
+            self.last = None;
         }
+        self.last.as_ref().map(|last| &last.stamp)
+    }
+
+    /// What [`parse`] says of the value. The next one can follow it.
+    pub fn read(&mut self, value: Option<&[u8]>) -> Value {
         let read = parse(value);
         self.last = match (read, value) {
             (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
@@ -49,10 +57,10 @@ impl Last {
         Some(Self { stamp, text: text.to_vec(), sequence_at: before + 1..between, sent_at: between + 1..behind })
     }
 
-    /// The stamp of a value that is this one's next, or has only another time, and makes it this one. `None` when it differs elsewhere or is damaged;
-    /// this one is void then.
+    /// Makes this the value given, if that is its next. `None` when it differs elsewhere than in number, sequence and time, or is damaged; this one is
+    /// void then.
     #[inline]
-    fn next(&mut self, value: &[u8]) -> Option<Stamp> {
+    fn next(&mut self, value: &[u8]) -> Option<()> {
         let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
         let (number, text) = covered.split_first_chunk::<MARK_AT>()?;
         if !add(&mut self.text[self.sequence_at.clone()], 1) {
@@ -68,7 +76,7 @@ impl Last {
             }
         }
         self.stamp.number = read_number(number)?;
-        (*checksum == checksum_of(covered)).then_some(self.stamp)
+        (*checksum == checksum_of(covered)).then_some(())
     }
 }
 
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {
-        let mut stamped = 0;
+        let (mut stamped, mut follow) = (0, 0);
         for seed in 0..300 {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut encoders = [encoder(0), Encoder::new("a".parse().unwrap(), ProducerId(1), 0, 120)];
@@ -108,11 +116,14 @@ mod tests {
                         value.extend(checksum_of(&value));
                     }
                 }
-                let read = reader.read(Some(&value));
+                let followed = reader.follow(Some(&value)).copied();
+                let read = followed.map_or_else(|| reader.read(Some(&value)), Value::Stamped);
                 assert_eq!(read, parse(Some(&value)), "seed {seed}: {}", String::from_utf8_lossy(&value));
                 stamped += u32::from(matches!(read, Value::Stamped(_)));
+                follow += u32::from(followed.is_some());
             }
         }
         assert!(stamped > 300 * 30, "only {stamped} could be read");
+        assert!(follow > stamped / 8, "only {follow} of {stamped} followed");
     }
 }
