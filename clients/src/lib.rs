@@ -15,7 +15,8 @@
 //! | [`state`] | the last of them in a file, and the command that prints it |
 //! | [`output`] | where lines go, dated, rotated, throttled |
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
-//! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; the only unsafe code |
+//! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; unsafe code is here and in `memory` only |
+//! | [`memory`] | what the clients do about their own memory |
 //! | [`stop`] | SIGTERM and SIGINT |
 //!
 //! Times of text lines are UTC: the local zone would cost a dependency, and in a container it is UTC anyway.
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod consumer;
 pub mod context;
 pub mod gaps;
+pub mod memory;
 pub mod metadata;
 pub mod native;
 pub mod offsets;
@@ -50,7 +52,10 @@ use stop::Stop;
 /// # Errors
 /// When the log file cannot be opened, there is no state to print, or the async runtime or a librdkafka client cannot be created.
 pub fn run(command: Command) -> Result<u8> {
-    native::settle_allocator();
+    memory::settle_allocator();
+    if matches!(command, Command::Producer(_) | Command::Consumer(_)) {
+        memory::map_program();
+    }
     let output = Arc::new(match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
             Output::new(output.form(), output.log_file.as_deref())?

@@ -1,4 +1,5 @@
-//! The calls of librdkafka that the rdkafka crate does not wrap, behind safe types. All unsafe code of the lab is here.
+//! The calls of librdkafka that the rdkafka crate does not wrap, behind safe types. All unsafe code of the lab is here and in
+//! [`crate::memory`].
 //!
 //! Reading uses librdkafka's simple consumer (`rd_kafka_consume_start_queue`) instead of `assign`: `assign` needs a `group.id`, and a client
 //! with a `group.id` asks for its group coordinator at once, on which the brokers create `__consumer_offsets`, fifty partitions on every
@@ -23,25 +24,6 @@ use tokio::sync::Notify;
 
 /// Messages taken from a partition's queue at a time.
 pub const BATCH: usize = 256;
-
-/// Keeps memory at what is in use: glibc would give each of librdkafka's threads an arena of its own and keep request and response buffers, each
-/// some hundred kilobytes, in them. Does nothing where the C library is another.
-pub fn settle_allocator() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        // From glibc's malloc.h; see mallopt(3).
-        const M_MMAP_THRESHOLD: i32 = -3;
-        const M_ARENA_MAX: i32 = -8;
-        unsafe extern "C" {
-            fn mallopt(parameter: i32, value: i32) -> i32;
-        }
-        // SAFETY: only changes parameters of the allocator, before any thread is started. What it refuses stays as it was.
-        unsafe {
-            mallopt(M_ARENA_MAX, 1);
-            mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-        }
-    }
-}
 
 /// A client that owns a librdkafka handle.
 pub trait NativeClient: Send + Sync + 'static {

@@ -1,0 +1,90 @@
+//! What a client does about its own memory, so that it takes little and soon takes all that it will.
+#![expect(unsafe_code, reason = "calls into the C library; every block says why it is sound")]
+
+/// Keeps memory at what is in use: glibc would give each of librdkafka's threads an arena of its own and keep request and response buffers, each
+/// some hundred kilobytes, in them. Does nothing where the C library is another.
+pub fn settle_allocator() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // From glibc's malloc.h; see mallopt(3).
+        const M_MMAP_THRESHOLD: i32 = -3;
+        const M_ARENA_MAX: i32 = -8;
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        // SAFETY: only changes parameters of the allocator, before any thread is started. What it refuses stays as it was.
+        unsafe {
+            mallopt(M_ARENA_MAX, 1);
+            mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+        }
+    }
+}
+
+/// Maps all pages of the program's file now, instead of each when its code is first reached: that would often be in the moment when a broker dies,
+/// with a disk that is busy, and would look like memory that grows. Does nothing before Linux 5.14 and on other systems.
+pub fn map_program() {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::c_void;
+        use std::ptr;
+
+        // From Linux' mman-common.h; see madvise(2).
+        const MADV_POPULATE_READ: i32 = 22;
+        unsafe extern "C" {
+            fn madvise(address: *mut c_void, length: usize, advice: i32) -> i32;
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let program = std::env::current_exe().unwrap_or_default();
+        for (from, to) in mapped(&maps, &program) {
+            // SAFETY: the kernel only makes readable pages present; it changes nothing in them, and refuses addresses that are not mapped.
+            unsafe { madvise(ptr::with_exposed_provenance_mut(from), to - from, MADV_POPULATE_READ) };
+        }
+    }
+}
+
+/// Where a file is mapped for reading, by the lines of proc_pid_maps(5): `FROM-TO PERMISSIONS OFFSET DEVICE INODE PATH`.
+#[cfg(target_os = "linux")]
+fn mapped(maps: &str, file: &std::path::Path) -> Vec<(usize, usize)> {
+    let number = |text: &str| usize::from_str_radix(text, 16).ok();
+    let range = |line: &str| {
+        let path = line.find('/').map(|at| &line[at..])?;
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        (file == path && rest.starts_with('r')).then_some((number(from)?, number(to)?))
+    };
+    maps.lines().filter_map(range).collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn only_the_readable_parts_of_the_program_are_meant() {
+        let maps = "\
+55d0c8a00000-55d0c8b22000 r--p 00000000 fe:00 1180 /a dir/clients\n\
+55d0c8b22000-55d0c8e80000 r-xp 00121000 fe:00 1180 /a dir/clients\n\
+55d0c8e80000-55d0c8e81000 ---p 0047f000 fe:00 1180 /a dir/clients\n\
+55d0ca000000-55d0ca021000 rw-p 00000000 00:00 0 [heap]\n\
+7f1200000000-7f1200021000 r-xp 00000000 fe:00 77 /lib/libc.so.6\n";
+        let expected = [(0x55d0_c8a0_0000, 0x55d0_c8b2_2000), (0x55d0_c8b2_2000, 0x55d0_c8e8_0000)];
+        assert_eq!(mapped(maps, "/a dir/clients".as_ref()), expected);
+    }
+
+    #[test]
+    fn all_of_the_program_is_mapped_afterwards() {
+        map_program();
+        let program = std::env::current_exe().unwrap();
+        let code = format!("{} ", program.display());
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines =
+            smaps.lines().skip_while(|line| !(line.contains(" r-xp ") && format!("{line} ").ends_with(&code)));
+        let mut kib = |field| {
+            let line = lines.find_map(|line| line.strip_prefix(field)).unwrap();
+            line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+        };
+        let (size, resident) = (kib("Size:"), kib("Rss:"));
+        assert!(resident * 10 >= size * 9, "{resident} of {size} KiB");
+    }
+}
