@@ -10,6 +10,9 @@
     reason = "a benchmark drives programs itself and fails by panicking"
 )]
 
+#[path = "../tests/common/interrupt.rs"]
+mod interrupt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -19,6 +22,7 @@ const NAME: &str = "bench-kind";
 /// Runs to the end and returns standard output.
 #[track_caller]
 fn run(command: &mut Command) -> String {
+    interrupt::go_on();
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));

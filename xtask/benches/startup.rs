@@ -9,11 +9,16 @@
     reason = "a benchmark drives programs itself and fails by panicking"
 )]
 
+#[path = "../tests/common/interrupt.rs"]
+mod interrupt;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use interrupt::go_on;
 
 const PAIRS: usize = 5;
 const BASE: u16 = 18_500;
@@ -39,6 +44,7 @@ impl Bench {
 
     /// Seconds from the start of `up` until its topic step ended, which is when the first message was received.
     fn up(&self) -> f64 {
+        go_on();
         let base = BASE.to_string();
         let begin = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
@@ -88,14 +94,16 @@ impl Bench {
         };
         let begin = Instant::now();
         let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-        let mut children = vec![java("zookeeper", ["-Xms128m", "-Xmx128m"], class, "zookeeper.properties")];
+        let mut servers = Servers(vec![java("zookeeper", ["-Xms128m", "-Xmx128m"], class, "zookeeper.properties")]);
         while !ask(BASE + 2091, "srvr").contains("Mode:") {
+            go_on();
             std::thread::sleep(Duration::from_millis(20));
         }
         for id in 0..3 {
-            children.push(java(&format!("kafka-{id}"), ["-Xms512m", "-Xmx512m"], "kafka.Kafka", "server.properties"));
+            servers.0.push(java(&format!("kafka-{id}"), ["-Xms512m", "-Xmx512m"], "kafka.Kafka", "server.properties"));
         }
         while ask(BASE + 2091, "dump").matches("/brokers/ids/").count() < 3 {
+            go_on();
             std::thread::sleep(Duration::from_millis(20));
         }
         let brokers: Vec<String> = (0..3).map(|id| format!("127.0.0.1:{}", BASE + id)).collect();
@@ -106,12 +114,29 @@ impl Bench {
             .unwrap();
         let elapsed = begin.elapsed().as_secs_f64();
         assert!(probe.success());
-        for child in children.iter_mut().rev() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        drop(servers);
         std::fs::remove_dir_all(&data).unwrap();
         elapsed
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.xtask(&["teardown"]);
+        std::fs::remove_dir_all(&self.state).unwrap();
+    }
+}
+
+/// Servers started by hand; killed when dropped.
+struct Servers(Vec<Child>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in self.0.iter_mut().rev() {
+            // One that has ended already is what we want.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -174,7 +199,6 @@ fn main() {
             down[pair]
         );
     }
-    std::fs::remove_dir_all(&state).unwrap();
     let ratio = median(ours.iter().zip(&plain).map(|(ours, plain)| ours / plain).collect());
     println!("median: up {:.2} s, plain java {:.2} s, ratio {ratio:.2}", median(ours), median(plain));
     println!("median: second up {:.2} s, teardown {:.2} s", median(second), median(down));

@@ -1,8 +1,13 @@
 //! What the benchmarks of the clients share: a lab of processes, and a client run to its end.
 
+#[path = "../../tests/common/interrupt.rs"]
+mod interrupt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use interrupt::go_on;
 
 /// An offset for each partition, as the flags of a consumer say them.
 pub fn marks(offsets: impl Iterator<Item = (u64, u64)>) -> String {
@@ -18,6 +23,7 @@ pub struct Lab {
 
 impl Lab {
     pub fn up(name: &'static str, base: u16) -> Self {
+        go_on();
         let state = std::env::temp_dir().join(format!("kafka-lab-{name}-{}", std::process::id()));
         let lab = Self { name, state, base };
         lab.xtask(&["up", "--no-clients", "--port-base", &base.to_string()]);
@@ -60,6 +66,7 @@ impl Lab {
 
     /// Runs a client of a topic to its end.
     pub fn client(&self, program: &Path, topic: &str, args: &[&str]) -> Ran {
+        go_on();
         let begin = Instant::now();
         let mut child = Command::new(program)
             .args(args)

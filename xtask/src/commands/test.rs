@@ -1,17 +1,22 @@
 //! `cargo xtask test`: the project's own checks, in the order of their cost.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, getpgid, getpgrp};
 
 use crate::cli::{Global, Test};
 use crate::commands::fix;
 use crate::config::Env;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
+use crate::local::process::with_argument;
 use crate::progress::print_text;
 use crate::signal::Stop;
 use crate::state::ImageSource;
 use crate::steps::preflight::kind::missing_programs;
 use crate::tools::{docker, java};
+use crate::wait::{self, Poll};
 
 /// One of the checks.
 struct Check {
@@ -207,6 +212,9 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         eprintln!("\n── {} ── {cmd}", check.title);
         let begin = Instant::now();
         let code = RealExec.attached(&cmd)?;
+        if stop.asked() {
+            wait_for_test_programs()?;
+        }
         let seconds = begin.elapsed().as_secs_f64();
         if code == 0 {
             passed += 1;
@@ -225,6 +233,25 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         (true, _) => Exit::Interrupted,
         (_, 0) => Exit::Ok,
         _ => Exit::Fault,
+    })
+}
+
+/// Waits until the test programs of our process group are gone. Ctrl-C ends cargo at once, and them when all that they made is taken down; another
+/// Ctrl-C ends us all.
+fn wait_for_test_programs() -> Result<()> {
+    let folder = std::env::current_exe().ok().and_then(|us| Some(us.parent()?.join("deps/").into_os_string()));
+    let ours = |arg: &[u8]| folder.as_ref().is_some_and(|folder| arg.starts_with(folder.as_bytes()));
+    let living = || {
+        let programs = with_argument(ours);
+        let group = |pid| getpgid(Some(Pid::from_raw(i32::try_from(pid).ok()?)?)).ok();
+        programs.iter().filter(|program| group(program.pid) == Some(getpgrp())).count()
+    };
+    let tell = |status: &str| eprintln!("{status}");
+    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
+        match living() {
+            0 => Poll::Ready(()),
+            n => Poll::NotYet(format!("waiting for {n} test program(s) to take down what they made")),
+        }
     })
 }
 

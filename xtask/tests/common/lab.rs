@@ -7,6 +7,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::interrupt::go_on;
 use super::{Dir, Ran, Report, run, wait_for, xtask};
 
 /// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
@@ -56,6 +57,7 @@ impl Lab {
     }
 
     pub fn up_command(&self, args: &[&str]) -> Command {
+        go_on();
         let base = self.base.to_string();
         let mut all = vec!["up", "--backend", self.backend, "--port-base", &base];
         if self.backend == "kind" && !args.contains(&"--images") {
@@ -75,6 +77,7 @@ impl Lab {
 
     #[track_caller]
     pub fn verify(&self, code: i32) -> Report {
+        go_on();
         Report::of(&self.run(&["verify", "--format", "json"]), code)
     }
 

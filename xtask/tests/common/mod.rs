@@ -6,6 +6,7 @@ pub mod clients;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs an engine")]
 pub mod engine;
+pub mod interrupt;
 #[cfg(any(feature = "lab", feature = "kind"))]
 #[allow(dead_code, reason = "not every test file brings a lab up")]
 pub mod lab;
@@ -23,12 +24,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use interrupt::go_on;
+
 /// A folder that goes when the test ends.
 pub struct Dir(pub PathBuf);
 
 impl Dir {
     /// A new, empty folder; `name` may be odd.
     pub fn new(name: &str) -> Self {
+        go_on();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("kafka-lab-{}-{}-{name}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = std::env::temp_dir().join(unique);
@@ -115,6 +119,7 @@ pub fn start(command: &mut Command) -> Child {
 pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     let begin = std::time::Instant::now();
     while !ready() {
+        go_on();
         assert!(begin.elapsed() < std::time::Duration::from_secs(seconds), "{what}: not within {seconds} s");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
