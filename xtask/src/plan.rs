@@ -69,7 +69,9 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let kafka_image = plan.add(Step::Image(Recipe::Kafka), &[record]);
             let build = plan.add(Step::BuildClients, &[record]);
             let clients_image = plan.add(Step::Image(Recipe::Clients), &[build]);
-            let old = plan.add(Step::OldCluster { recreate: wish.recreate }, &[node_image]);
+            // What a killed drill left would go on with the next cluster at the same ports.
+            let strays = plan.add(Step::EndStrays, &[record]);
+            let old = plan.add(Step::OldCluster { recreate: wish.recreate }, &[node_image, strays]);
             let cluster = plan.add(Step::Cluster, &[old]);
             // A node takes images long before it has joined, so loading and making the cluster overlap.
             let kafka_load = plan.add(Step::Load(Recipe::Kafka), &[old, kafka_image]);
@@ -211,7 +213,8 @@ pub fn teardown(lab: &Lab, purge: bool) -> Plan {
         Backend::Kind => {
             let mut plan = Plan::default();
             let unmerge = plan.add(Step::UnmergeKubeconfig, &[]);
-            let delete = plan.add(Step::DeleteCluster, &[unmerge]);
+            let strays = plan.add(Step::EndStrays, &[]);
+            let delete = plan.add(Step::DeleteCluster, &[unmerge, strays]);
             let mut last = plan.add(Step::Remove, &[delete]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
@@ -221,12 +224,13 @@ pub fn teardown(lab: &Lab, purge: bool) -> Plan {
         }
         Backend::Local => {
             let mut plan = Plan::default();
-            let clients = plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+            let mut clients = plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
+            // A producer among them can only flush while there are brokers.
+            clients.push(plan.add(Step::EndStrays, &[]));
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
             // Brokers hand over their partitions through ZooKeeper, so it goes last.
             let zookeeper = plan.add(Step::Stop(Service::ZooKeeper), &brokers);
-            let strays = plan.add(Step::EndStrays, &[zookeeper]);
-            let mut last = plan.add(Step::Remove, &[strays]);
+            let mut last = plan.add(Step::Remove, &[zookeeper]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -288,24 +292,25 @@ mod tests {
              3 kafka image after [1]\n\
              4 clients build after [1]\n\
              5 clients image after [4]\n\
-             6 old cluster after [2]\n\
-             7 cluster after [6]\n\
-             8 load kafka after [6, 3]\n\
-             9 load clients after [8, 5]\n\
-             10 api server after [6]\n\
-             11 apply kafka after [10, 8, 4]\n\
-             12 nodes ready after [7]\n\
-             13 pods after [11, 12]\n\
-             14 brokers serve after [11, 12]\n\
-             15 topic test after [14]\n\
-             16 apply clients after [15, 9]\n\
-             17 clients after [16]\n\
-             18 serve in cluster after [13, 15, 9, 17]\n\
-             19 kubeconfig after [7]\n"
+             6 strays after [1]\n\
+             7 old cluster after [2, 6]\n\
+             8 cluster after [7]\n\
+             9 load kafka after [7, 3]\n\
+             10 load clients after [9, 5]\n\
+             11 api server after [7]\n\
+             12 apply kafka after [11, 9, 4]\n\
+             13 nodes ready after [8]\n\
+             14 pods after [12, 13]\n\
+             15 brokers serve after [12, 13]\n\
+             16 topic test after [15]\n\
+             17 apply clients after [16, 10]\n\
+             18 clients after [17]\n\
+             19 serve in cluster after [14, 16, 10, 18]\n\
+             20 kubeconfig after [8]\n"
         );
         assert_eq!(
             written(&teardown(&lab, false)),
-            "0 kubeconfig after []\n1 delete cluster after [0]\n2 files after [1]\n3 nothing left after [2]\n"
+            "0 kubeconfig after []\n1 strays after []\n2 delete cluster after [0, 1]\n3 files after [2]\n4 nothing left after [3]\n"
         );
     }
 
@@ -337,11 +342,11 @@ mod tests {
             written(&teardown(&sample::lab(), true)),
             "0 stop producer after []\n\
              1 stop consumer after []\n\
-             2 stop kafka-0 after [0, 1]\n\
-             3 stop kafka-1 after [0, 1]\n\
-             4 stop kafka-2 after [0, 1]\n\
-             5 stop zookeeper after [2, 3, 4]\n\
-             6 strays after [5]\n\
+             2 strays after []\n\
+             3 stop kafka-0 after [0, 1, 2]\n\
+             4 stop kafka-1 after [0, 1, 2]\n\
+             5 stop kafka-2 after [0, 1, 2]\n\
+             6 stop zookeeper after [3, 4, 5]\n\
              7 files after [6]\n\
              8 caches after [7]\n\
              9 nothing left after [8]\n"

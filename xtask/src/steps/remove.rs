@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::failure::{Failure, IoContext, Result};
+use crate::config::Lab;
+use crate::failure::{Failure, IoContext, Result, tail};
 use crate::kind::cluster;
 use crate::local::service::Service;
 use crate::local::{ports, process};
@@ -41,7 +42,7 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     if !others.is_empty() {
         return Ok(Outcome::new(State::Skipped, format!("still used by lab {}", others.join(", "))));
     }
-    let mut removed = images(task)?;
+    let (mut removed, kept) = images(task)?;
     for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         if name.starts_with("kafka-") || ["class-data", "images"].contains(&name.as_str()) {
@@ -52,28 +53,35 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
         }
     }
     let _ = fs::remove_dir(&lab.env.cache);
-    Ok(match removed.is_empty() {
+    let mut outcome = match removed.is_empty() {
         true => Outcome::unchanged("none"),
         false => Outcome::changed(format!("removed {} from {}", removed.join(", "), lab.env.cache.display())),
-    })
+    };
+    outcome.warnings = kept;
+    Ok(outcome)
 }
 
-/// Removes the images that our recipes made, where there is an engine.
-fn images(task: &Task<'_>) -> Result<Vec<String>> {
+/// Removes the images that our recipes made, where there is an engine. Returns what was removed, and why something was not.
+fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
     if task.lab().env.find("docker").is_none() {
-        return Ok(Vec::new());
+        return Ok((removed, kept));
     }
     let list = docker::our_images();
     let output = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?;
-    let mut removed = Vec::new();
+    if output.code != Some(0) {
+        kept.push("no Docker engine answers: images that it has stay in it".into());
+    }
     for image in output.stdout.lines().filter(|image| image.starts_with("kafka-lab-")) {
         let remove = docker::remove_image(image);
-        // One that somebody's container still needs stays.
-        if task.ctx.exec.capture(&remove, &task.log, task.ctx.stop)?.code == Some(0) {
-            removed.push(format!("image {image}"));
+        let output = task.ctx.exec.capture(&remove, &task.log, task.ctx.stop)?;
+        match output.code {
+            Some(0) => removed.push(format!("image {image}")),
+            // One that somebody's container still needs.
+            _ => kept.push(format!("image {image} stays: {}", tail(&output.stderr, 1).concat())),
         }
     }
-    Ok(removed)
+    Ok((removed, kept))
 }
 
 /// Looks for what a lab could leave behind.
@@ -85,10 +93,7 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     if lab.backend == Backend::Kind {
         return no_cluster_left(task);
     }
-    let mut left: Vec<String> = process::with_argument(|arg| is_mark(lab, arg))
-        .iter()
-        .map(|identity| format!("process {}", identity.pid))
-        .collect();
+    let mut left = processes_left(lab);
     if lab.state.exists() {
         left.push(lab.state.display().to_string());
     }
@@ -107,13 +112,17 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::passed(format!("no process, no file, {ports}")))
 }
 
-/// No node, no file and, when it was ours, no port of a cluster.
+fn processes_left(lab: &Lab) -> Vec<String> {
+    let marked = process::with_argument(|arg| is_mark(lab, arg));
+    marked.iter().map(|identity| format!("process {}", identity.pid)).collect()
+}
+
+/// No node, no process, no file and, when it was ours, no port of a cluster.
 fn no_cluster_left(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let mut left: Vec<String> = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?
-        .into_iter()
-        .map(|node| format!("container {}", node.name))
-        .collect();
+    let mut left = processes_left(lab);
+    let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
+    left.extend(nodes.into_iter().map(|node| format!("container {}", node.name)));
     if lab.state.exists() {
         left.push(lab.state.display().to_string());
     }
@@ -126,5 +135,5 @@ fn no_cluster_left(task: &Task<'_>) -> Result<Outcome> {
         true => "all ports free".into(),
         false => format!("{} now held by somebody else", taken.join(", ")),
     };
-    Ok(Outcome::passed(format!("no node, no file, {ports}")))
+    Ok(Outcome::passed(format!("no node, no process, no file, {ports}")))
 }
