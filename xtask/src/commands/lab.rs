@@ -177,6 +177,8 @@ impl Session<'_> {
                 // The interruption that brought us here must not interrupt this.
                 let stop = Stop::default();
                 let session = Session { stop: &stop, ..*self };
+                // As it is recorded now: where the context was put, for one.
+                let lab = session.load_or_own(read_record(&state).unwrap_or_default().as_ref(), lab.backend)?;
                 session.run("teardown", &lab, &jars, &plan::teardown(&lab, false));
             }
             _ if lab.format == Format::Text => {

@@ -77,11 +77,12 @@ pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     if let Some(dir) = theirs.parent() {
         std::fs::create_dir_all(dir).cannot("create", dir)?;
     }
+    // Written down first: whatever ends us in between, teardown knows where to look.
+    if let Some(record) = read_record(&lab.state)? {
+        write_record(&lab.state, &Record { merged: Some(theirs.clone()), ..record })?;
+    }
     if before != merged {
         replace(&theirs, &merged)?;
-    }
-    if let Some(record) = read_record(&lab.state)? {
-        write_record(&lab.state, &Record { merged: Some(theirs), ..record })?;
     }
     Ok(if before == merged { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
@@ -101,6 +102,15 @@ pub fn unmerge(task: &Task<'_>) -> Result<Outcome> {
             Cmd::new(&kubectl, Duration::from_secs(20)).args(["config", what, &context, "--kubeconfig"]).arg(theirs);
         // That somebody took it out before is fine.
         task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    }
+    let list = Cmd::new(&kubectl, Duration::from_secs(20))
+        .args(["config", "get-contexts", "--output=name", "--kubeconfig"])
+        .arg(theirs);
+    let left = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?.success(&list, &task.log)?.stdout;
+    if left.lines().any(|line| line == context) {
+        return Err(Failure::step(format!("context {context} is still in {}", theirs.display()))
+            .fix(format!("take it out by hand: kubectl config delete-context {context}"))
+            .log(&task.log));
     }
     Ok(Outcome::changed(format!("context {context} taken out of {}", theirs.display())))
 }
