@@ -18,6 +18,7 @@ use ledger::received::{PartitionLedger, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
 use crate::config::{Lab, manifests, sample};
+use crate::drill::{strike, timing};
 use crate::exec::Output;
 use crate::kind::{cluster, images, pods, render};
 use crate::local::process::{self, Started};
@@ -59,6 +60,7 @@ const SAMPLES: &[&str] = &[
     r#"{"schema":"kafka-lab.record/1","backend":"local","port_base":30090,"manifests":"/m","created_ms":1,"scaled":{"consumer":2}}"#,
     r#"{"schema":"kafka-lab.metadata/1","broker":"127.0.0.1:30090","ok":true,"brokers":[{"id":0,"host":"127.0.0.1","port":30090}],"topics":[{"topic":"test","partitions":[{"partition":0,"leader":0,"replicas":[0,1,2],"isr":[0,1,2]}]}]}"#,
     r#"{"schema":"kafka-lab.offsets/1","topic":"test","partitions":[{"partition":0,"low":1,"high":5},{"partition":1,"low":1,"high":5}]}"#,
+    r#"{"schema":"kafka-lab.gap/1","what":"acked","partition":2,"from_ms":5,"to_ms":905}"#,
     r#"{"schema":"kafka-lab.probe/1","event":"acked","elapsed_ms":5,"partition":1,"offset":7,"status":"s"}"#,
     concat!(
         r#"{"schema":"kafka-lab.producer/1","event":"start","time_ms":1,"run":"r","producer":"0000000a","topic":"test","brokers":"b","partitions":2,"rate":0,"count":9,"value_size":null,"pid":1}"#,
@@ -238,7 +240,10 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     }
     let _ = pods::nodes(&text);
     let _ = (ports::listening_inodes(&text, 32181), process::parse_stat(&text));
-    let _ = crate::failure::tail(&text, 20);
+    let _ = (crate::failure::tail(&text, 20), strike::parse_topic_id(&text));
+    let gaps = timing::gaps(&text);
+    assert_eq!(timing::rows(&gaps, 4, 1000).len(), 4);
+    let _ = (timing::calm(&gaps, 1000), timing::stood_still(&gaps, 4, (1000, 5000)));
     lines(lab, &text);
 }
 

@@ -9,17 +9,18 @@ use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::config::Lab;
 use crate::drill::faults::{FAULTS, Fault, named};
-use crate::drill::run::{Drill, Plan, commit, run};
+use crate::drill::run::{Drill, Plan, SCHEMA, Unfinished, commit, run};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::local::jars::Jars;
 use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
-use crate::step::{Ctx, Outcome, State, Task};
+use crate::step::{Ctx, Outcome, State, Step, Task};
 use crate::steps::build;
 use crate::steps::preflight::lack_of_space;
 use ledger::judge::Verdict;
+use serde::Serialize;
 
 /// Where `drill matrix` keeps its results, in the working folder.
 const MATRIX: &str = "drills.jsonl";
@@ -39,10 +40,10 @@ impl Session<'_> {
         }
         // What cannot be meant is said before what is not there.
         plans(args, None)?;
-        let (lab, jars) = self.recorded()?;
+        let (lab, _) = self.recorded()?;
         let plans = plans(args, Some(lab.backend))?;
         let brokers = &lab.facts.brokers;
-        if brokers.count < 3 || brokers.replication_factor < 3 || brokers.min_insync_replicas != 2 {
+        if brokers.count != 3 || brokers.replication_factor != 3 || brokers.min_insync_replicas != 2 {
             let what = format!(
                 "kafka.yml has {} brokers, replication factor {} and min.insync.replicas {}: what drills promise needs 3, 3 and 2",
                 brokers.count, brokers.replication_factor, brokers.min_insync_replicas
@@ -59,10 +60,14 @@ impl Session<'_> {
             enough_disk(&lab, *plan, args.rate)?;
         }
         let _lock = self.lock("drill")?;
+        // What another command changed while we waited for the lock counts.
+        let (lab, jars) = self.recorded()?;
         let logs = lab.logs().join("steps").join("drill");
         private_dir(&logs)?;
+        let up = Ctx::new(&lab, &jars, &RealExec, self.stop);
+        Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
         let progress = Progress::new("drill", &lab.name, lab.format, self.env);
-        let mut worst = Exit::Ok;
+        let (mut worst, mut unfinished) = (Exit::Ok, None);
         let mut done = Vec::new();
         let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
         if args.resume && out.is_none() {
@@ -94,7 +99,22 @@ impl Session<'_> {
                 Err(failure) => Ended::Failed(failure.clone()),
             };
             progress.finished(place, title, &ended);
-            let drill = result?;
+            let drill = match result {
+                Ok(drill) => drill,
+                Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+                Err(failure) => {
+                    if let Some(file) = &out {
+                        let after = Task { ctx: &ctx, log, status: &status };
+                        let (commit, backend, error) = (commit(&after), lab.backend, failure.what.as_str());
+                        append(
+                            file,
+                            &Unfinished { schema: SCHEMA, commit, backend, drill: title, kept: false, error },
+                        )?;
+                    }
+                    unfinished.get_or_insert(failure);
+                    continue;
+                }
+            };
             match lab.format {
                 Format::Json => print_json(&drill),
                 Format::Text => print_text(&format!("{}\n", drill.text())),
@@ -103,10 +123,14 @@ impl Session<'_> {
                 append(file, &drill)?;
             }
             if let Ended::Failed(failure) = ended {
-                worst = failure.exit;
+                // That one could not tell does not hide that another's promise was broken.
+                worst = if worst == Exit::Fault { worst } else { failure.exit };
             }
         }
-        Ok(worst)
+        match unfinished {
+            Some(failure) if worst != Exit::Fault => Err(failure),
+            _ => Ok(worst),
+        }
     }
 
     fn build_clients(&self, lab: &Lab, jars: &Jars, progress: &Progress, logs: &Path) -> Result<()> {
@@ -137,7 +161,7 @@ fn enough_disk(lab: &Lab, plan: Plan, rate: u32) -> Result<()> {
     }
 }
 
-/// The drills that a file has of this commit on this backend, each as often as it was done.
+/// The drills that a file has of this commit on this backend, each as often as it came to a verdict.
 fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<String>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -146,10 +170,11 @@ fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<String>> 
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let backend = backend.to_string();
     let of_this = lines.filter(|line| line["commit"] == commit && line["backend"] == backend.as_str());
+    let of_this = of_this.filter(|line| line["error"].is_null());
     Ok(of_this.filter_map(|line| Some(line["drill"].as_str()?.to_string())).collect())
 }
 
-fn append(file: &Path, drill: &Drill) -> Result<()> {
+fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     let mut out = fs::OpenOptions::new().create(true).append(true).open(file).cannot("write", file)?;
     let line = serde_json::to_string(drill).map_err(|error| Failure::step(error.to_string()))?;
     writeln!(out, "{line}").cannot("write", file)
@@ -236,5 +261,61 @@ fn preview(plan: Plan, backend: Backend) -> String {
                 crate::drill::faults::schedule(seed, backend).take(10).map(|fault| fault.name).collect();
             format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_to_a_verdict_at_this_commit_and_backend_is_not_done_again() {
+        let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
+        let _ = fs::remove_file(&file);
+        assert_eq!(finished(&file, "c1", Backend::Local).unwrap(), Vec::<String>::new());
+        let (schema, backend) = (SCHEMA, Backend::Local);
+        let line = |commit: &str, backend, drill, error| Unfinished {
+            schema,
+            commit: commit.into(),
+            backend,
+            drill,
+            kept: false,
+            error,
+        };
+        append(&file, &line("c1", backend, "leader-kill", "a broker does not start")).unwrap();
+        for (commit, backend, drill) in [
+            ("c1", "local", "leader-kill"),
+            ("c1", "kind", "pod-delete"),
+            ("c2", "local", "soak"),
+            ("c1", "local", "leader-kill"),
+        ] {
+            append(&file, &serde_json::json!({"commit": commit, "backend": backend, "drill": drill, "kept": true}))
+                .unwrap();
+        }
+        append(&file, &"cut off").unwrap();
+        assert_eq!(finished(&file, "c1", backend).unwrap(), ["leader-kill", "leader-kill"]);
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn rounds_repeat_what_can_be_done_there_in_order() {
+        let args = |faults: &[&str], rounds| Args {
+            faults: faults.iter().map(ToString::to_string).collect(),
+            rounds,
+            list: false,
+            rate: 200,
+            out: None,
+            resume: false,
+            keep_topic: false,
+            seed: 1,
+            duration: 1,
+        };
+        let titles = |plans: Vec<Plan>| plans.into_iter().map(title).collect::<Vec<_>>();
+        let twice = plans(&args(&["leader-kill", "soak"], 2), Some(Backend::Local)).unwrap();
+        assert_eq!(titles(twice), ["leader-kill", "soak", "leader-kill", "soak"]);
+        let on_kind = titles(plans(&args(&["all"], 1), Some(Backend::Kind)).unwrap());
+        assert!(on_kind.contains(&"pod-delete") && !on_kind.contains(&"leader-kill"), "{on_kind:?}");
+        assert_eq!(plans(&args(&["leader-kill"], 1), Some(Backend::Kind)).unwrap_err().exit, Exit::Usage);
+        assert_eq!(plans(&args(&["no-such"], 1), None).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -81,6 +81,9 @@ pub struct Struck {
     pub partitions: Vec<Row>,
     /// The clients' peak memory until then.
     pub peaks: Peaks,
+    /// Between which times servers were down, in ms since the Unix epoch.
+    #[serde(skip)]
+    down: Option<(u64, u64)>,
 }
 
 /// How a drill went.
@@ -112,6 +115,23 @@ pub struct Drill {
     pub errors: BTreeMap<String, u64>,
     /// The verdict.
     pub ledger: Report,
+}
+
+/// A drill that came to no verdict: something could not be done.
+#[derive(Debug, Serialize)]
+pub struct Unfinished<'a> {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// As in [`Drill`].
+    pub commit: String,
+    /// As in [`Drill`].
+    pub backend: Backend,
+    /// As in [`Drill`].
+    pub drill: &'static str,
+    /// Never.
+    pub kept: bool,
+    /// What could not be done.
+    pub error: &'a str,
 }
 
 /// Runs a drill and mends whatever it broke, also when it is interrupted. The drill's topic is deleted unless it is to be
@@ -148,8 +168,17 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
         true => Ok(String::new()),
         false => topics(&after, &["--delete", "--if-exists", "--topic", &load.topic]),
     };
-    let drilled = drilled?;
-    mended?;
+    let drilled = match (drilled, mended) {
+        (Err(failure), Err(broken)) => {
+            let what = format!("{}; and what it broke is not mended: {}", failure.what, broken.what);
+            return Err(Failure { what, ..failure }.fix(task.lab().xtask("up")));
+        }
+        (drilled, mended) => {
+            let drilled = drilled?;
+            mended?;
+            drilled
+        }
+    };
     deleted?;
     process::remove_file(&under_way)?;
     Ok(drilled)
@@ -243,12 +272,12 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
         });
         let mut strike = Strike::new(task, load);
         let moved = fault.moves.iter().try_for_each(|step| strike.carry_out(*step));
-        let (struck_ms, brokers) = (strike.struck_ms.unwrap_or_else(now_ms), strike.brokers);
+        let (struck_ms, brokers, down) = (strike.struck_ms.unwrap_or_else(now_ms), strike.brokers, strike.down);
         let mended = moved.and_then(|()| mend(task, Some(&topic)));
         done.store(true, Ordering::SeqCst);
-        (mended.map(|()| (struck_ms, brokers)), watcher.join().unwrap_or_default())
+        (mended.map(|()| (struck_ms, brokers, down)), watcher.join().unwrap_or_default())
     });
-    let (struck_ms, brokers) = outcome?;
+    let (struck_ms, brokers, down) = outcome?;
     let missing = |ids: &BTreeSet<u32>| brokers.iter().any(|id| !ids.contains(id));
     let detected = seen.iter().find(|(at, ids)| *at >= struck_ms && missing(ids)).map(|(at, _)| at - struck_ms);
     Ok(Struck {
@@ -258,6 +287,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
         mended_after_ms: now_ms().saturating_sub(struck_ms),
         partitions: Vec::new(),
         peaks: load.look_at_memory(),
+        down,
     })
 }
 
@@ -302,8 +332,8 @@ fn conclude(
         Plan::One(fault) => (fault.name, None, fault.promise),
         Plan::Soak { seed, .. } => ("soak", Some(seed), Promise::Pass),
     };
-    let rows = struck.iter().flat_map(|struck| &struck.partitions);
-    let stood_still = rows.map(|row| row.longest_ack_gap_ms).min().unwrap_or(0);
+    let mut down = struck.iter().filter_map(|struck| struck.down);
+    let stood_still = down.next().is_some_and(|down| timing::stood_still(&gaps, partitions, down));
     Ok(Drill {
         schema: SCHEMA,
         commit: commit(task),

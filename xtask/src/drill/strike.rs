@@ -15,7 +15,8 @@ use crate::local::process::Identity;
 use crate::local::service::Service;
 use crate::state::{Backend, now_ms};
 use crate::step::{Part, Task};
-use crate::steps::{cluster, serve, service, workload};
+use crate::steps::workload::{self, Patience};
+use crate::steps::{cluster, serve, service};
 use crate::tools::clients::{self, Metadata};
 use crate::tools::kafka::{Place, Tool};
 use crate::tools::zookeeper;
@@ -33,12 +34,14 @@ pub struct Strike<'a, 'b> {
     pub struck_ms: Option<u64>,
     /// Brokers that were hit.
     pub brokers: BTreeSet<u32>,
+    /// From when on all servers that were killed were gone until the first was started again, in ms since the Unix epoch.
+    pub down: Option<(u64, u64)>,
 }
 
 impl<'a, 'b> Strike<'a, 'b> {
     /// Before the first move.
     pub fn new(task: &'a Task<'b>, load: &'a mut Load) -> Self {
-        Strike { task, load, chosen: BTreeMap::new(), struck_ms: None, brokers: BTreeSet::new() }
+        Strike { task, load, chosen: BTreeMap::new(), struck_ms: None, brokers: BTreeSet::new(), down: None }
     }
 
     /// Carries out one move.
@@ -63,6 +66,9 @@ impl<'a, 'b> Strike<'a, 'b> {
                 Ok(())
             }
             Move::Start(who) => {
+                if let Some((_, until)) = &mut self.down {
+                    *until = (*until).min(now_ms());
+                }
                 for server in self.servers(who)? {
                     service::start(self.task, server)?;
                 }
@@ -86,7 +92,12 @@ impl<'a, 'b> Strike<'a, 'b> {
             Move::KillContainer(who) => self.pods(who, pods::kill),
             Move::PauseNode(who) => self.pods(who, pods::pause_node),
             Move::ResumeNode(who) => self.pods(who, pods::resume_node),
-            Move::RestartNode(who) => self.pods(who, pods::restart_node),
+            Move::RestartNode(who) => {
+                // The node is gone seconds before docker returns.
+                self.servers(who)?;
+                self.hit();
+                self.pods(who, pods::restart_node)
+            }
             Move::DeleteDns => {
                 self.hit();
                 pods::delete_dns(self.task)
@@ -211,6 +222,9 @@ impl<'a, 'b> Strike<'a, 'b> {
         for process in processes.iter().filter(|_| ends) {
             self.gone(process)?;
         }
+        if ends && !matches!(who, Who::Producer | Who::Consumer) {
+            self.down = Some((now_ms(), u64::MAX));
+        }
         Ok(())
     }
 
@@ -268,7 +282,7 @@ pub fn mend(task: &Task<'_>, topic: Option<&str>) -> Result<()> {
         }
         Backend::Kind => {
             cluster::cluster(task)?;
-            workload::ready(task, Part::Servers)?;
+            workload::ready_with(task, Part::Servers, Patience::with_killed())?;
         }
     }
     topic.map_or(Ok(()), |topic| in_sync(task, topic))
@@ -320,6 +334,10 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
 /// # Errors
 /// The tool fails.
 pub fn topic_id(task: &Task<'_>, topic: &str) -> Result<Option<String>> {
-    let said = topics(task, &["--describe", "--topic", topic])?;
-    Ok(said.split('\t').find_map(|field| field.trim().strip_prefix("TopicId:")).map(|id| id.trim().to_string()))
+    Ok(parse_topic_id(&topics(task, &["--describe", "--topic", topic])?))
+}
+
+/// The id in the answer of `kafka-topics --describe`.
+pub fn parse_topic_id(said: &str) -> Option<String> {
+    said.split('\t').find_map(|field| field.trim().strip_prefix("TopicId:")).map(|id| id.trim().to_string())
 }

@@ -54,7 +54,6 @@ pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
         let stopped = mine.iter().filter(|(from, _)| *from <= struck_ms + EFFECT_MS).max_by_key(|gap| length(gap));
         (stopped.map(|(_, to)| to - struck_ms), mine.iter().map(length).max().unwrap_or(0))
     };
-    let partitions = gaps.iter().map(|gap| gap.partition + 1).max().unwrap_or(0).max(partitions);
     (0..partitions)
         .map(|partition| {
             let (acked_after_ms, longest_ack_gap_ms) = of("acked", partition);
@@ -62,6 +61,15 @@ pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
             Row { partition, acked_after_ms, received_after_ms, longest_ack_gap_ms, longest_receive_gap_ms }
         })
         .collect()
+}
+
+/// What was on its way when the last server died may still be acknowledged, in ms: its answer was sent, or the producer was busy.
+const ON_ITS_WAY_MS: u64 = 1_000;
+
+/// Whether nothing was acknowledged in any partition while servers were down, `from` and `to` in ms since the Unix epoch.
+pub fn stood_still(gaps: &[Gap], partitions: u32, (from, to): (u64, u64)) -> bool {
+    let covers = |gap: &Gap| gap.what == "acked" && gap.from_ms <= from + ON_ITS_WAY_MS && gap.to_ms >= to;
+    partitions > 0 && (0..partitions).all(|partition| gaps.iter().any(|gap| gap.partition == partition && covers(gap)))
 }
 
 /// The longest gap that was over before the fault, in ms: how calm the machine was.
@@ -82,6 +90,22 @@ mod tests {
     fn lines_of_gaps_are_read_among_others() {
         let line = "{\"schema\":\"kafka-lab.gap/1\",\"what\":\"acked\",\"partition\":2,\"from_ms\":5,\"to_ms\":905}";
         assert_eq!(gaps(&format!("noise\n{line}\n{{\"schema\":\"kafka-lab.gap/1\",")), [gap("acked", 2, 5, 905)]);
+    }
+
+    #[test]
+    fn standing_still_is_to_acknowledge_nothing_in_any_partition_until_the_servers_are_started_again() {
+        let down = (10_000, 22_000);
+        let still =
+            [gap("acked", 0, 9_900, 25_000), gap("acked", 1, 10_300, 22_400), gap("received", 1, 9_000, 15_000)];
+        assert!(stood_still(&still, 2, down));
+        assert!(!stood_still(&still, 3, down), "of one partition there is no gap");
+        // As after an ordinary failover: longer than any session, and yet acknowledged while two brokers are down.
+        let mut resumed = still.to_vec();
+        resumed[1].to_ms = 16_000;
+        assert!(!stood_still(&resumed, 2, down));
+        resumed.push(gap("acked", 1, 16_000, 30_000));
+        assert!(!stood_still(&resumed, 2, down));
+        assert!(!stood_still(&[], 0, down));
     }
 
     #[test]

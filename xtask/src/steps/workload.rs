@@ -10,8 +10,9 @@ use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::pods::{self, Pod, Snapshot};
 use crate::kind::{job, render};
+use crate::local::process::remove_file;
 use crate::signal::Stop;
-use crate::state::{Setup, now_ms, private_dir};
+use crate::state::{Setup, now_ms, private_dir, write_atomically};
 use crate::step::{Outcome, Part, Step, Task};
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
@@ -118,6 +119,12 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         }
         false => Some(String::new()),
     };
+    // A pod reads its ConfigMap when it starts. That ZooKeeper is still to be started again outlives an interruption.
+    let restart_due = lab.state.join("restart-zookeeper");
+    let in_config_map = |differs: &String| differs.contains(".ConfigMap.") && differs.contains(".zookeeper-config");
+    if differs.as_ref().is_some_and(in_config_map) {
+        write_atomically(&restart_due, "")?;
+    }
     let mut said = String::new();
     if differs.is_some() {
         (task.status)("applying");
@@ -137,11 +144,10 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         let delete = delete.args(failed.iter().map(|pod| pod.name.clone()));
         task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?;
     }
-    // A pod reads its ConfigMap when it starts.
-    if differs.as_ref().is_some_and(|differs| differs.contains(".ConfigMap.") && differs.contains(".zookeeper-config"))
-    {
+    if part == Part::Servers && restart_due.exists() {
         let restart = kubectl.ask(["rollout", "restart", "statefulset/zookeeper"]);
         task.ctx.exec.capture(&restart, &task.log, task.ctx.stop)?.success(&restart, &task.log)?;
+        remove_file(&restart_due)?;
     }
     let mut proof = part.files().join(" and ");
     match &differs {
@@ -170,18 +176,26 @@ fn client_image(task: &Task<'_>) -> Result<String> {
 /// Ends a wait for pods that will never get ready, by Kubernetes' own word for why.
 pub struct Patience {
     homeless: BTreeMap<String, Instant>,
+    killed: bool,
 }
 
 impl Patience {
     /// With all of it left.
     pub fn new() -> Self {
-        Patience { homeless: BTreeMap::new() }
+        Patience { homeless: BTreeMap::new(), killed: false }
+    }
+
+    /// With patience also for containers that somebody killed: the second time, Kubernetes waits before it starts one again and calls that
+    /// CrashLoopBackOff.
+    pub fn with_killed() -> Self {
+        Patience { killed: true, ..Self::new() }
     }
 
     /// The first pod that will never get ready.
     pub fn lost<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>) -> Option<Pod> {
         for pod in pods {
             match &pod.trouble {
+                Some(trouble) if self.killed && trouble.reason == "CrashLoopBackOff" => {}
                 Some(trouble) if !trouble.may_pass() => return Some(pod.clone()),
                 Some(_) if self.homeless.entry(pod.name.clone()).or_insert_with(Instant::now).elapsed() > HOMELESS => {
                     return Some(pod.clone());
@@ -237,9 +251,16 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
 /// # Errors
 /// One will never be, or not in time.
 pub fn ready(task: &Task<'_>, part: Part) -> Result<Outcome> {
+    ready_with(task, part, Patience::new())
+}
+
+/// As [`ready`], with as much patience as is given.
+///
+/// # Errors
+/// As [`ready`].
+pub fn ready_with(task: &Task<'_>, part: Part, mut patience: Patience) -> Result<Outcome> {
     let lab = task.lab();
     let workloads = part.workloads(lab);
-    let mut patience = Patience::new();
     let mut waited = false;
     let interval = if part == Part::Servers { UNHURRIED } else { INTERVAL };
     let found = wait::until("the pods", lab.timeout(|t| t.pods), interval, task.ctx.stop, task.status, || {
