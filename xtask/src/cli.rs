@@ -31,7 +31,7 @@ pub struct Global {
     /// Folder with kafka.yml, clients.yml and lab.yml [default: the one `up` recorded, or manifests/]
     #[arg(long, global = true, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Text for people, or JSON lines on standard output for programs (up, verify, status, teardown, clients start|stop)
+    /// Text for people, or JSON lines on standard output for programs (up, verify, status, teardown, drill, clients start|stop)
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
     /// Show the plan as commands that can be pasted, and do nothing
@@ -87,7 +87,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ClientsCommand,
     },
-    /// Break the lab on purpose under load, mend it, and tell whether anything acknowledged was lost (local)
+    /// Break the lab on purpose under load, mend it, and tell whether anything acknowledged was lost
     Drill(Drill),
     /// Write the manifests with the images, names and ports in use, for `kubectl apply` by hand (kind)
     Render(Render),

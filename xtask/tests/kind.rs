@@ -74,6 +74,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     part("second up", || second_up(&lab));
     part("verify", || drop(verified(&lab)));
     part("tools by name", || tools_by_name(&lab));
+    part("every pod is restricted", || every_pod_is_restricted(&lab));
     part("a deleted broker comes back", || a_deleted_broker_comes_back(&lab));
     part("drills on pods and nodes", || drills(&lab));
     part("a restarted node comes back", || a_restarted_node_comes_back(&lab));
@@ -212,6 +213,18 @@ fn serves_again(lab: &Lab, seconds: u64) {
 /// How often a random pod is deleted: a few times here, fifty times for the record.
 fn deletions() -> u32 {
     std::env::var("KAFKA_LAB_DELETIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Kubernetes itself says that every pod meets the level `restricted`: else it warns of those that do not.
+fn every_pod_is_restricted(lab: &Lab) {
+    let level = "pod-security.kubernetes.io/enforce=restricted";
+    let said = |namespace| {
+        lab.run(&["kubectl", "--", "label", "--dry-run=server", "--overwrite", "namespace", namespace, level])
+            .expect(0)
+            .stderr
+    };
+    assert!(said("kube-system").contains("violate"), "of pods that do not meet it nothing is said");
+    assert_eq!(said("default"), "");
 }
 
 fn a_deleted_broker_comes_back(lab: &Lab) {

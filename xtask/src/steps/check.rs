@@ -69,7 +69,9 @@ fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)
         Backend::Kind => Place::of(lab, task.ctx.jars, None, Some(&task.setup()?)).tool(tool, args),
     };
     (task.status)("starting a JVM for the tool");
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log);
+    // What the tool could not do the lab did not let it do: other checks still look.
+    let output = output.map_err(|failure| Failure { exit: Exit::Fault, ..failure })?;
     Ok((output, cmd, expected))
 }
 

@@ -1,6 +1,6 @@
 //! After a failure on Kubernetes: everything that helps to understand it, in one folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exec::Cmd;
@@ -11,11 +11,15 @@ use crate::tools::docker;
 use crate::tools::kind;
 use crate::tools::kubectl::Kubectl;
 
+/// How many folders are kept: each failure makes one.
+const KEPT: usize = 10;
+
 /// Writes the folder; what cannot be had is left out. `None` when there is nothing to ask.
 pub fn collect(ctx: &Ctx<'_>) -> Option<PathBuf> {
     let (lab, setup) = (ctx.lab, ctx.setup.get()?);
     let dir = lab.state.join("diagnostics").join(format!("{}", now_ms() / 1000));
     private_dir(&dir).ok()?;
+    forget_old(dir.parent()?);
     let ask = |file: &str, cmd: Cmd| -> Option<String> {
         let output = ctx.exec.capture(&cmd, &dir.join("commands.log"), ctx.stop).ok()?;
         let _ = std::fs::write(dir.join(file), format!("$ {cmd}\n{}{}", output.stdout, output.stderr));
@@ -45,4 +49,15 @@ pub fn collect(ctx: &Ctx<'_>) -> Option<PathBuf> {
         }
     }
     Some(dir)
+}
+
+/// Removes all but the newest folders, whose names are the seconds in which they were made.
+fn forget_old(dir: &Path) {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    for old in folders.iter().rev().skip(KEPT) {
+        // One that cannot be removed does no harm.
+        let _ = std::fs::remove_dir_all(old);
+    }
 }

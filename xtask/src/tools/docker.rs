@@ -184,6 +184,7 @@ pub struct Info {
     pub docker_root_dir: std::path::PathBuf,
     pub architecture: String,
     pub operating_system: String,
+    pub kernel_version: String,
     pub server_errors: Option<Vec<String>>,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{Env, Lab};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
-use crate::kind::cluster;
+use crate::kind::cluster::{self, Node};
 use crate::kind::setup;
 use crate::local::ports;
 use crate::state::{ImageSource, Setup};
@@ -58,7 +58,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     versions(task, &setup, &info, findings)?;
     let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
     if nodes.is_empty() {
-        free_ports(task, findings)?;
+        free_ports(task, &nodes, findings)?;
     } else if !cluster::is_ours(lab, &nodes) {
         findings.problem(
             format!("there is a kind cluster {} that this lab did not make", lab.cluster()),
@@ -66,6 +66,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         );
     } else if task.ctx.recreate {
         findings.notes.push("its cluster is made again".into());
+        free_ports(task, &nodes, findings)?;
     } else {
         let differences = cluster::differences(lab, &setup, &nodes);
         // One that an interrupted `up` left half-made is made again anyway.
@@ -77,7 +78,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         }
     }
     memory(lab, &info, nodes.iter().any(|node| node.running), findings);
-    limits(lab, findings);
+    limits(lab, &info, findings);
     folders(lab, &info, &setup, findings);
     if setup.source == ImageSource::Registry {
         registry(task, &setup, findings)?;
@@ -240,17 +241,23 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     Ok(())
 }
 
-fn free_ports(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
+fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
-    let taken: Vec<u16> = lab.host_ports().into_iter().filter(|port| !ports::is_free(*port)).collect();
+    let publisher = |port| task.ctx.exec.capture(&docker::publisher(port), &task.log, task.ctx.stop);
+    let mut taken = Vec::new();
+    for port in lab.host_ports().into_iter().filter(|port| !ports::is_free(*port)) {
+        let container = publisher(port)?.stdout;
+        if !container.lines().any(|container| nodes.iter().any(|node| node.name == container)) {
+            taken.push((port, container));
+        }
+    }
     let (Some(first), Some(last)) = (lab.host_ports().first().copied(), lab.host_ports().last().copied()) else {
         return Ok(());
     };
-    let Some(port) = taken.first() else {
+    let Some((port, container)) = taken.first() else {
         findings.notes.push(format!("ports {first}–{last}"));
         return Ok(());
     };
-    let container = task.ctx.exec.capture(&docker::publisher(*port), &task.log, task.ctx.stop)?.stdout;
     let holder = match container.lines().next() {
         Some(container) => format!("container {container}"),
         None => ports::taken_by(*port, task.ctx.stop).unwrap_or_else(|| "a process that has just ended".into()),
@@ -266,7 +273,7 @@ fn free_ports(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         *base >= 1024 && ports.into_iter().all(|port| u16::try_from(port).is_ok_and(ports::is_free))
     });
     let other = moved.map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
-    let all: Vec<String> = taken.iter().map(ToString::to_string).collect();
+    let all: Vec<String> = taken.iter().map(|(port, _)| port.to_string()).collect();
     let fix = match lab_of(&holder) {
         Some(name) => format!("{}{other}", crate::config::spelled(&name, "teardown")),
         None => format!("end it{other}"),
@@ -306,9 +313,11 @@ fn remote(lab: &Lab) -> bool {
     lab.env.docker_host.as_ref().is_some_and(|host| !host.starts_with("unix://")) || !cfg!(target_os = "linux")
 }
 
-/// Each node's systemd, containerd and kubelet watch files: five nodes were seen to hold about 60 instances.
-fn limits(lab: &Lab, findings: &mut Findings) {
-    if remote(lab) {
+/// Each node's systemd, containerd and kubelet watch files: five nodes were seen to hold about 60 instances. An engine in a virtual machine has limits of
+/// its own, which nobody can read before there is a container.
+fn limits(lab: &Lab, info: &Info, findings: &mut Findings) {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if remote(lab) || kernel.trim() != info.kernel_version {
         return;
     }
     for (name, least, advised) in [("max_user_instances", 100, 512), ("max_user_watches", 65_536, 524_288)] {
