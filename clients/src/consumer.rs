@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
+use crate::memory;
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
@@ -107,6 +108,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         pid: std::process::id(),
         partitions: spans.clone(),
     });
+    memory::reserve(spans.len() * settings::QUEUE_BYTES);
     let client: Arc<Client> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);

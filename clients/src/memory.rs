@@ -1,12 +1,18 @@
 //! What a client does about its own memory, so that it takes little and soon takes all that it will.
 #![expect(unsafe_code, reason = "calls into the C library; every block says why it is sound")]
 
+use std::hint::black_box;
+
+/// The most that is reserved, in bytes: more than that only consumers of very many partitions may come to need.
+const RESERVE_MAX: usize = 16 * 1024 * 1024;
+
 /// Keeps memory at what is in use: glibc would give each of librdkafka's threads an arena of its own and keep request and response buffers, each
 /// some hundred kilobytes, in them. Does nothing where the C library is another.
 pub fn settle_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         // From glibc's malloc.h; see mallopt(3).
+        const M_TRIM_THRESHOLD: i32 = -1;
         const M_MMAP_THRESHOLD: i32 = -3;
         const M_ARENA_MAX: i32 = -8;
         unsafe extern "C" {
@@ -16,8 +22,18 @@ pub fn settle_allocator() {
         unsafe {
             mallopt(M_ARENA_MAX, 1);
             mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+            mallopt(M_TRIM_THRESHOLD, 2 * RESERVE_MAX as i32);
         }
     }
+}
+
+/// Takes so many bytes, up to 16 MiB, of the heap now, for what will be allocated later: what is sure to be needed some time is not asked for when
+/// the machine may have none left, and memory that grows after that is memory that nobody counted on.
+pub fn reserve(bytes: usize) {
+    // Below the size from which glibc maps each piece by itself, and gives it back.
+    const PIECE: usize = 64 * 1024;
+    let pieces: Vec<Vec<u8>> = (0..bytes.min(RESERVE_MAX) / PIECE).map(|_| vec![1; PIECE]).collect();
+    drop(black_box(pieces));
 }
 
 /// Maps all pages of the program's file now, instead of each when its code is first reached: that would often be in the moment when a broker dies,

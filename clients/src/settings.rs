@@ -16,6 +16,9 @@ const FETCHED_KBYTES: usize = 8 * 1024;
 /// backlog and stays.
 const FETCHED_RECORDS: usize = 600;
 
+/// Bytes of memory that a partition's queue may come to take with [`FETCHED_RECORDS`] and another batch of them, and the answers that these lie in.
+pub const QUEUE_BYTES: usize = 512 * 1024;
+
 /// Bytes that the fetches under way for all partitions may bring together.
 const FETCHING_BYTES: usize = 128 * 1024;
 
