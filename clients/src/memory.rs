@@ -7,7 +7,7 @@ use std::hint::black_box;
 const RESERVE_MAX: usize = 16 * 1024 * 1024;
 
 /// Keeps memory at what is in use: glibc would give each of librdkafka's threads an arena of its own and keep request and response buffers, each
-/// some hundred kilobytes, in them. Does nothing where the C library is another.
+/// some hundred kilobytes, in them. What [`reserve`] took is not given back. Does nothing where the C library is another.
 pub fn settle_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -78,7 +78,7 @@ fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)
 /// The broker ids in ZooKeeper are those of the manifests.
 ///
 /// # Errors
-/// A fault when they are not; a step failure when the tool fails.
+/// A fault when they are not, or when the tool fails.
 pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, Step::BrokerIds)?;
     let mut ids: Vec<u32> =
@@ -98,7 +98,7 @@ pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
 /// The parent node holds no data.
 ///
 /// # Errors
-/// A fault when it does; a step failure when the tool fails.
+/// A fault when it does, or when the tool fails.
 pub fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, Step::BrokerIdsData)?;
     match zookeeper::parse_get(&output.stdout) {
@@ -113,7 +113,7 @@ pub fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
 /// The topic is there.
 ///
 /// # Errors
-/// A fault when it is not; a step failure when the tool fails.
+/// A fault when it is not, or when the tool fails.
 pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, Step::TopicList)?;
     let topics: Vec<&str> = output.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -129,7 +129,7 @@ pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
 /// The topic has the shape of the manifests, a leader everywhere and every replica in sync.
 ///
 /// # Errors
-/// A fault when it has not; a step failure when the tool fails.
+/// A fault when it has not, or when the tool fails.
 pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, _) = ask(task, Step::TopicShape)?;
     let brokers = &task.lab().facts.brokers;
