@@ -1,5 +1,8 @@
 //! What a client does about its own memory, so that it takes little and soon takes all that it will.
-#![expect(unsafe_code, reason = "calls into the C library; every block says why it is sound")]
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "calls into the C library; every block says why it is sound")
+)]
 
 use std::hint::black_box;
 

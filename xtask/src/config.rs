@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure, Result};
 use crate::state::{Backend, ImageSource, Record, Setup};
-use facts::{Facts, Settings, Timeouts};
+use facts::{BuiltOn, Facts, Settings, Timeouts};
 
 /// What the environment says, read once.
 #[derive(Clone, Debug)]
@@ -298,17 +298,20 @@ impl Lab {
         self.state.join("logs")
     }
 
-    /// The clients' program. On kind it is the one that is in the image too: linked statically.
+    /// The clients' program. On kind it is the one that is in the image too, linked statically, unless Docker builds that.
     pub fn clients_program(&self) -> PathBuf {
-        match self.backend {
-            Backend::Local => self.env.target.join("release").join("clients"),
-            Backend::Kind => self.static_clients_program(),
-        }
+        let target = if self.program_becomes_image() { PathBuf::from(static_target()) } else { PathBuf::new() };
+        self.env.target.join(target).join("release").join("clients")
     }
 
-    /// The clients' program for their image: it loads no libraries.
-    fn static_clients_program(&self) -> PathBuf {
-        self.env.target.join(static_target()).join("release").join("clients")
+    /// Whether the clients' image is made of the program that this host builds.
+    pub fn program_becomes_image(&self) -> bool {
+        let here = match self.settings.kind.clients_image {
+            BuiltOn::Auto => cfg!(target_os = "linux"),
+            BuiltOn::Host => true,
+            BuiltOn::Docker => false,
+        };
+        self.backend == Backend::Kind && here
     }
 
     /// A timeout of lab.yml.

@@ -288,8 +288,10 @@ impl Exec for RealExec {
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32> {
         let file = OpenOptions::new().create(true).append(true).open(out).cannot("write", out)?;
         // setsid(1) calls setsid(2) and then becomes the program, so the process id stays the same. It does so
-        // because a child of ours never leads a process group.
-        let detached = Cmd { program: "setsid".into(), ..cmd.clone() };
+        // because a child of ours never leads a process group. macOS has no such program: there it leads a group of its
+        // own, which Ctrl-C does not reach, and nohup(1) keeps it from the terminal's end.
+        let detacher = if cfg!(target_os = "linux") { "setsid" } else { "nohup" };
+        let detached = Cmd { program: detacher.into(), ..cmd.clone() };
         let mut args = vec![cmd.program.clone()];
         args.extend(cmd.args.iter().cloned());
         let handle = Cmd { args, ..detached }
@@ -297,6 +299,12 @@ impl Exec for RealExec {
             .stdin_null()
             .stderr_to_stdout()
             .stdout_file(file)
+            .before_spawn(|command| {
+                if !cfg!(target_os = "linux") {
+                    command.process_group(0);
+                }
+                Ok(())
+            })
             .start()
             .map_err(|error| cannot_start(cmd, &error))?;
         handle.pids().first().copied().ok_or_else(|| Failure::step(format!("{cmd} has no process id")))

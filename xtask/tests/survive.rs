@@ -18,7 +18,7 @@ use common::{Dir, Ran, Report, run, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How `up` or `teardown` ended that something was done to.
+/// How a command ended that something was done to.
 struct Struck {
     /// Whether the step was reached.
     hit: bool,
@@ -27,9 +27,15 @@ struct Struck {
     elapsed: Duration,
 }
 
-/// Runs a command with `--format json` and does `blow`, with its process id, when a step starts that `wanted` knows by its count, from 1 on, and
-/// its title.
-fn strike(command: &mut Command, wanted: impl Fn(usize, &str) -> bool, blow: impl Fn(Pid)) -> Struck {
+/// The events of a command that count as its steps.
+const STEPS: &[&str] = &["started"];
+
+/// A drill is one step; what it does meanwhile is its status.
+const MOMENTS: &[&str] = &["started", "status"];
+
+/// Runs a command with `--format json` and does `blow`, with its process id, at one of `events` that `wanted` knows by its count, from 1 on, and
+/// its step's title.
+fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -> bool, blow: impl Fn(Pid)) -> Struck {
     command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
@@ -38,8 +44,9 @@ fn strike(command: &mut Command, wanted: impl Fn(usize, &str) -> bool, blow: imp
         let line = line.unwrap();
         // The last line may be cut short.
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        steps += usize::from(event["event"] == "started");
-        if event["event"] == "started" && hit.is_none() && wanted(steps, event["step"].as_str().unwrap()) {
+        let counts = events.iter().any(|name| event["event"] == *name);
+        steps += usize::from(counts);
+        if counts && hit.is_none() && wanted(steps, event["step"].as_str().unwrap()) {
             blow(pid);
             hit = Some(Instant::now());
         }
@@ -56,10 +63,10 @@ fn strike(command: &mut Command, wanted: impl Fn(usize, &str) -> bool, blow: imp
     }
 }
 
-/// Sends `signal` when the `nth` step starts, and checks how the command ended; returns whether there was such a step.
+/// Sends `signal` at the `nth` of `events`, and checks how the command ended; returns whether there was such an event.
 #[track_caller]
-fn interrupted(command: &mut Command, nth: usize, signal: Signal) -> bool {
-    let struck = strike(command, |count, _| count == nth, |pid| kill_process(pid, signal).unwrap());
+fn interrupted(command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
+    let struck = strike(command, events, |count, _| count == nth, |pid| kill_process(pid, signal).unwrap());
     let allowed: &[i32] = match (struck.hit, signal) {
         (false, _) => &[0],
         // One that had just finished is as good.
@@ -86,7 +93,7 @@ fn assert_no_strays(lab: &Lab, when: &str) {
 /// Interrupts `up` at its first step, then at its second, …, each on what the one before left; then `up` again.
 fn up_converges_after(signal: Signal, lab: &Lab) {
     let mut steps = 0;
-    while interrupted(&mut lab.up_command(&[]), steps + 1, signal) {
+    while interrupted(&mut lab.up_command(&[]), STEPS, steps + 1, signal) {
         steps += 1;
         assert_no_strays(lab, &format!("{signal:?} at step {steps} of up"));
     }
@@ -101,7 +108,7 @@ fn up_converges_after(signal: Signal, lab: &Lab) {
 /// Interrupts `teardown` likewise; then `teardown` again.
 fn teardown_converges_after(signal: Signal, lab: &Lab) {
     let mut nth = 1;
-    while lab.folder().exists() && interrupted(&mut lab.command(&["teardown"]), nth, signal) {
+    while lab.folder().exists() && interrupted(&mut lab.command(&["teardown"]), STEPS, nth, signal) {
         assert_no_strays(lab, &format!("{signal:?} at step {nth} of teardown"));
         nth += 1;
     }
@@ -116,7 +123,7 @@ fn up_and_teardown_interrupted_at_every_step_then_run_again_converge() {
         let lab = Lab::new(name);
         up_converges_after(signal, &lab);
         // A teardown that did not get far, and then `up` all the same.
-        interrupted(&mut lab.command(&["teardown"]), 4, signal);
+        interrupted(&mut lab.command(&["teardown"]), STEPS, 4, signal);
         lab.up(&[]);
         assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
         if signal == Signal::KILL {
@@ -126,12 +133,37 @@ fn up_and_teardown_interrupted_at_every_step_then_run_again_converge() {
     }
 }
 
+/// Which signal comes first differs, so that both come at each moment.
+#[test]
+fn a_drill_interrupted_at_every_moment_mends_or_leaves_it_to_the_next() {
+    let lab = Lab::new("drilled");
+    lab.up(&["--no-clients"]);
+    let topics = || lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout;
+    let mut moments = 0;
+    let signals = [Signal::INT, Signal::KILL];
+    while interrupted(&mut lab.command(&["drill", "leader-kill"]), MOMENTS, moments + 1, signals[moments % 2]) {
+        let signal = signals[moments % 2];
+        moments += 1;
+        let when = format!("{signal:?} at moment {moments}");
+        let drills = lab.processes().into_iter().filter(|line| line.contains("/drills/")).collect::<Vec<_>>();
+        assert!(signal == Signal::KILL || drills.is_empty(), "{when}: {drills:#?}");
+        eprintln!("{when}");
+    }
+    assert!(moments > 5, "{moments} moments of a drill");
+    // The last one was not interrupted: it kept its promise, and cleared away what those before it had left.
+    assert_eq!(topics().trim(), "test");
+    lab.verify(0);
+    assert_eq!(lab.processes().len(), 4, "{:#?}", lab.processes());
+    lab.teardown();
+}
+
 #[test]
 fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
     let lab = Lab::new("dies");
     for (step, victim) in [("kafka-0", "zookeeper"), ("brokers serve", "zookeeper"), ("topic test", "kafka-1")] {
         let struck = strike(
             &mut lab.up_command(&["--no-clients"]),
+            STEPS,
             |_, title| title == step,
             |_| {
                 lab.kill(victim);
@@ -200,7 +232,8 @@ fn a_full_disk_is_told_before_and_while_it_fills() {
     let Some(_disk) = Disk::mounted(&folder.0, "700m") else { return };
     let lab = Lab::at(Dir(folder.0.join("state")), "fills");
     let filler = folder.0.join("filler");
-    let struck = strike(&mut lab.up_command(&["--no-clients"]), |_, title| title == "zookeeper", |_| fill(&filler));
+    let zookeeper = |_, title: &str| title == "zookeeper";
+    let struck = strike(&mut lab.up_command(&["--no-clients"]), STEPS, zookeeper, |_| fill(&filler));
     assert!(struck.hit);
     let report = Report::of(&struck.ran, 4);
     // xtask's own words, a server's, or what xtask says of a server that could not even say it.

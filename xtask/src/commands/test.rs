@@ -40,6 +40,9 @@ enum Place {
     Kind,
 }
 
+/// The macOS that xtask is compiled for, where Rust's standard library for it is installed.
+const MACOS: &str = "aarch64-apple-darwin";
+
 const CHECKS: &[Check] = &[
     Check {
         title: "format",
@@ -60,6 +63,12 @@ const CHECKS: &[Check] = &[
             "-D",
             "warnings",
         ],
+        needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
+        lab: Place::Nothing,
+    },
+    Check {
+        title: "macOS",
+        cargo: &["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"],
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: Place::Nothing,
     },
@@ -208,6 +217,12 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
             skipped.push("advisories: the advisory database cannot be fetched from here".into());
             continue;
         }
+        if check.title == "macOS" && !compiles_for(MACOS, env, stop) {
+            skipped.push(format!(
+                "macOS: Rust's standard library for it is not here; `rustup target add {MACOS}` brings it"
+            ));
+            continue;
+        }
         let cmd = cargo_less(Cmd::new(&env.cargo, Duration::ZERO).args(check.cargo).dir(&env.repo), env);
         eprintln!("\n── {} ── {cmd}", check.title);
         let begin = Instant::now();
@@ -268,6 +283,13 @@ fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
         env,
     );
     RealExec.capture(&cmd, std::path::Path::new("/dev/null"), stop).is_ok_and(|output| output.code == Some(0))
+}
+
+/// Whether Rust's standard library for `target` is installed.
+fn compiles_for(target: &str, env: &Env, stop: &Stop) -> bool {
+    let ask = Cmd::new("rustc", Duration::from_secs(20)).args(["--print", "target-libdir", "--target", target]);
+    let answer = RealExec.capture(&cargo_less(ask, env), std::path::Path::new("/dev/null"), stop);
+    answer.is_ok_and(|output| std::path::Path::new(output.stdout.trim()).is_dir())
 }
 
 /// Why the tests on kind cannot run here.

@@ -198,6 +198,20 @@ pub struct Local {
 pub struct Kind {
     /// Seconds in which a registry must have answered.
     pub registry_s: u64,
+    /// Where the clients' image is built.
+    pub clients_image: BuiltOn,
     /// Messages that the rolled-out consumer may lag behind the producer.
     pub lag_messages: u64,
+}
+
+/// What builds the clients' image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuiltOn {
+    /// This host where it is Linux, else Docker.
+    Auto,
+    /// This host: its program becomes the image.
+    Host,
+    /// The Docker engine, by the image's Dockerfile.
+    Docker,
 }

@@ -37,7 +37,7 @@ pub struct Archive {
     pub file: PathBuf,
     /// The image's name, as the engine has it.
     pub name: String,
-    /// The image's id: the digest of its configuration, the same in the engine and in a node.
+    /// The image's id in a node: the digest of its configuration. In an engine with containerd's image store it is another.
     pub id: String,
 }
 

@@ -1,12 +1,25 @@
 //! Processes that outlive us: recorded with their start time, so that a reused process id is never trusted or killed,
 //! and marked, so that one whose record was lost is found all the same.
 
+// Both are tested on Linux, so that what other systems get is not untried.
+#[cfg(any(test, not(target_os = "linux")))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+
+#[cfg(not(target_os = "linux"))]
+use elsewhere as system;
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(all(test, target_os = "linux"))]
+pub use linux::parse_stat;
 
 use crate::failure::{Failure, IoContext, Result};
 use crate::signal::Stop;
@@ -18,9 +31,10 @@ use crate::wait;
 pub struct Identity {
     /// Process id.
     pub pid: u32,
-    /// When it started, in clock ticks since boot (field 22 of proc(5)'s stat).
+    /// When it started: on Linux in clock ticks since boot (field 22 of proc(5)'s stat), elsewhere in seconds since the
+    /// Unix epoch.
     pub start_ticks: u64,
-    /// The boot it started in.
+    /// The boot it started in; elsewhere than on Linux empty, as the start tells enough.
     pub boot: String,
 }
 
@@ -71,8 +85,8 @@ impl Started {
     /// It is gone already.
     pub fn of(pid: u32, settings: String, command: String, trains: Option<(PathBuf, PathBuf)>) -> Result<Self> {
         let Stat { start_ticks, .. } =
-            stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
-        let identity = Identity { pid, start_ticks, boot: boot_id() };
+            system::stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
+        let identity = Identity { pid, start_ticks, boot: system::boot_id() };
         Ok(Started { schema: SCHEMA.into(), identity, settings, command, started_ms: crate::state::now_ms(), trains })
     }
 
@@ -91,92 +105,49 @@ impl Started {
     }
 }
 
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
-}
-
-/// What proc(5)'s stat says of a process.
+/// What the system says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Its state letter, field 3.
-    state: char,
-    /// How many threads it has, field 20.
-    threads: u64,
-    /// When it started, field 22.
+    /// What it does.
+    life: Life,
+    /// Whether only its exit code is left, and all that it had open is closed.
+    over: bool,
+    /// When it started, as [`Identity::start_ticks`].
     start_ticks: u64,
-    /// Its virtual memory in bytes, field 23. On its way out a process gives this back well before it counts as dead.
-    vsize: u64,
-}
-
-fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// The command's name, in parentheses, may hold spaces and parentheses itself: what counts comes after the last one.
-pub fn parse_stat(text: &str) -> Option<Stat> {
-    let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse().ok();
-    let state = fields.first()?.chars().next()?;
-    Some(Stat { state, threads: number(20)?, start_ticks: number(22)?, vsize: number(23)? })
-}
-
-impl Stat {
-    fn is_zombie(self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
-    }
-
-    fn is_alive(self) -> bool {
-        !self.is_zombie() && self.vsize > 0
-    }
 }
 
 /// Whether there is a process `pid`, and it is not on its way out.
 pub fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(Stat::is_alive)
+    system::stat(pid).is_some_and(|stat| stat.life != Life::Gone)
 }
 
 impl Identity {
     /// What the process does now.
     pub fn life(&self) -> Life {
-        match self.stat() {
-            Some(Stat { state: 'T' | 't', .. }) => Life::Paused,
-            Some(stat) if stat.is_alive() => Life::Running,
-            _ => Life::Gone,
-        }
+        self.stat().map_or(Life::Gone, |stat| stat.life)
     }
 
     fn stat(&self) -> Option<Stat> {
-        stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks && self.boot == boot_id())
+        system::stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks && self.boot == system::boot_id())
     }
 
-    /// Whether it is over: gone, and its files, locks and ports closed. The kernel does that after it has taken the memory, thread by thread.
+    /// Whether it is over: gone, and its files, locks and ports closed.
     pub fn is_over(&self) -> bool {
-        self.stat().is_none_or(|stat| stat.is_zombie() && stat.threads <= 1)
+        self.stat().is_none_or(|stat| stat.over)
     }
 
-    /// Its memory in KiB; `None` once it is gone.
+    /// Its memory in KiB; `None` once it is gone, and where the system does not tell.
     pub fn memory_kib(&self, which: Memory) -> Option<u64> {
-        let field = match which {
-            Memory::Resident => "VmRSS:",
-            Memory::Peak => "VmHWM:",
-        };
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-        if self.life() == Life::Gone { None } else { line.trim().trim_end_matches(" kB").parse().ok() }
+        let kib = system::memory_kib(self.pid, which)?;
+        (self.life() != Life::Gone).then_some(kib)
     }
 
-    /// Sends `signal`; returns whether the process was there. The pidfd pins the process while its start time is
-    /// compared, so that the signal cannot reach a later process of the same id.
+    /// Sends `signal`; returns whether the process was there.
     ///
     /// # Errors
     /// The system refuses, as for another user's process.
     pub fn signal(&self, signal: Signal) -> Result<bool> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(false) };
-        let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
-        if self.life() == Life::Gone {
-            return Ok(false);
-        }
-        match pidfd_send_signal(&fd, signal) {
+        match system::signal(self, signal) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(Failure::step(format!("cannot signal process {}: {error}", self.pid))),
@@ -213,18 +184,18 @@ pub fn marked(mark: &str) -> Vec<Identity> {
 
 /// Every process with an argument that `ours` knows, zombies left out.
 pub fn with_argument(ours: impl Fn(&[u8]) -> bool) -> Vec<Identity> {
-    let boot = boot_id();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        if line.split(|byte| *byte == 0).any(&ours)
-            && let Some(Stat { start_ticks, .. }) = stat(pid)
-        {
-            found.push(Identity { pid, start_ticks, boot: boot.clone() });
-        }
-    }
-    found
+    with_arguments(|args| args.iter().any(|arg| ours(arg)))
+}
+
+/// Every process whose arguments, its own name first, `ours` knows, zombies left out.
+pub fn with_arguments(ours: impl Fn(&[&[u8]]) -> bool) -> Vec<Identity> {
+    let boot = system::boot_id();
+    let ours = |pid: u32, line: Vec<u8>| {
+        let args: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let stat = system::stat(pid).filter(|_| ours(&args))?;
+        Some(Identity { pid, start_ticks: stat.start_ticks, boot: boot.clone() })
+    };
+    system::command_lines().into_iter().filter_map(|(pid, line)| ours(pid, line)).collect()
 }
 
 /// The living process of a service: the recorded one, or else the one that bears its mark.
@@ -262,18 +233,6 @@ mod tests {
 
     fn mark(name: &str) -> String {
         format!("kafka-lab-test-{}-{name}", std::process::id())
-    }
-
-    #[test]
-    fn stat_is_read_behind_the_last_parenthesis() {
-        let line =
-            "1234 (a (b) c) S 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10 18446744073709551615";
-        let stat = Stat { state: 'S', threads: 1, start_ticks: 98765, vsize: 1000 };
-        assert_eq!(parse_stat(line), Some(stat));
-        let dying = "1234 (java) D 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0 18446744073709551615";
-        assert_eq!(parse_stat(dying), Some(Stat { state: 'D', vsize: 0, ..stat }));
-        assert_eq!(parse_stat("garbage"), None);
-        assert_eq!(parse_stat("1 (x) S 1"), None);
     }
 
     #[test]
@@ -333,5 +292,35 @@ mod tests {
         assert_eq!(started.identity.life(), Life::Paused);
         started.identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap();
         assert_eq!(started.identity.life(), Life::Gone);
+    }
+
+    #[test]
+    fn other_systems_see_the_same() {
+        let mark = mark("elsewhere");
+        let started = sleeper(&mark);
+        let pid = started.identity.pid;
+        let seen = elsewhere::stat(pid).unwrap();
+        let now = crate::state::now_ms() / 1000;
+        assert!(seen.life == Life::Running && !seen.over && seen.start_ticks.abs_diff(now) < 60, "{seen:?} at {now}");
+        let lines = elsewhere::command_lines();
+        let line = lines.iter().find(|(other, _)| *other == pid).map(|(_, line)| line);
+        assert!(line.is_some_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes())), "{line:?}");
+        assert!(elsewhere::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
+        // Its start is told in seconds there, so another one is another process.
+        let identity = Identity { start_ticks: seen.start_ticks, boot: String::new(), ..started.identity.clone() };
+        let other = Identity { start_ticks: seen.start_ticks + 1, ..identity.clone() };
+        assert_eq!(elsewhere::signal(&other, Signal::KILL), Err(rustix::io::Errno::SRCH));
+        elsewhere::signal(&identity, Signal::STOP).unwrap();
+        let until = |life: Life| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life) != life && Instant::now() < deadline {
+                wait::pause(&Stop::default(), Duration::from_millis(5)).unwrap();
+            }
+            assert_eq!(elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life), life);
+        };
+        until(Life::Paused);
+        elsewhere::signal(&identity, Signal::KILL).unwrap();
+        until(Life::Gone);
+        assert_eq!(elsewhere::signal(&identity, Signal::KILL), Err(rustix::io::Errno::SRCH));
     }
 }

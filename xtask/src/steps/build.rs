@@ -9,7 +9,7 @@ use crate::config::{Lab, static_target};
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
-use crate::state::{Backend, private_dir};
+use crate::state::private_dir;
 use crate::step::{Outcome, Task};
 use crate::wait::{self, Poll};
 
@@ -41,10 +41,7 @@ fn cargo(lab: &Lab) -> Result<Cmd> {
 
 /// The build of [`Lab::clients_program`].
 fn build_program(lab: &Lab) -> Result<Cmd> {
-    match lab.backend {
-        Backend::Local => cargo(lab),
-        Backend::Kind => cargo_static(lab),
-    }
+    if lab.program_becomes_image() { cargo_static(lab) } else { cargo(lab) }
 }
 
 /// As [`cargo`], for the clients' image: a program that loads no libraries, and whose bytes do not tell where it was built.
@@ -163,7 +160,9 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::facts::BuiltOn;
     use crate::config::sample;
+    use crate::state::Backend;
 
     #[test]
     fn the_program_of_the_image_loads_nothing_and_tells_no_paths() {
@@ -178,6 +177,11 @@ mod tests {
             assert!(line.contains(part), "{part} is not in {line}");
         }
         lab.backend = Backend::Kind;
+        lab.settings.kind.clients_image = BuiltOn::Host;
         assert!(lab.clients_program().ends_with(format!("target/{target}/release/clients")));
+        // Where Docker builds the image, this host's program asks questions only.
+        lab.settings.kind.clients_image = BuiltOn::Docker;
+        assert!(lab.clients_program().ends_with("target/release/clients"));
+        assert!(!build_program(&lab).unwrap().to_string().contains("crt-static"));
     }
 }

@@ -66,12 +66,11 @@ fn nodes(task: &Task<'_>) -> Result<Vec<Node>> {
 fn end_orphans(task: &Task<'_>) -> Result<()> {
     let lab = task.lab();
     let kubeconfig = lab.kubeconfig();
-    let orphans = process::with_argument(|arg| arg == kubeconfig.as_os_str().as_encoded_bytes());
-    let creates = |pid: u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.windows(16).any(|window| window == b"\0create\0cluster\0")
-    };
-    for orphan in orphans.into_iter().filter(|orphan| creates(orphan.pid)) {
+    let kubeconfig = kubeconfig.as_os_str().as_encoded_bytes();
+    let orphans = process::with_arguments(|args| {
+        args.contains(&kubeconfig) && args.windows(2).any(|pair| pair == [b"create".as_slice(), b"cluster"])
+    });
+    for orphan in orphans {
         (task.status)(&format!("ending kind, pid {}, of an up that was killed", orphan.pid));
         orphan.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::exec::Cmd;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, IoContext, Result};
 use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive};
+use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup::Recipe;
 use crate::local::process;
 use crate::state::{ImageSource, Setup, private_dir};
@@ -25,7 +26,11 @@ fn pack(lab: &Lab, image: &str) -> Cmd {
 }
 
 fn clients_build(lab: &Lab) -> Cmd {
-    Cmd::new(Recipe::Clients.script(lab), lab.timeout(|t| t.load)).arg(lab.clients_program())
+    if lab.program_becomes_image() {
+        return Cmd::new(Recipe::Clients.script(lab), lab.timeout(|t| t.load)).arg(lab.clients_program());
+    }
+    let dockerfile = lab.env.repo.join("manifests/images/clients/Dockerfile");
+    docker::build(&dockerfile, CLIENT_IMAGE, &lab.env.repo, lab.timeout(|t| t.clients_build))
 }
 
 /// What a step would run.
@@ -42,7 +47,10 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
         },
         (Step::Load(recipe), _) => {
             let mut lines = match recipe {
-                Recipe::Clients => vec!["# the archive is what clients/build printed".into()],
+                Recipe::Clients if lab.program_becomes_image() => {
+                    vec!["# the archive is what clients/build printed".into()]
+                }
+                Recipe::Clients => vec![format!("archive=$({})", pack(lab, CLIENT_IMAGE))],
                 _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
             };
             lines.push("# in every node at once, unless it has the image:".into());
@@ -108,8 +116,11 @@ fn id(task: &Task<'_>, image: &str) -> Result<Option<String>> {
     Ok((output.code == Some(0)).then(|| output.stdout.trim().to_string()))
 }
 
-/// The client image, of the program that was just built.
+/// The client image, of the program that was just built or in the engine.
 fn clients(task: &Task<'_>) -> Result<Outcome> {
+    if !task.lab().program_becomes_image() {
+        return clients_in_docker(task);
+    }
     let cmd = clients_build(task.lab());
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
     let Some(archive) = output.stdout.lines().last().and_then(images::parse_archive) else {
@@ -122,6 +133,49 @@ fn clients(task: &Task<'_>) -> Result<Outcome> {
     Ok(if loaded { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
 }
 
+/// As [`clients`], on a host that builds no Linux programs.
+fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
+    let run = |cmd: &Cmd| task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log);
+    let before = id(task, CLIENT_IMAGE)?;
+    let build = clients_build(task.lab());
+    task.ctx.exec.build(&build, &task.log, task.ctx.stop, task.status).map_err(|failure| {
+        if failure.exit == crate::failure::Exit::Interrupted {
+            return failure;
+        }
+        failure.fix("the engine must reach a registry for the image that the Dockerfile begins with; mend what it says and say it again")
+    })?;
+    let Some(after) = id(task, CLIENT_IMAGE)? else {
+        return Err(Failure::step(format!("the engine has no image {CLIENT_IMAGE} now"))
+            .command(&build)
+            .log(&task.log));
+    };
+    let (repository, digest) = (CLIENT_IMAGE.trim_end_matches(":lab"), after.trim_start_matches("sha256:"));
+    let name = format!("{repository}:{}", digest.get(..12).unwrap_or(digest));
+    run(&docker::tag(CLIENT_IMAGE, &name))?;
+    // Earlier ones: nodes have copies of their own.
+    for old in run(&docker::our_images())?.stdout.lines() {
+        if old.starts_with(&format!("{repository}:")) && ![CLIENT_IMAGE, &name].contains(&old) {
+            let _ = run(&docker::remove_image(old));
+        }
+    }
+    let archive = packed(task, &name)?;
+    let size = fs::metadata(&archive.file).map_or(0, |meta| meta.len());
+    let proof = format!("{name}, {:.1} MB, built in Docker", size as f64 / 1e6);
+    let _ = task.ctx.client_image.set(archive);
+    Ok(if before == Some(after) { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+/// An image of the engine, packed for nodes, once.
+fn packed(task: &Task<'_>, image: &str) -> Result<Archive> {
+    (task.status)("packing it, once");
+    let cmd = pack(task.lab(), image);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    let file = PathBuf::from(output.stdout.trim_end_matches('\n'));
+    let beside = file.with_extension("id");
+    let id = fs::read_to_string(&beside).cannot("read", &beside)?.trim().to_string();
+    Ok(Archive { file, name: image.into(), id })
+}
+
 /// An image as an archive that nodes take.
 fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
     let lab = task.lab();
@@ -129,13 +183,10 @@ fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
         return task.ctx.client_image.get().cloned().ok_or_else(|| Failure::step("the client image was not built"));
     }
     let image = task.setup()?.kafka_image;
-    let Some(id) = id(task, &image)? else {
+    if id(task, &image)?.is_none() {
         return Err(Failure::step(format!("the engine has no image {image}")).fix(lab.xtask("up")));
-    };
-    (task.status)("packing it, once");
-    let cmd = pack(lab, &image);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
-    Ok(Archive { file: PathBuf::from(output.stdout.trim_end_matches('\n')), name: image, id })
+    }
+    packed(task, &image)
 }
 
 /// Brings an image into every node that lacks it, all at once, and looks whether it is there.

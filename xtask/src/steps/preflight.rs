@@ -60,9 +60,13 @@ impl Findings {
     }
 }
 
-/// The line that installs `packages` on Debian and its kin.
+/// The line that installs `packages` on Debian and its kin; for other systems than Linux, what to look for there.
 pub fn install_line(packages: &[&str]) -> String {
-    format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
+    if cfg!(target_os = "linux") {
+        format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
+    } else {
+        format!("install what Debian calls {}, as with Homebrew or Xcode's command line tools", packages.join(", "))
+    }
 }
 
 /// What preflight would look at.
@@ -100,7 +104,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     );
     let failure = Failure::new(Exit::Preflight, what);
     let packages = findings.packages();
-    Err(if packages.is_empty() {
+    Err(if packages.is_empty() || !cfg!(target_os = "linux") {
         failure
     } else {
         failure.fix(format!("cargo xtask up --fix, which runs: {}", install_line(&packages)))

@@ -57,6 +57,19 @@ pub fn pull(image: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["pull", image])
 }
 
+/// Builds an image in the engine from a Dockerfile, with so many of the repository's files as .dockerignore leaves. Without
+/// BuildKit's attestations, which would make an index of an image.
+pub fn build(dockerfile: &Path, name: &str, context: &Path, deadline: Duration) -> Cmd {
+    let name = ["--tag", name];
+    let cmd = docker(deadline).arg("build").arg("--file").arg(dockerfile).args(name).arg(context);
+    cmd.env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
+}
+
+/// Gives an image a second name.
+pub fn tag(image: &str, name: &str) -> Cmd {
+    docker(ASK).args(["tag", image, name])
+}
+
 /// Removes an image.
 pub fn remove_image(image: &str) -> Cmd {
     docker(Duration::from_secs(60)).args(["image", "rm", image])

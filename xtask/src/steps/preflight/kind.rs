@@ -150,7 +150,9 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if lab.images == ImageSource::Registry {
         return Ok(());
     }
-    if !env.root {
+    if !cfg!(target_os = "linux") {
+        findings.problem("images from packages are built on Linux", "`--images registry`");
+    } else if !env.root {
         findings.problem(
             "images from packages hold files of several owners, which only root can make",
             "run this as root, once: what it builds is kept in the cache",

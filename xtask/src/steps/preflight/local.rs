@@ -25,7 +25,7 @@ pub fn preview(lab: &Lab) -> Vec<String> {
 /// Only an interruption.
 pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        findings.problem("the local backend reads /proc and needs Linux", "use a Linux machine, a VM or WSL2");
+        findings.problem("the local backend needs Linux", "`--backend kind`, with Docker running; or a Linux machine");
     }
     programs(task, findings)?;
     free_ports(task.lab(), task.ctx.stop, findings);

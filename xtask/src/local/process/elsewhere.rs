@@ -1,0 +1,59 @@
+//! Processes as other systems than Linux tell of them. The local backend is not there; the kind backend has processes of this
+//! host in its drills, and looks for those that were left behind.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+
+use super::{Identity, Life, Memory, Stat};
+
+/// Empty: a start in seconds since the Unix epoch tells boots apart.
+#[cfg(not(target_os = "linux"))]
+pub fn boot_id() -> String {
+    String::new()
+}
+
+fn ask<T>(pid: u32, answer: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+    let (mut system, pid) = (System::new(), sysinfo::Pid::from_u32(pid));
+    let what = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    system.process(pid).map(answer)
+}
+
+/// What it says of a process; `None` when there is none.
+pub fn stat(pid: u32) -> Option<Stat> {
+    ask(pid, |process| {
+        let life = match process.status() {
+            ProcessStatus::Zombie | ProcessStatus::Dead => Life::Gone,
+            ProcessStatus::Stop => Life::Paused,
+            _ => Life::Running,
+        };
+        Stat { life, over: life == Life::Gone, start_ticks: process.start_time() }
+    })
+}
+
+/// A process's memory in KiB; the most that it ever had is not told.
+pub fn memory_kib(pid: u32, which: Memory) -> Option<u64> {
+    (which == Memory::Resident).then(|| ask(pid, |process| process.memory() / 1024)).flatten()
+}
+
+/// Sends `signal`. Between the look at its start and the signal the id could pass to another process: no such system has
+/// a way around that.
+pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
+    let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    match stat(identity.pid) {
+        Some(stat) if stat.start_ticks == identity.start_ticks && stat.life != Life::Gone => kill_process(pid, signal),
+        _ => Err(Errno::SRCH),
+    }
+}
+
+/// Every process, and its arguments, each with a zero byte behind it.
+pub fn command_lines() -> Vec<(u32, Vec<u8>)> {
+    let mut system = System::new();
+    let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    let line = |process: &sysinfo::Process| {
+        process.cmd().iter().flat_map(|arg| [arg.as_encoded_bytes(), b"\0"].concat()).collect::<Vec<u8>>()
+    };
+    system.processes().iter().map(|(pid, process)| (pid.as_u32(), line(process))).collect()
+}
