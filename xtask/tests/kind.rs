@@ -56,7 +56,10 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     let mut killed = start(&mut lab.up_command(&[]));
     let worker = format!("{}-worker4", lab.name);
     let filter = format!("name={worker}");
-    wait_for("the last node's container", 1800, || !docker(&["ps", "--quiet", "--filter", &filter]).is_empty());
+    wait_for("the last node's container", 1800, || {
+        assert!(killed.try_wait().unwrap().is_none(), "up ended before it made a node");
+        !docker(&["ps", "--quiet", "--filter", &filter]).is_empty()
+    });
     kill_process(Pid::from_raw(i32::try_from(killed.id()).unwrap()).unwrap(), Signal::KILL).unwrap();
     killed.wait().unwrap();
     let up = lab.up(&[]);

@@ -16,12 +16,13 @@ use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_of
 use crate::drill::strike::{Strike, mend, topic_id, topics};
 use crate::drill::timing::{self, Row};
 use crate::exec::Cmd;
-use crate::failure::{Failure, Result};
+use crate::failure::{Exit, Failure, Result};
 use crate::local::process;
+use crate::local::service::Service;
 use crate::signal::Stop;
 use crate::state::{Backend, now_ms, write_atomically};
 use crate::step::Task;
-use crate::steps::{serve, service};
+use crate::steps::{check, serve, service};
 use crate::tools::{clients, zookeeper};
 use crate::wait;
 
@@ -153,6 +154,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
     let mut load = Load { run, topic, rate, flags, before, producers, consumers, peaks };
     let under_way = task.lab().state.join("drill");
     clear(task, &under_way)?;
+    servers_run(task)?;
     write_atomically(&under_way, &load.topic)?;
     let drilled = drill(task, plan, &mut load);
     // What interrupted the drill must not interrupt this.
@@ -184,14 +186,25 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
     Ok(drilled)
 }
 
-/// Removes what a drill left that was killed: its clients, and the topic that `under_way` names.
+/// Mends and removes what a drill left that was killed: its clients, the servers that it broke, and the topic that
+/// `under_way` names.
 fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
     service::end_strays(task)?;
     // What is no name of ours was not written by a drill.
     let left = fs::read_to_string(under_way).ok().and_then(|text| text.parse::<RunId>().ok());
     let Some(topic) = left else { return Ok(()) };
-    (task.status)("removing the topic of a drill that was killed");
+    (task.status)("mending what a drill broke that was killed");
+    mend(task, None)?;
+    (task.status)("removing its topic");
     topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()]).map(drop)
+}
+
+/// What was broken before a drill is not its own to mend, and nothing could be told of the drill.
+fn servers_run(task: &Task<'_>) -> Result<()> {
+    for server in Service::servers(task.lab()) {
+        check::healthy(task, server).map_err(|failure| Failure { exit: Exit::Step, ..failure })?;
+    }
+    Ok(())
 }
 
 fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {

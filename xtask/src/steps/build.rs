@@ -53,9 +53,7 @@ fn cargo_static(lab: &Lab) -> Result<Cmd> {
     let config = format!("target.{target}.rustflags={flags:?}");
     // Either variable would make cargo overlook these flags.
     let overriding = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"].map(Into::into).into_iter();
-    // A system's zlib may be there as a library to load only, so the one in libz-sys is taken.
-    let cmd = cargo(lab)?.env("LIBZ_SYS_STATIC", "1").without_cargo_env(overriding);
-    Ok(cmd.args(["--target", &target, "--config", &config]))
+    Ok(cargo(lab)?.without_cargo_env(overriding).args(["--target", &target, "--config", &config]))
 }
 
 /// What fetching the jars would run.
