@@ -107,10 +107,23 @@ impl Failure {
     }
 }
 
-/// The last `count` lines of `text` that are not blank.
+/// The last `count` lines of `text` that are not blank, without colours.
 pub fn tail(text: &str, count: usize) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| line.trim_end().to_string()).collect()
+    let lines = text.lines().rev().map(|line| without_colours(line).trim_end().to_string());
+    let mut last: Vec<String> = lines.filter(|line| !line.is_empty()).take(count).collect();
+    last.reverse();
+    last
+}
+
+/// `line` without the control sequences that change a terminal's colours: ESC `[`, numbers, `m`.
+fn without_colours(line: &str) -> String {
+    let plain = |part: &str| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        rest.strip_prefix('m').unwrap_or(part).to_string()
+    };
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |line, part| line + &plain(part))
 }
 
 impl fmt::Display for Failure {
@@ -144,5 +157,18 @@ pub trait IoContext<T> {
 impl<T, E: fmt::Display> IoContext<T> for std::result::Result<T, E> {
     fn cannot(self, doing: &str, path: &Path) -> Result<T> {
         self.map_err(|error| Failure::step(format!("cannot {doing} {}: {error}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_those_that_say_something_without_colours() {
+        let text = "first\n\n\u{1b}[0m\u{1b}[91m   Compiling clap\n\u{1b}[0m\n\u{1b}[1;31merror\u{1b}[0mminus\n  \n";
+        assert_eq!(tail(text, 2), ["   Compiling clap", "errorminus"]);
+        assert_eq!(tail(text, 9).len(), 3);
+        assert_eq!(tail("", 2), Vec::<String>::new());
     }
 }

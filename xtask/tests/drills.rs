@@ -19,11 +19,18 @@ use ledger::lines::ConsumerState;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// What the last line of `drill --format json` says.
-fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
+/// What `drill --format json` says of each drill.
+fn drills(lab: &Lab, args: &[&str], code: i32) -> Vec<Value> {
     let ran = lab.run(&[&["drill", "--format", "json"], args].concat()).expect(code);
-    let mut drills = ran.stdout.lines().filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""));
-    serde_json::from_str(drills.next_back().unwrap()).unwrap()
+    let lines = ran.stdout.lines().filter(|line| line.starts_with("{\"schema\":\"kafka-lab.drill/1\""));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What it says of the only one.
+#[track_caller]
+fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
+    let [drill] = <[Value; 1]>::try_from(drills(lab, args, code)).unwrap();
+    drill
 }
 
 /// A column of a drill's report, over all partitions.
@@ -110,8 +117,21 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
     let acked = |row: &Value| row["acked_after_ms"].as_u64();
     assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
 
-    let died = drill(&lab, &["producer-kill", "consumer-kill"], 0);
+    // What a file has of this commit is not done again.
+    let file = lab.state.0.join("drills.jsonl");
+    let out = ["--out", file.to_str().unwrap()];
+    drill(&lab, &[&["producer-kill"], &out[..]].concat(), 0);
+    let died = drill(&lab, &[&["producer-kill", "consumer-kill", "--resume"], &out[..]].concat(), 0);
     assert_eq!((&died["drill"], &died["kept"]), (&Value::from("consumer-kill"), &Value::from(true)), "{died}");
+    let kept: Vec<Value> =
+        std::fs::read_to_string(&file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.iter().map(|drill| &drill["drill"]).collect::<Vec<_>>(), ["producer-kill", "consumer-kill"]);
+
+    let soak = drill(&lab, &["soak", "--seed", "5", "--duration", "1"], 0);
+    assert_eq!((&soak["drill"], &soak["seed"], &soak["kept"]), (&"soak".into(), &5.into(), &true.into()), "{soak}");
+    let preview = lab.run(&["drill", "soak", "--seed", "5", "--duration", "1", "--dry-run"]).expect(0).stdout;
+    let first = soak["struck"][0]["fault"].as_str().unwrap();
+    assert!(preview.contains(&format!("seed 5: {first}, ")), "another schedule than {first}: {preview}");
 
     let again = drill(&lab, &["topic-recreated"], 0);
     assert_eq!((&again["ledger"]["verdict"], &again["kept"]), (&Value::from("fail"), &Value::from(true)), "{again}");

@@ -206,6 +206,18 @@ fn tools_by_name(lab: &Lab) {
     lab.run(&["clients", "scale", "consumer", "2"]).expect(0);
     assert_eq!(lab.kubectl(&["get", "pods", "--selector", "app=consumer", "--output", "name"]).lines().count(), 2);
     lab.run(&["clients", "scale", "consumer", "1"]).expect(0);
+
+    // A node that lost the clients' image gets it again, and no other does.
+    let load = || Report::of(&lab.run(&["clients", "load", "--format", "json"]), 0);
+    let before = load();
+    assert_eq!(before.state("load clients"), "unchanged", "{}", before.0);
+    let image = before.proof("load clients").strip_suffix(" in 5 nodes").unwrap().to_string();
+    let node = format!("{}-worker2", lab.name);
+    docker(&["exec", &node, "ctr", "--namespace", "k8s.io", "images", "rm", &format!("docker.io/library/{image}")]);
+    let after = load();
+    assert_eq!(after.proof("load clients"), format!("{image} in 5 nodes, 1 of them lacked it"));
+    let built = Report::of(&lab.run(&["clients", "build", "--format", "json"]), 0);
+    assert!(built.proof("clients image").starts_with(&image), "{}", built.0);
 }
 
 /// Waits until the lab serves again with nobody's help.
@@ -397,13 +409,14 @@ fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
 }
 
 /// `up --images registry` with the kind and kubectl that the recipe built first on PATH.
-fn up_from_registry(lab: &Lab, format: &str) -> Ran {
+fn up_from_registry(lab: &Lab, format: &str, more: &[&str]) -> Ran {
     let stages = run(Command::new(repo().join("manifests/images/node/build")).arg("--list")).expect(0).stdout;
     let products = stages.lines().filter(|line| line.starts_with("kind ") || line.starts_with("kubectl "));
     let products = products.map(|line| PathBuf::from(line.split_whitespace().nth(3).unwrap()));
     let path = std::env::var_os("PATH").unwrap();
     let path = std::env::join_paths(products.chain(std::env::split_paths(&path))).unwrap();
-    run(lab.up_command(&["--images", "registry", "--no-clients", "--format", format]).env("PATH", path))
+    let args = [&["--images", "registry", "--no-clients", "--format", format], more].concat();
+    run(lab.up_command(&args).env("PATH", path))
 }
 
 #[test]
@@ -415,7 +428,7 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     let stalled = Registry::start(&["-stall"]);
     from_registry(&mut lab, node, &stalled.name("lab/kafka:1"));
     let begin = Instant::now();
-    let ran = up_from_registry(&lab, "text").expect(3);
+    let ran = up_from_registry(&lab, "text", &[]).expect(3);
     assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     ran.says(&["cannot be pulled: no answer within 4 s", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
@@ -423,20 +436,26 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     // It answers with errors.
     let failing = Registry::start(&["-fail", "manifests"]);
     from_registry(&mut lab, node, &failing.name("lab/kafka:1"));
-    up_from_registry(&lab, "text").expect(3).says(&["cannot be pulled", "--images packages", "--backend local"]);
+    up_from_registry(&lab, "text", &[]).expect(3).says(&["cannot be pulled", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
 
     // It answers, and takes longer for each layer than it may take to answer.
     let slow = Registry::start(&["-delay", "6s"]);
     let image = slow.push_new(kafka, "lab/kafka:1");
     from_registry(&mut lab, node, &image);
-    let up = Report::of(&up_from_registry(&lab, "json"), 0);
+    let up = Report::of(&up_from_registry(&lab, "json", &[]), 0);
     assert_eq!(up.state("kafka image"), "changed", "{}", up.0);
     assert!(up.proof("kafka image").ends_with("from registry"), "{}", up.0);
     assert_eq!(up.proof("load kafka"), format!("{image} in 2 nodes"));
     assert_eq!(up.proof("nodes ready"), "2 nodes Ready");
-    let second = Report::of(&up_from_registry(&lab, "json"), 0);
+    let second = Report::of(&up_from_registry(&lab, "json", &[]), 0);
     assert_eq!(second.state("load kafka"), "unchanged", "{}", second.0);
+
+    // Made again, on the same ports, with nothing of the old one.
+    let anew = Report::of(&up_from_registry(&lab, "json", &["--recreate"]), 0);
+    assert!(anew.proof("old cluster").ends_with(", as --recreate asks"), "{}", anew.0);
+    assert!(anew.proof("cluster").starts_with("made, "), "{}", anew.0);
+    assert!(anew.proof("topic test").starts_with("created, "), "{}", anew.0);
     lab.verify(0);
     lab.teardown();
 }

@@ -142,7 +142,7 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
         if failure.exit == crate::failure::Exit::Interrupted {
             return failure;
         }
-        failure.fix("the engine must reach a registry for the image that the Dockerfile begins with; mend what it says and say it again")
+        failure.fix("mend what it says and say it again; the engine must reach a registry for the Rust image that the Dockerfile begins with")
     })?;
     let Some(after) = id(task, CLIENT_IMAGE)? else {
         return Err(Failure::step(format!("the engine has no image {CLIENT_IMAGE} now"))
