@@ -229,8 +229,6 @@ impl Session<'_> {
         };
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
-        self.output
-            .text(format_args!("{}: start publishing messages to {partitions} partitions", self.args.target.topic));
         self.output.json(&ProducerStart {
             schema: lines::PRODUCER.into(),
             event: Event::Start,
@@ -246,7 +244,7 @@ impl Session<'_> {
             pid: std::process::id(),
         });
         self.output.text(format_args!(
-            "{topic}: start publishing to {partitions} partitions, run {}, producer {}",
+            "{topic}: start publishing messages to {partitions} partitions, run {}, producer {}",
             self.run, self.producer
         ));
         self.output.verifiable(verifiable::Event::StartupComplete);

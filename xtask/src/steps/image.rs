@@ -239,7 +239,8 @@ fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Out
             failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.what)).collect();
         let what =
             format!("{} of {} nodes did not take {}:{}", failures.len(), nodes.len(), archive.name, lines.concat());
-        return Err(Failure { what, ..first.clone() }.log(&task.log));
+        // The command is a script of thirty lines; the log has it.
+        return Err(Failure { what, command: None, ..first.clone() }.log(&task.log));
     }
     let proof = format!("{} in {} nodes", archive.name, nodes.len());
     Ok(match sent {

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use crate::config::Lab;
 use crate::failure::{Failure, IoContext, Result, tail};
 use crate::kind::cluster;
 use crate::local::service::Service;
@@ -84,16 +83,24 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     Ok((removed, kept))
 }
 
-/// Looks for what a lab could leave behind.
+/// Looks for what a lab could leave behind: processes, on kind nodes, files, ports.
 ///
 /// # Errors
 /// Something is left.
 pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    if lab.backend == Backend::Kind {
-        return no_cluster_left(task);
-    }
-    let mut left = processes_left(lab);
+    let marked = process::with_argument(|arg| is_mark(lab, arg));
+    let mut left: Vec<String> = marked.iter().map(|identity| format!("process {}", identity.pid)).collect();
+    let (what, ports) = match lab.backend {
+        Backend::Local => {
+            ("no process, no file", Service::servers(lab).iter().filter_map(|server| server.port(lab)).collect())
+        }
+        Backend::Kind => {
+            let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
+            left.extend(nodes.into_iter().map(|node| format!("container {}", node.name)));
+            ("no node, no process, no file", lab.host_ports())
+        }
+    };
     if lab.state.exists() {
         left.push(lab.state.display().to_string());
     }
@@ -101,39 +108,11 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
         return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
     }
     // A port may have been taken by somebody else meanwhile, or always have been.
-    let servers = Service::servers(lab);
-    let ports: Vec<u16> = servers.iter().filter_map(|service| service.port(lab)).collect();
     let taken: Vec<String> = ports
         .iter()
         .filter_map(|port| Some((port, ports::taken_by(*port, task.ctx.stop)?)))
         .map(|(port, holder)| format!("{port} is now held by {holder}, not ours"))
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
-    Ok(Outcome::passed(format!("no process, no file, {ports}")))
-}
-
-fn processes_left(lab: &Lab) -> Vec<String> {
-    let marked = process::with_argument(|arg| is_mark(lab, arg));
-    marked.iter().map(|identity| format!("process {}", identity.pid)).collect()
-}
-
-/// No node, no process, no file and, when it was ours, no port of a cluster.
-fn no_cluster_left(task: &Task<'_>) -> Result<Outcome> {
-    let lab = task.lab();
-    let mut left = processes_left(lab);
-    let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
-    left.extend(nodes.into_iter().map(|node| format!("container {}", node.name)));
-    if lab.state.exists() {
-        left.push(lab.state.display().to_string());
-    }
-    if !left.is_empty() {
-        return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
-    }
-    let taken: Vec<String> =
-        lab.host_ports().iter().filter(|port| !ports::is_free(**port)).map(ToString::to_string).collect();
-    let ports = match taken.is_empty() {
-        true => "all ports free".into(),
-        false => format!("{} now held by somebody else", taken.join(", ")),
-    };
-    Ok(Outcome::passed(format!("no node, no process, no file, {ports}")))
+    Ok(Outcome::passed(format!("{what}, {ports}")))
 }
