@@ -150,6 +150,13 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
     assert!(!paused(), "a broker still stands still");
     assert!(topics(&lab).iter().all(|name| !name.starts_with("drill-")), "{:?}", topics(&lab));
     assert_eq!(clients(), 0, "{:?}", lab.processes());
+    assert!(!lab.folder().join("drill").exists());
+
+    // What was broken before is no drill's own to mend, and nothing could be told of the drill.
+    kill_process(lab.pid("kafka-1"), Signal::STOP).unwrap();
+    lab.run(&["drill", "producer-kill"]).expect(4).says(&["kafka-1 (pid ", "is paused", "kill -CONT"]);
+    lab.up(&["--no-clients"]);
+    assert_eq!(topics(&lab), ["test"]);
     lab.verify(0);
     lab.teardown();
 }

@@ -30,6 +30,12 @@ struct Struck {
 /// The events of a command that count as its steps.
 const STEPS: &[&str] = &["started"];
 
+/// Until a command has ended that was interrupted, or whose servers died.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An interrupted drill first mends what it broke: a killed broker comes back when ZooKeeper has expired its session.
+const MENDED: Duration = Duration::from_secs(90);
+
 /// A drill is one step; what it does meanwhile is its status.
 const MOMENTS: &[&str] = &["started", "status"];
 
@@ -66,6 +72,12 @@ fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -
 /// Sends `signal` at the `nth` of `events`, and checks how the command ended; returns whether there was such an event.
 #[track_caller]
 fn interrupted(command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
+    interrupted_within(SOON, command, events, nth, signal)
+}
+
+/// As [`interrupted`], where it may take that long until the command has ended.
+#[track_caller]
+fn interrupted_within(patience: Duration, command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
     let struck = strike(command, events, |count, _| count == nth, |pid| kill_process(pid, signal).unwrap());
     let allowed: &[i32] = match (struck.hit, signal) {
         (false, _) => &[0],
@@ -74,7 +86,7 @@ fn interrupted(command: &mut Command, events: &[&str], nth: usize, signal: Signa
         (true, _) => &[-Signal::KILL.as_raw()],
     };
     assert!(allowed.contains(&struck.ran.code), "{signal:?} at step {nth}: {:?}", struck.ran);
-    assert!(struck.elapsed < Duration::from_secs(20), "{signal:?} at step {nth}: ended after {:?}", struck.elapsed);
+    assert!(struck.elapsed < patience, "{signal:?} at step {nth}: ended after {:?}", struck.elapsed);
     struck.hit
 }
 
@@ -143,7 +155,8 @@ fn a_drill_interrupted_at_any_moment_mends_or_leaves_it_to_the_next() {
     for turn in 0..turns {
         let signal = |moment: usize| [Signal::INT, Signal::KILL][(moment + turn) % 2];
         let mut moment = stride;
-        while interrupted(&mut lab.command(&["drill", "leader-kill"]), MOMENTS, moment, signal(moment)) {
+        let drill = || lab.command(&["drill", "leader-kill"]);
+        while interrupted_within(MENDED, &mut drill(), MOMENTS, moment, signal(moment)) {
             let left: Vec<_> = lab.processes().into_iter().filter(|line| line.contains("/drills/")).collect();
             assert!(signal(moment) == Signal::KILL || left.is_empty(), "{moment}: {left:#?}");
             moment += stride;
@@ -178,7 +191,7 @@ fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
             let steps = report.0["steps"].as_array().unwrap();
             let told = |step: &Value| step["failure"]["what"].as_str().is_some_and(|what| what.starts_with(&cause));
             assert!(steps.iter().any(told), "{step}: {}", report.0);
-            assert!(struck.elapsed < Duration::from_secs(20), "{step}: ended after {:?}", struck.elapsed);
+            assert!(struck.elapsed < SOON, "{step}: ended after {:?}", struck.elapsed);
         }
     }
     lab.up(&["--no-clients"]);

@@ -170,6 +170,11 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
         true => Ok(String::new()),
         false => topics(&after, &["--delete", "--if-exists", "--topic", &load.topic]),
     };
+    // What is left for the next drill to do is written there.
+    let cleared = match mended.is_ok() && deleted.is_ok() {
+        true => process::remove_file(&under_way),
+        false => Ok(()),
+    };
     let drilled = match (drilled, mended) {
         (Err(failure), Err(broken)) => {
             let what = format!("{}; and what it broke is not mended: {}", failure.what, broken.what);
@@ -182,7 +187,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<D
         }
     };
     deleted?;
-    process::remove_file(&under_way)?;
+    cleared?;
     Ok(drilled)
 }
 
@@ -195,14 +200,20 @@ fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
     let Some(topic) = left else { return Ok(()) };
     (task.status)("mending what a drill broke that was killed");
     mend(task, None)?;
+    serve::serving(task)?;
     (task.status)("removing its topic");
-    topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()]).map(drop)
+    topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()])?;
+    process::remove_file(under_way)
 }
 
 /// What was broken before a drill is not its own to mend, and nothing could be told of the drill.
 fn servers_run(task: &Task<'_>) -> Result<()> {
     for server in Service::servers(task.lab()) {
-        check::healthy(task, server).map_err(|failure| Failure { exit: Exit::Step, ..failure })?;
+        check::healthy(task, server).map_err(|failure| match failure.exit {
+            // A fault is what a drill itself finds.
+            Exit::Fault => Failure { exit: Exit::Step, ..failure },
+            _ => failure,
+        })?;
     }
     Ok(())
 }

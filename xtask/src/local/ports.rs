@@ -16,11 +16,16 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
-/// Who keeps `port` from being bound, in words; `None` when it is free.
+/// Those of `ports` that cannot be bound, each with who keeps it from that, in words.
 ///
-/// A process that was killed keeps its ports until the kernel has closed its files, when nobody can be named any more; that is waited for.
-pub fn taken_by(port: u16, stop: &Stop) -> Option<String> {
-    let begin = Instant::now();
+/// A process that was killed keeps its ports until the kernel has closed its files, when nobody can be named any more; that
+/// is waited for, once for all of them.
+pub fn taken(ports: impl IntoIterator<Item = u16>, stop: &Stop) -> Vec<(u16, String)> {
+    let end = Instant::now() + DYING;
+    ports.into_iter().filter_map(|port| Some((port, taken_by(port, end, stop)?))).collect()
+}
+
+fn taken_by(port: u16, end: Instant, stop: &Stop) -> Option<String> {
     // Other systems than Linux do not tell.
     if !is_free(port) && !Path::new("/proc/net/tcp").exists() {
         return Some("a process".into());
@@ -29,7 +34,7 @@ pub fn taken_by(port: u16, stop: &Stop) -> Option<String> {
         if let Some(holder) = holder(port) {
             return Some(holder);
         }
-        if begin.elapsed() > DYING || wait::pause(stop, Duration::from_millis(20)).is_err() {
+        if Instant::now() > end || wait::pause(stop, Duration::from_millis(20)).is_err() {
             return Some("a process of another user".into());
         }
     }

@@ -195,7 +195,7 @@ pub fn with_arguments(ours: impl Fn(&[&[u8]]) -> bool) -> Vec<Identity> {
         let stat = system::stat(pid).filter(|_| ours(&args))?;
         Some(Identity { pid, start_ticks: stat.start_ticks, boot: boot.clone() })
     };
-    system::command_lines().into_iter().filter_map(|(pid, line)| ours(pid, line)).collect()
+    system::command_lines().filter_map(|(pid, line)| ours(pid, line)).collect()
 }
 
 /// The living process of a service: the recorded one, or else the one that bears its mark.
@@ -302,9 +302,11 @@ mod tests {
         let seen = elsewhere::stat(pid).unwrap();
         let now = crate::state::now_ms() / 1000;
         assert!(seen.life == Life::Running && !seen.over && seen.start_ticks.abs_diff(now) < 60, "{seen:?} at {now}");
-        let lines = elsewhere::command_lines();
-        let line = lines.iter().find(|(other, _)| *other == pid).map(|(_, line)| line);
-        assert!(line.is_some_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes())), "{line:?}");
+        let line = elsewhere::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
+        assert!(
+            line.as_ref().is_some_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes())),
+            "{line:?}"
+        );
         assert!(elsewhere::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
         // Its start is told in seconds there, so another one is another process.
         let identity = Identity { start_ticks: seen.start_ticks, boot: String::new(), ..started.identity.clone() };

@@ -29,15 +29,33 @@ fn clients_build(lab: &Lab) -> Cmd {
     if lab.program_becomes_image() {
         return Cmd::new(Recipe::Clients.script(lab), lab.timeout(|t| t.load)).arg(lab.clients_program());
     }
-    let dockerfile = lab.env.repo.join("manifests/images/clients/Dockerfile");
-    docker::build(&dockerfile, CLIENT_IMAGE, &lab.env.repo, lab.timeout(|t| t.clients_build))
+    docker::build(&dockerfile(lab), CLIENT_IMAGE, &id_file(lab), &lab.env.repo, lab.timeout(|t| t.clients_build))
+}
+
+/// What the clients' image is built from in Docker.
+pub fn dockerfile(lab: &Lab) -> PathBuf {
+    lab.env.repo.join("manifests/images/clients/Dockerfile")
+}
+
+/// Where a build in Docker leaves the id of what it made.
+fn id_file(lab: &Lab) -> PathBuf {
+    lab.state.join("clients.id")
+}
+
+/// An image's name made of its id, which no other image ever has.
+fn own_name(id: &str) -> String {
+    let digest = id.trim_start_matches("sha256:");
+    format!("{}:{}", CLIENT_IMAGE.trim_end_matches(":lab"), digest.get(..12).unwrap_or(digest))
 }
 
 /// What a step would run.
 pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
     let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
     match (step, setup.source) {
-        (Step::Image(Recipe::Clients), _) => vec![clients_build(lab).to_string()],
+        (Step::Image(Recipe::Clients), _) if lab.program_becomes_image() => vec![clients_build(lab).to_string()],
+        (Step::Image(Recipe::Clients), _) => {
+            vec![clients_build(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()]
+        }
         (Step::Image(recipe), ImageSource::Packages) => {
             vec!["# unless the engine has it:".into(), crate::exec::quoted(recipe.script(lab).as_os_str())]
         }
@@ -50,7 +68,7 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
                 Recipe::Clients if lab.program_becomes_image() => {
                     vec!["# the archive is what clients/build printed".into()]
                 }
-                Recipe::Clients => vec![format!("archive=$({})", pack(lab, CLIENT_IMAGE))],
+                Recipe::Clients => vec![format!("archive=$({})", pack(lab, &own_name("FIRST-12-OF-ID")))],
                 _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
             };
             lines.push("# in every node at once, unless it has the image:".into());
@@ -142,23 +160,20 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
         if failure.exit == crate::failure::Exit::Interrupted {
             return failure;
         }
-        failure.fix("mend what it says and say it again; the engine must reach a registry for the Rust image that the Dockerfile begins with")
+        failure.fix(format!("mend what it says and say `{}` again", task.lab().xtask("up")))
     })?;
-    let Some(after) = id(task, CLIENT_IMAGE)? else {
-        return Err(Failure::step(format!("the engine has no image {CLIENT_IMAGE} now"))
-            .command(&build)
-            .log(&task.log));
-    };
-    let (repository, digest) = (CLIENT_IMAGE.trim_end_matches(":lab"), after.trim_start_matches("sha256:"));
-    let name = format!("{repository}:{}", digest.get(..12).unwrap_or(digest));
-    run(&docker::tag(CLIENT_IMAGE, &name))?;
+    let written = id_file(task.lab());
+    let after = fs::read_to_string(&written).cannot("read", &written)?.trim().to_string();
+    process::remove_file(&written)?;
+    let name = own_name(&after);
+    run(&docker::tag(&after, &name))?;
+    let archive = packed(task, &name)?;
     // Earlier ones: nodes have copies of their own.
     for old in run(&docker::our_images())?.stdout.lines() {
-        if old.starts_with(&format!("{repository}:")) && ![CLIENT_IMAGE, &name].contains(&old) {
+        if old.starts_with(&own_name("")) && ![CLIENT_IMAGE, &name].contains(&old) {
             let _ = run(&docker::remove_image(old));
         }
     }
-    let archive = packed(task, &name)?;
     let size = fs::metadata(&archive.file).map_or(0, |meta| meta.len());
     let proof = format!("{name}, {:.1} MB, built in Docker", size as f64 / 1e6);
     let _ = task.ctx.client_image.set(archive);
@@ -272,4 +287,55 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
             },
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::exec::Output;
+    use crate::exec::fake::FakeExec;
+    use crate::local::jars::Jars;
+    use crate::signal::Stop;
+    use crate::step::Ctx;
+
+    #[test]
+    fn an_image_built_in_docker_is_named_by_its_id_and_those_before_it_go() {
+        let (mut lab, dir) =
+            (sample::lab(), std::env::temp_dir().join(format!("kafka-lab-image-{}", std::process::id())));
+        lab.settings.kind.clients_image = crate::config::facts::BuiltOn::Docker;
+        lab.state = dir.clone();
+        fs::create_dir_all(&dir).unwrap();
+        let (id, name) = (format!("sha256:{}", "0123456789ab".repeat(5)), "kafka-lab-clients:0123456789ab");
+        let archive = dir.join("packed.tar");
+        let exec = FakeExec::new(|cmd: &Cmd| {
+            let words = cmd.to_string();
+            let answer = |stdout: &str| Ok(Output { code: Some(0), stdout: stdout.into(), ..Output::default() });
+            if words.contains(" build ") {
+                assert!(
+                    words.contains(&format!("--tag {CLIENT_IMAGE} --iidfile {}", id_file(&lab).display())),
+                    "{words}"
+                );
+                fs::write(id_file(&lab), &id).unwrap();
+            } else if words.contains("images/pack") {
+                fs::write(archive.with_extension("id"), "sha256:c0ffee\n").unwrap();
+                return answer(&format!("{}\n", archive.display()));
+            } else if words.contains("image ls") {
+                return answer(&format!("kafka-lab-clients:old\n{name}\n{CLIENT_IMAGE}\nkafka-lab-kafka:3\n"));
+            }
+            answer("")
+        });
+        let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
+        let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+        let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
+        image(&task, Recipe::Clients).unwrap();
+        let made = ctx.client_image.get().unwrap();
+        assert_eq!((made.name.as_str(), made.id.as_str()), (name, "sha256:c0ffee"));
+        let asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
+        assert!(asked.contains(&format!("docker tag {id} {name}")), "{asked:?}");
+        let removed: Vec<_> = asked.iter().filter(|line| line.contains("image rm")).collect();
+        assert_eq!(removed, ["docker image rm kafka-lab-clients:old"]);
+        assert!(!id_file(&lab).exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

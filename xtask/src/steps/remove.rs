@@ -108,9 +108,8 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
         return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
     }
     // A port may have been taken by somebody else meanwhile, or always have been.
-    let taken: Vec<String> = ports
-        .iter()
-        .filter_map(|port| Some((port, ports::taken_by(*port, task.ctx.stop)?)))
+    let taken: Vec<String> = ports::taken(ports, task.ctx.stop)
+        .into_iter()
         .map(|(port, holder)| format!("{port} is now held by {holder}, not ours"))
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };

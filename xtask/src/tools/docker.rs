@@ -58,11 +58,16 @@ pub fn pull(image: &str, deadline: Duration) -> Cmd {
 }
 
 /// Builds an image in the engine from a Dockerfile, with so many of the repository's files as .dockerignore leaves. Without
-/// BuildKit's attestations, which would make an index of an image.
-pub fn build(dockerfile: &Path, name: &str, context: &Path, deadline: Duration) -> Cmd {
-    let name = ["--tag", name];
-    let cmd = docker(deadline).arg("build").arg("--file").arg(dockerfile).args(name).arg(context);
-    cmd.env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
+/// BuildKit's attestations, which would make an index of an image. Its id goes to a file: the name may be another image's
+/// a moment later.
+pub fn build(dockerfile: &Path, name: &str, id: &Path, context: &Path, deadline: Duration) -> Cmd {
+    let cmd = docker(deadline).arg("build").arg("--file").arg(dockerfile).args(["--tag", name]);
+    cmd.arg("--iidfile").arg(id).arg(context).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
+}
+
+/// The image that a Dockerfile begins with.
+pub fn base_image(dockerfile: &str) -> Option<&str> {
+    dockerfile.lines().find_map(|line| line.strip_prefix("FROM ")?.split_whitespace().next())
 }
 
 /// Gives an image a second name.
@@ -246,6 +251,13 @@ mod tests {
 
     fn answer(code: i32, stdout: &str, stderr: &str) -> Output {
         Output { code: Some(code), stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn a_dockerfile_names_what_it_begins_with() {
+        let text = "# FROM here\nFROM rust:1.89-bookworm AS program\nRUN true\nFROM scratch\n";
+        assert_eq!(base_image(text), Some("rust:1.89-bookworm"));
+        assert_eq!(base_image("# nothing\n"), None);
     }
 
     #[test]

@@ -48,12 +48,13 @@ pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
 }
 
 /// Every process, and its arguments, each with a zero byte behind it.
-pub fn command_lines() -> Vec<(u32, Vec<u8>)> {
+pub fn command_lines() -> impl Iterator<Item = (u32, Vec<u8>)> {
     let mut system = System::new();
     let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
     let line = |process: &sysinfo::Process| {
         process.cmd().iter().flat_map(|arg| [arg.as_encoded_bytes(), b"\0"].concat()).collect::<Vec<u8>>()
     };
-    system.processes().iter().map(|(pid, process)| (pid.as_u32(), line(process))).collect()
+    let lines: Vec<_> = system.processes().iter().map(|(pid, process)| (pid.as_u32(), line(process))).collect();
+    lines.into_iter()
 }

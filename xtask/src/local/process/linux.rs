@@ -56,11 +56,12 @@ pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
     pidfd_send_signal(&fd, signal)
 }
 
-/// Every process, and its arguments as they are kept: each ends with a zero byte.
-pub fn command_lines() -> Vec<(u32, Vec<u8>)> {
+/// Every process, and its arguments as they are kept: each ends with a zero byte. One after the other is read, so that what
+/// the caller asks of a process comes right after its line.
+pub fn command_lines() -> impl Iterator<Item = (u32, Vec<u8>)> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
-    pids.filter_map(|pid| Some((pid, fs::read(format!("/proc/{pid}/cmdline")).ok()?))).collect()
+    pids.filter_map(|pid| Some((pid, fs::read(format!("/proc/{pid}/cmdline")).ok()?)))
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ use crate::config::{Env, Lab};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
 use crate::kind::cluster::{self, Node};
+use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup;
 use crate::local::ports;
 use crate::state::{ImageSource, Setup};
 use crate::step::Task;
+use crate::steps::image;
 use crate::steps::preflight::{Findings, MIB, Problem, available_memory, free_space, lab_of, room, writable};
 use crate::tools::docker::{self, Info, NoEngine};
 use crate::tools::kind;
@@ -27,6 +29,9 @@ pub fn preview(lab: &Lab) -> Vec<String> {
         "# kind and kubectl, their versions; cgroup version, inotify limits, memory and disk of the engine".into(),
         format!("# ports {} of 127.0.0.1 free or ours; state folder", ports.join(", ")),
     ];
+    if !lab.program_becomes_image() {
+        lines.push("# the image that the clients' Dockerfile begins with: whether its registry answers".into());
+    }
     lines.push(match lab.images {
         ImageSource::Packages => {
             "# look for go, jq, zstd, mmdebstrap, busybox, mvn and a JDK 17, which build the images".into()
@@ -80,9 +85,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     memory(lab, &info, nodes.iter().any(|node| node.running), findings);
     limits(lab, &info, findings);
     folders(lab, &info, &setup, findings);
-    if setup.source == ImageSource::Registry {
-        registry(task, &setup, findings)?;
-    }
+    registry(task, &setup, findings)?;
     let _ = task.ctx.setup.set(setup);
     Ok(())
 }
@@ -262,7 +265,9 @@ fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Resul
     };
     let holder = match container.lines().next() {
         Some(container) => format!("container {container}"),
-        None => ports::taken_by(*port, task.ctx.stop).unwrap_or_else(|| "a process that has just ended".into()),
+        None => ports::taken([*port], task.ctx.stop)
+            .pop()
+            .map_or_else(|| "a process that has just ended".into(), |(_, holder)| holder),
     };
     let shift = lab.port_shift();
     let moved = (1..20u16).map(|step| lab.ports.base.wrapping_add(step * 100)).find(|base| {
@@ -359,9 +364,24 @@ fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
 
 /// Images that the engine lacks can be had: their registry answers in time.
 fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<()> {
-    let limit = Duration::from_secs(task.lab().settings.kind.registry_s);
-    for image in setup.node_image.iter().chain([&setup.kafka_image]) {
-        if task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?.code == Some(0) {
+    let lab = task.lab();
+    let limit = Duration::from_secs(lab.settings.kind.registry_s);
+    let there = |image: &str| -> Result<bool> {
+        Ok(task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?.code == Some(0))
+    };
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    if setup.source == ImageSource::Registry {
+        let images = setup.node_image.iter().chain([&setup.kafka_image]);
+        wanted.extend(images.map(|image| (image.clone(), OTHER_WAYS.into())));
+    }
+    if !lab.program_becomes_image() && !there(CLIENT_IMAGE)? {
+        let text = std::fs::read_to_string(image::dockerfile(lab)).unwrap_or_default();
+        let other = "the clients' program is built in it; with `kind.clients_image: host` in lab.yml a Linux host builds it itself";
+        wanted.extend(docker::base_image(&text).map(|image| (image.to_string(), other.into())));
+    }
+    for (image, fix) in wanted {
+        let image = image.as_str();
+        if there(image)? {
             continue;
         }
         (task.status)(&format!("asking the registry for {image}"));
@@ -373,7 +393,7 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
             Err(failure) if failure.output.iter().any(|line| line.contains("Pulling from")) => continue,
             Err(_) => format!("no answer within {} s", limit.as_secs()),
         };
-        findings.problem(format!("image {image} cannot be pulled: {said}"), OTHER_WAYS);
+        findings.problem(format!("image {image} cannot be pulled: {said}"), fix);
         return Ok(());
     }
     Ok(())

@@ -94,9 +94,10 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 
 fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
     let mut taken = Vec::new();
-    for service in Service::servers(lab) {
-        let Some(port) = service.port(lab) else { continue };
-        let Some(holder) = ports::taken_by(port, stop) else { continue };
+    let servers: Vec<(u16, Service)> =
+        Service::servers(lab).into_iter().filter_map(|service| Some((service.port(lab)?, service))).collect();
+    for (port, holder) in ports::taken(servers.iter().map(|(port, _)| *port), stop) {
+        let Some((_, service)) = servers.iter().find(|(of, _)| *of == port) else { continue };
         let ours = service.living(lab).map(|identity| format!("pid {} ", identity.pid));
         if ours.is_none_or(|ours| !holder.starts_with(&ours)) {
             taken.push((service.name(lab), port, holder));
