@@ -183,7 +183,7 @@ pub trait Exec: Sync {
     /// As [`Exec::capture`], and an exit code other than 0.
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()>;
 
-    /// Starts a program that outlives us, in a session of its own, so that neither Ctrl-C nor a closed terminal
+    /// Starts a program that outlives us, on Linux in a session of its own, so that neither Ctrl-C nor a closed terminal
     /// reaches it. Its output goes to `out`. Returns its process id.
     ///
     /// # Errors

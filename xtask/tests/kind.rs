@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::engine::{self, Container};
 use common::lab::Lab;
 use common::registry::Registry;
-use common::{Dir, Ran, Report, manifests, run, start, wait_for};
+use common::{Dir, Report, manifests, run, start, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What only a lab on kind has.
@@ -408,15 +408,43 @@ fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
     ]));
 }
 
-/// `up --images registry` with the kind and kubectl that the recipe built first on PATH.
-fn up_from_registry(lab: &Lab, format: &str, more: &[&str]) -> Ran {
+/// The command `up --images registry` with the kind and kubectl that the recipe built first on PATH.
+fn up_from_registry(lab: &Lab, format: &str, more: &[&str]) -> Command {
     let stages = run(Command::new(repo().join("manifests/images/node/build")).arg("--list")).expect(0).stdout;
     let products = stages.lines().filter(|line| line.starts_with("kind ") || line.starts_with("kubectl "));
     let products = products.map(|line| PathBuf::from(line.split_whitespace().nth(3).unwrap()));
     let path = std::env::var_os("PATH").unwrap();
     let path = std::env::join_paths(products.chain(std::env::split_paths(&path))).unwrap();
     let args = [&["--images", "registry", "--no-clients", "--format", format], more].concat();
-    run(lab.up_command(&args).env("PATH", path))
+    let mut up = lab.up_command(&args);
+    up.env("PATH", path);
+    up
+}
+
+/// The engine dies under `up --recreate`: the cause is told at once, and the next `up` mends what was left half-made.
+fn an_engine_that_dies_is_the_cause(lab: &Lab) {
+    let way = engine::Way::to_engine();
+    let worker = format!("name={}-worker", lab.name);
+    let node = || docker(&["ps", "--quiet", "--filter", &worker]);
+    let old = node();
+    let (ran, cut) = std::thread::scope(|scope| {
+        let mut up = up_from_registry(lab, "json", &["--recreate"]);
+        up.env("DOCKER_HOST", way.address());
+        let up = scope.spawn(move || run(&mut up));
+        wait_for("the new node", 120, || up.is_finished() || ![&old, ""].contains(&node().as_str()));
+        way.cut();
+        let cut = Instant::now();
+        (up.join().unwrap(), cut.elapsed())
+    });
+    assert!(cut < Duration::from_secs(20), "it ended after {cut:?}");
+    let up = Report::of(&ran, 4);
+    assert!(up.proof("old cluster").ends_with(", as --recreate asks"), "{}", up.0);
+    assert!(up.0.to_string().contains("the Docker engine no longer answers: "), "{}", up.0);
+
+    let next = Report::of(&run(&mut up_from_registry(lab, "json", &[])), 0);
+    assert!(next.proof("old cluster").contains("half-made"), "{}", next.0);
+    assert!(next.proof("cluster").starts_with("made, "), "{}", next.0);
+    assert!(next.proof("topic test").starts_with("created, "), "{}", next.0);
 }
 
 #[test]
@@ -428,7 +456,7 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     let stalled = Registry::start(&["-stall"]);
     from_registry(&mut lab, node, &stalled.name("lab/kafka:1"));
     let begin = Instant::now();
-    let ran = up_from_registry(&lab, "text", &[]).expect(3);
+    let ran = run(&mut up_from_registry(&lab, "text", &[])).expect(3);
     assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     ran.says(&["cannot be pulled: no answer within 4 s", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
@@ -436,26 +464,23 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     // It answers with errors.
     let failing = Registry::start(&["-fail", "manifests"]);
     from_registry(&mut lab, node, &failing.name("lab/kafka:1"));
-    up_from_registry(&lab, "text", &[]).expect(3).says(&["cannot be pulled", "--images packages", "--backend local"]);
+    let ran = run(&mut up_from_registry(&lab, "text", &[])).expect(3);
+    ran.says(&["cannot be pulled", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
 
     // It answers, and takes longer for each layer than it may take to answer.
     let slow = Registry::start(&["-delay", "6s"]);
     let image = slow.push_new(kafka, "lab/kafka:1");
     from_registry(&mut lab, node, &image);
-    let up = Report::of(&up_from_registry(&lab, "json", &[]), 0);
+    let up = Report::of(&run(&mut up_from_registry(&lab, "json", &[])), 0);
     assert_eq!(up.state("kafka image"), "changed", "{}", up.0);
     assert!(up.proof("kafka image").ends_with("from registry"), "{}", up.0);
     assert_eq!(up.proof("load kafka"), format!("{image} in 2 nodes"));
     assert_eq!(up.proof("nodes ready"), "2 nodes Ready");
-    let second = Report::of(&up_from_registry(&lab, "json", &[]), 0);
+    let second = Report::of(&run(&mut up_from_registry(&lab, "json", &[])), 0);
     assert_eq!(second.state("load kafka"), "unchanged", "{}", second.0);
 
-    // Made again, on the same ports, with nothing of the old one.
-    let anew = Report::of(&up_from_registry(&lab, "json", &["--recreate"]), 0);
-    assert!(anew.proof("old cluster").ends_with(", as --recreate asks"), "{}", anew.0);
-    assert!(anew.proof("cluster").starts_with("made, "), "{}", anew.0);
-    assert!(anew.proof("topic test").starts_with("created, "), "{}", anew.0);
+    an_engine_that_dies_is_the_cause(&lab);
     lab.verify(0);
     lab.teardown();
 }

@@ -1,12 +1,15 @@
 //! The Docker engine and what the recipes have put into it.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Ran, run};
+use super::{Dir, Ran, run};
 
 /// Runs docker to its end.
 pub fn docker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
@@ -81,6 +84,55 @@ impl Drop for Container {
         let ran = docker(["rm", "--force", "--volumes", &self.0]);
         if ran.code != 0 {
             eprintln!("container {} is left: {}", self.0, ran.stderr);
+        }
+    }
+}
+
+/// A way to the engine that can be cut. Who takes it sees what comes of an engine that died: connections end, and nothing
+/// listens any more.
+pub struct Way {
+    folder: Dir,
+    open: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Way {
+    /// A way that is open.
+    pub fn to_engine() -> Self {
+        let asked = docker(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).expect(0).stdout;
+        let engine = PathBuf::from(asked.trim().strip_prefix("unix://").unwrap());
+        let way = Way { folder: Dir::new("way"), open: Arc::default() };
+        let (listener, open) = (UnixListener::bind(way.socket()).unwrap(), Arc::clone(&way.open));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = UnixStream::connect(&engine).unwrap();
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    open.lock().unwrap().push(from.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        // One direction may end before the other: docker closes what a command reads.
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        way
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.0.join("docker.sock")
+    }
+
+    /// What DOCKER_HOST is for those who are to take it.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Cuts it.
+    pub fn cut(&self) {
+        std::fs::remove_file(self.socket()).unwrap();
+        for stream in self.open.lock().unwrap().iter() {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
