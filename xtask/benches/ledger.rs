@@ -45,7 +45,7 @@ struct Load {
     count: u64,
 }
 
-const LOADS: [Load; 2] = [Load { rate: 20_000, count: 200_000 }, Load { rate: 0, count: 2_000_000 }];
+const LOADS: [Load; 2] = [Load { rate: 20_000, count: 600_000 }, Load { rate: 0, count: 2_000_000 }];
 
 const TOPICS: [&str; 2] = ["one", "other"];
 

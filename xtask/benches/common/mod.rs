@@ -26,7 +26,7 @@ impl Lab {
         go_on();
         let state = std::env::temp_dir().join(format!("kafka-lab-{name}-{}", std::process::id()));
         let lab = Self { name, state, base };
-        lab.xtask(&["up", "--no-clients", "--port-base", &base.to_string()]);
+        lab.xtask(&["up", "--backend", "local", "--no-clients", "--port-base", &base.to_string()]);
         lab
     }
 
