@@ -10,7 +10,6 @@
 
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
-use std::hint::black_box;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -22,9 +21,6 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use tokio::sync::Notify;
-
-/// Bytes that a processor fetches from memory at a time.
-const CACHE_LINE: usize = 64;
 
 /// Messages taken from a partition's queue at a time.
 pub const BATCH: usize = 256;
@@ -240,15 +236,6 @@ impl<O: NativeClient> PartitionReader<O> {
             self.batch.set_len(taken);
             taken
         };
-        // Another processor received the bytes. Asked for one behind the other while they are accounted for, each would be waited for.
-        if !cfg!(feature = "unaccounted") {
-            for message in &self.batch {
-                // SAFETY: each pointer is a message that is now ours, and not destroyed before the loop below.
-                if let Fetched::Record { value: Some(value), .. } = unsafe { read(&**message) } {
-                    black_box((value.first().copied(), value.get(CACHE_LINE).copied()));
-                }
-            }
-        }
         for message in self.batch.drain(..) {
             // SAFETY: each pointer is a message that is now ours; its value is not used after it is destroyed.
             unsafe {

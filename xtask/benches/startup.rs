@@ -48,7 +48,18 @@ impl Bench {
         let base = BASE.to_string();
         let begin = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(["up", "--name", "bench", "--backend", "local", "--no-clients", "--format", "json", "--port-base", &base])
+            .args([
+                "up",
+                "--name",
+                "bench",
+                "--backend",
+                "local",
+                "--no-clients",
+                "--format",
+                "json",
+                "--port-base",
+                &base,
+            ])
             .env("XDG_STATE_HOME", &self.state)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
