@@ -28,10 +28,10 @@ pub struct Global {
     /// The lab's name: several labs can run side by side on ports of their own (see `up --port-base`)
     #[arg(long, global = true, default_value = "kafka-lab", value_name = "NAME")]
     pub name: String,
-    /// Folder with kafka.yml, clients.yml and lab.yml [default: the one `up` recorded, or manifests/]
+    /// Folder with the files that manifests/ has [default: the one `up` recorded, or manifests/]
     #[arg(long, global = true, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Text for people, or JSON lines on standard output for programs (up, verify, status, teardown, drill, clients start|stop)
+    /// Text for people, or JSON lines on standard output for programs (up, verify, status, teardown, drill, clients)
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
     /// Show the plan as commands that can be pasted, and do nothing
@@ -64,7 +64,7 @@ pub enum BackendChoice {
 pub enum ImagesChoice {
     /// An image registry: kind's node image and the image that kafka.yml names
     Registry,
-    /// Packages only (Go modules, Maven, Debian): needs no image registry, and a quarter of an hour once
+    /// Packages only (Go modules, Maven, Debian): needs no image registry, and some 17 minutes once
     Packages,
 }
 

@@ -165,7 +165,7 @@ pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
         ("verify", "exact proof that every message of every partition arrives"),
         (client, "the producer and the consumer"),
         ("kafka-topics -- --describe", "Kafka's own view of the topics"),
-        ("status", "what runs, since when"),
+        ("status", "what runs, and whether it serves"),
         ("teardown", "nothing is left"),
     ]
     .map(|(command, why)| (lab.xtask(command), why))

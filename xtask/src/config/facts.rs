@@ -147,6 +147,8 @@ pub struct Settings {
     pub timeouts_s: Timeouts,
     /// The flow check.
     pub flow: Flow,
+    /// Messages that the rolled-out consumer may lag behind the producer.
+    pub lag_messages: u64,
     /// The local backend.
     pub local: Local,
     /// The kind backend.
@@ -200,8 +202,6 @@ pub struct Kind {
     pub registry_s: u64,
     /// Where the clients' image is built.
     pub clients_image: BuiltOn,
-    /// Messages that the rolled-out consumer may lag behind the producer.
-    pub lag_messages: u64,
 }
 
 /// What builds the clients' image.

@@ -87,7 +87,7 @@ pub fn check(task: &Task<'_>, deployment: &str, pod: &str) -> Result<String> {
         "producer" => (ledger::lines::PRODUCER, |counts| counts.acked),
         _ => (ledger::lines::CONSUMER, |counts| counts.records),
     };
-    let most = lab.settings.kind.lag_messages;
+    let most = lab.settings.lag_messages;
     let mut first = None;
     let found = wait::until(
         &format!("{pod} goes on"),

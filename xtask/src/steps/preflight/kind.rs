@@ -158,7 +158,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     } else if !env.root {
         findings.problem(
             "images from packages hold files of several owners, which only root can make",
-            "run this as root, once: what it builds is kept in the cache",
+            "run this as root: what it builds is kept in the cache",
         );
     }
     let advice = "install Go 1.24 or newer from your distribution, go.dev/dl or conda-forge, and put it on PATH";
@@ -289,7 +289,7 @@ fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Resul
     Ok(())
 }
 
-/// A control-plane node had 625 MB, a worker 120 MB beside its pods (docs/no-registry.md).
+/// A control-plane node was seen with 625 MB, a worker with 120 MB beside its pods.
 fn memory(lab: &Lab, info: &Info, running: bool, findings: &mut Findings) {
     let workers = lab.facts.cluster.nodes.len().saturating_sub(1) as u64;
     let need = lab.facts.requests.memory + (650 + 120 * workers) * MIB;

@@ -122,11 +122,17 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
     }
 }
 
-/// A base whose ports are all free now.
+/// From here on Linux takes ports for outgoing connections (`net.ipv4.ip_local_port_range`).
+const OUTGOING: u16 = 32_768;
+
+/// A base whose ports are all free now, and none of those that an outgoing connection may take first.
 fn free_base(lab: &Lab) -> Option<u16> {
     let shift = lab.ports.zookeeper.wrapping_sub(lab.ports.base);
-    (1..20u16).map(|step| lab.ports.base.wrapping_add(step * 100)).find(|base| {
+    let steps = (1..20u16).map(|step| step * 100);
+    let mut bases = steps.flat_map(|by| [lab.ports.base.saturating_add(by), lab.ports.base.saturating_sub(by)]);
+    bases.find(|base| {
         *base >= 1024
+            && base.wrapping_add(shift) < OUTGOING
             && ports::is_free(base.wrapping_add(shift))
             && lab.broker_ids().all(|id| ports::is_free(base.saturating_add(id as u16)))
     })
