@@ -8,6 +8,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{Lab, marks};
 
 const ROUNDS: usize = 3;
@@ -21,11 +23,15 @@ fn main() {
         let program = lab.program();
         let count_text = count.to_string();
         let produce = ["producer", "--run", "bench", "--rate", "0", "--count", &count_text, "--value-size", "100"];
-        let sent = lab.client(&program, "test", &produce);
+        let sent = lab.client(Command::new(&program), "test", &produce);
         let offsets = lab.offsets(&program, "test");
         let low = marks(offsets.iter().map(|(partition, low, _)| (*partition, *low)));
         let high = marks(offsets.iter().map(|(partition, _, high)| (*partition, *high)));
-        let read = lab.client(&program, "test", &["consumer", "--run", "bench", "--start", &low, "--end", &high]);
+        let read = lab.client(
+            Command::new(&program),
+            "test",
+            &["consumer", "--run", "bench", "--start", &low, "--end", &high],
+        );
         let rows = |line: &serde_json::Value| line["partitions"].as_array().unwrap().clone();
         for (sent, read) in rows(&sent.line).iter().zip(&rows(&read.line)) {
             assert_eq!((&sent["sent"], &sent["sent"]), (&sent["acked"], &read["received"]), "{sent} {read}");

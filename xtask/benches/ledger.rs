@@ -1,5 +1,5 @@
-//! `cargo bench --bench ledger`: what the ledger costs the clients in CPU, beside the same bytes without parsing and accounting. Both at the
-//! same time, in pairs; figures are printed, never asserted.
+//! `cargo bench --bench ledger`: what the ledger costs the clients in CPU, beside the same bytes without parsing and accounting. One program does
+//! either; both run at the same time, in pairs. Figures are printed, never asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -18,7 +18,7 @@ const BASE: u16 = 18_800;
 /// One-sided 95 % quantile of Student's t distribution with `PAIRS` - 1 degrees of freedom.
 const T: f64 = 1.833;
 
-/// The clients without the ledger's work: built beside the usual ones, from which they differ by a feature.
+/// Clients that can leave the ledger's work out: built beside the usual ones, from which they differ by a feature.
 fn unaccounted(usual: &Path, dir: &Path) -> PathBuf {
     let target = usual.parent().unwrap().parent().unwrap();
     let build = |features: &[&str]| {
@@ -52,6 +52,13 @@ const TOPICS: [&str; 2] = ["one", "other"];
 /// CPU seconds of a producer and of a consumer that reads the same messages meanwhile.
 fn clients(lab: &Lab, program: &Path, topic: &str, load: Load, accounts: bool) -> f64 {
     let Load { rate, count } = load;
+    let run = || {
+        let mut command = Command::new(program);
+        if !accounts {
+            command.env("KAFKA_LAB_UNACCOUNTED", "1");
+        }
+        command
+    };
     let start = lab.offsets(program, topic);
     // Of a limited number the producer gives each partition as many.
     let each = count / start.len() as u64;
@@ -60,8 +67,8 @@ fn clients(lab: &Lab, program: &Path, topic: &str, load: Load, accounts: bool) -
     let produce = ["producer", "--run", "bench", "--rate", &rate, "--count", &count, "--value-size", "100"];
     let consume = ["consumer", "--run", "bench", "--start", &from, "--end", &to, "--idle-timeout", "20"];
     let (sent, read) = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| lab.client(program, topic, &consume));
-        (lab.client(program, topic, &produce), reading.join().unwrap())
+        let reading = scope.spawn(|| lab.client(run(), topic, &consume));
+        (lab.client(run(), topic, &produce), reading.join().unwrap())
     });
     assert_eq!(sent.line["totals"]["acked"], load.count);
     assert_eq!(read.line["totals"]["records"], load.count);
@@ -71,12 +78,12 @@ fn clients(lab: &Lab, program: &Path, topic: &str, load: Load, accounts: bool) -
 
 /// CPU seconds with and without. Both at the same time, so that whatever else slows the machine slows both, and once more with their topics exchanged:
 /// leaders are spread in another way for each.
-fn pair(lab: &Lab, with: &Path, without: &Path, load: Load) -> (f64, f64) {
+fn pair(lab: &Lab, program: &Path, load: Load) -> (f64, f64) {
     let mut sums = (0.0, 0.0);
     for (mine, other) in [(0, 1), (1, 0)] {
         let (a, b) = std::thread::scope(|scope| {
-            let with = scope.spawn(|| clients(lab, with, TOPICS[mine], load, true));
-            let without = scope.spawn(|| clients(lab, without, TOPICS[other], load, false));
+            let with = scope.spawn(|| clients(lab, program, TOPICS[mine], load, true));
+            let without = scope.spawn(|| clients(lab, program, TOPICS[other], load, false));
             (with.join().unwrap(), without.join().unwrap())
         });
         sums = (sums.0 + a, sums.1 + b);
@@ -84,12 +91,12 @@ fn pair(lab: &Lab, with: &Path, without: &Path, load: Load) -> (f64, f64) {
     sums
 }
 
-fn compare(lab: &Lab, with: &Path, without: &Path, load: Load) {
+fn compare(lab: &Lab, program: &Path, load: Load) {
     let mut ratios = Vec::new();
     // The brokers' first messages cost everybody more.
-    pair(lab, with, without, load);
+    pair(lab, program, load);
     for _ in 0..PAIRS {
-        let (with, without) = pair(lab, with, without, load);
+        let (with, without) = pair(lab, program, load);
         println!("CPU of both clients {with:.2} s with, {without:.2} s without: {:.3}", with / without);
         ratios.push(with / without);
     }
@@ -101,15 +108,14 @@ fn compare(lab: &Lab, with: &Path, without: &Path, load: Load) {
 
 fn main() {
     let lab = Lab::up("bench-ledger", BASE);
-    let usual = lab.program();
-    let other = unaccounted(&usual, &std::env::temp_dir());
+    let program = unaccounted(&lab.program(), &std::env::temp_dir());
     for topic in TOPICS {
         lab.xtask(&["kafka-topics", "--", "--create", "--topic", topic]);
     }
     for load in LOADS {
         let rate = if load.rate == 0 { "as many as the brokers take".into() } else { load.rate.to_string() };
         println!("{} messages of 100 bytes, {rate} a second", load.count);
-        compare(&lab, &usual, &other, load);
+        compare(&lab, &program, load);
     }
-    std::fs::remove_file(&other).unwrap();
+    std::fs::remove_file(&program).unwrap();
 }

@@ -61,3 +61,18 @@ pub mod lines;
 pub mod received;
 pub mod sent;
 pub mod stamp;
+
+/// Whether what comes is parsed and accounted for. Always, but in the program that `cargo bench --bench ledger` compares with itself: one built
+/// without the ledger would also differ in where all its other code lies.
+#[cfg(not(feature = "unaccounted"))]
+const fn accounts() -> bool {
+    true
+}
+
+/// As said above; the variable is looked at once.
+#[cfg(feature = "unaccounted")]
+fn accounts() -> bool {
+    static ACCOUNTS: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("KAFKA_LAB_UNACCOUNTED").is_none());
+    *ACCOUNTS
+}

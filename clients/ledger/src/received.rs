@@ -229,7 +229,7 @@ impl PartitionLedger {
 
     /// Accounts for the record at `offset`. An offset below `next` is redelivered, and counts for nothing else.
     pub fn record(&mut self, offset: i64, value: Option<&[u8]>) {
-        if cfg!(feature = "unaccounted") {
+        if !crate::accounts() {
             self.next = offset.saturating_add(1);
             self.counts.records += 1;
             return;

@@ -55,7 +55,7 @@ impl SendLedger {
             Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
         };
         *count += 1;
-        if !cfg!(feature = "unaccounted") {
+        if crate::accounts() {
             self.inexact |= !set.insert(sequence, sequence + 1);
         }
     }

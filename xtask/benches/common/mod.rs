@@ -65,10 +65,10 @@ impl Lab {
     }
 
     /// Runs a client of a topic to its end.
-    pub fn client(&self, program: &Path, topic: &str, args: &[&str]) -> Ran {
+    pub fn client(&self, mut program: Command, topic: &str, args: &[&str]) -> Ran {
         go_on();
         let begin = Instant::now();
-        let mut child = Command::new(program)
+        let mut child = program
             .args(args)
             .args(["--format", "json", "--brokers", &self.brokers(), "--topic", topic])
             .stdin(Stdio::null())
