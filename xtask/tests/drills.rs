@@ -114,8 +114,22 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
     assert_eq!((&killed["kept"], &killed["ledger"]["verdict"]), (&Value::from(true), &Value::from("pass")), "{killed}");
     let struck = &killed["struck"][0];
     assert!(struck["detected_after_ms"].as_u64().unwrap() > 0, "{struck}");
+    assert_eq!(struck["stuck"], Value::Array(vec![]), "{struck}");
     let acked = |row: &Value| row["acked_after_ms"].as_u64();
     assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
+
+    // A load that does not go on is a broken promise, however well what was acknowledged is kept.
+    let dead = std::thread::scope(|scope| {
+        let drill = scope.spawn(|| drill(&lab, &["leader-kill"], 5));
+        let brokers = || lab.processes().iter().filter(|line| line.contains("kafka.Kafka")).count();
+        wait_for("the leader's end", 60, || brokers() == 2);
+        let producer = lab.processes().into_iter().find(|line| line.contains("/drills/") && line.contains("producer"));
+        let pid = producer.unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        drill.join().unwrap()
+    });
+    assert_eq!((&dead["kept"], &dead["ledger"]["verdict"]), (&Value::from(false), &Value::from("pass")), "{dead}");
+    assert_eq!(dead["struck"][0]["stuck"], serde_json::json!([0, 1, 2, 3]), "{dead}");
 
     // What a file has of this commit is not done again.
     let file = lab.state.0.join("drills.jsonl");

@@ -20,7 +20,7 @@ use crate::step::{Ctx, Outcome, State, Step, Task};
 use crate::steps::build;
 use crate::steps::preflight::lack_of_space;
 use ledger::judge::Verdict;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where `drill matrix` keeps its results, in the working folder.
 const MATRIX: &str = "drills.jsonl";
@@ -82,9 +82,15 @@ impl Session<'_> {
         self.build_clients(&lab, &jars, &progress, &logs)?;
         for (place, plan) in plans.into_iter().enumerate() {
             let title = title(plan);
-            if let Some(found) = done.iter().position(|name| name == title) {
-                done.swap_remove(found);
-                progress.say(&format!(" - {title:18} left out: there already"));
+            if let Some(found) = done.iter().position(|done| done.is(plan, args.rate)) {
+                let said = match done.swap_remove(found).kept {
+                    true => "there already",
+                    false => {
+                        worst = Exit::Fault;
+                        "there already, NOT as promised"
+                    }
+                };
+                progress.say(&format!(" - {title:18} left out: {said}"));
                 continue;
             }
             progress.started(place, title);
@@ -103,13 +109,14 @@ impl Session<'_> {
                 Ok(drill) => drill,
                 Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
                 Err(failure) => {
+                    let after = Task { ctx: &ctx, log, status: &status };
+                    let (commit, backend, error) = (commit(&after), lab.backend, failure.what.as_str());
+                    let line = Unfinished { schema: SCHEMA, commit, backend, drill: title, kept: false, error };
+                    if lab.format == Format::Json {
+                        print_json(&line);
+                    }
                     if let Some(file) = &out {
-                        let after = Task { ctx: &ctx, log, status: &status };
-                        let (commit, backend, error) = (commit(&after), lab.backend, failure.what.as_str());
-                        append(
-                            file,
-                            &Unfinished { schema: SCHEMA, commit, backend, drill: title, kept: false, error },
-                        )?;
+                        append(file, &line)?;
                     }
                     unfinished.get_or_insert(failure);
                     continue;
@@ -161,8 +168,26 @@ fn enough_disk(lab: &Lab, plan: Plan, rate: u32) -> Result<()> {
     }
 }
 
+/// A drill that a file has. Only what tells it from others.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Done {
+    drill: String,
+    seed: Option<u64>,
+    duration_s: Option<u64>,
+    rate: u32,
+    kept: bool,
+}
+
+impl Done {
+    /// Whether it is what would be done now.
+    fn is(&self, plan: Plan, rate: u32) -> bool {
+        (self.drill.as_str(), (self.seed, self.duration_s), self.rate)
+            == (title(plan), plan.schedule(), plan.rate(rate))
+    }
+}
+
 /// The drills that a file has of this commit on this backend, each as often as it came to a verdict.
-fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<String>> {
+fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Done>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.cannot("read", file)?,
@@ -171,7 +196,7 @@ fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<String>> 
     let backend = backend.to_string();
     let of_this = lines.filter(|line| line["commit"] == commit && line["backend"] == backend.as_str());
     let of_this = of_this.filter(|line| line["error"].is_null());
-    Ok(of_this.filter_map(|line| Some(line["drill"].as_str()?.to_string())).collect())
+    Ok(of_this.filter_map(|line| serde_json::from_value(line).ok()).collect())
 }
 
 fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
@@ -192,8 +217,14 @@ fn proof(drill: &Drill) -> String {
 }
 
 fn broken(drill: &Drill) -> Failure {
-    let exit = if drill.ledger.verdict == Verdict::Inconclusive { Exit::Inconclusive } else { Exit::Fault };
-    let reasons: Vec<String> = drill.ledger.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
+    let stuck = drill.struck.iter().any(|struck| !struck.stuck.is_empty());
+    let exit = match drill.ledger.verdict {
+        Verdict::Inconclusive if !stuck => Exit::Inconclusive,
+        _ => Exit::Fault,
+    };
+    let stuck = drill.struck.iter().filter_map(|struck| struck.stands_still());
+    let reasons = drill.ledger.reasons.iter().cloned().chain(stuck);
+    let reasons: Vec<String> = reasons.map(|reason| format!("\n  - {reason}")).collect();
     Failure::new(exit, format!("promised was {}{}", drill.promised, reasons.concat()))
 }
 
@@ -272,7 +303,7 @@ mod tests {
     fn what_came_to_a_verdict_at_this_commit_and_backend_is_not_done_again() {
         let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
         let _ = fs::remove_file(&file);
-        assert_eq!(finished(&file, "c1", Backend::Local).unwrap(), Vec::<String>::new());
+        assert_eq!(finished(&file, "c1", Backend::Local).unwrap(), []);
         let (schema, backend) = (SCHEMA, Backend::Local);
         let line = |commit: &str, backend, drill, error| Unfinished {
             schema,
@@ -283,17 +314,25 @@ mod tests {
             error,
         };
         append(&file, &line("c1", backend, "leader-kill", "a broker does not start")).unwrap();
-        for (commit, backend, drill) in [
-            ("c1", "local", "leader-kill"),
-            ("c1", "kind", "pod-delete"),
-            ("c2", "local", "soak"),
-            ("c1", "local", "leader-kill"),
+        for (commit, backend, drill, seed, kept) in [
+            ("c1", "local", "leader-kill", None, true),
+            ("c1", "kind", "pod-delete", None, true),
+            ("c2", "local", "soak", Some(1), true),
+            ("c1", "local", "soak", Some(1), true),
+            ("c1", "local", "leader-kill", None, false),
         ] {
-            append(&file, &serde_json::json!({"commit": commit, "backend": backend, "drill": drill, "kept": true}))
-                .unwrap();
+            let duration_s = seed.map(|_| 60);
+            let line = serde_json::json!({"commit": commit, "backend": backend, "drill": drill, "seed": seed, "duration_s": duration_s, "rate": 200, "kept": kept});
+            append(&file, &line).unwrap();
         }
         append(&file, &"cut off").unwrap();
-        assert_eq!(finished(&file, "c1", backend).unwrap(), ["leader-kill", "leader-kill"]);
+        let done = finished(&file, "c1", backend).unwrap();
+        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.kept)).collect();
+        assert_eq!(names, [("leader-kill", true), ("soak", true), ("leader-kill", false)]);
+        let soak = |seed, seconds| Plan::Soak { seed, duration: Duration::from_secs(seconds) };
+        let kill = Plan::One(named("leader-kill").unwrap());
+        assert!(done[0].is(kill, 200) && !done[0].is(kill, 300) && !done[0].is(soak(1, 60), 200));
+        assert!(done[1].is(soak(1, 60), 200) && !done[1].is(soak(2, 60), 200) && !done[1].is(soak(1, 61), 200));
         fs::remove_file(&file).unwrap();
     }
 

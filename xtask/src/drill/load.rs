@@ -1,7 +1,8 @@
 //! The load of a drill: a producer and a consumer of its own, on a topic of its own, and what they said.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::judge::Claim;
 use ledger::lines::ConsumerState;
@@ -14,7 +15,7 @@ use crate::drill::timing::{self, Gap, LEAST_GAP_MS};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::local::process::{Identity, Life, Memory, Started};
-use crate::state::private_dir;
+use crate::state::{now_ms, private_dir};
 use crate::step::Task;
 use crate::tools::clients::{self, Offsets};
 use crate::wait::{self, Poll};
@@ -39,6 +40,26 @@ impl Client {
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .collect()
     }
+
+    fn ended(&self) -> bool {
+        self.identity.life() == Life::Gone
+    }
+}
+
+/// By partition, how many messages were acknowledged and how many received.
+type Standing = BTreeMap<u32, (u64, u64)>;
+
+/// How long the load may take to go on in every partition once all is mended.
+const GOES_ON: Duration = Duration::from_secs(60);
+
+/// Those of `partitions` in which nothing was acknowledged or nothing received between two looks.
+fn standing_still(before: &Standing, now: &Standing, partitions: &[u32]) -> Vec<u32> {
+    let goes_on = |partition: &u32| {
+        let of = |standing: &Standing| standing.get(partition).copied().unwrap_or_default();
+        let ((acked, received), (acked_now, received_now)) = (of(before), of(now));
+        acked_now > acked && received_now > received
+    };
+    partitions.iter().copied().filter(|partition| !goes_on(partition)).collect()
 }
 
 /// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
@@ -170,6 +191,49 @@ impl Load {
         })
     }
 
+    /// What the last process of each client says of each partition, if both have said it since `since_ms`.
+    fn standing(&self, since_ms: u64) -> Option<Standing> {
+        let sent = self.producers.last().and_then(|client| clients::claim(&client.said()))?.state?;
+        let received = self.received()?;
+        if sent.time_ms < since_ms || received.time_ms < since_ms {
+            return None;
+        }
+        let number = |partition: i32| u32::try_from(partition).unwrap_or(u32::MAX);
+        let mut standing = Standing::new();
+        for row in &sent.partitions {
+            standing.entry(number(row.partition)).or_default().0 = row.acked;
+        }
+        for row in &received.partitions {
+            standing.entry(number(row.partition)).or_default().1 = row.counts.received;
+        }
+        Some(standing)
+    }
+
+    /// Waits until messages of each of these partitions are acknowledged and received that were not when it was asked. Returns
+    /// the partitions that do not get there within [`GOES_ON`], or never will because the client has ended.
+    ///
+    /// # Errors
+    /// An interruption.
+    pub fn stuck(&self, task: &Task<'_>, partitions: &[u32]) -> Result<Vec<u32>> {
+        let (asked_ms, end) = (now_ms(), Instant::now() + GOES_ON);
+        let mut first: Option<Standing> = None;
+        loop {
+            let ended =
+                [self.producers.last(), self.consumers.last()].into_iter().any(|client| client.is_none_or(Client::ended));
+            let now = self.standing(asked_ms);
+            let stuck = match (&first, &now) {
+                (Some(first), Some(now)) => standing_still(first, now, partitions),
+                _ => partitions.to_vec(),
+            };
+            if stuck.is_empty() || ended || Instant::now() >= end {
+                return Ok(stuck);
+            }
+            (task.status)(&format!("partitions {stuck:?} have to go on"));
+            first = first.or(now);
+            wait::pause(task.ctx.stop, Duration::from_millis(200))?;
+        }
+    }
+
     /// Ends every producer: each flushes and says its last word.
     ///
     /// # Errors
@@ -265,5 +329,17 @@ pub fn create_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     match output.code {
         Some(0) => Ok(()),
         _ => Err(Failure::step(format!("no message gets through topic {topic}")).output(&output.stderr).log(&task.log)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_goes_on_when_more_is_acknowledged_and_more_is_received() {
+        let before = Standing::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
+        let now = Standing::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
+        assert_eq!(standing_still(&before, &now, &[0, 1, 2, 3, 4, 5, 6]), [1, 2, 3, 5, 6]);
     }
 }

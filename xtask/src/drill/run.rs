@@ -29,7 +29,7 @@ use crate::wait;
 /// The schema of [`Drill`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";
 
-/// How long the load goes on before a fault, and after recovery.
+/// How long the load goes on before a fault.
 const CALM: Duration = Duration::from_secs(2);
 
 /// How long a producer may take to flush, and a consumer to read what is left.
@@ -58,6 +58,19 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// The seed of a soak, and how long it is asked for in s.
+    pub fn schedule(self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Plan::One(_) => (None, None),
+            Plan::Soak { seed, duration } => (Some(seed), Some(duration.as_secs())),
+        }
+    }
+
+    /// Messages a second, where `asked` were asked for; 0 is as many as the brokers take.
+    pub fn rate(self, asked: u32) -> u32 {
+        if self.load() == faults::Load::Flat { 0 } else { asked }
+    }
+
     /// What is there when the load begins.
     fn load(self) -> faults::Load {
         match self {
@@ -80,11 +93,21 @@ pub struct Struck {
     pub mended_after_ms: u64,
     /// Each partition.
     pub partitions: Vec<Row>,
+    /// The partitions in which nothing was acknowledged, or nothing received, when everything was mended: the load did not go on.
+    pub stuck: Vec<u32>,
     /// The clients' peak memory until then.
     pub peaks: Peaks,
     /// Between which times servers were down, in ms since the Unix epoch.
     #[serde(skip)]
     down: Option<(u64, u64)>,
+}
+
+impl Struck {
+    /// Where the load did not go on, in words.
+    pub fn stands_still(&self) -> Option<String> {
+        let text = || format!("the load did not go on in partitions {:?} after {} was mended", self.stuck, self.fault);
+        (!self.stuck.is_empty()).then(text)
+    }
 }
 
 /// How a drill went.
@@ -100,6 +123,8 @@ pub struct Drill {
     pub drill: &'static str,
     /// The seed of a soak's schedule.
     pub seed: Option<u64>,
+    /// How long a soak was asked for, in s.
+    pub duration_s: Option<u64>,
     /// The topic.
     pub topic: String,
     /// Messages a second, over all partitions; 0 is as many as the brokers take.
@@ -142,11 +167,11 @@ pub struct Unfinished<'a> {
 /// Something could not be done, or an interruption; a broken promise is no error but a [`Drill`] that says so.
 pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool) -> Result<Drill> {
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
-    let (rate, flags): (u32, &[&str]) = match plan.load() {
-        faults::Load::Flat => (0, &[]),
-        faults::Load::AcksOne => (rate, &["--acks", "1"]),
-        faults::Load::NotIdempotent => (rate, &["--no-idempotence"]),
-        faults::Load::Steady | faults::Load::WithoutConsumer | faults::Load::WithoutTopic => (rate, &[]),
+    let rate = plan.rate(rate);
+    let flags: &[&str] = match plan.load() {
+        faults::Load::AcksOne => &["--acks", "1"],
+        faults::Load::NotIdempotent => &["--no-idempotence"],
+        _ => &[],
     };
     let topic = run.to_string();
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
@@ -254,8 +279,6 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
             }
         }
     }
-    load.flows(task, true)?;
-    wait::pause(task.ctx.stop, CALM)?;
     if let Some(last) = struck.last_mut() {
         last.peaks = load.look_at_memory();
     }
@@ -302,14 +325,18 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
         (mended.map(|()| (struck_ms, brokers, down)), watcher.join().unwrap_or_default())
     });
     let (struck_ms, brokers, down) = outcome?;
+    let mended_after_ms = now_ms().saturating_sub(struck_ms);
+    let partitions: Vec<u32> = end_offsets(task, &topic)?.into_iter().map(|(partition, _)| partition).collect();
+    let stuck = load.stuck(task, &partitions)?;
     let missing = |ids: &BTreeSet<u32>| brokers.iter().any(|id| !ids.contains(id));
     let detected = seen.iter().find(|(at, ids)| *at >= struck_ms && missing(ids)).map(|(at, _)| at - struck_ms);
     Ok(Struck {
         fault: fault.name,
         struck_ms,
         detected_after_ms: detected,
-        mended_after_ms: now_ms().saturating_sub(struck_ms),
+        mended_after_ms,
         partitions: Vec::new(),
+        stuck,
         peaks: load.look_at_memory(),
         down,
     })
@@ -352,10 +379,11 @@ fn conclude(
     for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
         *errors.entry(code.clone()).or_default() += count;
     }
-    let (drill, seed, promise) = match plan {
-        Plan::One(fault) => (fault.name, None, fault.promise),
-        Plan::Soak { seed, .. } => ("soak", Some(seed), Promise::Pass),
+    let (drill, promise) = match plan {
+        Plan::One(fault) => (fault.name, fault.promise),
+        Plan::Soak { .. } => ("soak", Promise::Pass),
     };
+    let (seed, duration_s) = plan.schedule();
     let mut down = struck.iter().filter_map(|struck| struck.down);
     let stood_still = down.next().is_some_and(|down| timing::stood_still(&gaps, partitions, down));
     Ok(Drill {
@@ -364,10 +392,11 @@ fn conclude(
         backend: task.lab().backend,
         drill,
         seed,
+        duration_s,
         topic: load.topic.clone(),
         rate: load.rate,
         promised: promise.words(),
-        kept: promise.is_kept(&ledger, stood_still),
+        kept: promise.is_kept(&ledger, stood_still) && struck.iter().all(|struck| struck.stuck.is_empty()),
         calm_gap_ms,
         struck,
         errors,
@@ -411,6 +440,7 @@ impl Drill {
                 seconds(longest(|row| row.longest_receive_gap_ms))
             ));
             lines.push(format!("  mended              after {}", seconds(struck.mended_after_ms)));
+            lines.extend(struck.stands_still().map(|text| format!("  {text}")));
         }
         if self.seed.is_some()
             && let Some(peaks) = self.struck.last().map(|last| last.peaks)

@@ -103,15 +103,16 @@ impl Lab {
         pid
     }
 
-    /// Command lines of living processes that name this lab's folder.
+    /// Process ids and command lines of living processes that name this lab's folder.
     pub fn processes(&self) -> Vec<String> {
         let folder = self.folder().to_str().unwrap().to_string();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        lines
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.contains(&folder))
-            .collect()
+        let line = |entry: std::fs::DirEntry| {
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains(&folder).then(|| format!("{} {line}", entry.file_name().to_string_lossy()))
+        };
+        entries.filter_map(line).collect()
     }
 
     #[track_caller]
