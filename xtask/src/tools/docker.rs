@@ -57,6 +57,14 @@ pub fn pull(image: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["pull", image])
 }
 
+/// Whether a pull that said these lines last was getting layers: before a registry has answered, docker names none.
+pub fn is_pulling(lines: &[String]) -> bool {
+    let of_layer = |line: &str| {
+        line.split_once(": ").is_some_and(|(id, _)| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    lines.iter().any(|line| line.contains("Pulling from") || of_layer(line))
+}
+
 /// Builds an image in the engine from a Dockerfile, with so many of the repository's files as .dockerignore leaves. Without
 /// BuildKit's attestations, which would make an index of an image. Its id goes to a file: the name may be another image's
 /// a moment later.
@@ -258,6 +266,17 @@ mod tests {
         let text = "# FROM here\nFROM rust:1.89-bookworm AS program\nRUN true\nFROM scratch\n";
         assert_eq!(base_image(text), Some("rust:1.89-bookworm"));
         assert_eq!(base_image("# nothing\n"), None);
+    }
+
+    #[test]
+    fn a_pull_of_many_layers_that_takes_long_has_reached_its_registry() {
+        let said = |text: &str| text.lines().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(is_pulling(&said("7.3.5: Pulling from confluentinc/cp-kafka")));
+        // Only the last lines are kept of what a command said.
+        let layers = (0..12).map(|n| format!("{n:012x}: {}", ["Waiting", "Download complete"][n % 2]));
+        assert!(is_pulling(&layers.collect::<Vec<_>>()));
+        assert!(!is_pulling(&said("Using default tag: latest\nError response from daemon: Get: timeout")));
+        assert!(!is_pulling(&[]));
     }
 
     #[test]

@@ -390,7 +390,7 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
             Ok(output) if output.code == Some(0) => continue,
             Ok(output) => output.stderr.trim().to_string(),
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
-            Err(failure) if failure.output.iter().any(|line| line.contains("Pulling from")) => continue,
+            Err(failure) if docker::is_pulling(&failure.output) => continue,
             Err(_) => format!("no answer within {} s", limit.as_secs()),
         };
         findings.problem(format!("image {image} cannot be pulled: {said}"), fix);
