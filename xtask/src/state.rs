@@ -188,6 +188,41 @@ fn lock_path(state: &Path) -> PathBuf {
     state.with_extension("lock")
 }
 
+/// Where the logs and diagnostics of a lab stay that was taken down because it failed: beside its state folder, under a name
+/// that no lab has.
+pub fn remains(state: &Path) -> PathBuf {
+    state.with_extension("failed")
+}
+
+/// Moves logs and diagnostics to where a teardown leaves them, in place of those that were there.
+///
+/// # Errors
+/// A folder cannot be moved.
+pub fn put_aside(state: &Path) -> Result<PathBuf> {
+    let kept = remains(state);
+    remove_remains(state)?;
+    private_dir(&kept)?;
+    for name in ["logs", "diagnostics"] {
+        let dir = state.join(name);
+        if dir.exists() {
+            std::fs::rename(&dir, kept.join(name)).cannot("move", &dir)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Removes what was put aside.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn remove_remains(state: &Path) -> Result<()> {
+    let kept = remains(state);
+    match std::fs::remove_dir_all(&kept) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", &kept),
+        _ => Ok(()),
+    }
+}
+
 /// Whether there is a lock of the state folder: one that somebody holds, or that a command left which was killed.
 pub fn has_lock(state: &Path) -> bool {
     lock_path(state).exists()

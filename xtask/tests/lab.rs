@@ -275,6 +275,12 @@ fn a_failed_up_can_take_itself_down() {
         "log.segment.bytes",
         "log: ",
         "taking the lab down again",
+        "logs and diagnostics of the failure are in ",
     ]);
-    lab.assert_nothing_left();
+    let kept = lab.folder().with_extension("failed");
+    let log = std::fs::read_to_string(kept.join("logs/kafka-0.log")).unwrap();
+    assert!(log.contains("log.segment.bytes"), "{log}");
+    assert!(!lab.folder().exists() && lab.processes().is_empty());
+    lab.teardown();
+    assert!(!kept.exists());
 }

@@ -16,7 +16,9 @@ use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{Backend, ImageSource, Lock, Record, Setup, has_lock, read_record};
+use crate::state::{
+    Backend, ImageSource, Lock, Record, Setup, has_lock, put_aside, read_record, remains, remove_remains,
+};
 use crate::step::{Ctx, Task};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
@@ -174,12 +176,21 @@ impl Session<'_> {
             Exit::Preflight => {}
             _ if up.teardown_on_failure => {
                 eprintln!("\ntaking the lab down again, as --teardown-on-failure asks");
+                let kept = put_aside(&lab.state);
                 // The interruption that brought us here must not interrupt this.
                 let stop = Stop::default();
                 let session = Session { stop: &stop, ..*self };
                 // As it is recorded now: where the context was put, for one.
                 let lab = session.load_or_own(read_record(&state).unwrap_or_default().as_ref(), lab.backend)?;
                 session.run("teardown", &lab, &jars, &plan::teardown(&lab, false));
+                match kept {
+                    Ok(dir) => eprintln!(
+                        "\nlogs and diagnostics of the failure are in {}; `{}` removes them",
+                        dir.display(),
+                        lab.xtask("teardown")
+                    ),
+                    Err(failure) => eprintln!("\nlogs and diagnostics of the failure are gone: {failure}"),
+                }
             }
             _ if lab.format == Format::Text => {
                 eprintln!(
@@ -343,7 +354,8 @@ impl Session<'_> {
             return Ok(self.dry_run("teardown", &lab, &jars, &plan));
         }
         let marked = process::with_argument(|arg| crate::steps::service::is_mark(&lab, arg));
-        let nothing = lab.backend == Backend::Local && marked.is_empty() && !state.exists() && !has_lock(&state);
+        let exists = state.exists() || remains(&state).exists() || has_lock(&state);
+        let nothing = lab.backend == Backend::Local && marked.is_empty() && !exists;
         if nothing && !(teardown.purge && self.env.cache.exists()) {
             if lab.format == Format::Json {
                 report::json("teardown", &lab, &Report { steps: vec![], elapsed: Duration::ZERO, failures: vec![] });
@@ -353,6 +365,7 @@ impl Session<'_> {
             return Ok(Exit::Ok);
         }
         let lock = self.lock("teardown")?;
+        remove_remains(&state)?;
         let report = self.run("teardown", &lab, &jars, &plan);
         drop(lock);
         match lab.format {
