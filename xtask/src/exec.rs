@@ -75,11 +75,16 @@ impl Cmd {
         self
     }
 
+    /// Keeps a variable of ours from it.
+    pub fn without_env(mut self, key: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), None));
+        self
+    }
+
     /// Drops what cargo sets for the program it runs. With it, a nested cargo would rebuild crates whose build
     /// scripts watch those variables.
-    pub fn without_cargo_env(mut self, keys: impl Iterator<Item = OsString>) -> Self {
-        self.env.extend(keys.map(|key| (key, None)));
-        self
+    pub fn without_cargo_env(self, keys: impl Iterator<Item = OsString>) -> Self {
+        keys.fold(self, Self::without_env)
     }
 
     fn expression(&self) -> duct::Expression {

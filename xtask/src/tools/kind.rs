@@ -7,9 +7,14 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::state::Setup;
 
+/// The nodes are looked for, and loaded, through Docker: kind must not choose another engine.
+fn kind(setup: &Setup, deadline: Duration) -> Cmd {
+    Cmd::new(&setup.kind, deadline).without_env("KIND_EXPERIMENTAL_PROVIDER")
+}
+
 /// Creates a cluster. What it made is kept when it fails, for looking at.
 pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
-    Cmd::new(&setup.kind, lab.timeout(|t| t.cluster))
+    kind(setup, lab.timeout(|t| t.cluster))
         .args(["create", "cluster", "--retain", "--name", lab.cluster(), "--config"])
         .arg(config)
         .arg("--kubeconfig")
@@ -18,21 +23,21 @@ pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
 
 /// Deletes a cluster.
 pub fn delete(lab: &Lab, setup: &Setup) -> Cmd {
-    Cmd::new(&setup.kind, Duration::from_secs(180))
+    kind(setup, Duration::from_secs(180))
         .args(["delete", "cluster", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Writes the cluster's kubeconfig.
 pub fn export_kubeconfig(lab: &Lab, setup: &Setup) -> Cmd {
-    Cmd::new(&setup.kind, Duration::from_secs(60))
+    kind(setup, Duration::from_secs(60))
         .args(["export", "kubeconfig", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Collects the logs of all nodes.
 pub fn export_logs(lab: &Lab, setup: &Setup, dir: &Path) -> Cmd {
-    Cmd::new(&setup.kind, Duration::from_secs(120)).args(["export", "logs", "--name", lab.cluster()]).arg(dir)
+    kind(setup, Duration::from_secs(120)).args(["export", "logs", "--name", lab.cluster()]).arg(dir)
 }
 
 /// Major and minor number of the first version in `text`: `kind v0.30.0 go1.24 linux/amd64`, `v1.33.13-ab12`.
