@@ -116,7 +116,7 @@ pub struct Up {
     /// Port of broker 0; broker N is N further, ZooKeeper moves along [default: 30090, ZooKeeper 32181]
     #[arg(long, value_name = "PORT")]
     pub port_base: Option<u16>,
-    /// Take the lab down again when a step fails (it is kept for looking at otherwise)
+    /// Take the lab down again when a step fails, all but its logs and diagnostics (it is kept for looking at otherwise)
     #[arg(long)]
     pub teardown_on_failure: bool,
     /// kind: where images come from [default: the recorded one, else registry]
@@ -148,7 +148,7 @@ pub struct Drill {
     /// Append each result to FILE, a JSON line with the commit [matrix: drills.jsonl]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Leave out what the file has of this commit already, as often as it has it
+    /// Leave out what the file has already, as often as it has it: the same drill, commit, rate, seed and duration
     #[arg(long)]
     pub resume: bool,
     /// Keep the drill's topic, for looking at its records

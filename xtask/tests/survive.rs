@@ -22,6 +22,8 @@ use serde_json::Value;
 struct Struck {
     /// Whether the step was reached.
     hit: bool,
+    /// Whether no other event came after it.
+    last: bool,
     ran: Ran,
     /// From the blow to the end.
     elapsed: Duration,
@@ -45,7 +47,7 @@ fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -
     command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let (mut steps, mut hit, mut stdout) = (0, None, String::new());
+    let (mut steps, mut hit, mut blown_at, mut stdout) = (0, None, 0, String::new());
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         // The last line may be cut short.
@@ -54,7 +56,7 @@ fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -
         steps += usize::from(counts);
         if counts && hit.is_none() && wanted(steps, event["step"].as_str().unwrap()) {
             blow(pid);
-            hit = Some(Instant::now());
+            (hit, blown_at) = (Some(Instant::now()), steps);
         }
         stdout = stdout + &line + "\n";
     }
@@ -64,6 +66,7 @@ fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -
     let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
     Struck {
         hit: hit.is_some(),
+        last: blown_at == steps,
         ran: Ran { code, stdout, stderr },
         elapsed: hit.map_or(Duration::ZERO, |hit| hit.elapsed()),
     }
@@ -82,7 +85,8 @@ fn interrupted_within(patience: Duration, command: &mut Command, events: &[&str]
     let allowed: &[i32] = match (struck.hit, signal) {
         (false, _) => &[0],
         // One that had just finished is as good.
-        (true, Signal::INT) => &[130, 0],
+        (true, Signal::INT) if struck.last => &[130, 0],
+        (true, Signal::INT) => &[130],
         (true, _) => &[-Signal::KILL.as_raw()],
     };
     assert!(allowed.contains(&struck.ran.code), "{signal:?} at step {nth}: {:?}", struck.ran);

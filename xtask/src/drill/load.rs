@@ -218,8 +218,9 @@ impl Load {
         let (asked_ms, end) = (now_ms(), Instant::now() + GOES_ON);
         let mut first: Option<Standing> = None;
         loop {
-            let ended =
-                [self.producers.last(), self.consumers.last()].into_iter().any(|client| client.is_none_or(Client::ended));
+            let ended = [self.producers.last(), self.consumers.last()]
+                .into_iter()
+                .any(|client| client.is_none_or(Client::ended));
             let now = self.standing(asked_ms);
             let stuck = match (&first, &now) {
                 (Some(first), Some(now)) => standing_still(first, now, partitions),

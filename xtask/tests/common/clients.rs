@@ -16,23 +16,29 @@ use super::lab::Lab;
 pub struct Clients {
     brokers: String,
     folder: Dir,
+    /// In the folder of what cargo builds.
+    program: String,
 }
 
 impl Clients {
     /// That ask two of the lab's brokers first.
     pub fn of(lab: &Lab) -> Self {
-        Self::through(&[lab.base, lab.base + 1])
+        let mut clients = Self::through(&[lab.base, lab.base + 1]);
+        if lab.backend == "kind" {
+            clients.program = format!("{}-unknown-linux-gnu/{}", std::env::consts::ARCH, clients.program);
+        }
+        clients
     }
 
     /// That find the brokers at these ports.
     pub fn through(ports: &[u16]) -> Self {
         let brokers: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        Clients { brokers: brokers.join(","), folder: Dir::new("clients") }
+        Clients { brokers: brokers.join(","), folder: Dir::new("clients"), program: "release/clients".into() }
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
-        let mut command = Command::new(target.join("release").join("clients"));
+        let mut command = Command::new(target.join(&self.program));
         command.args(args).args(["--brokers", &self.brokers]).stdin(Stdio::null()).stderr(Stdio::null());
         command
     }

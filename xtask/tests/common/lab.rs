@@ -16,7 +16,7 @@ pub struct Lab {
     pub name: String,
     pub base: u16,
     pub manifests: Option<Dir>,
-    backend: &'static str,
+    pub backend: &'static str,
 }
 
 impl Lab {

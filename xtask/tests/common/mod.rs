@@ -1,6 +1,6 @@
 //! The built program, run with folders of its own.
 
-#[cfg(feature = "lab")]
+#[cfg(any(feature = "lab", feature = "kind"))]
 #[allow(dead_code, reason = "not every test file runs the clients")]
 pub mod clients;
 #[cfg(feature = "kind")]
