@@ -443,7 +443,13 @@ impl Session<'_> {
                 Sent::Yes
             }
             Err(Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)) => Sent::Full,
-            Err(code) => Sent::NotNow(code),
+            Err(code) => {
+                if code == Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
+                    // Another topic with fewer partitions has taken the name. If it has more than this, the watching thread says so.
+                    handle.partitions.fetch_min(partition, Ordering::Relaxed);
+                }
+                Sent::NotNow(code)
+            }
         }
     }
 

@@ -194,7 +194,9 @@ impl Session<'_> {
             }
             _ if lab.format == Format::Text => {
                 eprintln!(
-                    "\nwhat was started is kept for looking at: `cargo xtask up` goes on from here, `cargo xtask teardown` removes it"
+                    "\nwhat was started is kept for looking at: `{}` goes on from here, `{}` removes it",
+                    lab.xtask("up"),
+                    lab.xtask("teardown")
                 );
             }
             _ => {}

@@ -157,8 +157,10 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         let alter = format!("kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions);
         lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
+        // Clients that run would count what goes as lost.
         format!(
-            "an existing topic is never altered behind your back: `{}`, then `{}`; its messages go",
+            "an existing topic is never altered behind your back: `{}`, `{}`, then `{}`; its messages go",
+            lab.xtask("clients stop"),
             lab.xtask(&format!("kafka-topics -- --delete --topic {}", topic.name)),
             lab.xtask("up")
         )

@@ -211,11 +211,12 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let brokers = &lab.facts.brokers;
     if found != (brokers.partitions as usize, brokers.replication_factor as usize) {
         outcome.warnings.push(format!(
-            "topic {} exists as {} partitions × {} replicas, kafka.yml says {}; `cargo xtask verify` tells the fix",
+            "topic {} exists as {} partitions × {} replicas, kafka.yml says {}; `{}` tells the fix",
             lab.facts.topic,
             found.0,
             found.1,
-            shape(lab)
+            shape(lab),
+            lab.xtask("verify")
         ));
     }
     Ok(outcome)

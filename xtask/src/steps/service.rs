@@ -336,7 +336,7 @@ pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     }
     Ok(match pids.is_empty() {
         true => Outcome::unchanged("none"),
-        false => Outcome::changed(format!("ended pid {}, which the manifests do not ask for", pids.join(", "))),
+        false => Outcome::changed(format!("ended pid {}, which is no longer asked for", pids.join(", "))),
     })
 }
 

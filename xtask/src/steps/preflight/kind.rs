@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Env, Lab};
+use crate::config::{Env, Lab, spelled};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
 use crate::kind::cluster::{self, Node};
@@ -279,10 +279,11 @@ fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Resul
             .map(|port| i32::from(*port) + shift + i32::from(*base) - i32::from(lab.ports.base));
         *base >= 1024 && ports.into_iter().all(|port| u16::try_from(port).is_ok_and(ports::is_free))
     });
-    let other = moved.map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
+    let other =
+        moved.map(|base| format!(", or `{}`", lab.xtask(&format!("up --port-base {base}")))).unwrap_or_default();
     let all: Vec<String> = taken.iter().map(|(port, _)| port.to_string()).collect();
     let fix = match lab_of(&holder) {
-        Some(name) => format!("{}{other}", crate::config::spelled(&name, "teardown")),
+        Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
         None => format!("end it{other}"),
     };
     findings.problem(format!("127.0.0.1:{} in use by {holder}", all.join(", ")), fix);

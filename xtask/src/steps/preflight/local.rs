@@ -1,6 +1,6 @@
 //! What the local backend needs of this machine.
 
-use crate::config::Lab;
+use crate::config::{Lab, spelled};
 use crate::failure::{Exit, Result};
 use crate::local::ports;
 use crate::local::service::Service;
@@ -112,10 +112,12 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
         ));
         return;
     }
-    let other = free_base(lab).map(|base| format!(", or `cargo xtask up --port-base {base}`")).unwrap_or_default();
+    let other = free_base(lab)
+        .map(|base| format!(", or `{}`", lab.xtask(&format!("up --port-base {base}"))))
+        .unwrap_or_default();
     for (name, port, holder) in taken {
         let fix = match lab_of(&holder) {
-            Some(name) => format!("cargo xtask teardown --name {name}{other}"),
+            Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
             None => format!("end it{other}"),
         };
         findings.problem(format!("127.0.0.1:{port} ({name}) is in use by {holder}"), fix);
