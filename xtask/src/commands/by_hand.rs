@@ -14,6 +14,7 @@ use crate::plan;
 use crate::progress::print_text;
 use crate::state::{Backend, Setup, private_dir, read_record};
 use crate::step::Ctx;
+use crate::tools::docker;
 use crate::tools::java::{self, Java};
 use crate::tools::kafka::{Place, Tool};
 use crate::tools::kubectl::Kubectl;
@@ -36,6 +37,10 @@ impl Session<'_> {
         let plan = plan::clients_build(&lab);
         if self.global.dry_run {
             return Ok(self.dry_run("render", &lab, &jars, &plan));
+        }
+        if !docker::answers(self.env, &RealExec, self.stop) {
+            let what = "no Docker engine answers: the clients' image, which clients.yml names, is built in one";
+            return Err(Failure::new(Exit::Preflight, what).fix(format!("start it, {}", docker::START)));
         }
         let folder_was_there = lab.state.exists();
         let lock = self.lock("render")?;

@@ -306,7 +306,8 @@ impl Session<'_> {
                 Exit::Inconclusive => "inconclusive",
                 Exit::Interrupted => "interrupted",
                 Exit::Nothing => "nothing is up",
-                _ => "fail",
+                Exit::Fault => "fail",
+                _ => "not finished",
             }
         ));
         Ok(report.exit())

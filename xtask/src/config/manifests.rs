@@ -29,6 +29,16 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
             Ok((Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests }, settings))
         }
         _ => {
+            // Of a file that cannot be read nothing is missing.
+            let broken = |problem: &Problem| problem.field == "file" || problem.field.starts_with("line ");
+            let unread: Vec<_> = reader.problems.iter().filter(|p| broken(p)).map(|p| p.file.clone()).collect();
+            let absent = |message: &str| {
+                message == "is missing"
+                    || message.starts_with("has no data ")
+                    || message.starts_with("no document of kind ")
+            };
+            let follows = |problem: &Problem| unread.contains(&problem.file) && absent(&problem.message);
+            reader.problems.retain(|problem| !follows(problem));
             // Some files are read for two purposes; what is wrong with them is told once.
             let mut told = std::collections::HashSet::new();
             reader.problems.retain(|problem| told.insert(problem.to_string()));
@@ -105,16 +115,19 @@ impl Reader<'_> {
 
     fn brokers(&mut self, documents: &[Document]) -> Option<Brokers> {
         let spec = self.stateful_set(documents, "kafka")?;
-        let count = spec.replicas.unwrap_or(1);
+        let asked = spec.replicas.unwrap_or(1);
         let env = self.environment("kafka.yml", &spec);
-        if !(1..=MAX_BROKERS).contains(&count) {
-            let message = format!("is {count}, must be 1 to {MAX_BROKERS}");
+        let count = u32::try_from(asked).ok().filter(|count| (1..=MAX_BROKERS).contains(count));
+        if count.is_none() {
+            let message = format!("is {asked}, must be 1 to {MAX_BROKERS}");
             self.problem("kafka.yml", "StatefulSet kafka spec.replicas", message);
         }
+        // What a wrong number would make wrong of the others is not told.
+        let count = count.unwrap_or(MAX_BROKERS);
         // Kafka's own defaults, KafkaConfig 3.3.2.
         let partitions = self.number(&env, "KAFKA_NUM_PARTITIONS", 1, 1, u32::MAX);
         let replication_factor = self.replicas(&env, "KAFKA_DEFAULT_REPLICATION_FACTOR", 1, count);
-        let min_isr = self.number(&env, "KAFKA_MIN_INSYNC_REPLICAS", 1, 1, u32::MAX);
+        let min_isr = self.replicas(&env, "KAFKA_MIN_INSYNC_REPLICAS", 1, count);
         if let (Some(min_isr), Some(factor)) = (min_isr, replication_factor)
             && min_isr > factor
         {
@@ -139,7 +152,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A replication factor, which must not be above the number of brokers.
+    /// A number of replicas, which must not be above the number of brokers.
     fn replicas(&mut self, env: &BTreeMap<String, String>, key: &str, default: u32, brokers: u32) -> Option<u32> {
         let factor = self.number(env, key, default, 1, u32::MAX)?;
         if factor > brokers {
@@ -187,11 +200,17 @@ impl Reader<'_> {
                 let message = "is missing: it names the bootstrap broker";
                 self.problem("clients.yml", format!("Deployment {name} KAFKA_BROKER"), message);
             }
-            let replicas = deployment.spec.replicas.unwrap_or(1);
-            if replicas > MAX_CLIENTS {
-                let message = format!("is {replicas}, must be {MAX_CLIENTS} or less");
+            if let Some(rate) = env.get("RATE").filter(|rate| rate.parse::<u32>().is_err()) {
+                let message = format!("is \"{rate}\", must be a whole number: messages a second, 0 for no limit");
+                self.problem("clients.yml", format!("Deployment {name} RATE"), message);
+            }
+            let asked = deployment.spec.replicas.unwrap_or(1);
+            let replicas = u32::try_from(asked).ok().filter(|replicas| *replicas <= MAX_CLIENTS);
+            if replicas.is_none() {
+                let message = format!("is {asked}, must be 0 to {MAX_CLIENTS}");
                 self.problem("clients.yml", format!("Deployment {name} spec.replicas"), message);
             }
+            let replicas = replicas.unwrap_or_default();
             clients.push(Client { name, role, replicas, env });
         }
         let topics: Vec<(String, String)> = clients
@@ -237,7 +256,7 @@ impl Reader<'_> {
             .map(|set| ("kafka.yml", set))
             .chain(readable::<Workload>(&clients, "Deployment").map(|set| ("clients.yml", set)))
         {
-            let replicas = u64::from(workload.spec.replicas.unwrap_or(1));
+            let replicas = u64::try_from(workload.spec.replicas.unwrap_or(1)).unwrap_or_default();
             for (resource, quantity) in
                 workload.spec.template.spec.containers.iter().flat_map(|c| &c.resources.requests)
             {
@@ -505,7 +524,9 @@ mod tests {
             ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "unknown field `sise`"),
             ("lab.yml", "messages: 20000", "messages: 0", "lab.yml: flow.messages: is 0"),
             ("lab.yml", "stop: 30", "stop: 18446744073709551615", "lab.yml: timeouts_s.stop: is 18446744073709551615"),
-            ("clients.yml", "replicas: 1", "replicas: 4000000000", "spec.replicas: is 4000000000, must be 20 or less"),
+            ("clients.yml", "replicas: 1", "replicas: 4000000000", "spec.replicas: is 4000000000, must be 0 to 20"),
+            ("clients.yml", "name: RATE, value: \"", "name: RATE, value: \"-", "Deployment producer RATE: is \"-"),
+            ("kafka.yml", "replicas: 3", "replicas: -1", "StatefulSet kafka spec.replicas: is -1, must be 1 to 10"),
             ("clients.yml", "value: consumer", "value: reader", "Deployment consumer ROLE: is \"reader\""),
             ("clients.yml", "name: KAFKA_BROKER", "name: BROKER", "Deployment producer KAFKA_BROKER: is missing"),
         ];
@@ -520,10 +541,13 @@ mod tests {
         let found = problems(&[
             ("kafka.yml", "NUM_PARTITIONS, value: \"4\"", "NUM_PARTITIONS, value: \"0\""),
             ("kafka.yml", "DEFAULT_REPLICATION_FACTOR, value: \"3\"", "DEFAULT_REPLICATION_FACTOR, value: \"9\""),
+            ("kafka.yml", "MIN_INSYNC_REPLICAS, value: \"2\"", "MIN_INSYNC_REPLICAS, value: \"5\""),
             ("lab.yml", "flow:", "floww:"),
             ("clients.yml", "value: producer", "value: both"),
         ]);
-        for expected in ["KAFKA_NUM_PARTITIONS", "KAFKA_DEFAULT_REPLICATION_FACTOR", "floww", "ROLE"] {
+        for expected in
+            ["KAFKA_NUM_PARTITIONS", "KAFKA_DEFAULT_REPLICATION_FACTOR", "KAFKA_MIN_INSYNC_REPLICAS", "floww", "ROLE"]
+        {
             assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
         }
     }
@@ -546,7 +570,9 @@ mod tests {
     #[test]
     fn a_missing_folder_is_a_problem_of_each_file() {
         let found = read(Path::new("/nonexistent")).unwrap_err();
-        assert!(found.iter().any(|problem| problem.file == "kafka.yml"));
-        assert!(found.iter().any(|problem| problem.file == "lab.yml"));
+        for file in ["kafka.yml", "lab.yml", "clients.yml", "cluster.yml"] {
+            let of_file: Vec<_> = found.iter().filter(|problem| problem.file == file).collect();
+            assert!(of_file.len() == 1 && of_file[0].message.contains("cannot be read"), "{of_file:#?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Workload {
 
 #[derive(Deserialize)]
 pub(super) struct WorkloadSpec {
-    pub(super) replicas: Option<u32>,
+    pub(super) replicas: Option<i64>,
     pub(super) template: Template,
 }
 

@@ -85,6 +85,8 @@ impl Plan {
 pub struct Struck {
     /// Its name.
     pub fault: &'static str,
+    /// The brokers that were hit.
+    pub brokers: BTreeSet<u32>,
     /// When it struck, in ms since the Unix epoch.
     pub struck_ms: u64,
     /// Until ZooKeeper had expired the session of a broker that was hit, in ms.
@@ -332,6 +334,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load) -> Result<Str
     let detected = seen.iter().find(|(at, ids)| *at >= struck_ms && missing(ids)).map(|(at, _)| at - struck_ms);
     Ok(Struck {
         fault: fault.name,
+        brokers,
         struck_ms,
         detected_after_ms: detected,
         mended_after_ms,
@@ -423,7 +426,8 @@ impl Drill {
             let longest = |pick: fn(&Row) -> u64| struck.partitions.iter().map(pick).max().unwrap_or(0);
             let last = |pick: fn(&Row) -> Option<u64>| struck.partitions.iter().filter_map(pick).max();
             let least = format!("no gap of {} ms", timing::LEAST_GAP_MS);
-            lines.push(format!("{}:", struck.fault));
+            let hit = struck.brokers.iter().map(|id| format!(" kafka-{id}")).collect::<String>();
+            lines.push(format!("{}:{hit}", struck.fault));
             if let Some(ms) = struck.detected_after_ms {
                 lines.push(format!("  session gone        after {}", seconds(ms)));
             }
