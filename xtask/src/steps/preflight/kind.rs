@@ -100,7 +100,9 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             return Ok(None);
         }
     };
-    let start = format!("{}; `--backend local` needs none", docker::START);
+    // A lab that is up on kind stays there.
+    let other = if task.lab().kubeconfig().exists() { "" } else { "; `--backend local` needs none" };
+    let start = format!("{}{other}", docker::START);
     match docker::parse_info(&output) {
         Ok(info) => {
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
