@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -109,7 +109,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             Move::RecreateTopic => {
                 self.hit();
                 let topic = self.load.topic.clone();
-                topics(self.task, &["--delete", "--topic", &topic])?;
+                topics(self.task, &["--delete", "--if-exists", "--topic", &topic])?;
                 // The producer's next question may have created it already.
                 create_topic(self.task, &topic)
             }
@@ -316,7 +316,12 @@ fn metadata(task: &Task<'_>, topic: &str) -> Result<Vec<Metadata>> {
     Ok(clients::lines(&output.stdout, "kafka-lab.metadata/1"))
 }
 
-/// Runs kafka-topics.
+/// How long brokers may answer kafka-topics with an error of their own, as they did once when ZooKeeper had been killed: the
+/// controller was changing.
+const UNSETTLED: Duration = Duration::from_secs(30);
+
+/// Runs kafka-topics, and again while brokers answer with an error of their own. What that did all the same, creating or
+/// deleting, is done.
 ///
 /// # Errors
 /// It fails.
@@ -326,7 +331,20 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
         Backend::Kind => Place::of(task.lab(), task.ctx.jars, None, Some(&task.setup()?)),
     };
     let cmd = place.tool(Tool::KafkaTopics, args.iter().copied());
-    Ok(task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?.stdout)
+    let end = Instant::now() + UNSETTLED;
+    let mut again = false;
+    loop {
+        let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+        let says = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
+        if output.code != Some(0) && again && says("TopicExistsException") {
+            return Ok(output.stdout);
+        }
+        again = says("UnknownServerException");
+        if output.code == Some(0) || !again || Instant::now() >= end {
+            return Ok(output.success(&cmd, &task.log)?.stdout);
+        }
+        wait::pause(task.ctx.stop, Duration::from_secs(1))?;
+    }
 }
 
 /// The topic's id, as `kafka-topics --describe` tells it.
