@@ -42,6 +42,14 @@ fn topics(lab: &Lab) -> Vec<String> {
     lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.lines().map(Into::into).collect()
 }
 
+/// Whether a broker stands still.
+fn paused(lab: &Lab) -> bool {
+    (0..3).any(|id| {
+        let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+    })
+}
+
 /// The sequences of a run in a topic, by partition, as Kafka's own console consumer reads them: a reader that knows nothing of
 /// ours. Its class path and Java are those of a broker that runs. `records` is how many there are in all.
 fn independent_reader(lab: &Lab, topic: &str, run: &str, records: u64) -> Vec<(String, String)> {
@@ -120,9 +128,8 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
 
     // A load that does not go on is a broken promise, however well what was acknowledged is kept.
     let dead = std::thread::scope(|scope| {
-        let drill = scope.spawn(|| drill(&lab, &["leader-kill"], 5));
-        let brokers = || lab.processes().iter().filter(|line| line.contains("kafka.Kafka")).count();
-        wait_for("the leader's end", 60, || brokers() == 2);
+        let drill = scope.spawn(|| drill(&lab, &["leader-pause-short"], 5));
+        wait_for("a paused leader", 60, || paused(&lab));
         let producer = lab.processes().into_iter().find(|line| line.contains("/drills/") && line.contains("producer"));
         let pid = producer.unwrap().split_whitespace().next().unwrap().parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
@@ -152,16 +159,10 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
 
     // Interrupted while a broker stands still: mended, and nothing of the drill is left.
     let mut child = start(&mut lab.command(&["drill", "leader-pause-long"]));
-    let paused = || {
-        (0..3).any(|id| {
-            let pid = lab.pid(&format!("kafka-{id}")).as_raw_nonzero();
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
-        })
-    };
-    wait_for("a paused broker", 60, paused);
+    wait_for("a paused broker", 60, || paused(&lab));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!paused(), "a broker still stands still");
+    assert!(!paused(&lab), "a broker still stands still");
     assert!(topics(&lab).iter().all(|name| !name.starts_with("drill-")), "{:?}", topics(&lab));
     assert_eq!(clients(), 0, "{:?}", lab.processes());
     assert!(!lab.folder().join("drill").exists());

@@ -10,8 +10,9 @@ mod common;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::clients::Clients;
@@ -162,7 +163,20 @@ fn the_walk(lab: &Lab) {
     lab.run(&["clients", "start"]).expect(0);
 }
 
+/// Interrupts a command when it begins with a step; it ends as one that was interrupted.
+#[track_caller]
+fn interrupted_at(command: &mut Command, step: &str) {
+    let mut child = command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let event = format!("\"event\":\"started\",\"step\":\"{step}\"");
+    assert!(lines.any(|line| line.contains(&event)), "it ended without a step {step}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(130), "interrupted at {step}");
+}
+
 fn second_up(lab: &Lab) {
+    interrupted_at(&mut lab.up_command(&[]), "topic test");
     let second = lab.up(&[]);
     for title in [
         "record",
@@ -355,6 +369,7 @@ fn kubeconfig_merged(lab: &Lab) {
     let merged = std::fs::read_to_string(lab.theirs()).unwrap();
     assert!(merged.contains(&format!("kind-{}", lab.name)), "{merged}");
     assert!(merged.contains("current-context: mine"), "{merged}");
+    interrupted_at(&mut lab.command(&["teardown"]), "delete cluster");
     lab.teardown();
     let after = std::fs::read_to_string(lab.theirs()).unwrap();
     assert!(!after.contains(&lab.name) && after.contains("current-context: mine"), "{after}");
