@@ -10,16 +10,17 @@ mod common;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::clients::Clients;
+use common::clients::{Clients, judged, positions};
 use common::engine::{self, Container};
 use common::lab::Lab;
 use common::registry::Registry;
+use common::strike::strike;
 use common::{Dir, Ran, Report, manifests, run, start, wait_for};
+use ledger::judge::Verdict;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What only a lab on kind has.
@@ -166,13 +167,8 @@ fn the_walk(lab: &Lab) {
 /// Interrupts a command when it begins with a step; it ends as one that was interrupted.
 #[track_caller]
 fn interrupted_at(command: &mut Command, step: &str) {
-    let mut child = command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let event = format!("\"event\":\"started\",\"step\":\"{step}\"");
-    assert!(lines.any(|line| line.contains(&event)), "it ended without a step {step}");
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    lines.for_each(drop);
-    assert_eq!(child.wait().unwrap().code(), Some(130), "interrupted at {step}");
+    let struck = strike(command, &["started"], |_, title| title == step, |pid| kill_process(pid, Signal::INT).unwrap());
+    assert!(struck.hit && struck.ran.code == 130, "interrupted at {step}: {:?}", struck.ran);
 }
 
 fn second_up(lab: &Lab) {
@@ -477,6 +473,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     cluster.run("kind", &["load", "docker-image", "--name", &lab.name, image]).expect(0);
     cluster.kubectl(&["rollout", "status", "statefulset/kafka", "--timeout=180s"]);
     cluster.kubectl(&["apply", "--filename", &file("clients.yml")]);
+    cluster.kubectl(&["rollout", "status", "deployment/producer", "--timeout=60s"]);
     cluster.kubectl(&["rollout", "status", "deployment/consumer", "--timeout=60s"]);
     wait_for("the consumer's lines", 60, || {
         cluster.kubectl(&["logs", "deployment/consumer"]).contains("test: received 1000 messages from partition")
@@ -485,8 +482,16 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     assert!(cluster.kubectl(&ids).lines().any(|line| line == "[0, 1, 2]"));
     let claims = ["get", "persistentvolumeclaims", "--output", "jsonpath={.items[*].status.phase}"];
     assert_eq!(cluster.kubectl(&claims), "Bound Bound Bound Bound");
-    let hosts = Clients::of(&lab).ends();
-    assert_eq!(hosts.len(), 4, "from the host each broker is reached at its own address");
+    // From the host each broker is reached at its own address, and what is sent arrives.
+    let clients = Clients::of(&lab);
+    let before = clients.ends();
+    clients.run("sent", &["producer", "--run", "byhand", "--format", "json", "--rate", "0", "--count", "2000"]);
+    let after = clients.ends();
+    let range = ["--start", &positions(&before), "--end", &positions(&after)];
+    let read = clients.run("read", &[&["consumer", "--run", "byhand", "--format", "json"], &range[..]].concat());
+    let received = serde_json::from_str(read.lines().last().unwrap()).unwrap();
+    let report = judged("byhand", [&before, &after], &[clients.claim("sent")], &received);
+    assert_eq!((report.verdict, report.partitions.len()), (Verdict::Pass, 4), "{report:?}");
     // A cluster that bears no mark of a lab is nobody's to take down.
     lab.run(&["teardown"]).expect(0);
     assert_eq!(

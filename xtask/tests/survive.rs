@@ -7,27 +7,16 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::lab::Lab;
-use common::{Dir, Ran, Report, run, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use common::strike::strike;
+use common::{Dir, Report, run, wait_for};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-
-/// How a command ended that something was done to.
-struct Struck {
-    /// Whether the step was reached.
-    hit: bool,
-    /// Whether no other event came after it.
-    last: bool,
-    ran: Ran,
-    /// From the blow to the end.
-    elapsed: Duration,
-}
 
 /// The events of a command that count as its steps.
 const STEPS: &[&str] = &["started"];
@@ -40,37 +29,6 @@ const MENDED: Duration = Duration::from_secs(90);
 
 /// A drill is one step; what it does meanwhile is its status.
 const MOMENTS: &[&str] = &["started", "status"];
-
-/// Runs a command with `--format json` and does `blow`, with its process id, at one of `events` that `wanted` knows by its count, from 1 on, and
-/// its step's title.
-fn strike(command: &mut Command, events: &[&str], wanted: impl Fn(usize, &str) -> bool, blow: impl Fn(Pid)) -> Struck {
-    command.args(["--format", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let (mut steps, mut hit, mut blown_at, mut stdout) = (0, None, 0, String::new());
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
-        // The last line may be cut short.
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        let counts = events.iter().any(|name| event["event"] == *name);
-        steps += usize::from(counts);
-        if counts && hit.is_none() && wanted(steps, event["step"].as_str().unwrap()) {
-            blow(pid);
-            (hit, blown_at) = (Some(Instant::now()), steps);
-        }
-        stdout = stdout + &line + "\n";
-    }
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    let status = child.wait().unwrap();
-    let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
-    Struck {
-        hit: hit.is_some(),
-        last: blown_at == steps,
-        ran: Ran { code, stdout, stderr },
-        elapsed: hit.map_or(Duration::ZERO, |hit| hit.elapsed()),
-    }
-}
 
 /// Sends `signal` at the `nth` of `events`, and checks how the command ended; returns whether there was such an event.
 #[track_caller]

@@ -148,8 +148,7 @@ impl Load {
 
     /// The living processes of both.
     pub fn living(&self) -> impl Iterator<Item = &Identity> {
-        let all = self.producers.iter().chain(&self.consumers).map(|client| &client.identity);
-        all.filter(|identity| identity.life() != Life::Gone)
+        self.producers.iter().chain(&self.consumers).filter(|client| !client.ended()).map(|client| &client.identity)
     }
 
     /// What each producer process claims.
@@ -217,7 +216,7 @@ impl Load {
     pub fn stuck(&self, task: &Task<'_>, partitions: &[u32]) -> Result<Vec<u32>> {
         let (asked_ms, end) = (now_ms(), Instant::now() + GOES_ON);
         let mut first: Option<Standing> = None;
-        loop {
+        wait::until("the load", 2 * GOES_ON, Duration::from_millis(200), task.ctx.stop, task.status, || {
             let ended = [self.producers.last(), self.consumers.last()]
                 .into_iter()
                 .any(|client| client.is_none_or(Client::ended));
@@ -226,13 +225,12 @@ impl Load {
                 (Some(first), Some(now)) => standing_still(first, now, partitions),
                 _ => partitions.to_vec(),
             };
+            first = first.take().or(now);
             if stuck.is_empty() || ended || Instant::now() >= end {
-                return Ok(stuck);
+                return Poll::Ready(stuck);
             }
-            (task.status)(&format!("partitions {stuck:?} have to go on"));
-            first = first.or(now);
-            wait::pause(task.ctx.stop, Duration::from_millis(200))?;
-        }
+            Poll::NotYet(format!("partitions {stuck:?} have to go on"))
+        })
     }
 
     /// Ends every producer: each flushes and says its last word.

@@ -16,6 +16,9 @@ pub mod proxy;
 #[cfg(feature = "kind")]
 #[allow(dead_code, reason = "not every test file needs a registry")]
 pub mod registry;
+#[cfg(any(feature = "lab", feature = "kind"))]
+#[allow(dead_code, reason = "not every test file interrupts at a step")]
+pub mod strike;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
