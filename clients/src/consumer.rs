@@ -12,7 +12,7 @@ use ledger::lines::{
     self, ConsumerStart, ConsumerState, Event, LINE_INTERVALS_MAX, Reason, ReceivePartition, ReceiveStream,
     ReceiveTotals, Span,
 };
-use ledger::received::{Counts, PartitionLedger};
+use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::stamp::{self, RunId, Value};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaRespErr;
@@ -20,12 +20,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::batches::{self, Seen};
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
 use crate::memory;
 use crate::metadata::{TopicState, topic_state};
-use crate::native::{Code, Fetched, PartitionReader, Topic};
+use crate::native::{self, Code, Fetched, PartitionReader, Topic};
 use crate::output::{Output, lock, now_ms};
+use crate::producer::TOPIC_ID_WITHIN;
 use crate::settings;
 use crate::stop::Stop;
 use crate::verifiable::{self, RecordSet, TopicPartition};
@@ -41,6 +43,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long the last question for offsets may take when the consumer ends.
 const LAST_OFFSETS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long finding out what gaps are may take.
+const EXPLAINED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A text line for every so many records of a partition.
 const LINE_EVERY: u64 = 1000;
@@ -59,6 +64,8 @@ struct Shared {
     output: Arc<Output>,
     asker: Arc<Client>,
     topic: Arc<Topic<Client>>,
+    /// The topic's id when reading began, where the brokers told.
+    topic_id: Option<String>,
 }
 
 /// What one look at a partition's queue came to.
@@ -67,8 +74,8 @@ enum Look {
     More,
     /// The end offset was reached.
     Done,
-    /// librdkafka stopped: the offset it was at is outside the log.
-    OutOfRange,
+    /// librdkafka stopped: the offset it was at is outside the log, or the log was cut back below it. What it says of that.
+    OutOfRange(String),
 }
 
 /// Reads until every end offset is reached or a signal comes. Returns 0 then, 1 when it gave up.
@@ -88,7 +95,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
-            Teller { output: &output, run: args.run, began }.report(
+            Teller { output: &output, run: args.run, began, topic_id: None }.report(
                 &partitions,
                 None,
                 Event::End,
@@ -112,7 +119,10 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     let client: Arc<Client> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
-    let shared = Arc::new(Shared { args, output, asker, topic });
+    // What the brokers do not tell in time stays unknown; it is not worth waiting for.
+    let name = args.target.topic.clone();
+    let topic_id = ask(&asker, move |asker| native::topic_id(asker, &name, TOPIC_ID_WITHIN).ok().flatten()).await?;
+    let shared = Arc::new(Shared { args, output, asker, topic, topic_id });
     let mut reading = Reading { shared, partitions: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now() };
     reading.shared.output.verifiable(verifiable::Event::StartupComplete);
     for span in spans {
@@ -329,6 +339,9 @@ impl Reading {
     /// Stops reading and prints the last lines.
     async fn end(mut self, reason: Reason) {
         self.tasks.shutdown().await;
+        if self.shared.output.wants_state() && reason == Reason::End {
+            self.explain_gaps().await;
+        }
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
         self.teller().report(&self.partitions, None, Event::End, Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
@@ -341,6 +354,28 @@ impl Reading {
         self.shared.output.text(format_args!("{topic}: {}", words(&totals)));
         self.shared.output.verifiable(verifiable::Event::PartitionsRevoked { partitions: self.topic_partitions() });
         self.shared.output.verifiable(verifiable::Event::ShutdownComplete);
+    }
+
+    /// Asks the brokers what the offsets are at which a bounded read was shown no record.
+    async fn explain_gaps(&self) {
+        let deadline = Instant::now() + EXPLAINED_WITHIN;
+        let mut asked = JoinSet::new();
+        for (number, partition) in self.partitions.iter().filter(|(_, partition)| partition.end.is_some()) {
+            let (number, partition) = (*number, Arc::clone(partition));
+            let (asker, topic) = (Arc::clone(&self.shared.asker), self.shared.args.target.topic.clone());
+            let range = {
+                let ledger = lock(&partition.ledger);
+                (ledger.start.unsigned_abs(), ledger.next.unsigned_abs())
+            };
+            let Some(gaps) = lock(&partition.ledger).gaps().filter(|gaps| !gaps.is_empty()).cloned() else { continue };
+            asked.spawn_blocking(move || {
+                let seen = Seen { topic: &topic, partition: number, range, gaps: &gaps };
+                let explained = batches::explain(&asker, &seen, deadline);
+                lock(&partition.ledger).explained = Some(explained);
+            });
+        }
+        // One that could not be asked leaves its gaps unexplained, and the verdict says so.
+        while asked.join_next().await.is_some() {}
     }
 
     /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
@@ -360,7 +395,8 @@ impl Reading {
     }
 
     fn teller(&self) -> Teller<'_> {
-        Teller { output: &self.shared.output, run: self.shared.args.run, began: self.began }
+        let Shared { output, args, topic_id, .. } = &*self.shared;
+        Teller { output, run: args.run, began: self.began, topic_id: topic_id.as_deref() }
     }
 }
 
@@ -369,6 +405,7 @@ struct Teller<'a> {
     output: &'a Output,
     run: Option<RunId>,
     began: Instant,
+    topic_id: Option<&'a str>,
 }
 
 impl Teller<'_> {
@@ -405,6 +442,7 @@ impl Teller<'_> {
             totals: ReceiveTotals::from(&totals),
             partitions: rows,
             streams,
+            topic_id: self.topic_id.map(str::to_owned),
         };
         self.output.state(&state.fitted(LINE_INTERVALS_MAX));
     }
@@ -418,6 +456,7 @@ fn words(counts: &Counts) -> String {
     let rest = [
         (counts.corrupt, "corrupt"),
         (counts.misrouted, "misrouted"),
+        (counts.copied, "copied by others"),
         (counts.other_runs, "of other runs"),
         (counts.foreign, "foreign"),
         (counts.redelivered, "redelivered"),
@@ -461,10 +500,10 @@ async fn read(
             // The limit is the remedy for a lost wake-up.
             Look::Nothing => drop(timeout(LOOK_EVERY, ready.notified()).await),
             Look::Done => break,
-            Look::OutOfRange => {
+            Look::OutOfRange(why) => {
                 // Stopping waits for librdkafka's thread.
                 spawn_blocking(move || drop(reader)).await?;
-                let Some(offset) = recover(&shared, &partition, number).await? else {
+                let Some(offset) = recover(&shared, &partition, number, &why).await? else {
                     return Ok(());
                 };
                 reader = PartitionReader::start(Arc::clone(&shared.topic), number, offset)?;
@@ -480,7 +519,7 @@ async fn read(
 fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut PartitionReader<Client>) -> Look {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
-    let (mut done, mut out_of_range) = (false, false);
+    let (mut done, mut out_of_range) = (false, None);
     let mut batch: Option<RecordSet<'_>> = None;
     let mut ledger = lock(&partition.ledger);
     let taken = reader.drain(|fetched| match fetched {
@@ -490,8 +529,8 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             ledger.reached(partition.end.unwrap_or(offset));
             done = true;
         }
-        Fetched::Record { offset, value } => {
-            ledger.record(offset, value);
+        Fetched::Record { offset, value, created_ms, keyed, leader_epoch } => {
+            ledger.record(Record { offset, value, created_ms, keyed, leader_epoch });
             shared.output.moved("received", number);
             if shared.output.is_verifiable() {
                 let text = value.map(String::from_utf8_lossy);
@@ -516,16 +555,18 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
         }
         Fetched::Error {
             code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET),
-        } => out_of_range = true,
+            why,
+        } => out_of_range = Some(String::from_utf8_lossy(why).into_owned()),
         Fetched::Error {
             code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED),
+            ..
         } => shared.output.remark_of_kind(
             "codec",
             format_args!(
                 "{topic}: partition {number} cannot be read on: its next records are compressed with zstd, for which this librdkafka was not built"
             ),
         ),
-        Fetched::Error { code } => shared.output.remark_of_kind(
+        Fetched::Error { code, .. } => shared.output.remark_of_kind(
             &format!("{number} {}", code.name()),
             format_args!(
                 "{topic}: partition {number}: {} ({})",
@@ -539,14 +580,15 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
     }
     match (done, out_of_range, taken) {
         (true, ..) => Look::Done,
-        (_, true, _) => Look::OutOfRange,
-        (_, _, 0) => Look::Nothing,
+        (_, Some(why), _) => Look::OutOfRange(why),
+        (_, None, 0) => Look::Nothing,
         _ => Look::More,
     }
 }
 
-/// The next offset to read is outside the log: finds out why, writes it down, and returns where to go on; `None` when the end is reached.
-async fn recover(shared: &Shared, partition: &Partition, number: i32) -> Result<Option<i64>> {
+/// librdkafka cannot read on from the next offset, and says `why`: finds out what became of the log, writes it down, and returns where to go on;
+/// `None` when the end is reached.
+async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str) -> Result<Option<i64>> {
     let topic = &shared.args.target.topic;
     let (low, high) = loop {
         match watermarks(&shared.asker, topic, number, Duration::from_secs(2)).await {
@@ -573,11 +615,20 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32) -> Result<
         let what = format!(
             "partition {number} ends at offset {high}, and {next} was to be read next: created again, or truncated"
         );
+        ledger.log_restarted_at(low);
         if partition.end.is_some() {
             return Err(anyhow!(what));
         }
         shared.output.remark(format_args!("{topic}: {what}; reading it anew from {low}"));
-        ledger.log_restarted_at(low);
+    } else {
+        // The offset is inside the log, and the log is not the one that was read: a leader's history of epochs says so (KIP-320), or a leader had
+        // less for a while.
+        ledger.log_truncated(low);
+        let what = format!("partition {number} was cut back below {next}, which was to be read next ({why})");
+        if partition.end.is_some_and(|end| high < end) {
+            return Err(anyhow!(what));
+        }
+        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {}", ledger.next));
     }
     Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }

@@ -11,6 +11,7 @@
 //! | [`producer`], [`consumer`] | the two long-running clients |
 //! | [`pace`] | when the next message is due, and which partition takes it |
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
+//! | [`batches`] | what the offsets are at which a reader was shown no record |
 //! | [`report`] | the JSON lines of the questions |
 //! | [`state`] | the last of them in a file, and the command that prints it |
 //! | [`output`] | where lines go, dated, rotated, throttled |
@@ -21,6 +22,7 @@
 //!
 //! Times of text lines are UTC: the local zone would cost a dependency, and in a container it is UTC anyway.
 
+pub mod batches;
 pub mod cli;
 pub mod consumer;
 pub mod context;

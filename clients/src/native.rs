@@ -4,7 +4,7 @@
 //! Reading uses librdkafka's simple consumer (`rd_kafka_consume_start_queue`) instead of `assign`: `assign` needs a `group.id`, and a client
 //! with a `group.id` asks for its group coordinator at once, on which the brokers create `__consumer_offsets`, fifty partitions on every
 //! replica, while the lab is starting and for a group nobody uses. Each partition is also started and stopped by itself, so that one added
-//! later disturbs no other. Sending uses `rd_kafka_produce` on a topic handle: the wrapped call copies the topic name and looks it up, under a
+//! later disturbs no other. Sending uses `rd_kafka_produceva` on a topic handle: the wrapped call copies the topic name and looks it up, under a
 //! lock, for every message.
 #![expect(unsafe_code, reason = "calls into librdkafka, a C library; every block says why it is sound")]
 
@@ -21,6 +21,10 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use tokio::sync::Notify;
+
+mod topic_id;
+
+pub use self::topic_id::topic_id;
 
 /// Messages taken from a partition's queue at a time.
 pub const BATCH: usize = 256;
@@ -111,24 +115,34 @@ impl<O: NativeClient> Topic<O> {
         &self.owner
     }
 
-    /// Queues a message with this value and no key. `opaque` comes back with the delivery report.
+    /// Queues a message with this value, this time in ms since the Unix epoch, and no key. `opaque` comes back with the delivery report.
     ///
     /// # Errors
     /// librdkafka's code when the queue does not take it: `_QUEUE_FULL` above all. Nothing was queued then.
-    pub fn produce(&self, partition: i32, value: &[u8], opaque: usize) -> Result<(), Code> {
-        // SAFETY: the topic is valid; RD_KAFKA_MSG_F_COPY makes librdkafka copy the value before it returns; the opaque is never dereferenced.
+    pub fn produce(&self, partition: i32, value: &[u8], time_ms: i64, opaque: usize) -> Result<(), Code> {
+        use rdk::rd_kafka_vtype_t as Type;
+        use rdk::rd_kafka_vu_s__bindgen_ty_1 as Of;
+        let bytes =
+            rdk::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: value.as_ptr().cast_mut().cast(), size: value.len() };
+        let message = [
+            (Type::RD_KAFKA_VTYPE_RKT, Of { rkt: self.topic.as_ptr() }),
+            (Type::RD_KAFKA_VTYPE_PARTITION, Of { i32_: partition }),
+            (Type::RD_KAFKA_VTYPE_MSGFLAGS, Of { i: rdk::RD_KAFKA_MSG_F_COPY }),
+            (Type::RD_KAFKA_VTYPE_VALUE, Of { mem: bytes }),
+            (Type::RD_KAFKA_VTYPE_TIMESTAMP, Of { i64_: time_ms }),
+            (Type::RD_KAFKA_VTYPE_OPAQUE, Of { ptr: opaque as *mut c_void }),
+        ]
+        .map(|(vtype, u)| rdk::rd_kafka_vu_t { vtype, u });
+        // SAFETY: the topic is valid, and each part has the type that is said; RD_KAFKA_MSG_F_COPY makes librdkafka copy the value before it
+        // returns; the opaque is never dereferenced. An error is ours to destroy.
         unsafe {
-            let refused = rdk::rd_kafka_produce(
-                self.topic.as_ptr(),
-                partition,
-                rdk::RD_KAFKA_MSG_F_COPY,
-                value.as_ptr().cast_mut().cast::<c_void>(),
-                value.len(),
-                ptr::null(),
-                0,
-                opaque as *mut c_void,
-            );
-            if refused == 0 { Ok(()) } else { Err(Code(rdk::rd_kafka_last_error())) }
+            let error = rdk::rd_kafka_produceva(self.owner.native(), message.as_ptr(), message.len());
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = Code(rdk::rd_kafka_error_code(error));
+            rdk::rd_kafka_error_destroy(error);
+            Err(code)
         }
     }
 
@@ -166,6 +180,12 @@ pub enum Fetched<'a> {
         offset: i64,
         /// Its value; `None` for a null value.
         value: Option<&'a [u8]>,
+        /// When its producer made it, in ms since the Unix epoch; `None` where the broker wrote its own time over it, or there is none.
+        created_ms: Option<i64>,
+        /// Whether it has a key.
+        keyed: bool,
+        /// The epoch of the leader that appended its batch; `None` in logs that have none.
+        leader_epoch: Option<i32>,
     },
     /// The end of the partition was reached: this is the offset the next record will have.
     End {
@@ -176,6 +196,8 @@ pub enum Fetched<'a> {
     Error {
         /// What failed.
         code: Code,
+        /// librdkafka's own words for it; empty where it has none.
+        why: &'a [u8],
     },
 }
 
@@ -252,16 +274,28 @@ impl<O: NativeClient> PartitionReader<O> {
 /// # Safety
 /// The message must come from a consumer's queue.
 unsafe fn read(message: &RDKafkaMessage) -> Fetched<'_> {
+    let value = (!message.payload.is_null()).then(|| {
+        // SAFETY: payload and len describe the record's value, or what is said of an error; it lives as long as the message.
+        unsafe { std::slice::from_raw_parts(message.payload.cast_const().cast::<u8>(), message.len) }
+    });
     match message.err {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
-            let value = (!message.payload.is_null()).then(|| {
-                // SAFETY: payload and len describe the record's value, which lives as long as the message.
-                unsafe { std::slice::from_raw_parts(message.payload.cast_const().cast::<u8>(), message.len) }
-            });
-            Fetched::Record { offset: message.offset, value }
+            let mut kind = rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+            // SAFETY: the message is one from a consumer's queue, and the call writes only to `kind`.
+            let (time, epoch) = unsafe {
+                (rdk::rd_kafka_message_timestamp(message, &raw mut kind), rdk::rd_kafka_message_leader_epoch(message))
+            };
+            let created = kind == rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME;
+            Fetched::Record {
+                offset: message.offset,
+                value,
+                created_ms: created.then_some(time),
+                keyed: !message.key.is_null(),
+                leader_epoch: (epoch >= 0).then_some(epoch),
+            }
         }
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End { offset: message.offset },
-        code => Fetched::Error { code: Code(code) },
+        code => Fetched::Error { code: Code(code), why: value.unwrap_or_default() },
     }
 }
 

@@ -9,7 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use crate::cli::OffsetsArgs;
 use crate::context::LabContext;
 use crate::metadata::{TopicState, topic_state};
+use crate::native;
 use crate::output::Output;
+use crate::producer::TOPIC_ID_WITHIN;
 use crate::report::{self, OffsetsLine, PartitionOffsets};
 use crate::settings;
 
@@ -20,16 +22,16 @@ use crate::settings;
 pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     let answer = ask(args, output);
     let topic = args.target.topic.as_str();
-    let (partitions, error) = match answer {
-        Ok(partitions) => (Some(partitions), None),
-        Err(error) => (None, Some(format!("{error:#}"))),
+    let (topic_id, partitions, error) = match answer {
+        Ok((id, partitions)) => (id, Some(partitions), None),
+        Err(error) => (None, None, Some(format!("{error:#}"))),
     };
     let code = u8::from(error.is_some());
-    output.json(&OffsetsLine { schema: report::OFFSETS, topic, partitions, error });
+    output.json(&OffsetsLine { schema: report::OFFSETS, topic, topic_id, partitions, error });
     Ok(code)
 }
 
-fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<Vec<PartitionOffsets>> {
+fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<PartitionOffsets>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
     let client: BaseConsumer<LabContext> =
@@ -41,7 +43,9 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<Vec<PartitionOffsets>
         TopicState::Partitions(count, _) => count,
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
     };
-    (0..i32::try_from(count)?)
+    // What is deleted and made again while it is asked about has two ids.
+    let id = native::topic_id(&client, &args.target.topic, left().min(TOPIC_ID_WITHIN))?;
+    let partitions: Result<_> = (0..i32::try_from(count)?)
         .map(|partition| {
             loop {
                 // A partition may be between two leaders; ask until the time is up.
@@ -56,5 +60,6 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<Vec<PartitionOffsets>
                 }
             }
         })
-        .collect()
+        .collect();
+    Ok((id, partitions?))
 }

@@ -95,8 +95,9 @@ impl Probe<'_> {
         let partition = self.wait_for_leader(&producer)?;
         let sent = Topic::open(Arc::clone(&producer), topic)?;
         let mut encoder = Encoder::new(RunId::random(), ProducerId(fastrand::u32(..)), 0, 0);
-        let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, now_ms());
-        self.send(&producer, &sent, partition, value)?;
+        let sent_ms = now_ms();
+        let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, sent_ms);
+        self.send(&producer, &sent, partition, value, sent_ms)?;
         self.waiting("acknowledgement: every in-sync replica has to have the message");
         let offset = self.wait_for_ack(&producer)?;
         self.say(ProbeLine { event: "acked", partition: Some(partition), offset: Some(offset), ..self.line() });
@@ -169,8 +170,9 @@ impl Probe<'_> {
         topic: &Topic<O>,
         partition: i32,
         value: &[u8],
+        sent_ms: u64,
     ) -> Result<()> {
-        while let Err(code) = topic.produce(partition, value, 0) {
+        while let Err(code) = topic.produce(partition, value, sent_ms.cast_signed(), 0) {
             self.waiting(&format!("librdkafka to take the message: {}", code.name()));
             self.in_time()?;
             producer.poll(Duration::ZERO);

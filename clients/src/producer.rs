@@ -37,6 +37,9 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(25);
 /// How long after a fatal error delivery reports are waited for.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the brokers may take to tell the topic's id.
+pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
+
 /// Messages handed over between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
@@ -181,6 +184,7 @@ struct Session<'a> {
     queue_full: u64,
     began: Instant,
     next_checkpoint: Instant,
+    topic_id: Option<String>,
 }
 
 /// Sends until the count is reached or a signal comes, then waits for what is on its way. Returns 0 when all that was sent was acked.
@@ -205,6 +209,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
+        topic_id: None,
     };
     let reason = session.go()?;
     session.report(Event::End, Some(reason));
@@ -227,6 +232,8 @@ impl Session<'_> {
         let Some(partitions) = self.wait_for_topic(&handle) else {
             return Ok(self.ended());
         };
+        // What the brokers do not tell in time stays unknown; it is not worth waiting for.
+        self.topic_id = native::topic_id(&*handle.client, topic, TOPIC_ID_WITHIN).ok().flatten();
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {
@@ -435,7 +442,7 @@ impl Session<'_> {
         let sequence = tally.streams[partition].next_sequence();
         // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
         let value = handle.encoder.encode(fastrand::u32(0..1_000_000), partition as u32, sequence, sent_ms);
-        match handle.topic.produce(partition as i32, value, sequence as usize) {
+        match handle.topic.produce(partition as i32, value, sent_ms.cast_signed(), sequence as usize) {
             Ok(()) => {
                 tally.streams[partition].accepted();
                 self.turns.taken(partition);
@@ -577,6 +584,7 @@ impl Session<'_> {
             folded_epochs: self.folded_epochs,
             errors: tally.errors.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             queue_full: self.queue_full,
+            topic_id: self.topic_id.clone(),
         };
         // Delivery reports need not wait for the line to be written.
         drop(tally);

@@ -72,6 +72,9 @@ pub struct OffsetsLine<'a> {
     pub schema: &'static str,
     /// The topic.
     pub topic: &'a str,
+    /// Its id; absent when there is an error, or when the brokers know no ids (before Kafka 2.8).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// Its partitions, by number; absent when there is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<Vec<PartitionOffsets>>,

@@ -139,14 +139,14 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
 pub fn question(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-question");
     impatient(&mut config);
-    config.set("allow.auto.create.topics", "false");
+    config.set("allow.auto.create.topics", "false").set("isolation.level", "read_uncommitted");
     config
 }
 
 /// Settings of the client beside the consumer that asks for metadata and offsets, so that a slow answer holds up no records.
 pub fn asker(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-consumer-asker");
-    config.set("allow.auto.create.topics", "false");
+    config.set("allow.auto.create.topics", "false").set("isolation.level", "read_uncommitted");
     config
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Case, Claim, Range, Verdict, judge};
+use ledger::judge::{Case, Claim, Range, Verdict, Went, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
@@ -74,11 +74,11 @@ impl Brokers {
         rows.iter().enumerate().map(|(p, row)| Range { partition: p as i32, start: 0, end: end(row) }).collect()
     }
 
-    fn claim(&self, name: &str) -> Claim {
+    fn claim(&self, name: &str, went: Went) -> Claim {
         let said = self.said(name);
         let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
-        Claim::of(start.as_ref(), said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok()))
-            .unwrap()
+        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
+        Claim::of(start.as_ref(), states, went).unwrap()
     }
 }
 
@@ -110,17 +110,10 @@ fn killed_clients_lose_nothing_and_count_nothing_twice() {
     let said = brokers.run("again", &[&consumer[..], &["--end", &ends(&ranges)]].concat());
     let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
 
-    let claims = ["first", "second", "third"].map(|name| brokers.claim(name));
+    let claims = [("first", Went::Killed), ("second", Went::Killed), ("third", Went::ByItself)]
+        .map(|(name, went)| brokers.claim(name, went));
     let run = "r".parse().unwrap();
-    let case = Case {
-        run,
-        topic: "test",
-        ranges: &ranges,
-        claims: &claims,
-        received: &received,
-        expected: None,
-        topic_ids: &[],
-    };
+    let case = Case::new(run, "test", &ranges, &claims, &received);
     let report = judge(&case);
     assert_eq!((report.verdict, report.ended, report.died), (Verdict::Pass, 1, 2), "{report:?}");
     let sum = |pick: fn(&ledger::judge::Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();

@@ -9,12 +9,12 @@ use clients::report::{
     BrokerInfo, METADATA, MetadataLine, OFFSETS, OffsetsLine, PROBE, PartitionInfo, PartitionOffsets, ProbeLine,
     TopicInfo,
 };
-use ledger::judge::{Case, Claim, Kind, Range, judge};
+use ledger::judge::{Case, Claim, Kind, Range, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerStart, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span,
 };
-use ledger::received::PartitionLedger;
+use ledger::received::{PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use serde_json::{Map, Value, json, to_value};
@@ -171,6 +171,7 @@ fn producer() -> ProducerState {
         folded_epochs: 0,
         errors: [("_MSG_TIMED_OUT".into(), 4)].into(),
         queue_full: 1,
+        topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
     }
 }
 
@@ -179,7 +180,7 @@ fn consumer() -> ConsumerState {
     let mut ledger = PartitionLedger::new(0, 5, Some(run()));
     let mut encoder = Encoder::new(run(), ProducerId(0xab), 0, 0);
     for sequence in [0, 2, 4, 4, 8] {
-        ledger.record(ledger.next, Some(encoder.encode(0, 0, sequence, 1)));
+        ledger.record(Record::new(ledger.next, Some(encoder.encode(0, 0, sequence, 1))));
     }
     ConsumerState {
         schema: CONSUMER.into(),
@@ -191,23 +192,15 @@ fn consumer() -> ConsumerState {
         totals: ReceiveTotals::from(ledger.counts()),
         partitions: vec![ReceivePartition::new(&ledger, Some(10), (Some(0), Some(10)))],
         streams: ledger.streams().iter().map(|stream| ReceiveStream::new(0, stream)).collect(),
+        topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
     }
 }
 
 /// Every kind of line, made as the clients make it.
 fn made() -> Vec<Value> {
-    let claims = [Claim::from(producer())];
+    let claims = [Claim::by(producer(), Went::Asked)];
     let (ranges, received) = ([Range { partition: 0, start: 5, end: 10 }], consumer());
-    let case = Case {
-        run: run(),
-        topic: "test",
-        ranges: &ranges,
-        claims: &claims,
-        received: &received,
-        expected: Some(13),
-        topic_ids: &[],
-    };
-    let report = judge(&case);
+    let report = judge(&Case { expected: Some(13), ..Case::new(run(), "test", &ranges, &claims, &received) });
     assert!(!report.evidence.is_empty() && report.findings.len() > 3, "{:?}", report.reasons);
     let start = ProducerStart {
         schema: PRODUCER.into(),
@@ -245,6 +238,7 @@ fn made() -> Vec<Value> {
     let offsets = OffsetsLine {
         schema: OFFSETS,
         topic: "test",
+        topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
         partitions: Some(vec![PartitionOffsets { partition: 0, low: 0, high: 10 }]),
         error: None,
     };
@@ -367,8 +361,8 @@ fn what_lacks_adds_or_bends_a_field_does_not_fit() {
         // Fields that a line of its kind may be without.
         let optional: &[&str] = match line["schema"].as_str().unwrap() {
             PROBE => &["status", "partition", "offset", "error"],
-            OFFSETS => &["partitions", "error"],
-            _ => &["reason"],
+            OFFSETS => &["topic_id", "partitions", "error"],
+            _ => &["reason", "topic_id", "explained", "stuck"],
         };
         bend(&line, optional, &mut |bent, what| {
             tried += 1;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ledger::intervals::INTERVALS_MAX;
-use ledger::judge::{Case, judge};
-use ledger::received::{PartitionLedger, STREAMS_MAX};
+use ledger::judge::{Case, Running, Went, judge, judge_running};
+use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
 use crate::config::{Lab, manifests, sample};
@@ -200,10 +200,11 @@ fn records(random: &mut Rng) {
         match random.u8(0..40) {
             0 => ledger.start_moved_to(offset),
             1 => ledger.log_restarted_at(offset),
+            4 => ledger.log_truncated(offset),
             2 => ledger.reached(offset),
-            3 => ledger.record(offset, None),
+            3 => ledger.record(Record::new(offset, None)),
             _ => {
-                ledger.record(offset, Some(&value));
+                ledger.record(Record::new(offset, Some(&value)));
                 if let Value::Stamped(stamp) = stamp::parse(Some(&value)) {
                     assert!(stamp.sequence < 1_000_000_000_000_000 && stamp.number < 1_000_000, "{stamp:?}");
                 }
@@ -262,20 +263,15 @@ fn lines(lab: &Lab, text: &str) {
         let _ = crate::steps::rolled_out::faults(end);
         let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(end, offsets)).max();
     }
-    let (claim, Some(received)) = (clients::claim(text), clients::received(text)) else { return };
+    let (claim, Some(received)) = (clients::claim(text, Went::Asked), clients::received(text)) else { return };
     let claims: Vec<_> = claim.into_iter().collect();
     let run = claims.first().map_or("r".parse().unwrap(), |claim| claim.run);
     let range = clients::ranges(&[(0, 0, 8), (1, u64::MAX, 0), (u32::MAX, 0, u64::MAX)]);
-    let case = Case {
-        run,
-        topic: "test",
-        ranges: &range,
-        claims: &claims,
-        received: &received,
-        expected: Some(9),
-        topic_ids: &[],
-    };
-    let _ = account::table(&judge(&case));
+    let witnesses = [received.clone()];
+    let case = Case::new(run, "test", &range, &claims, &received);
+    let _ = account::table(&judge(&Case { witnesses: &witnesses, expected: Some(9), ..case }));
+    let running = Running { topic: "test", claims: &claims, offsets: &range, received: &received, topic_id: None };
+    let _ = judge_running(&running);
 }
 
 /// A manifest's folder: each file in turn is mangled and put right again.

@@ -14,7 +14,7 @@ use common::clients::{Clients, judged, positions};
 use common::lab::Lab;
 use common::proxy::Proxy;
 use common::{start, wait_for};
-use ledger::judge::Verdict;
+use ledger::judge::{Verdict, Went};
 use ledger::lines::ConsumerState;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -84,7 +84,7 @@ fn lost_answers_double_what_they_were_for(lab: &Lab) {
         let range = ["--start", &positions(&before), "--end", &positions(&after)];
         let read = direct.run("read", &[&["consumer", "--run", run, "--format", "json"], &range[..]].concat());
         let received: ConsumerState = serde_json::from_str(read.lines().last().unwrap()).unwrap();
-        let report = judged(run, [&before, &after], &[clients.claim("sent")], &received);
+        let report = judged(run, [&before, &after], &[clients.claim("sent", Went::ByItself)], &received);
         let duplicates = report.partitions.iter().map(|row| row.duplicate).sum::<u64>();
         let lost = proxy.lost();
         assert!(lost > 0);

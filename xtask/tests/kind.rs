@@ -20,7 +20,7 @@ use common::lab::Lab;
 use common::registry::Registry;
 use common::strike::strike;
 use common::{Dir, Ran, Report, manifests, run, start, wait_for};
-use ledger::judge::Verdict;
+use ledger::judge::{Verdict, Went};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What only a lab on kind has.
@@ -490,7 +490,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let range = ["--start", &positions(&before), "--end", &positions(&after)];
     let read = clients.run("read", &[&["consumer", "--run", "byhand", "--format", "json"], &range[..]].concat());
     let received = serde_json::from_str(read.lines().last().unwrap()).unwrap();
-    let report = judged("byhand", [&before, &after], &[clients.claim("sent")], &received);
+    let report = judged("byhand", [&before, &after], &[clients.claim("sent", Went::ByItself)], &received);
     assert_eq!((report.verdict, report.partitions.len()), (Verdict::Pass, 4), "{report:?}");
     // A cluster that bears no mark of a lab is nobody's to take down.
     lab.run(&["teardown"]).expect(0);

@@ -22,15 +22,23 @@
 //! - *missing*: a sequence below the highest one received that has not arrived. When it does arrive it is *out_of_order*, no longer missing,
 //!   and not a duplicate.
 //! - *redelivered*: an offset read before. That is the reader's doing, not the log's, so it is neither received nor duplicate.
-//! - *foreign*: not one of our records; *corrupt*: ours, but damaged; *misrouted*: ours, in a partition its producer did not choose.
-//! - *claim*: the last complete line of a producer. One that ended speaks for all it sent; one that died speaks for what the line says, and of
-//!   everything after it nothing is promised.
+//! - *unread*: a sequence that may lie where nobody read: neither received nor missing.
+//! - *foreign*: not one of our records; *copied*: a value of ours that somebody else wrote again; *corrupt*: ours, but damaged; *misrouted*: ours, in
+//!   a partition its producer did not choose.
+//! - *claim*: the last complete line of a producer, and how the process went. One that ended speaks for all it sent; one that was killed speaks for
+//!   what the line says, and of everything after it nothing is promised. One that was told to end owes its last line, and one that ended in mid-work
+//!   is a fault.
+//! - *witness*: another consumer that read while the run went on. What it saw was in the log once.
 //!
 //! # What `pass` proves
 //!
 //! For a run, a range of offsets for each partition, the claims of its producers and the state of one consumer: every sequence that some
 //! producer called acked is in the log exactly once, whole, in its partition and after all lower ones of its stream; nothing called not
-//! persisted is there; and nothing is there that nobody sent.
+//! persisted is there; nothing that a witness saw is gone; and nothing is there that nobody sent. Offsets without a record are those that the brokers'
+//! batches explain: transaction markers, and what compaction took.
+//!
+//! For clients that run ([`judge::judge_running`]) it proves less: every sequence that a producer that runs called acked so far has been read by
+//! that consumer, from the topic that both began with. Of producers that are gone it says nothing.
 //!
 //! | obligation | carried by | held to it by |
 //! | --- | --- | --- |
@@ -40,16 +48,21 @@
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |
 //! | Late is not duplicate, and neither hides a missing one. | `Stream::arrive` in [`received`] | `any_mess_is_counted_as_the_naive_model_counts_it` |
 //! | No set forgets silently: a full one clears `exact`, here and in the lines. | [`intervals::IntervalSet::insert`], [`lines::ProducerState::fitted`] | `a_stream_with_too_many_holes…`, `a_full_set_makes_the_verdict_inconclusive` |
-//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset. | `Judge::coverage` in [`judge`] | `what_the_reader_loses_is_no_excuse`, `what_cannot_be_told_is_inconclusive` |
-//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Judge::compare` in [`judge`] | `every_generated_corruption_is_caught_and_named`, ten thousand of them |
-//! | A producer that died is held to its last complete line and to nothing after it. | [`judge::Claim`], [`lines::ProducerState`] | `a_dead_producer_and_its_successor_are_judged_each_by_its_own_word` |
-//! | A line that does not agree with itself or with another proves nothing. | `Judge::told`, `Judge::seen` in [`judge`] | `what_contradicts_itself_is_no_proof` |
+//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset or a reason why there is none. | `Judge::coverage`, `Judge::gaps` in `judge/run.rs` | `what_the_reader_loses_is_no_excuse`, `what_cannot_be_told_is_inconclusive`, `what_others_do_in_the_topic_is_theirs` |
+//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Found::compare` in `judge/streams.rs` | `every_generated_corruption_is_caught_and_named`, ten thousand of them |
+//! | A log that was cut back, replaced or trimmed is told as what it is, and the account afterwards is of the log as it is. | [`received::PartitionLedger::log_truncated`], [`received::PartitionLedger::log_restarted_at`], [`received::PartitionLedger::start_moved_to`] | `a_log_that_was_cut_back_is_counted_anew`, `what_retention_took_is_unread_and_not_missing` |
+//! | A producer that died is held to its last complete line and to nothing after it; how it went is part of its claim. | [`judge::Claim`], [`judge::Went`] | `a_dead_producer_and_its_successor_are_judged_each_by_its_own_word`, `what_cannot_be_told_is_inconclusive` |
+//! | A line that does not agree with itself, its parts or another proves nothing. | `Found::told`, `Found::seen`, `Found::producer_adds_up`, `Found::consumer_adds_up` in `judge/streams.rs` | `what_contradicts_itself_is_no_proof` |
+//! | Running clients are judged by set, stream by stream, up to end offsets that are younger than the claims. | [`judge::judge_running`] | the tests in `tests/running.rs` |
+//! | What others wrote is theirs, copies of our values included. | [`received::Record`] | `a_value_of_ours_that_somebody_wrote_again_is_a_copy` |
 //! | No alarm without a fault, with producers that died, unknown fates and offsets read again. | all of it | `clean_logs_raise_no_alarm` |
 //!
 //! What is assumed, and has to be true outside this crate:
 //!
 //! - The end offsets were taken after the last producer had flushed or was dead, and are the brokers' (xtask's steps).
-//! - The topic holds no transactions and is not compacted, so that each offset has one record.
+//! - The brokers' batches say truly which offsets are markers and which were compacted (`clients/src/batches.rs` asks for them).
+//! - Somebody who writes a value of ours again does so at another millisecond, or with a key. Where the topic has
+//!   `message.timestamp.type=LogAppendTime` a copy without a key cannot be told from a duplicate, and counts as one.
 //! - librdkafka's message status is right, and only librdkafka retries.
 //! - Damage is an accident: CRC-32C finds every burst of up to 32 bits, and of other damage all but one in four thousand million.
 //! - A record so damaged that our mark is gone cannot be told from somebody else's. It is found as *missing* when it was acked; when nobody

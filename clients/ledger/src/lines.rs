@@ -2,8 +2,8 @@
 //!
 //! Each line is one object that begins `{"schema":"kafka-lab.NAME/1",` so that it can be told from other output it was mixed with. Fields are
 //! added to a schema without a new number; readers ignore what they do not know. Times are milliseconds: `time_ms` since the Unix epoch,
-//! `elapsed_ms` since the process began its work. Intervals are half-open pairs `[from, to)`. Counters never go down, except `missing` and
-//! `in_flight`. The words are those of [`crate`]. docs/schema/lines.json says the same to programs, and tests hold both together.
+//! `elapsed_ms` since the process began its work. Intervals are half-open pairs `[from, to)`. Counters never go down, except `missing`, `unread` and
+//! `in_flight`, and those of a partition whose log turns out to be another one than was read. The words are those of [`crate`]. docs/schema/lines.json says the same to programs, and tests hold both together.
 //!
 //! The last `"checkpoint"` or `"end"` of a producer or a consumer is also in its `--state-file`, in any format; `clients state` prints it. Every
 //! state has its sets whole, since the last one of a process that died is its promise; they are small as long as nothing goes wrong.
@@ -120,6 +120,9 @@ pub struct ProducerState {
     pub errors: BTreeMap<String, u64>,
     /// How often librdkafka's queue was found full and the producer waited.
     pub queue_full: u64,
+    /// The topic's id when the process began (KIP-516); absent where the brokers did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
 }
 
 impl ProducerState {
@@ -295,6 +298,9 @@ pub struct ConsumerState {
     pub partitions: Vec<ReceivePartition>,
     /// Each stream of the judged runs kept in detail (see [`crate::received::STREAMS_MAX`]).
     pub streams: Vec<ReceiveStream>,
+    /// The topic's id when the process began (KIP-516); absent where the brokers did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
 }
 
 impl ConsumerState {
@@ -303,10 +309,10 @@ impl ConsumerState {
     pub fn fitted(mut self, most: usize) -> Self {
         let mut room = most;
         for stream in &mut self.streams {
-            match room.checked_sub(stream.missing.intervals().len()) {
+            match room.checked_sub(stream.missing.intervals().len() + stream.unread.intervals().len()) {
                 Some(left) => room = left,
                 None => {
-                    stream.missing = IntervalSet::default();
+                    (stream.missing, stream.unread) = (IntervalSet::default(), IntervalSet::default());
                     stream.exact = false;
                 }
             }
@@ -322,7 +328,7 @@ impl ConsumerState {
 /// What records turned out to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveTotals {
-    /// Records read, each offset once: `received + duplicate + corrupt + misrouted + other_runs + foreign`.
+    /// Records read, each offset once: `received + duplicate + corrupt + misrouted + copied + other_runs + foreign`.
     pub records: u64,
     /// Distinct sequences of the judged runs.
     pub received: u64,
@@ -336,6 +342,9 @@ pub struct ReceiveTotals {
     pub corrupt: u64,
     /// Ours, in a partition its producer did not choose.
     pub misrouted: u64,
+    /// Values of ours that somebody else wrote again: with a key, or at another time than their stamp says.
+    #[serde(default)]
+    pub copied: u64,
     /// Ours, of a run that is not judged.
     pub other_runs: u64,
     /// Not ours.
@@ -354,11 +363,25 @@ impl From<&Counts> for ReceiveTotals {
             out_of_order: counts.out_of_order,
             corrupt: counts.corrupt,
             misrouted: counts.misrouted,
+            copied: counts.copied,
             other_runs: counts.other_runs,
             foreign: counts.foreign,
             redelivered: counts.redelivered,
         }
     }
+}
+
+/// What the offsets without a record are, as the brokers' own batches tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Taken by control records: a transaction's commit or abort.
+    pub markers: u64,
+    /// Removed by compaction: the batches around them say so.
+    pub compacted: u64,
+    /// Records are there, and were not shown.
+    pub hidden: u64,
+    /// Not looked at, because no broker gave the batch.
+    pub unknown: u64,
 }
 
 /// A consumer's account of one partition.
@@ -381,13 +404,30 @@ pub struct ReceivePartition {
     pub counts: ReceiveTotals,
     /// Offsets without a record: gone by retention or compaction, or taken by transaction markers.
     pub offset_gaps: u64,
+    /// Of these, how many lay below the log's start when they were to be read.
+    #[serde(default)]
+    pub retired: u64,
+    /// The others, of a consumer with `--end`; null when there are more intervals than a set keeps.
+    #[serde(default)]
+    pub gap_ranges: Option<IntervalSet>,
+    /// What they are; only in the `"end"` of a consumer with `--end` that found any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained: Option<Explained>,
     /// The log's start moved above the next offset to read: records were gone before they were read.
     pub start_moved: bool,
+    /// Why the partition cannot be read on, by the name of the error; absent while it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
     /// Streams no longer kept in detail; their counts are in this line all the same.
     pub folded_streams: u64,
-    /// How often reading began anew because the log had become shorter (topic deleted and created again, log truncated). When it is not 0,
-    /// `records + offset_gaps = next - start` no longer holds.
+    /// How often reading and counting began anew because the log ended below what had been read of it: another topic of that name, or cut back.
     pub log_restarts: u64,
+    /// How often they began anew because the leader's history of epochs told that the log had been cut back below what had been read (KIP-320).
+    #[serde(default)]
+    pub log_truncations: u64,
+    /// Each leader epoch that records were appended under, with the first offset read of it: `[epoch, offset]`, in order of offsets, the last 64.
+    #[serde(default)]
+    pub leader_epochs: Vec<(i32, i64)>,
 }
 
 impl ReceivePartition {
@@ -402,9 +442,15 @@ impl ReceivePartition {
             high,
             counts: ledger.counts().into(),
             offset_gaps: ledger.counts().offset_gaps,
+            retired: ledger.counts().retired,
+            gap_ranges: end.and_then(|_| ledger.gaps().cloned()),
+            explained: ledger.explained,
             start_moved: ledger.start_moved,
+            stuck: None,
             folded_streams: ledger.folded_streams,
             log_restarts: ledger.log_restarts,
+            log_truncations: ledger.log_truncations,
+            leader_epochs: ledger.leader_epochs().to_vec(),
         }
     }
 }
@@ -428,15 +474,18 @@ pub struct ReceiveStream {
     pub next: u64,
     /// How many below `next` did not arrive: from 0 on with `--run` or when reading began at offset 0, else from `first` on.
     pub missing_count: u64,
-    /// They. What arrived is `[first, next)` without them, when `exact`.
+    /// They. What arrived is `[first, next)` without them and without `unread`, when `exact`.
     pub missing: IntervalSet,
+    /// Sequences that may have lain where the log's start moved past the reader: neither received nor missing.
+    #[serde(default)]
+    pub unread: IntervalSet,
     /// Copies of sequences that had arrived before; when not `exact`, also those that may have been missing and come late.
     pub duplicate: u64,
     /// The sequences of which there were copies, as evidence.
     pub duplicates: IntervalSet,
     /// Sequences that arrived after a higher one.
     pub out_of_order: u64,
-    /// Whether `missing` is whole. False when the set outgrew [`INTERVALS_MAX`], did not fit into the line ([`LINE_INTERVALS_MAX`]), or the stream
+    /// Whether `missing` and `unread` are whole. False when the set outgrew [`INTERVALS_MAX`], did not fit into the line ([`LINE_INTERVALS_MAX`]), or the stream
     /// was folded and came back.
     pub exact: bool,
 }
@@ -454,6 +503,7 @@ impl ReceiveStream {
             next: stream.next,
             missing_count: stream.missing,
             missing: stream.missing_set().clone(),
+            unread: stream.unread_set().clone(),
             duplicate: stream.duplicate,
             duplicates: stream.duplicate_set().clone(),
             out_of_order: stream.out_of_order,

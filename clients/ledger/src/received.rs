@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 
 use crate::intervals::{IntervalSet, Removed};
-use crate::stamp::{ProducerId, Reader, RunId, Stamp, Value};
+use crate::lines::Explained;
+use crate::stamp::{self, ProducerId, Reader, RunId, Stamp, Value};
+
+/// Most changes of leadership a partition keeps; of more, the latest.
+pub const LEADER_EPOCHS_MAX: usize = 64;
 
 /// Most streams a partition keeps in detail. Of more, the one unseen for longest is folded: its counts stay in the partition's, its detail goes.
 pub const STREAMS_MAX: usize = 1024;
@@ -17,6 +21,35 @@ pub struct StreamKey {
     pub producer: ProducerId,
     /// Its producer handle.
     pub epoch: u32,
+}
+
+/// A record as a reader gets it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its value; `None` for a null value.
+    pub value: Option<&'a [u8]>,
+    /// When its producer made it, in ms since the Unix epoch (`CreateTime`). `None` where the broker wrote its own time over it
+    /// (`message.timestamp.type=LogAppendTime`) or there is none.
+    pub created_ms: Option<i64>,
+    /// Whether it has a key. Ours have none.
+    pub keyed: bool,
+    /// The epoch of the leader that appended its batch (KIP-101); `None` in logs older than that.
+    pub leader_epoch: Option<i32>,
+}
+
+impl<'a> Record<'a> {
+    /// One of which no more is known than what any log has.
+    pub fn new(offset: i64, value: Option<&'a [u8]>) -> Self {
+        Self { offset, value, ..Self::default() }
+    }
+
+    /// Whether somebody other than the producer that `sent_ms` is of wrote this: ours gives each record the time of its stamp, and no key. A retry
+    /// keeps both, so what a producer sent twice is no copy.
+    fn is_copy(&self, sent_ms: u64) -> bool {
+        self.keyed || self.created_ms.is_some_and(|created| u64::try_from(created) != Ok(sent_ms))
+    }
 }
 
 /// What arrived of one stream in one partition.
@@ -37,10 +70,15 @@ pub struct Stream {
     pub duplicate: u64,
     /// Sequences that arrived after a higher one.
     pub out_of_order: u64,
+    /// Sequences that nobody can call missing: the log's start moved past offsets that may have held them.
+    pub unread: u64,
     missing_set: IntervalSet,
+    unread_set: IntervalSet,
     duplicate_set: IntervalSet,
     inexact: bool,
     from_zero: bool,
+    /// Whether the log's start has moved since the last arrival.
+    interrupted: bool,
     /// The value of the partition's record counter when it was last seen; the smallest is folded first.
     touched: u64,
 }
@@ -49,8 +87,12 @@ pub struct Stream {
 enum Arrival {
     /// New; so many sequences before it turned out to be missing.
     New(u64),
+    /// New; what lies before it went unread.
+    AfterUnread,
     /// It had been missing.
     Late,
+    /// It had been taken for unread.
+    LateUnread,
     /// Before the first one seen, in a log not read from its beginning; so many between it and that one turned out to be missing.
     Earlier(u64),
     Duplicate,
@@ -66,10 +108,13 @@ impl Stream {
             missing: 0,
             duplicate: 0,
             out_of_order: 0,
+            unread: 0,
             missing_set: IntervalSet::default(),
+            unread_set: IntervalSet::default(),
             duplicate_set: IntervalSet::default(),
             inexact: false,
             from_zero,
+            interrupted: false,
             touched: 0,
         }
     }
@@ -77,6 +122,11 @@ impl Stream {
     /// The missing sequences, as far as they are kept.
     pub fn missing_set(&self) -> &IntervalSet {
         &self.missing_set
+    }
+
+    /// The unread sequences, as far as they are kept.
+    pub fn unread_set(&self) -> &IntervalSet {
+        &self.unread_set
     }
 
     /// The sequences that arrived more than once, as evidence: of more intervals than a set keeps, not all.
@@ -92,11 +142,16 @@ impl Stream {
     fn arrive(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next {
             let skipped = sequence - self.next;
-            self.inexact |= !self.missing_set.insert(self.next, sequence);
-            self.missing += skipped;
+            let unread = std::mem::take(&mut self.interrupted) && skipped > 0;
+            let (set, count) = match unread {
+                true => (&mut self.unread_set, &mut self.unread),
+                false => (&mut self.missing_set, &mut self.missing),
+            };
+            self.inexact |= !set.insert(self.next, sequence);
+            *count += skipped;
             self.next = sequence + 1;
             self.received += 1;
-            return Arrival::New(skipped);
+            return if unread { Arrival::AfterUnread } else { Arrival::New(skipped) };
         }
         let removed = self.missing_set.remove(sequence);
         if removed != Removed::Absent {
@@ -106,6 +161,14 @@ impl Stream {
             self.out_of_order += 1;
             self.first = self.first.min(sequence);
             return Arrival::Late;
+        }
+        let removed = self.unread_set.remove(sequence);
+        if removed != Removed::Absent {
+            self.inexact |= removed == Removed::Truncated;
+            self.unread -= 1;
+            self.received += 1;
+            self.out_of_order += 1;
+            return Arrival::LateUnread;
         }
         if !self.from_zero && sequence < self.first {
             let skipped = self.first - sequence - 1;
@@ -125,7 +188,7 @@ impl Stream {
 
 /// How many records of a partition were what.
 ///
-/// `records = received + duplicate + corrupt + misrouted + other_runs + foreign`, and `records + offset_gaps = next - start`.
+/// `records = received + duplicate + corrupt + misrouted + copied + other_runs + foreign`, and `records + offset_gaps = next - start`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records at offsets in `[start, next)`, each offset once.
@@ -142,6 +205,8 @@ pub struct Counts {
     pub corrupt: u64,
     /// Ours, in the wrong partition.
     pub misrouted: u64,
+    /// Values of ours that somebody else wrote again: with a key, or at another time than their stamp says.
+    pub copied: u64,
     /// Ours, of a run that is not judged.
     pub other_runs: u64,
     /// Not ours.
@@ -150,6 +215,8 @@ pub struct Counts {
     pub redelivered: u64,
     /// Offsets in `[start, next)` without a record: removed by retention or compaction, or taken by transaction markers.
     pub offset_gaps: u64,
+    /// Of these, how many lay below the log's start when they were to be read: retention, or DeleteRecords.
+    pub retired: u64,
 }
 
 impl Counts {
@@ -162,10 +229,12 @@ impl Counts {
         self.out_of_order += other.out_of_order;
         self.corrupt += other.corrupt;
         self.misrouted += other.misrouted;
+        self.copied += other.copied;
         self.other_runs += other.other_runs;
         self.foreign += other.foreign;
         self.redelivered += other.redelivered;
         self.offset_gaps = self.offset_gaps.saturating_add(other.offset_gaps);
+        self.retired = self.retired.saturating_add(other.retired);
     }
 }
 
@@ -182,8 +251,16 @@ pub struct PartitionLedger {
     pub start_moved: bool,
     /// How many streams were folded into the counts.
     pub folded_streams: u64,
-    /// How often reading began anew because the log had become shorter: deleted and created again, or truncated.
+    /// How often reading began anew because the log ended below what had been read of it: another topic of that name, or cut back.
     pub log_restarts: u64,
+    /// How often it began anew because the leader's history of epochs said that the log had been cut back below what had been read (KIP-320),
+    /// wherever it ended by then.
+    pub log_truncations: u64,
+    /// What the offsets without a record are, once that was looked into.
+    pub explained: Option<Explained>,
+    gaps: IntervalSet,
+    gaps_inexact: bool,
+    leader_epochs: Vec<(i32, i64)>,
     reader: Reader,
     counts: Counts,
     judged: Option<RunId>,
@@ -207,6 +284,11 @@ impl PartitionLedger {
             start_moved: false,
             folded_streams: 0,
             log_restarts: 0,
+            log_truncations: 0,
+            explained: None,
+            gaps: IntervalSet::default(),
+            gaps_inexact: false,
+            leader_epochs: Vec::new(),
             reader: Reader::default(),
             counts: Counts::default(),
             judged,
@@ -227,8 +309,20 @@ impl PartitionLedger {
         &self.streams
     }
 
-    /// Accounts for the record at `offset`. An offset below `next` is redelivered, and counts for nothing else.
-    pub fn record(&mut self, offset: i64, value: Option<&[u8]>) {
+    /// The offsets in `[start, next)` without a record that are not below the log's start; `None` when there are more intervals than a set keeps.
+    pub fn gaps(&self) -> Option<&IntervalSet> {
+        (!self.gaps_inexact).then_some(&self.gaps)
+    }
+
+    /// Each leader epoch that records were appended under, with the first offset read of it, in order of offsets; the last
+    /// [`LEADER_EPOCHS_MAX`].
+    pub fn leader_epochs(&self) -> &[(i32, i64)] {
+        &self.leader_epochs
+    }
+
+    /// Accounts for a record. An offset below `next` is redelivered, and counts for nothing else.
+    pub fn record(&mut self, record: Record<'_>) {
+        let Record { offset, value, .. } = record;
         if !crate::accounts() {
             self.next = offset.saturating_add(1);
             self.counts.records += 1;
@@ -241,17 +335,35 @@ impl PartitionLedger {
         self.reached(offset);
         self.next = offset.saturating_add(1);
         self.counts.records += 1;
+        if let Some(epoch) = record.leader_epoch
+            && self.leader_epochs.last().is_none_or(|(last, _)| *last != epoch)
+        {
+            if self.leader_epochs.len() >= LEADER_EPOCHS_MAX {
+                self.leader_epochs.remove(0);
+            }
+            self.leader_epochs.push((epoch, offset));
+        }
         if let Some(at) = self.latest
             && let Some(stamp) = self.reader.follow(value)
         {
+            if record.is_copy(stamp.sent_ms) {
+                self.latest = None;
+                self.counts.copied += 1;
+                return;
+            }
             let sequence = stamp.sequence;
             return self.arrive(at, sequence);
         }
         self.latest = None;
         match self.reader.read(value) {
             Value::Foreign => self.counts.foreign += 1,
+            // Cut or changed by whoever typed it: what is damaged in the log keeps the time that its batch says.
+            Value::Corrupt if stamp::sent_ms_of(value).is_some_and(|sent_ms| record.is_copy(sent_ms)) => {
+                self.counts.copied += 1;
+            }
             Value::Corrupt => self.counts.corrupt += 1,
             Value::Stamped(stamp) if self.judged.is_some_and(|run| run != stamp.run) => self.counts.other_runs += 1,
+            Value::Stamped(stamp) if record.is_copy(stamp.sent_ms) => self.counts.copied += 1,
             Value::Stamped(stamp) if i64::from(stamp.partition) != i64::from(self.partition) => {
                 self.counts.misrouted += 1
             }
@@ -267,24 +379,43 @@ impl PartitionLedger {
     pub fn reached(&mut self, offset: i64) {
         if offset > self.next {
             self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(offset.abs_diff(self.next));
+            // Offsets are not negative.
+            self.gaps_inexact |= !self.gaps.insert(self.next.unsigned_abs(), offset.unsigned_abs());
             self.next = offset;
         }
     }
 
-    /// The log now starts at `low`, above what was to be read next: what lay between is gone.
+    /// The log now starts at `low`, above what was to be read next: what lay between is gone. Whatever the next record of a stream skips may have
+    /// been there, so that it is unread, not missing.
     pub fn start_moved_to(&mut self, low: i64) {
         if low > self.next {
             self.start_moved = true;
-            self.reached(low);
+            let gone = low.abs_diff(self.next);
+            self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(gone);
+            self.counts.retired = self.counts.retired.saturating_add(gone);
+            self.next = low;
+            self.streams.iter_mut().for_each(|stream| stream.interrupted = true);
         }
     }
 
-    /// The log has become shorter than what was read of it, so it is another log: reading begins anew at `low`. The counts go on; what they say
-    /// of offsets holds from here on only.
+    /// The log ends below what was read of it, so it is another one: reading begins anew at `low`. What was counted is of a log that is no more,
+    /// and the account begins anew too.
     pub fn log_restarted_at(&mut self, low: i64) {
         self.log_restarts += 1;
-        self.start = low;
-        self.next = low;
+        self.begin_anew(low);
+    }
+
+    /// The log was cut back below what was read of it, and may have grown beyond that since. Reading and the account begin anew, at `low` or where
+    /// they had begun, whichever is later.
+    pub fn log_truncated(&mut self, low: i64) {
+        self.log_truncations += 1;
+        self.begin_anew(low.max(self.start));
+    }
+
+    fn begin_anew(&mut self, start: i64) {
+        let fresh = Self::new(self.partition, start, self.judged);
+        let (log_restarts, log_truncations) = (self.log_restarts, self.log_truncations);
+        *self = Self { log_restarts, log_truncations, ..fresh };
     }
 
     /// Sums over streams stop at the end of numbers: whoever can write to the topic can skip 10^15 sequences with each record.
@@ -296,9 +427,14 @@ impl PartitionLedger {
                 self.counts.received += 1;
                 self.counts.missing = self.counts.missing.saturating_add(skipped);
             }
+            Arrival::AfterUnread => self.counts.received += 1,
             Arrival::Late => {
                 self.counts.received += 1;
                 self.counts.missing = self.counts.missing.saturating_sub(1);
+                self.counts.out_of_order += 1;
+            }
+            Arrival::LateUnread => {
+                self.counts.received += 1;
                 self.counts.out_of_order += 1;
             }
             Arrival::Earlier(skipped) => {
@@ -329,7 +465,7 @@ impl PartitionLedger {
         }
         // A stream that was folded and comes back must not be taken for one that lost its beginning.
         let returned = self.folded_streams > 0 && sequence > 0;
-        let mut stream = Stream::new(key, sequence, self.from_zero && !returned);
+        let mut stream = Stream::new(key, sequence, self.from_zero && !returned && !self.start_moved);
         stream.inexact = returned;
         let at = self.streams.len();
         self.streams.push(stream);
@@ -359,7 +495,7 @@ mod tests {
     fn read(values: &[Vec<u8>]) -> PartitionLedger {
         let mut ledger = PartitionLedger::new(0, 0, None);
         for (offset, value) in values.iter().enumerate() {
-            ledger.record(offset as i64, Some(value));
+            ledger.record(Record::new(offset as i64, Some(value)));
         }
         ledger
     }
@@ -499,7 +635,7 @@ mod tests {
     fn an_offset_read_again_is_redelivered_and_not_a_duplicate() {
         let mut ledger = PartitionLedger::new(0, 0, None);
         for offset in [0, 1, 2, 1, 2, 3] {
-            ledger.record(offset, Some(&value("r", 1, 0, 0, offset as u64)));
+            ledger.record(Record::new(offset, Some(&value("r", 1, 0, 0, offset as u64))));
         }
         let expected = Counts { records: 4, received: 4, redelivered: 2, ..Counts::default() };
         assert_eq!(*ledger.counts(), expected);
@@ -508,7 +644,7 @@ mod tests {
     #[test]
     fn offsets_without_a_record_are_gaps_and_the_sum_holds() {
         let mut ledger = PartitionLedger::new(0, 5, None);
-        ledger.record(7, Some(b"typed"));
+        ledger.record(Record::new(7, Some(b"typed")));
         ledger.reached(10);
         ledger.reached(9);
         assert_eq!((ledger.counts().records, ledger.counts().offset_gaps, ledger.next), (1, 4, 10));
@@ -522,8 +658,8 @@ mod tests {
     #[test]
     fn only_the_judged_run_is_accounted_for_and_from_its_first_sequence_on() {
         let mut ledger = PartitionLedger::new(0, 100, Some(run("mine")));
-        ledger.record(100, Some(&value("other", 1, 0, 0, 9)));
-        ledger.record(101, Some(&value("mine", 1, 0, 0, 2)));
+        ledger.record(Record::new(100, Some(&value("other", 1, 0, 0, 9))));
+        ledger.record(Record::new(101, Some(&value("mine", 1, 0, 0, 2))));
         let counts = *ledger.counts();
         assert_eq!((counts.other_runs, counts.received, counts.missing), (1, 1, 2));
         assert_eq!(ledger.streams()[0].missing_set().intervals(), [(0, 2)]);
@@ -533,7 +669,7 @@ mod tests {
     fn a_log_read_from_its_middle_does_not_miss_what_lies_before() {
         let mut ledger = PartitionLedger::new(0, 100, None);
         for (offset, sequence) in [(100, 50), (101, 51), (102, 48), (103, 53)] {
-            ledger.record(offset, Some(&value("r", 1, 0, 0, sequence)));
+            ledger.record(Record::new(offset, Some(&value("r", 1, 0, 0, sequence))));
         }
         let counts = *ledger.counts();
         assert_eq!((counts.received, counts.missing, counts.out_of_order, counts.duplicate), (4, 2, 1, 0));
@@ -541,10 +677,158 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_read_from_the_middle_of_a_log_is_counted_as_the_naive_model_counts_it() {
+        let (mut duplicates, mut earlier) = (0, 0);
+        for seed in 0..3000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            // Sequences of one stream from its middle on: skipped, doubled, swapped.
+            let mut sequences: Vec<u64> = (50..50 + random.u64(2..14)).collect();
+            for _ in 0..random.usize(0..6) {
+                let (a, b) = (random.usize(0..sequences.len()), random.usize(0..sequences.len()));
+                match random.u8(0..3) {
+                    0 if sequences.len() > 1 => drop(sequences.remove(a)),
+                    1 => sequences.insert(a, sequences[b]),
+                    _ => sequences.swap(a, b),
+                }
+            }
+            let mut ledger = PartitionLedger::new(0, 100, None);
+            for (at, sequence) in sequences.iter().enumerate() {
+                ledger.record(Record::new(100 + at as i64, Some(&value("r", 1, 0, 0, *sequence))));
+            }
+            let distinct: BTreeSet<u64> = sequences.iter().copied().collect();
+            let (first, highest) = (*distinct.first().unwrap(), *distinct.last().unwrap());
+            let absent: Vec<u64> = (first..highest).filter(|s| !distinct.contains(s)).collect();
+            let twice: BTreeSet<u64> = (1..sequences.len())
+                .filter(|at| sequences[..*at].contains(&sequences[*at]))
+                .map(|at| sequences[at])
+                .collect();
+            let late = |at: &usize| {
+                !sequences[..*at].contains(&sequences[*at]) && sequences[..*at].iter().any(|s| *s > sequences[*at])
+            };
+            let out_of_order = (0..sequences.len()).filter(late).count() as u64;
+            let stream = &ledger.streams()[0];
+            let listed = |set: &IntervalSet| set.intervals().iter().flat_map(|(a, b)| *a..*b).collect::<Vec<_>>();
+            assert_eq!(listed(stream.missing_set()), absent, "seed {seed}: {sequences:?}");
+            assert_eq!(listed(stream.duplicate_set()), twice.iter().copied().collect::<Vec<_>>(), "{sequences:?}");
+            assert_eq!((stream.first, stream.next), (first, highest + 1), "{sequences:?}");
+            let duplicate = (sequences.len() - distinct.len()) as u64;
+            let counts = [stream.received, stream.missing, stream.duplicate, stream.out_of_order, stream.unread];
+            let expected = [distinct.len() as u64, absent.len() as u64, duplicate, out_of_order, 0];
+            assert_eq!(counts, expected, "seed {seed}: {sequences:?}");
+            let total = *ledger.counts();
+            assert_eq!(
+                [total.received, total.missing, total.duplicate, total.out_of_order, 0],
+                expected,
+                "seed {seed}"
+            );
+            assert!(stream.exact());
+            duplicates += duplicate;
+            earlier += u64::from(first < sequences[0]);
+        }
+        assert!(duplicates > 1000 && earlier > 500, "too tame: {duplicates} {earlier}");
+    }
+
+    #[test]
+    fn what_retention_took_is_unread_and_not_missing() {
+        let mut ledger = PartitionLedger::new(0, 0, Some(run("r")));
+        for sequence in [0, 1, 3] {
+            ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
+        }
+        // Offsets 3 to 9 go, and with them whatever they held.
+        ledger.start_moved_to(10);
+        for sequence in [8, 9, 11, 6] {
+            ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
+        }
+        ledger.record(Record::new(ledger.next, Some(&value("r", 2, 0, 0, 40))));
+        let stream = &ledger.streams()[0];
+        assert_eq!(stream.missing_set().intervals(), [(2, 3), (10, 11)]);
+        assert_eq!(stream.unread_set().intervals(), [(4, 6), (7, 8)]);
+        assert_eq!((stream.missing, stream.unread, stream.received, stream.out_of_order), (2, 3, 7, 1));
+        assert!(stream.exact());
+        let other = &ledger.streams()[1];
+        assert_eq!((other.first, other.missing, other.unread), (40, 0, 0), "its beginning may have lain there too");
+        let counts = ledger.counts();
+        assert_eq!((counts.missing, counts.retired, counts.offset_gaps, counts.out_of_order), (2, 7, 7, 1));
+        assert!(ledger.gaps().unwrap().is_empty(), "what is below the start needs no explanation");
+    }
+
+    #[test]
+    fn a_log_that_was_cut_back_is_counted_anew() {
+        let read = |ledger: &mut PartitionLedger, sequences: std::ops::Range<u64>| {
+            for sequence in sequences {
+                ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
+            }
+        };
+        let mut ledger = PartitionLedger::new(0, 5, Some(run("r")));
+        read(&mut ledger, 0..10);
+        // Cut back to sequence 8 and read again from where reading began: nothing of it came twice.
+        ledger.log_truncated(0);
+        assert_eq!((ledger.start, ledger.next, ledger.log_truncations, ledger.log_restarts), (5, 5, 1, 0));
+        read(&mut ledger, 0..8);
+        let counts = Counts { records: 8, received: 8, ..Counts::default() };
+        assert_eq!((*ledger.counts(), ledger.streams().len(), ledger.streams()[0].next), (counts, 1, 8));
+        // Another topic of that name: what was read of the one before is in no count.
+        ledger.log_restarted_at(0);
+        assert_eq!((ledger.start, ledger.next, ledger.log_truncations, ledger.log_restarts), (0, 0, 1, 1));
+        assert_eq!((*ledger.counts(), ledger.streams().len()), (Counts::default(), 0));
+        // Retention has moved beyond where reading began.
+        ledger.log_truncated(7);
+        assert_eq!((ledger.start, ledger.next, ledger.log_truncations), (7, 7, 2));
+    }
+
+    #[test]
+    fn a_value_of_ours_that_somebody_wrote_again_is_a_copy() {
+        let encoded =
+            |sequence, sent_ms| Encoder::new(run("r"), ProducerId(1), 0, 0).encode(0, 0, sequence, sent_ms).to_vec();
+        let (first, second, third) = (encoded(0, 1_000), encoded(1, 1_000), encoded(2, 2_000));
+        let mut bent = second.clone();
+        bent[2] ^= 1;
+        let at = |created_ms, keyed| Record { created_ms: Some(created_ms), keyed, ..Record::default() };
+        let log: [(&[u8], Record<'_>); 9] = [
+            (&first, at(1_000, false)),
+            // Typed again a second later, with a key, and cut: none is ours.
+            (&first, at(2_000, false)),
+            (&first, at(1_000, true)),
+            (&second, at(2_000, false)),
+            (&bent, at(2_000, false)),
+            (&second, at(1_000, false)),
+            // A retry keeps the time of the first: there twice is there twice.
+            (&second, at(1_000, false)),
+            (&bent, at(1_000, false)),
+            (&third, at(2_000, false)),
+        ];
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for (offset, (value, record)) in (0..).zip(log) {
+            ledger.record(Record { offset, value: Some(value), ..record });
+        }
+        let expected = Counts { records: 9, received: 3, copied: 4, duplicate: 1, corrupt: 1, ..Counts::default() };
+        assert_eq!(*ledger.counts(), expected);
+        // Where brokers write their own time over it, nobody can tell a copy.
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        (0..2).for_each(|offset| ledger.record(Record::new(offset, Some(&first))));
+        assert_eq!((ledger.counts().duplicate, ledger.counts().copied), (1, 0));
+    }
+
+    #[test]
+    fn each_leader_epoch_is_kept_with_its_first_offset_and_only_the_last_of_many() {
+        let mut ledger = PartitionLedger::new(0, 7, None);
+        for (offset, epoch) in [(7, 3), (8, 3), (9, 5), (9, 6), (10, 5)] {
+            ledger.record(Record { leader_epoch: Some(epoch), ..Record::new(offset, None) });
+        }
+        ledger.record(Record::new(11, None));
+        assert_eq!(ledger.leader_epochs(), [(3, 7), (5, 9)]);
+        for epoch in 0..100 {
+            ledger.record(Record { leader_epoch: Some(epoch), ..Record::new(ledger.next, None) });
+        }
+        assert_eq!(ledger.leader_epochs().len(), LEADER_EPOCHS_MAX);
+        assert_eq!(ledger.leader_epochs().last(), Some(&(99, 111)));
+    }
+
+    #[test]
     fn a_stream_with_too_many_holes_says_it_is_inexact_and_stays_small() {
         let mut ledger = PartitionLedger::new(0, 0, None);
         for offset in 0..3 * INTERVALS_MAX as u64 {
-            ledger.record(offset as i64, Some(&value("r", 1, 0, 0, offset * 2)));
+            ledger.record(Record::new(offset as i64, Some(&value("r", 1, 0, 0, offset * 2))));
         }
         let stream = &ledger.streams()[0];
         assert!(!stream.exact());
@@ -557,9 +841,9 @@ mod tests {
         let mut ledger = PartitionLedger::new(0, 0, None);
         let n = STREAMS_MAX as u32 + 100;
         for producer in 0..n {
-            ledger.record(i64::from(producer), Some(&value("r", producer, 0, 0, 0)));
+            ledger.record(Record::new(i64::from(producer), Some(&value("r", producer, 0, 0, 0))));
         }
-        ledger.record(i64::from(n), Some(&value("r", 0, 0, 0, 1)));
+        ledger.record(Record::new(i64::from(n), Some(&value("r", 0, 0, 0, 1))));
         assert_eq!(ledger.streams().len(), STREAMS_MAX);
         assert_eq!(ledger.folded_streams, 101);
         let counts = *ledger.counts();

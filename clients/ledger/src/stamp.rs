@@ -194,6 +194,12 @@ fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
     })
 }
 
+/// The time that a value with our mark says it was sent at, in ms since the Unix epoch, whether or not its checksum holds; `None` when there is none
+/// to be read.
+pub fn sent_ms_of(value: Option<&[u8]>) -> Option<u64> {
+    decimal(value?.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ').nth(5)?)
+}
+
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > DIGITS_MAX {
         return None;

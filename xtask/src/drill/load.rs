@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ledger::judge::Claim;
+use ledger::judge::{Claim, Went};
 use ledger::lines::ConsumerState;
 use ledger::stamp::RunId;
 use rustix::process::Signal;
@@ -153,7 +153,7 @@ impl Load {
 
     /// What each producer process claims.
     pub fn claims(&self) -> Vec<Claim> {
-        self.producers.iter().filter_map(|client| clients::claim(&client.said())).collect()
+        self.producers.iter().filter_map(|client| clients::claim(&client.said(), Went::Killed)).collect()
     }
 
     /// What the last consumer process received: each one counts from the run's start.
@@ -172,8 +172,11 @@ impl Load {
     /// They are not within a minute.
     pub fn flows(&self, task: &Task<'_>, consumer: bool) -> Result<()> {
         wait::until("the load", Duration::from_secs(60), Duration::from_millis(200), task.ctx.stop, task.status, || {
-            let state =
-                self.producers.last().and_then(|client| clients::claim(&client.said())).and_then(|claim| claim.state);
+            let state = self
+                .producers
+                .last()
+                .and_then(|client| clients::claim(&client.said(), Went::Killed))
+                .and_then(|claim| claim.state);
             let Some(state) = state else { return Poll::NotYet("the producer has sent nothing yet".into()) };
             if state.partitions.is_empty() || state.partitions.iter().any(|partition| partition.acked == 0) {
                 return Poll::NotYet("not every partition has acknowledged a message yet".into());
@@ -192,7 +195,7 @@ impl Load {
 
     /// What the last process of each client says of each partition, if both have said it since `since_ms`.
     fn standing(&self, since_ms: u64) -> Option<Standing> {
-        let sent = self.producers.last().and_then(|client| clients::claim(&client.said()))?.state?;
+        let sent = self.producers.last().and_then(|client| clients::claim(&client.said(), Went::Killed))?.state?;
         let received = self.received()?;
         if sent.time_ms < since_ms || received.time_ms < since_ms {
             return None;
@@ -299,7 +302,7 @@ pub fn end_offsets(task: &Task<'_>, topic: &str) -> Result<Vec<(u32, u64)>> {
             Err(failure) => return Poll::Failed(failure),
         };
         match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
-            Some(Offsets { error: None, partitions }) if !partitions.is_empty() => {
+            Some(Offsets { error: None, partitions, .. }) if !partitions.is_empty() => {
                 Poll::Ready(partitions.iter().map(|mark| (mark.partition, mark.high)).collect())
             }
             Some(Offsets { error: Some(error), .. }) => Poll::NotYet(error),

@@ -359,15 +359,8 @@ fn conclude(
     let Some(received) = load.received() else {
         return Err(Failure::step("the consumer said nothing").log(&load.dir(task)));
     };
-    let ledger = judge(&Case {
-        run: load.run,
-        topic: &load.topic,
-        ranges: &clients::ranges(&ranges),
-        claims: &claims,
-        received: &received,
-        expected: None,
-        topic_ids,
-    });
+    let ranges = clients::ranges(&ranges);
+    let ledger = judge(&Case { topic_ids, ..Case::new(load.run, &load.topic, &ranges, &claims, &received) });
     let gaps = load.gaps();
     let partitions = u32::try_from(after.len()).unwrap_or(u32::MAX);
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));

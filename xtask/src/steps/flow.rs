@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ledger::judge::{Case, Claim, Verdict, judge};
+use ledger::judge::{Case, Claim, Verdict, Went, judge};
 use ledger::lines::Event;
 use ledger::stamp::RunId;
 
@@ -18,7 +18,7 @@ use crate::local::ports;
 use crate::state::{Backend, now_ms};
 use crate::step::{Outcome, Task};
 use crate::steps::workload;
-use crate::tools::clients::{self, Offsets, Watermarks};
+use crate::tools::clients::{self, Offsets};
 
 fn run_id() -> Result<RunId> {
     format!("verify-{:x}", now_ms()).parse().map_err(Failure::step)
@@ -79,14 +79,17 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let commands = Commands { lab, run: run.to_string(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task, &commands.offsets())?;
     (task.status)(&format!("sending {messages} messages"));
-    let claim = ran(task, "producer", &commands.produce(messages), |said| clients::claim(said).filter(Claim::ended))?;
+    let claim = ran(task, "producer", &commands.produce(messages), |said| {
+        clients::claim(said, Went::ByItself).filter(Claim::ended)
+    })?;
     let after = offsets(task, &commands.offsets())?;
     let range: Vec<(u32, u64, u64)> = after
+        .partitions
         .iter()
         .map(|mark| {
             (
                 mark.partition,
-                before.iter().find(|b| b.partition == mark.partition).map_or(mark.low, |b| b.high),
+                before.partitions.iter().find(|b| b.partition == mark.partition).map_or(mark.low, |b| b.high),
                 mark.high,
             )
         })
@@ -95,15 +98,10 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let received = ran(task, "consumer", &commands.consume(&range), |said| {
         clients::received(said).filter(|line| line.event == Event::End)
     })?;
-    let report = judge(&Case {
-        run,
-        topic: &lab.facts.topic,
-        ranges: &clients::ranges(&range),
-        claims: &[claim],
-        received: &received,
-        expected: Some(messages),
-        topic_ids: &[],
-    });
+    let (ranges, claims) = (clients::ranges(&range), [claim]);
+    let topic_ids: Vec<String> = [before.topic_id, after.topic_id].into_iter().flatten().collect();
+    let case = Case::new(run, &lab.facts.topic, &ranges, &claims, &received);
+    let report = judge(&Case { expected: Some(messages), topic_ids: &topic_ids, ..case });
 
     let proof = totals(&report);
     let exit = match report.verdict {
@@ -145,11 +143,11 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
     Err(Failure::fault(what).fix(lab.xtask("up")))
 }
 
-fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Vec<Watermarks>> {
+fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Offsets> {
     (task.status)("asking for end offsets");
     let output = task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log)?;
     match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
-        Some(Offsets { error: None, partitions }) if !partitions.is_empty() => Ok(partitions),
+        Some(offsets) if offsets.error.is_none() && !offsets.partitions.is_empty() => Ok(offsets),
         Some(Offsets { error: Some(error), .. }) => {
             Err(Failure::step(format!("no end offsets: {error}")).command(cmd).log(&task.log))
         }

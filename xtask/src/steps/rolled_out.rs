@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn lag_is_what_the_brokers_have_and_the_consumer_has_not() {
         let mark = |partition, low, high| Watermarks { partition, low, high };
-        let offsets = Offsets { error: None, partitions: vec![mark(0, 0, 100), mark(1, 50, 60), mark(2, 0, 5)] };
+        let offsets =
+            Offsets { partitions: vec![mark(0, 0, 100), mark(1, 50, 60), mark(2, 0, 5)], ..Offsets::default() };
         let counts = |partition, next| Counts { partition, next, ..Counts::default() };
         let end = End { partitions: vec![counts(0, 90), counts(1, 60)], ..End::default() };
         assert_eq!(lag(&end, &offsets), 10 + 5);

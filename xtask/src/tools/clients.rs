@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger::judge::{Claim, Range};
+use ledger::judge::{Claim, Range, Went};
 use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerStart, ProducerState};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +91,8 @@ pub struct TopicPartition {
 #[serde(default)]
 pub struct Offsets {
     pub error: Option<String>,
+    /// The topic's id; absent where the brokers did not tell.
+    pub topic_id: Option<String>,
     pub partitions: Vec<Watermarks>,
 }
 
@@ -141,11 +143,11 @@ fn numbers_can_be_added(line: &str) -> bool {
     true
 }
 
-/// What a producer claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
+/// What a producer that `went` so claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
 /// sent anything. Lines that a signal cut short are not complete and claim nothing.
-pub fn claim(output: &str) -> Option<Claim> {
+pub fn claim(output: &str, went: Went) -> Option<Claim> {
     let start = lines::<ProducerStart>(output, PRODUCER).pop();
-    Claim::of(start.as_ref(), lines::<ProducerState>(output, PRODUCER))
+    Claim::of(start.as_ref(), lines::<ProducerState>(output, PRODUCER), went)
 }
 
 /// What a consumer received by all it printed, or by what it left in its state file.

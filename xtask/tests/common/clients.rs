@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ledger::judge::{Case, Claim, Range, Report, judge};
+use ledger::judge::{Case, Claim, Range, Report, Went, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use ledger::stamp::RunId;
 use serde_json::Value;
@@ -68,11 +68,11 @@ impl Clients {
         said["partitions"].as_array().unwrap().iter().map(one).collect()
     }
 
-    pub fn claim(&self, name: &str) -> Claim {
+    pub fn claim(&self, name: &str, went: Went) -> Claim {
         let said = self.said(name);
         let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
         let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
-        Claim::of(start.as_ref(), states).unwrap()
+        Claim::of(start.as_ref(), states, went).unwrap()
     }
 }
 
@@ -86,5 +86,5 @@ pub fn judged(run: &str, ends: [&[(i32, i64)]; 2], claims: &[Claim], received: &
     let ranges = ends[0].iter().zip(ends[1]);
     let ranges: Vec<Range> = ranges.map(|(from, to)| Range { partition: from.0, start: from.1, end: to.1 }).collect();
     let run: RunId = run.parse().unwrap();
-    judge(&Case { run, topic: "test", ranges: &ranges, claims, received, expected: None, topic_ids: &[] })
+    judge(&Case::new(run, "test", &ranges, claims, received))
 }

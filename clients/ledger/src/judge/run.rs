@@ -1,0 +1,375 @@
+//! The verdict over a run that is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::streams::{Found, Key, Unread, arrived, evidence, name, spelled};
+use super::{Case, Claim, Kind, Range, Row, Went};
+use crate::lines::{Event, ReceivePartition, ReceiveStream, SendStream};
+
+/// Judges each partition; what is found goes into `found`.
+pub(super) fn judge(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
+    let mut judge = Judge { case, found };
+    judge.whole_run();
+    let rows: Vec<Row> = case.ranges.iter().map(|range| judge.partition(range)).collect();
+    if let Some(messages) = case.expected {
+        judge.expect(messages, &rows);
+    }
+    rows
+}
+
+struct Judge<'a, 'f> {
+    case: &'a Case<'a>,
+    found: &'f mut Found,
+}
+
+impl<'a> Judge<'a, '_> {
+    /// What concerns no partition alone.
+    fn whole_run(&mut self) {
+        let Case { run, claims, received, ranges, topic_ids, .. } = *self.case;
+        if claims.is_empty() {
+            self.found.find(Kind::Silent, None, 1, "no producer says what it sent");
+        }
+        if self.case.wordless > 0 {
+            let what = format!("{} producers left no line at all, and nobody killed them", self.case.wordless);
+            self.found.find(Kind::Silent, None, self.case.wordless, what);
+        }
+        for (at, claim) in claims.iter().enumerate() {
+            let producer = claim.producer;
+            if claim.run != run {
+                let what = format_args!("producer {producer} sent for run {}", claim.run);
+                self.found.find(Kind::Contradiction, None, 1, what);
+            }
+            if claims[..at].iter().any(|other| other.producer == producer) {
+                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+            }
+            let streams = claim.streams();
+            if streams.iter().any(|stream| stream.producer != producer) {
+                self.found.find(Kind::Contradiction, None, 1, format_args!("producer {producer} speaks for another"));
+            }
+            for stream in streams.iter().filter(|stream| stream.sent > 0) {
+                if !ranges.iter().any(|range| range.partition == stream.partition) {
+                    let what = format_args!("its offsets are not known, and producer {producer} sent to it");
+                    self.found.find(Kind::Silent, Some(stream.partition), stream.sent, what);
+                }
+            }
+            if let Some(state) = &claim.state
+                && state.folded_epochs > 0
+            {
+                let what =
+                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
+                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+            }
+            self.found.producer_adds_up(claim);
+            self.went(claim);
+        }
+        if received.run != Some(run) {
+            self.found.find(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
+        }
+        self.found.consumer_adds_up(received);
+        if topic_ids.windows(2).any(|pair| pair[0] != pair[1]) {
+            let what = format!("topic id changed ({})", topic_ids.join(", "));
+            self.found.find(Kind::TopicRecreated, None, 1, what);
+        }
+    }
+
+    /// Whether a producer went as it should.
+    fn went(&mut self, claim: &Claim) {
+        let producer = claim.producer;
+        match (claim.gave_up(), claim.ended(), claim.went) {
+            (Some(reason), ..) => {
+                let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
+                self.found.find(Kind::Died, None, 1, what);
+            }
+            (None, false, Went::ByItself) => {
+                self.found.find(Kind::Died, None, 1, format_args!("producer {producer} ended by itself, in mid-work"));
+            }
+            (None, false, Went::Asked) => {
+                let what = format_args!(
+                    "producer {producer} was told to end and left no last line: what it did after its last checkpoint is not known"
+                );
+                self.found.find(Kind::NoLastWord, None, 1, what);
+            }
+            _ => {}
+        }
+    }
+
+    fn partition(&mut self, range: &Range) -> Row {
+        let partition = range.partition;
+        let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
+        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        for claim in self.case.claims {
+            for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
+                if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
+                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
+                    self.found.find(Kind::Contradiction, Some(partition), 1, what);
+                }
+                row.sent += stream.sent;
+                row.acked += stream.acked;
+                row.not_persisted += stream.not_persisted;
+                row.unknown += stream.sent.saturating_sub(stream.acked + stream.not_persisted);
+            }
+        }
+        let Some(read) = self.case.received.partitions.iter().find(|read| read.partition == partition) else {
+            self.found.find(Kind::Silent, Some(partition), 1, "the consumer says nothing of it");
+            return row;
+        };
+        let counts = &read.counts;
+        row.received = counts.received;
+        row.duplicate = counts.duplicate;
+        row.out_of_order = counts.out_of_order;
+        row.corrupt = counts.corrupt;
+        row.misrouted = counts.misrouted;
+        row.others = counts.other_runs + counts.foreign + counts.copied;
+        row.redelivered = counts.redelivered;
+        row.records = counts.records;
+        self.found.read(partition, counts);
+        let doubtful = self.coverage(range, read, &mut row);
+        let received = self.streams_of(partition);
+        if read.folded_streams > 0 {
+            let what = format_args!("{} streams are no longer kept in detail", read.folded_streams);
+            self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+        } else if received.values().map(|stream| stream.received).sum::<u64>() != row.received {
+            let what = "the consumer's streams do not add up to what it received";
+            self.found.find(Kind::Contradiction, Some(partition), 1, what);
+        }
+        let keys: BTreeSet<Key> = sent.keys().chain(received.keys()).copied().collect();
+        for key in keys {
+            self.stream(key, &mut row, sent.get(&key).copied(), received.get(&key).copied(), doubtful);
+        }
+        self.witnesses(partition, &sent, &received, doubtful);
+        row
+    }
+
+    /// The streams of a partition that the consumer tells of.
+    fn streams_of(&mut self, partition: i32) -> BTreeMap<Key, &'a ReceiveStream> {
+        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+        let case = self.case;
+        for stream in &case.received.streams {
+            if stream.partition == partition
+                && stream.run == case.run
+                && received.insert((stream.producer, stream.epoch), stream).is_some()
+            {
+                let what =
+                    format_args!("the consumer tells twice of producer {}, epoch {}", stream.producer, stream.epoch);
+                self.found.find(Kind::Contradiction, Some(partition), 1, what);
+            }
+        }
+        received
+    }
+
+    /// How many offsets of the range may hold records that were not read; 0 when every offset was read and held one record, or its reason for
+    /// holding none is known.
+    fn coverage(&mut self, range: &Range, read: &ReceivePartition, row: &mut Row) -> u64 {
+        let at = Some(range.partition);
+        self.found.other_log(read);
+        if range.end < range.start {
+            let what = format_args!("its end offset went back from {} to {}", range.start, range.end);
+            self.found.find(Kind::LogRestarted, at, 1, what);
+            // Offsets no longer mean what they meant, so that nothing else follows from them.
+            return u64::MAX;
+        }
+        if self.case.received.event == Event::End
+            && let Some(high) = read.high
+            && high < read.next
+        {
+            let what = format_args!("the log ends at {high}, and had been read up to {}", read.next);
+            self.found.find(Kind::LogTruncated, at, read.next.abs_diff(high), what);
+        }
+        let mut doubtful = 0;
+        if read.start > range.start {
+            let what = format_args!("read from {} on, and the run began at {}", read.start, range.start);
+            self.found.find(Kind::NotDrained, at, 1, what);
+            doubtful += read.start.abs_diff(range.start);
+        }
+        if read.next < range.end {
+            let reason = self.case.received.reason.map_or("still reading".into(), |reason| format!("{reason:?}"));
+            let what = format_args!("read up to {}, not to {} ({})", read.next, range.end, reason.to_lowercase());
+            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            doubtful += range.end.abs_diff(read.next);
+        }
+        if let Some(stuck) = &read.stuck {
+            let what = format_args!("the consumer cannot read on at offset {}: {stuck}", read.next);
+            self.found.find(Kind::Stuck, at, 1, what);
+        }
+        if read.start_moved {
+            let what = format_args!(
+                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                read.retired
+            );
+            self.found.find(Kind::StartMoved, at, read.retired, what);
+            doubtful += read.retired.max(1);
+        }
+        doubtful += self.gaps(read, row);
+        let (records, counts) = (row.records, &read.counts);
+        if records.saturating_add(read.offset_gaps) != read.next.abs_diff(read.start) {
+            let what = format_args!(
+                "{records} records and {} offsets without one are not the {} offsets that were read",
+                read.offset_gaps,
+                read.next.abs_diff(read.start)
+            );
+            self.found.find(Kind::Contradiction, at, 1, what);
+        }
+        let ours = counts.received + counts.duplicate + counts.corrupt + counts.misrouted;
+        let counted = ours + row.others;
+        if counted != records {
+            let what = format_args!("{records} records read, {counted} of them accounted for");
+            self.found.find(Kind::Unaccounted, at, counted.abs_diff(records), what);
+        }
+        doubtful
+    }
+
+    /// How many offsets without a record are not explained by what the brokers' batches say.
+    fn gaps(&mut self, read: &ReceivePartition, row: &mut Row) -> u64 {
+        let at = Some(read.partition);
+        let gaps = read.offset_gaps.saturating_sub(read.retired);
+        let Some(explained) = read.explained else {
+            if gaps > 0 {
+                self.found.find(
+                    Kind::Gaps,
+                    at,
+                    gaps,
+                    format_args!("{gaps} offsets show no record, and nobody looked why"),
+                );
+            }
+            return gaps;
+        };
+        (row.markers, row.compacted) = (explained.markers, explained.compacted);
+        let sum = explained.markers + explained.compacted + explained.hidden + explained.unknown;
+        if sum != gaps {
+            let what = format_args!("{gaps} offsets show no record, and {sum} are explained");
+            self.found.find(Kind::Contradiction, at, 1, what);
+            return gaps;
+        }
+        if explained.hidden > 0 {
+            let what = format_args!("{} records are in the log that the consumer was not shown", explained.hidden);
+            self.found.find(Kind::Hidden, at, explained.hidden, what);
+        }
+        if explained.unknown > 0 {
+            let what = format_args!("{} offsets show no record, and no broker tells what is there", explained.unknown);
+            self.found.find(Kind::Gaps, at, explained.unknown, what);
+        }
+        gaps.saturating_sub(explained.markers + explained.compacted)
+    }
+
+    /// One stream, of which at least one side speaks.
+    fn stream(
+        &mut self,
+        key: Key,
+        row: &mut Row,
+        sent: Option<(&Claim, &SendStream)>,
+        received: Option<&ReceiveStream>,
+        doubtful: u64,
+    ) {
+        let (producer, epoch) = key;
+        let partition = row.partition;
+        let mut evidence = evidence(key, partition, received);
+        let name = name(&evidence);
+        let seen = match received {
+            None => Some(Default::default()),
+            Some(stream) => self.found.seen(partition, &name, stream),
+        };
+        match (sent, seen) {
+            (None, seen) => {
+                let count = received.map_or(0, |stream| stream.received);
+                let seen = seen.unwrap_or_default();
+                match self.case.claims.iter().find(|claim| claim.producer == producer) {
+                    // It opened this epoch, or first sent to this partition, after its last checkpoint.
+                    Some(claim) if !claim.ended() => row.unpromised += count,
+                    // The epochs that it does not tell of are a doubt already.
+                    Some(Claim { state: Some(state), .. })
+                        if state.folded_epochs > 0 && state.streams.iter().all(|stream| stream.epoch > epoch) => {}
+                    Some(_) => {
+                        let what = format_args!("{count} received and never sent ({name}: {})", spelled(&seen));
+                        self.found.find(Kind::NeverSent, Some(partition), count, what);
+                        evidence.never_sent = seen;
+                    }
+                    None => {
+                        let what = format_args!("{count} received of {name}, which no producer of this run is");
+                        self.found.find(Kind::Stranger, Some(partition), count, what);
+                        evidence.never_sent = seen;
+                    }
+                }
+            }
+            (Some((claim, stream)), seen) => {
+                let told = self.found.told(partition, &name, claim, stream);
+                match seen {
+                    Some(seen) if told => {
+                        self.found.compare(
+                            row,
+                            (claim, stream),
+                            &seen,
+                            Unread { offsets: doubtful, below: 0 },
+                            &mut evidence,
+                        );
+                    }
+                    // By number only: a doubt has been found already, and the table should still say something.
+                    _ => row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received)),
+                }
+            }
+        }
+        self.found.keep(evidence);
+    }
+
+    /// What others read while the run went on, and is not there any more. What was acknowledged is missing already.
+    fn witnesses(
+        &mut self,
+        partition: i32,
+        sent: &BTreeMap<Key, (&Claim, &SendStream)>,
+        received: &BTreeMap<Key, &ReceiveStream>,
+        doubtful: u64,
+    ) {
+        let case = self.case;
+        for witness in case.witnesses {
+            if let Some(read) = witness.partitions.iter().find(|read| read.partition == partition) {
+                self.found.other_log(read);
+            }
+            let streams = witness.streams.iter();
+            for stream in streams.filter(|s| s.partition == partition && s.run == case.run && s.exact) {
+                let key = (stream.producer, stream.epoch);
+                let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
+                let there = match received.get(&key) {
+                    // There is a doubt already.
+                    Some(received) if !received.exact => continue,
+                    Some(received) => arrived(received),
+                    None => Default::default(),
+                };
+                let gone = arrived(stream).difference(&there).difference(&acked);
+                if gone.count() > doubtful {
+                    let name = name(&evidence(key, partition, None));
+                    let what = format_args!(
+                        "{} were read while the run went on and are not in the log any more ({name}: {})",
+                        gone.count(),
+                        spelled(&gone)
+                    );
+                    self.found.find(Kind::Vanished, Some(partition), gone.count(), what);
+                }
+            }
+        }
+    }
+
+    /// Where a number of messages had to be sent and acked.
+    fn expect(&mut self, messages: u64, rows: &[Row]) {
+        for row in rows {
+            let at = Some(row.partition);
+            if row.not_persisted > 0 {
+                let what = format_args!("{} not persisted", row.not_persisted);
+                self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+            }
+            if row.unknown > 0 {
+                let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
+                self.found.find(Kind::Unknown, at, row.unknown, what);
+            }
+            if row.sent == 0 && messages >= rows.len() as u64 {
+                self.found.find(Kind::Count, at, 0, "nothing was sent to it");
+            }
+        }
+        let states = || self.case.claims.iter().filter_map(|claim| claim.state.as_ref());
+        let sent: u64 = states().map(|state| state.totals.sent).sum();
+        if sent != messages {
+            let reasons: Vec<String> =
+                states().map(|state| state.reason.map_or("died".into(), |r| format!("{r:?}").to_lowercase())).collect();
+            let what = format!("{sent} messages sent of {messages} asked for ({})", reasons.join(", "));
+            self.found.find(Kind::Count, None, sent.abs_diff(messages), what);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The verdict over clients that go on: what producers have had acknowledged so far, against what a consumer has read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::streams::{Found, Key, Unread, evidence, name};
+use super::{Claim, Concluded, Evidence, Finding, Kind, Range, Row, Verdict, conclude};
+use crate::lines::{ConsumerState, ReceivePartition, ReceiveStream, Schema, SendStream};
+
+/// Schema of a [`Standing`].
+pub const RUNNING: &str = "kafka-lab.running/1";
+
+/// How much earlier a producer may seem to have begun than it did, in ms: its clock may be another host's.
+const CLOCKS_MS: u64 = 5_000;
+
+/// What is to be judged, in the order in which it must have been asked for: claims, then offsets, then the consumer's state.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// The topic, for the report only.
+    pub topic: &'a str,
+    /// What each producer that runs promises so far.
+    pub claims: &'a [Claim],
+    /// Every partition's first and end offset, asked for after the claims were made.
+    pub offsets: &'a [Range],
+    /// A state of the consumer, which should have read to those end offsets.
+    pub received: &'a ConsumerState,
+    /// The topic's id, asked for with the offsets.
+    pub topic_id: Option<&'a str>,
+}
+
+/// How running clients stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// [`RUNNING`].
+    pub schema: Schema,
+    /// The topic.
+    pub topic: String,
+    /// The verdict over what the producers that run had acknowledged.
+    pub verdict: Verdict,
+    /// Why it is not `pass`, in sentences: faults before doubts.
+    pub reasons: Vec<String>,
+    /// The same, for programs, in the same order; sentences that only explain have none.
+    pub findings: Vec<Finding>,
+    /// What limits the verdict, in sentences: it says nothing of these.
+    pub remarks: Vec<String>,
+    /// Each partition. `received` counts all runs, `unpromised` and `missing` those of the producers that run.
+    pub partitions: Vec<Row>,
+    /// Streams with faults; of more than 64, the first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Compares what running producers had acknowledged with what a running consumer has read.
+pub fn judge_running(running: &Running<'_>) -> Standing {
+    let mut judge = Judge { running, found: Found::default(), remarks: Vec::new(), gone: 0 };
+    judge.all_partitions();
+    let rows: Vec<Row> = running.offsets.iter().map(|range| judge.partition(range)).collect();
+    judge.remark(&rows);
+    let Judge { found, remarks, .. } = judge;
+    let Concluded { verdict, findings, reasons, evidence } = conclude(found, running.claims);
+    Standing {
+        schema: RUNNING.into(),
+        topic: running.topic.to_owned(),
+        verdict,
+        reasons,
+        findings,
+        remarks,
+        partitions: rows,
+        evidence,
+    }
+}
+
+struct Judge<'a> {
+    running: &'a Running<'a>,
+    found: Found,
+    remarks: Vec<String>,
+    /// Sequences that did not arrive of producers that do not run any more.
+    gone: u64,
+}
+
+impl Judge<'_> {
+    fn all_partitions(&mut self) {
+        let Running { claims, received, offsets, topic_id, .. } = *self.running;
+        self.found.consumer_adds_up(received);
+        let mut ids = vec![("the consumer".to_owned(), received.topic_id.as_deref())];
+        for (at, claim) in claims.iter().enumerate() {
+            let producer = claim.producer;
+            if claims[..at].iter().any(|other| other.producer == producer) {
+                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+            }
+            self.found.producer_adds_up(claim);
+            if let Some(reason) = claim.gave_up() {
+                let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
+                self.found.find(Kind::Died, None, 1, what);
+            }
+            let Some(state) = &claim.state else {
+                self.found.find(Kind::Silent, None, 1, format_args!("producer {producer} has not said anything yet"));
+                continue;
+            };
+            ids.push((format!("producer {producer}"), state.topic_id.as_deref()));
+            if state.folded_epochs > 0 {
+                let what =
+                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
+                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+            }
+            for stream in state.streams.iter().filter(|stream| stream.sent > 0) {
+                if !offsets.iter().any(|range| range.partition == stream.partition) {
+                    let what = format_args!(
+                        "the topic has no such partition any more, and producer {producer} had {} acknowledged in it",
+                        stream.acked
+                    );
+                    self.found.find(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
+                }
+            }
+        }
+        for (who, began) in &ids {
+            match (began, topic_id) {
+                (Some(began), Some(now)) if *began != now => {
+                    let what = format!("the topic is another one ({now}) than when {who} began ({began})");
+                    self.found.find(Kind::TopicRecreated, None, 1, what);
+                }
+                (Some(_), Some(_)) => {}
+                _ => self.remarks.push(format!("whether the topic is the one that {who} began with is not known")),
+            }
+        }
+    }
+
+    fn partition(&mut self, range: &Range) -> Row {
+        let partition = range.partition;
+        let at = Some(partition);
+        let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
+        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        for claim in self.running.claims {
+            for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
+                sent.insert((claim.producer, stream.epoch), (claim, stream));
+                row.sent += stream.sent;
+                row.acked += stream.acked;
+                row.not_persisted += stream.not_persisted;
+                row.unknown += stream.unknown;
+            }
+        }
+        if row.not_persisted > 0 {
+            let what = format_args!("{} refused by the brokers: not persisted, and not sent again", row.not_persisted);
+            self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+        }
+        if row.unknown > 0 {
+            let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
+            self.found.find(Kind::Unknown, at, row.unknown, what);
+        }
+        let Some(read) = self.running.received.partitions.iter().find(|read| read.partition == partition) else {
+            self.found.find(Kind::Silent, at, 1, "the consumer says nothing of it");
+            return row;
+        };
+        let counts = &read.counts;
+        row.received = counts.received;
+        row.duplicate = counts.duplicate;
+        row.out_of_order = counts.out_of_order;
+        row.corrupt = counts.corrupt;
+        row.misrouted = counts.misrouted;
+        row.others = counts.other_runs + counts.foreign + counts.copied;
+        row.redelivered = counts.redelivered;
+        row.records = counts.records;
+        self.found.read(partition, counts);
+        self.found.other_log(read);
+        let doubtful = self.coverage(range, read);
+        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+        for stream in self.running.received.streams.iter().filter(|stream| stream.partition == partition) {
+            let key = (stream.producer, stream.epoch);
+            if sent.get(&key).is_some_and(|(claim, _)| claim.run == stream.run) {
+                received.insert(key, stream);
+            } else if !self.runs(stream) {
+                self.gone = self.gone.saturating_add(stream.missing_count);
+            }
+        }
+        for (key, (claim, stream)) in sent {
+            self.stream(key, &mut row, read, (claim, stream), received.get(&key).copied(), doubtful);
+        }
+        row
+    }
+
+    /// Whether a stream is of a producer that runs: it may have begun it after its last line.
+    fn runs(&self, stream: &ReceiveStream) -> bool {
+        self.running.claims.iter().any(|claim| (claim.run, claim.producer) == (stream.run, stream.producer))
+    }
+
+    /// How many offsets below the end may hold records that the consumer has not read.
+    fn coverage(&mut self, range: &Range, read: &ReceivePartition) -> u64 {
+        let at = Some(range.partition);
+        let mut doubtful = 0;
+        if let Some(stuck) = &read.stuck {
+            self.found.find(
+                Kind::Stuck,
+                at,
+                1,
+                format_args!("the consumer cannot read on at offset {}: {stuck}", read.next),
+            );
+        }
+        if read.next < range.end {
+            let what = format_args!("read up to {}, not to {}", read.next, range.end);
+            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            doubtful += range.end.abs_diff(read.next);
+        }
+        if read.start_moved {
+            let what = format_args!(
+                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                read.retired
+            );
+            self.found.find(Kind::StartMoved, at, read.retired, what);
+            doubtful += read.retired.max(1);
+        }
+        doubtful
+    }
+
+    /// One stream of a producer that runs.
+    fn stream(
+        &mut self,
+        key: Key,
+        row: &mut Row,
+        read: &ReceivePartition,
+        (claim, stream): (&Claim, &SendStream),
+        received: Option<&ReceiveStream>,
+        doubtful: u64,
+    ) {
+        let mut evidence = evidence(key, row.partition, received);
+        let name = name(&evidence);
+        let told = self.found.told(row.partition, &name, claim, stream);
+        let seen = match received {
+            Some(received) => self.found.seen(row.partition, &name, received),
+            // Folded, it is counted and no longer kept apart.
+            None if read.folded_streams > 0 && stream.acked > 0 => {
+                let what = format_args!("the consumer no longer keeps {name} in detail");
+                self.found.find(Kind::Inexact, Some(row.partition), 1, what);
+                None
+            }
+            None => Some(Default::default()),
+        };
+        if let (true, Some(seen)) = (told, seen) {
+            let below = self.before_reading(read, claim, received);
+            self.found.compare(row, (claim, stream), &seen, Unread { offsets: doubtful, below }, &mut evidence);
+        } else {
+            row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received));
+        }
+        self.found.keep(evidence);
+    }
+
+    /// Below which sequence messages of a stream may lie before the offset at which the consumer began: 0 where that was the log's first, or where the
+    /// producer began after the consumer.
+    fn before_reading(&self, read: &ReceivePartition, claim: &Claim, received: Option<&ReceiveStream>) -> u64 {
+        let began = |time_ms: u64, elapsed_ms: u64| time_ms.saturating_sub(elapsed_ms);
+        let producer = claim.state.as_ref().map_or(0, |state| began(state.time_ms, state.elapsed_ms));
+        let consumer = began(self.running.received.time_ms, self.running.received.elapsed_ms);
+        if read.start == 0 || producer > consumer.saturating_add(CLOCKS_MS) {
+            return 0;
+        }
+        // Those it has not seen any of may all lie there.
+        received.map_or(u64::MAX, |stream| stream.first)
+    }
+
+    /// What the verdict says nothing of.
+    fn remark(&mut self, rows: &[Row]) {
+        if self.gone > 0 {
+            self.remarks.push(format!(
+                "{} sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more",
+                self.gone
+            ));
+        }
+        let unread: u64 = rows.iter().map(|row| row.unread).sum();
+        if unread > 0 {
+            self.remarks.push(format!("{unread} acknowledged messages lie where the consumer has not read"));
+        }
+        if self.running.claims.is_empty() {
+            self.remarks.push("no producer runs: nothing is promised".to_owned());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What is said of clients that go on: proven as far as both have got, and told apart where it cannot be.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use ledger::judge::{Claim, Finding, Kind, Range, Running, Standing, Verdict, Went, judge_running};
+use ledger::lines::{
+    CONSUMER, ConsumerState, Event, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
+    SendStream, SendTotals,
+};
+use ledger::received::{Counts, PartitionLedger, Record};
+use ledger::sent::{Outcome, SendLedger};
+use ledger::stamp::{Encoder, ProducerId, RunId};
+
+fn run(producer: u32) -> RunId {
+    format!("run-{producer}").parse().unwrap()
+}
+
+fn value(producer: u32, partition: u32, sequence: u64) -> Vec<u8> {
+    Encoder::new(run(producer), ProducerId(producer), 0, 0).encode(0, partition, sequence, 1).to_vec()
+}
+
+/// A producer that began at `began_ms` and has had so many messages acknowledged in partition 0; three more are on their way.
+fn producer(number: u32, began_ms: u64, acked: u64) -> ProducerState {
+    let mut ledger = SendLedger::default();
+    for sequence in 0..acked + 3 {
+        ledger.accepted();
+        if sequence < acked {
+            ledger.settle(sequence, Outcome::Acked);
+        }
+    }
+    let mut totals = SendTotals::default();
+    totals.add(&ledger);
+    ProducerState {
+        schema: PRODUCER.into(),
+        event: Event::Checkpoint,
+        time_ms: began_ms + 9_000,
+        elapsed_ms: 9_000,
+        run: run(number),
+        producer: ProducerId(number),
+        reason: None,
+        totals,
+        partitions: Vec::new(),
+        streams: vec![SendStream::new(ProducerId(number), 0, 0, &ledger)],
+        folded_epochs: 0,
+        errors: Default::default(),
+        queue_full: 0,
+        topic_id: Some("first".into()),
+    }
+}
+
+/// A consumer that began at 50 000 ms, and what it read of partition 0 from `start` on: these sequences of these producers.
+fn consumer(start: i64, read: &[(u32, std::ops::Range<u64>)]) -> ConsumerState {
+    let mut ledger = PartitionLedger::new(0, start, None);
+    for (number, sequences) in read {
+        for sequence in sequences.clone() {
+            ledger.record(Record::new(ledger.next, Some(&value(*number, 0, sequence))));
+        }
+    }
+    state(&ledger)
+}
+
+fn state(ledger: &PartitionLedger) -> ConsumerState {
+    let mut totals = Counts::default();
+    totals.add(ledger.counts());
+    ConsumerState {
+        schema: CONSUMER.into(),
+        event: Event::Checkpoint,
+        time_ms: 60_000,
+        elapsed_ms: 10_000,
+        run: None,
+        reason: None,
+        totals: ReceiveTotals::from(&totals),
+        partitions: vec![ReceivePartition::new(ledger, None, (Some(0), None))],
+        streams: ledger.streams().iter().map(|stream| ReceiveStream::new(0, stream)).collect(),
+        topic_id: Some("first".into()),
+    }
+}
+
+/// The standing at an end offset, with the topic's id as the brokers tell it now.
+fn judged(claims: &[ProducerState], received: &ConsumerState, end: i64, id: &str) -> Standing {
+    let claims: Vec<Claim> = claims.iter().map(|state| Claim::by(state.clone(), Went::Running)).collect();
+    let offsets = [Range { partition: 0, start: 0, end }];
+    judge_running(&Running { topic: "test", claims: &claims, offsets: &offsets, received, topic_id: Some(id) })
+}
+
+fn found(standing: &Standing) -> Vec<(Kind, u64)> {
+    standing.findings.iter().map(|Finding { kind, count, .. }| (*kind, *count)).collect()
+}
+
+#[test]
+fn all_that_was_acknowledged_so_far_has_been_read() {
+    let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..22)]), 22, "first");
+    assert_eq!((standing.verdict, standing.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
+    assert_eq!(standing.remarks, [] as [&str; 0]);
+    let row = &standing.partitions[0];
+    assert_eq!((row.acked, row.received, row.unpromised, row.missing, row.unread), (20, 22, 2, 0, 0));
+}
+
+#[test]
+fn head_middle_and_tail_of_a_stream_are_missed() {
+    for (read, missing) in [(vec![(1, 2..20)], 2), (vec![(1, 0..7), (1, 9..20)], 2), (vec![(1, 0..17)], 3)] {
+        let received = consumer(0, &read);
+        let end = received.partitions[0].next;
+        let standing = judged(&[producer(1, 55_000, 20)], &received, end, "first");
+        assert_eq!((standing.verdict, found(&standing)), (Verdict::Fail, vec![(Kind::Missing, missing)]));
+        assert_eq!(standing.evidence.len(), 1);
+    }
+    // Nothing arrived of it at all.
+    let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[]), 0, "first");
+    assert_eq!(found(&standing), [(Kind::Missing, 20)]);
+    // Not even where reading began in the middle of the log, when the producer began later.
+    let standing = judged(&[producer(1, 58_000, 20)], &consumer(90, &[(1, 4..20)]), 106, "first");
+    assert_eq!(found(&standing), [(Kind::Missing, 4)]);
+}
+
+#[test]
+fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
+    let standing = judged(&[producer(1, 40_000, 20)], &consumer(90, &[(1, 4..20)]), 106, "first");
+    assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
+    assert_eq!((standing.partitions[0].unread, standing.partitions[0].missing), (4, 0));
+    assert_eq!(standing.remarks, ["4 acknowledged messages lie where the consumer has not read"]);
+    // From there on it is.
+    let read = consumer(90, &[(1, 4..9), (1, 10..20)]);
+    assert_eq!(found(&judged(&[producer(1, 40_000, 20)], &read, 105, "first")), [(Kind::Missing, 1)]);
+}
+
+#[test]
+fn what_has_not_been_read_yet_is_open_and_no_more_than_that_is() {
+    let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..15)]), 20, "first");
+    assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::NotDrained, 5)]));
+    let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..15)]), 18, "first");
+    assert_eq!(found(&standing), [(Kind::Missing, 5), (Kind::NotDrained, 3)]);
+}
+
+#[test]
+fn another_topic_or_log_is_told() {
+    let received = consumer(0, &[(1, 0..20)]);
+    let standing = judged(&[producer(1, 55_000, 20)], &received, 20, "second");
+    assert_eq!(found(&standing), [(Kind::TopicRecreated, 1), (Kind::TopicRecreated, 1)]);
+    // Read from the beginning of the new one, the old one's messages are not there.
+    let mut ledger = PartitionLedger::new(0, 0, None);
+    (0..12).for_each(|s| ledger.record(Record::new(ledger.next, Some(&value(1, 0, s)))));
+    ledger.log_restarted_at(0);
+    (12..20).for_each(|s| ledger.record(Record::new(ledger.next, Some(&value(1, 0, s)))));
+    let standing = judged(&[producer(1, 55_000, 20)], &state(&ledger), 8, "first");
+    assert_eq!(found(&standing), [(Kind::LogRestarted, 1), (Kind::Missing, 12)]);
+    // Brokers that know no ids leave it open whether the topic is the same.
+    let claims = [Claim::by(producer(1, 55_000, 20), Went::Running)];
+    let offsets = [Range { partition: 0, start: 0, end: 20 }];
+    let standing =
+        judge_running(&Running { topic: "t", claims: &claims, offsets: &offsets, received: &received, topic_id: None });
+    assert_eq!((standing.verdict, standing.remarks.len()), (Verdict::Pass, 2), "{:?}", standing.remarks);
+    // A partition that is gone held what was acknowledged in it.
+    let standing =
+        judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id: None });
+    assert_eq!(found(&standing), [(Kind::LogRestarted, 20)]);
+}
+
+#[test]
+fn producers_that_are_gone_are_not_judged_and_that_is_said() {
+    // An earlier one, of which two sequences were refused or lost: nobody knows any more.
+    let received = consumer(0, &[(7, 0..5), (7, 7..9), (1, 0..20)]);
+    let standing = judged(&[producer(1, 55_000, 20)], &received, 27, "first");
+    assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
+    assert!(standing.remarks[0].starts_with("2 sequences of producers that are gone did not arrive"), "{standing:?}");
+    let standing = judged(&[], &received, 27, "first");
+    assert_eq!(standing.remarks.last().unwrap(), "no producer runs: nothing is promised");
+}
+
+#[test]
+fn whatever_a_state_says_that_is_not_clean_is_told() {
+    let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
+    type Change = fn(&mut ProducerState, &mut ConsumerState);
+    let table: [(Change, Verdict, Kind); 14] = [
+        (|_, c| c.partitions[0].log_truncations = 1, Verdict::Fail, Kind::LogTruncated),
+        (|_, c| c.partitions[0].counts.duplicate = 1, Verdict::Fail, Kind::Duplicate),
+        (|_, c| c.partitions[0].counts.out_of_order = 1, Verdict::Fail, Kind::OutOfOrder),
+        (|_, c| c.partitions[0].counts.corrupt = 1, Verdict::Fail, Kind::Corrupt),
+        (|_, c| c.partitions[0].counts.misrouted = 1, Verdict::Fail, Kind::Misrouted),
+        (
+            |p, _| {
+                (p.event, p.reason) = (Event::End, Some(Reason::Fatal));
+                (p.streams[0].sent, p.totals.sent, p.totals.in_flight) = (20, 20, 0);
+            },
+            Verdict::Fail,
+            Kind::Died,
+        ),
+        (
+            |p, _| {
+                (p.streams[0].not_persisted, p.totals.not_persisted, p.totals.in_flight) = (1, 1, 2);
+                p.streams[0].not_persisted_ranges = vec![(20, 21)].try_into().unwrap();
+            },
+            Verdict::Fail,
+            Kind::NotPersisted,
+        ),
+        (
+            |p, _| {
+                (p.streams[0].unknown, p.totals.unknown, p.totals.in_flight) = (1, 1, 2);
+                p.streams[0].unknown_ranges = vec![(20, 21)].try_into().unwrap();
+            },
+            Verdict::Inconclusive,
+            Kind::Unknown,
+        ),
+        (|_, c| c.streams[0].exact = false, Verdict::Inconclusive, Kind::Inexact),
+        (|p, _| p.streams[0].exact = false, Verdict::Inconclusive, Kind::Inexact),
+        (
+            |_, c| (c.partitions[0].start_moved, c.partitions[0].retired) = (true, 4),
+            Verdict::Inconclusive,
+            Kind::StartMoved,
+        ),
+        (|_, c| c.partitions[0].stuck = Some("_NOT_IMPLEMENTED".into()), Verdict::Inconclusive, Kind::Stuck),
+        (|_, c| c.partitions.clear(), Verdict::Inconclusive, Kind::Silent),
+        (
+            |_, c| {
+                c.streams.clear();
+                c.partitions[0].folded_streams = 1;
+            },
+            Verdict::Inconclusive,
+            Kind::Inexact,
+        ),
+    ];
+    for (change, verdict, kind) in table {
+        let (mut sent, mut read) = clean();
+        change(&mut sent, &mut read);
+        read.totals = read.partitions.first().map(|row| row.counts).unwrap_or_default();
+        let standing = judged(&[sent], &read, 20, "first");
+        let kinds: Vec<Kind> = standing.findings.iter().map(|found| found.kind).collect();
+        assert_eq!((standing.verdict, kinds.as_slice()), (verdict, [kind].as_slice()), "{:?}", standing.reasons);
+    }
+    let (mut sent, mut read) = clean();
+    sent.totals.acked += 1;
+    read.totals.records += 1;
+    let standing = judged(&[sent.clone(), sent], &read, 20, "first");
+    assert_eq!(standing.verdict, Verdict::Inconclusive);
+    assert!(standing.findings.iter().all(|found| found.kind == Kind::Contradiction), "{:?}", standing.reasons);
+    assert_eq!(standing.findings.len(), 4);
+}

@@ -1,0 +1,436 @@
+//! What the offsets are at which a reader was shown no record: the brokers' own batches tell, and librdkafka shows none of them.
+//!
+//! One request, Fetch in version 4, which every broker from 0.11 to 4.x answers (KIP-98, KIP-896); the layout of batches is that of
+//! `DefaultRecordBatch` in Kafka's clients. A crate with all of Kafka's requests would be more code than this by far.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use ledger::intervals::IntervalSet;
+use ledger::lines::Explained;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::context::LabContext;
+
+/// Bytes of batches asked for at a time; a first batch that is larger comes whole (KIP-74).
+const FETCH_BYTES: i32 = 256 * 1024;
+
+/// Largest answer that is read: a broker's largest batch fits many times.
+const ANSWER_MAX: usize = 128 * 1024 * 1024;
+
+/// How long one answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long to wait before a leader is looked for again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The bytes of a batch before its records.
+const HEADER: usize = 61;
+
+const FETCH: i16 = 1;
+const VERSION: i16 = 4;
+const CORRELATION: i32 = 1;
+
+/// What a reader saw of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset read and the one after the last.
+    pub range: (u64, u64),
+    /// Those between at which no record was shown.
+    pub gaps: &'a IntervalSet,
+}
+
+/// Asks the partition's leader for the batches around every gap, until `deadline`. Whatever cannot be found out by then is `unknown`.
+pub fn explain(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>, deadline: Instant) -> Explained {
+    let mut explained = Explained::default();
+    let (mut log, mut leader) = (Fetched::default(), None);
+    for &(from, to) in seen.gaps.intervals() {
+        let mut at = from;
+        while at < to {
+            if !log.reaches(at) {
+                match fetch(asker, seen, &mut leader, at, deadline) {
+                    Some(fetched) => log = fetched,
+                    None => {
+                        explained.unknown += to - at;
+                        break;
+                    }
+                }
+            }
+            at = log.explain(at, to, seen, &mut explained);
+        }
+    }
+    explained
+}
+
+/// Batches from the leader, from the one that holds `offset` on.
+fn fetch(
+    asker: &BaseConsumer<LabContext>,
+    seen: &Seen<'_>,
+    leader: &mut Option<TcpStream>,
+    offset: u64,
+    deadline: Instant,
+) -> Option<Fetched> {
+    while Instant::now() < deadline {
+        let answer = match leader {
+            Some(stream) => ask(stream, seen, offset),
+            None => match connect(asker, seen) {
+                Ok(stream) => ask(leader.insert(stream), seen, offset),
+                Err(error) => Err(error),
+            },
+        };
+        match answer {
+            Ok(batches) if !batches.is_empty() => return Some(Fetched { from: offset, batches }),
+            // Another leader, or a log that does not reach there yet.
+            _ => *leader = None,
+        }
+        std::thread::sleep(AGAIN);
+    }
+    None
+}
+
+fn connect(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>) -> Result<TcpStream> {
+    let metadata = asker.fetch_metadata(Some(seen.topic), ANSWER_WITHIN)?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let leader = partitions.filter(|p| p.id() == seen.partition).map(|p| p.leader()).next().context("no partition")?;
+    let broker = metadata.brokers().iter().find(|broker| broker.id() == leader).context("no leader")?;
+    let port = u16::try_from(broker.port())?;
+    let address = (broker.host(), port).to_socket_addrs()?.next().context("no address")?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    Ok(stream)
+}
+
+fn ask(stream: &mut TcpStream, seen: &Seen<'_>, offset: u64) -> Result<Vec<Batch>> {
+    stream.write_all(&request(seen.topic, seen.partition, offset)?)?;
+    let mut size = [0; 4];
+    stream.read_exact(&mut size)?;
+    let size = usize::try_from(i32::from_be_bytes(size))?;
+    if size > ANSWER_MAX {
+        bail!("an answer of {size} bytes");
+    }
+    let mut answer = vec![0; size];
+    stream.read_exact(&mut answer)?;
+    Ok(batches(records(&mut Bytes(&answer))?))
+}
+
+/// A request for what a partition has from `offset` on, transactions that are open or aborted included.
+fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let string = |text: &str, body: &mut Vec<u8>| -> Result<()> {
+        body.extend(i16::try_from(text.len())?.to_be_bytes());
+        body.extend(text.as_bytes());
+        Ok(())
+    };
+    body.extend(FETCH.to_be_bytes());
+    body.extend(VERSION.to_be_bytes());
+    body.extend(CORRELATION.to_be_bytes());
+    string("kafka-lab-batches", &mut body)?;
+    // No replica; waits for nothing; reads what is not committed.
+    body.extend((-1_i32).to_be_bytes());
+    body.extend(0_i32.to_be_bytes());
+    body.extend(0_i32.to_be_bytes());
+    body.extend(FETCH_BYTES.to_be_bytes());
+    body.push(0);
+    // One topic with one partition.
+    body.extend(1_i32.to_be_bytes());
+    string(topic, &mut body)?;
+    body.extend(1_i32.to_be_bytes());
+    body.extend(partition.to_be_bytes());
+    body.extend(i64::try_from(offset)?.to_be_bytes());
+    body.extend(FETCH_BYTES.to_be_bytes());
+    let mut request = i32::try_from(body.len())?.to_be_bytes().to_vec();
+    request.append(&mut body);
+    Ok(request)
+}
+
+/// The bytes of batches in an answer.
+fn records<'a>(answer: &mut Bytes<'a>) -> Result<&'a [u8]> {
+    if answer.i32()? != CORRELATION {
+        bail!("an answer to another question");
+    }
+    // Throttle time, one topic, its name, one partition, its number.
+    answer.take(4 + 4)?;
+    let name = usize::from(answer.u16()?);
+    answer.take(name + 4 + 4)?;
+    let error = answer.u16()?;
+    if error != 0 {
+        bail!("error {error}");
+    }
+    // High watermark, last stable offset; aborted transactions, of 16 bytes each.
+    answer.take(8 + 8)?;
+    let aborted = usize::try_from(answer.i32()?).unwrap_or(0);
+    answer.take(aborted.checked_mul(16).context("too many")?)?;
+    let size = usize::try_from(answer.i32()?).unwrap_or(0);
+    answer.take(size)
+}
+
+/// Bytes that are read from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (front, rest) =
+            self.0.split_at_checked(count).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        Ok(self.take(N)?.try_into()?)
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_be_bytes(self.array()?))
+    }
+
+    fn i64(&mut self) -> Result<i64> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// A number of varying length, as Protocol Buffers' zig-zag encoding has it.
+    fn varint(&mut self) -> Result<i64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+            }
+        }
+        bail!("a number without an end");
+    }
+}
+
+/// A batch of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Batch {
+    /// The first offset it covers and the one after the last.
+    range: (u64, u64),
+    /// What it holds.
+    holds: Holds,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Holds {
+    /// The commit or abort of a transaction.
+    Marker,
+    /// Records at these offsets.
+    Records(IntervalSet),
+    /// As many records, compressed.
+    Compressed(u64),
+    /// A layout older than transactions.
+    Unknown,
+}
+
+/// The whole batches in these bytes; what was cut off at the end is left out.
+fn batches(bytes: &[u8]) -> Vec<Batch> {
+    let mut rest = Bytes(bytes);
+    std::iter::from_fn(|| batch(&mut rest).ok()).collect()
+}
+
+fn batch(rest: &mut Bytes<'_>) -> Result<Batch> {
+    let base = u64::try_from(rest.i64()?)?;
+    let size = usize::try_from(rest.i32()?)?;
+    let whole = rest.take(size)?;
+    let mut fields = Bytes(whole);
+    fields.take(4)?;
+    let [magic] = fields.array()?;
+    if magic != 2 {
+        return Ok(Batch { range: (base, base + 1), holds: Holds::Unknown });
+    }
+    fields.take(4)?;
+    let attributes = fields.u16()?;
+    let covers = u64::try_from(fields.i32()?)? + 1;
+    fields.take(HEADER - 27 - 4)?;
+    let count = u64::try_from(fields.i32()?)?;
+    let holds = match attributes {
+        control if control & 0x20 != 0 => Holds::Marker,
+        compressed if compressed & 0x07 != 0 => Holds::Compressed(count),
+        _ => Holds::Records(offsets(&mut fields, base, count)?),
+    };
+    Ok(Batch { range: (base, base + covers), holds })
+}
+
+/// The offsets of records that are not compressed.
+fn offsets(records: &mut Bytes<'_>, base: u64, count: u64) -> Result<IntervalSet> {
+    let mut intervals: Vec<(u64, u64)> = Vec::new();
+    for _ in 0..count {
+        let size = usize::try_from(records.varint()?)?;
+        let mut fields = Bytes(records.take(size)?);
+        fields.take(1)?;
+        fields.varint()?;
+        let offset = base + u64::try_from(fields.varint()?)?;
+        match intervals.last_mut() {
+            Some(last) if last.1 == offset => last.1 += 1,
+            _ => intervals.push((offset, offset + 1)),
+        }
+    }
+    IntervalSet::try_from(intervals).map_err(anyhow::Error::msg)
+}
+
+/// What was fetched of a log at once.
+#[derive(Debug, Default)]
+struct Fetched {
+    from: u64,
+    batches: Vec<Batch>,
+}
+
+impl Fetched {
+    /// Whether it tells of this offset.
+    fn reaches(&self, offset: u64) -> bool {
+        self.from <= offset && self.batches.last().is_some_and(|last| offset < last.range.1)
+    }
+
+    /// Says what the offsets of a gap from `at` on are, as far as one batch tells. Returns where that ends.
+    fn explain(&self, at: u64, to: u64, seen: &Seen<'_>, explained: &mut Explained) -> u64 {
+        let Some(batch) = self.batches.iter().find(|batch| at < batch.range.1) else { return to };
+        let (base, end) = batch.range;
+        if at < base {
+            // Between two batches: the one that was there went whole.
+            let until = base.min(to);
+            explained.compacted += until - at;
+            return until;
+        }
+        let until = end.min(to);
+        let gap = IntervalSet::span(at, until);
+        match &batch.holds {
+            Holds::Marker => explained.markers += gap.count(),
+            Holds::Unknown => explained.unknown += gap.count(),
+            Holds::Records(there) => {
+                let hidden = there.intersection(&gap).count();
+                explained.hidden += hidden;
+                explained.compacted += gap.count() - hidden;
+            }
+            // As many as it holds were shown of it, so that all the others are gone; or none is gone, and the gap is the reader's.
+            Holds::Compressed(count) => {
+                let inside = seen.gaps.intersection(&IntervalSet::span(base, end)).count();
+                let whole = seen.range.0 <= base && end <= seen.range.1;
+                if whole && end - base == inside + count {
+                    explained.compacted += gap.count();
+                } else if *count == end - base {
+                    explained.hidden += gap.count();
+                } else {
+                    explained.unknown += gap.count();
+                }
+            }
+        }
+        until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    /// A batch that covers `covers` offsets from `base` on and holds records at these distances from it.
+    fn encoded(base: i64, attributes: u16, covers: i32, deltas: &[u8]) -> Vec<u8> {
+        let mut body = vec![0; 4];
+        body.push(2);
+        body.extend([0; 4]);
+        body.extend(attributes.to_be_bytes());
+        body.extend((covers - 1).to_be_bytes());
+        body.extend([0; HEADER - 27 - 4]);
+        body.extend((deltas.len() as i32).to_be_bytes());
+        for delta in deltas {
+            // Length, attributes, time, offset, and a value that is not looked at; numbers are in zig-zag.
+            body.extend([2 * 5, 0, 0, 2 * delta, 1, 1]);
+        }
+        let mut batch = base.to_be_bytes().to_vec();
+        batch.extend((body.len() as i32).to_be_bytes());
+        batch.extend(body);
+        batch
+    }
+
+    fn set(intervals: &[(u64, u64)]) -> IntervalSet {
+        intervals.to_vec().try_into().unwrap()
+    }
+
+    fn explained(log: &[u8], from: u64, range: (u64, u64), gaps: &[(u64, u64)]) -> Explained {
+        let gaps = set(gaps);
+        let (fetched, mut explained) = (Fetched { from, batches: batches(log) }, Explained::default());
+        let seen = Seen { topic: "t", partition: 0, range, gaps: &gaps };
+        for &(from, to) in gaps.intervals() {
+            let mut at = from;
+            while at < to {
+                assert!(fetched.reaches(at), "{at}");
+                let until = fetched.explain(at, to, &seen, &mut explained);
+                assert!(until > at);
+                at = until;
+            }
+        }
+        explained
+    }
+
+    #[test]
+    fn markers_compaction_and_records_that_were_hidden_are_told_apart() {
+        // Records at 10, 11, 13 of 10..15; a marker at 15; 16..20 went whole; records at 20 to 22.
+        let log = [encoded(10, 0, 5, &[0, 1, 3]), encoded(15, 0x30, 1, &[0]), encoded(20, 0, 3, &[0, 1, 2])].concat();
+        let all = explained(&log, 10, (10, 23), &[(12, 13), (14, 20)]);
+        assert_eq!(all, Explained { markers: 1, compacted: 1 + 1 + 4, ..Explained::default() });
+        let hidden = explained(&log, 10, (10, 23), &[(11, 13), (21, 22)]);
+        assert_eq!(hidden, Explained { hidden: 2, compacted: 1, ..Explained::default() });
+    }
+
+    #[test]
+    fn of_a_compressed_batch_the_number_of_records_tells() {
+        let log = encoded(10, 2, 5, &[0, 1, 3]);
+        let told = |range, gaps: &[(u64, u64)]| explained(&log, 10, range, gaps);
+        assert_eq!(told((10, 15), &[(12, 13), (14, 15)]), Explained { compacted: 2, ..Explained::default() });
+        assert_eq!(told((10, 15), &[(12, 15)]), Explained { unknown: 3, ..Explained::default() }, "one is hidden");
+        assert_eq!(told((10, 13), &[(12, 13)]), Explained { unknown: 1, ..Explained::default() }, "read in part");
+        let full = encoded(10, 2, 3, &[0, 1, 2]);
+        let gaps: &[(u64, u64)] = &[(11, 12)];
+        assert_eq!(explained(&full, 10, (10, 13), gaps), Explained { hidden: 1, ..Explained::default() });
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_batch_is_left_out() {
+        let log = [encoded(0, 0, 2, &[0, 1]), encoded(2, 0, 2, &[0, 1])].concat();
+        for cut in 0..log.len() {
+            let whole = batches(&log[..cut]);
+            assert_eq!(whole.len(), usize::from(cut >= log.len() / 2), "{cut}");
+        }
+        assert_eq!(batches(&log).len(), 2);
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let mut bent = log.clone();
+            let at = random.usize(0..bent.len());
+            bent[at] = random.u8(..);
+            let _ = batches(&bent);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_records_and_an_error_is_one() {
+        let mut answer = CORRELATION.to_be_bytes().to_vec();
+        answer.extend([0; 4]);
+        answer.extend([0, 0, 0, 1, 0, 4]);
+        answer.extend(b"test");
+        answer.extend([0, 0, 0, 1, 0, 0, 0, 3]);
+        let error_at = answer.len();
+        answer.extend([0, 0]);
+        answer.extend([0; 16]);
+        answer.extend([0, 0, 0, 1]);
+        answer.extend([7; 16]);
+        answer.extend([0, 0, 0, 2, 8, 9]);
+        assert_eq!(records(&mut Bytes(&answer)).unwrap(), [8, 9]);
+        for cut in 0..answer.len() {
+            assert!(records(&mut Bytes(&answer[..cut])).is_err(), "{cut}");
+        }
+        answer[error_at + 1] = 6;
+        assert!(records(&mut Bytes(&answer)).is_err());
+        assert_eq!(request("test", 3, 5).unwrap().len(), 4 + 2 + 2 + 4 + 2 + 17 + 17 + 4 + 6 + 4 + 16);
+    }
+}

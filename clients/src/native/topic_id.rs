@@ -1,0 +1,94 @@
+//! The id of a topic (KIP-516), by which one that was created again is told from the one before.
+
+use std::ffi::{CStr, CString};
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rdkafka::bindings as rdk;
+
+use super::NativeClient;
+
+/// What brokers that know no ids answer.
+const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// A pointer that is given back to librdkafka when it goes.
+struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+
+impl<T> Owned<T> {
+    fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
+        Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
+    }
+
+    fn get(&self) -> *mut T {
+        self.0.as_ptr()
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from librdkafka with its own destructor, is destroyed here once, and is not used again.
+        unsafe { (self.1)(self.get()) }
+    }
+}
+
+/// The id of `topic` as the brokers tell it now, as Kafka's tools print it; `None` where they know no ids.
+///
+/// # Errors
+/// No broker answers within `timeout`, or there is no such topic.
+pub fn topic_id(client: &impl NativeClient, topic: &str, timeout: Duration) -> Result<Option<String>> {
+    let name = CString::new(topic)?;
+    let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let client = client.native();
+    // SAFETY: the client is valid while it is borrowed, and each object is one of librdkafka's own until its `Owned` goes. The names are copied.
+    let (queue, event) = unsafe {
+        let queue = Owned::new(rdk::rd_kafka_queue_new(client), rdk::rd_kafka_queue_destroy)?;
+        let operation = rdk::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options =
+            Owned::new(rdk::rd_kafka_AdminOptions_new(client, operation), rdk::rd_kafka_AdminOptions_destroy)?;
+        rdk::rd_kafka_AdminOptions_set_request_timeout(options.get(), ms, ptr::null_mut(), 0);
+        let topics = Owned::new(
+            rdk::rd_kafka_TopicCollection_of_topic_names([name.as_ptr()].as_mut_ptr(), 1),
+            rdk::rd_kafka_TopicCollection_destroy,
+        )?;
+        rdk::rd_kafka_DescribeTopics(client, topics.get(), options.get(), queue.get());
+        let event = rdk::rd_kafka_queue_poll(queue.get(), ms.saturating_add(500));
+        (queue, event)
+    };
+    let event = Owned::new(event, rdk::rd_kafka_event_destroy).context("no answer in time")?;
+    // SAFETY: the event and all that belongs to it live until `event` goes, and what is kept of it is copied. Null is looked for.
+    let id = unsafe {
+        let failed = rdk::rd_kafka_event_error_string(event.get());
+        let result = rdk::rd_kafka_event_DescribeTopics_result(event.get());
+        if result.is_null() {
+            bail!("{}", text(failed));
+        }
+        let mut count = 0;
+        let topics = rdk::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if topics.is_null() || count != 1 {
+            bail!("{}", text(failed));
+        }
+        let error = rdk::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null() && text(rdk::rd_kafka_error_name(error)) != "NO_ERROR" {
+            bail!("{}", text(rdk::rd_kafka_error_string(error)));
+        }
+        text(rdk::rd_kafka_Uuid_base64str(rdk::rd_kafka_TopicDescription_topic_id(*topics)))
+    };
+    drop(event);
+    drop(queue);
+    // Kafka writes ids in the alphabet for addresses.
+    let id = id.replace('+', "-").replace('/', "_");
+    Ok((!id.is_empty() && id != NONE).then_some(id))
+}
+
+/// A copy of what a string says; empty for none.
+///
+/// # Safety
+/// The pointer is null or to a string that ends.
+unsafe fn text(string: *const std::ffi::c_char) -> String {
+    if string.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+}
