@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ledger::intervals::INTERVALS_MAX;
 use ledger::judge::{Case, Running, Went, judge, judge_running};
+use ledger::lines::{ConsumerState, ProducerState};
 use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
@@ -255,13 +256,14 @@ fn lines(lab: &Lab, text: &str) {
     let _ = (serve::not_serving(&wanted, &metadata), serve::in_sync(lab, &metadata));
     let _ = clients::lines::<clients::Probe>(text, "kafka-lab.probe/1");
     let offsets: Vec<clients::Offsets> = clients::lines(text, "kafka-lab.offsets/1");
-    let ends: Vec<clients::End> = [ledger::lines::PRODUCER, ledger::lines::CONSUMER]
-        .iter()
-        .flat_map(|schema| clients::lines::<clients::End>(text, schema))
-        .collect();
-    for end in &ends {
-        let _ = crate::steps::rolled_out::faults(end);
-        let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(end, offsets)).max();
+    for state in clients::lines::<ConsumerState>(text, ledger::lines::CONSUMER) {
+        let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(&state, offsets)).max();
+        let look = crate::steps::rolled_out::Look::at_consumer(&state);
+        let _ = look.standing_still(&look);
+    }
+    for state in clients::lines::<ProducerState>(text, ledger::lines::PRODUCER) {
+        let look = crate::steps::rolled_out::Look::at_producer(&state);
+        let _ = look.standing_still(&look);
     }
     let (claim, Some(received)) = (clients::claim(text, Went::Asked), clients::received(text)) else { return };
     let claims: Vec<_> = claim.into_iter().collect();

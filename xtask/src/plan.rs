@@ -189,7 +189,7 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
     if lab.backend == Backend::Kind {
         built = plan.add(Step::Load(Recipe::Clients), &[built]);
     }
-    before.push(built);
+    before.push(plan.add(Step::Account, &[built]));
     // The flow check has the machine to itself, but needs none of the answers above to be right.
     plan.add(Step::Flow(messages), &before);
     plan
@@ -332,7 +332,8 @@ mod tests {
              9 topic list after [0]\n\
              10 topic describe after [0]\n\
              11 clients build after [0]\n\
-             12 flow after [7, 8, 9, 10, 11]\n"
+             12 account after [11]\n\
+             13 flow after [7, 8, 9, 10, 12]\n"
         );
     }
 

@@ -73,7 +73,11 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, progress: &Progress<'_>, logs: &Path) -> 
                 let obstacle = planned.after.iter().find_map(|earlier| match &ended[*earlier].as_ref()?.ended {
                     Ended::Done(_) => None,
                     // What a check found does not keep others from looking.
-                    Ended::Failed(failure) if plan.keep_going && failure.exit == Exit::Fault => None,
+                    Ended::Failed(failure)
+                        if plan.keep_going && matches!(failure.exit, Exit::Fault | Exit::Inconclusive) =>
+                    {
+                        None
+                    }
                     _ => Some(format!("{} did not succeed", titles[*earlier])),
                 });
                 let obstacle = obstacle.or_else(|| ctx.stop.asked().then(|| "stopped".to_string()));

@@ -15,7 +15,9 @@ use crate::local::jars::Jars;
 use crate::local::service::Service;
 use crate::signal::Stop;
 use crate::state::{Backend, Setup};
-use crate::steps::{build, check, cluster, flow, image, preflight, record, remove, serve, service, workload};
+use crate::steps::{
+    build, check, cluster, flow, image, preflight, record, remove, rolled_out, serve, service, workload,
+};
 use crate::tools::java::{self, Java};
 
 /// A part of what runs in a cluster: applied and waited for as one.
@@ -92,6 +94,8 @@ pub enum Step {
     TopicList,
     /// `kafka-topics --describe`.
     TopicShape,
+    /// What running producers had acknowledged has been read by running consumers.
+    Account,
     /// A fresh run of so many messages, proven exactly.
     Flow(u64),
     /// Stop a process.
@@ -262,6 +266,7 @@ impl Step {
             Step::BrokerIdsData => "get /brokers/ids".into(),
             Step::TopicList => "topic list".into(),
             Step::TopicShape => "topic describe".into(),
+            Step::Account => "account".into(),
             Step::Flow(_) => "flow".into(),
             Step::Stop(service) => format!("stop {}", service.name(lab)),
             Step::Remove => "files".into(),
@@ -298,6 +303,7 @@ impl Step {
             Step::BrokerIds | Step::BrokerIdsData | Step::TopicList | Step::TopicShape => {
                 check::preview_tool(self, lab, jars, java, setup)
             }
+            Step::Account => rolled_out::preview(lab),
             Step::Flow(messages) => flow::preview(lab, messages),
             Step::Stop(which) => service::preview_stop(lab, which),
             Step::Remove => vec![format!("rm -r {}", crate::exec::quoted(lab.state.as_os_str()))],
@@ -349,6 +355,7 @@ impl Step {
             Step::BrokerIdsData => check::broker_ids_data(task),
             Step::TopicList => check::topic_list(task),
             Step::TopicShape => check::topic_shape(task),
+            Step::Account => rolled_out::account(task),
             Step::Flow(messages) => flow::run(task, messages),
             Step::Stop(which) => service::stop(task, which),
             Step::Remove => remove::files(task),

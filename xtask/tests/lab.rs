@@ -39,7 +39,7 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     let said = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
     let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
 
-    let claims = [clients.claim("first", Went::ByItself), clients.claim("second", Went::ByItself)];
+    let claims = [clients.claim("first", Went::Killed), clients.claim("second", Went::ByItself)];
     let judged = |claims: &[Claim]| judged("killed", [&before, &after], claims, &received);
     let report = judged(&claims);
     assert_eq!((report.verdict, report.ended, report.died), (Verdict::Pass, 1, 1), "{report:?}");

@@ -244,7 +244,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
     if let Service::Client(index, _) = service {
         let deployment = lab.facts.clients.get(index).map_or("", |client| client.name.as_str());
-        proof += &format!("; {}", rolled_out::check(task, deployment, &service.name(lab))?);
+        proof += &format!("; {}", rolled_out::goes_on(task, deployment, &service.name(lab))?);
     }
     Ok(Outcome::passed(proof))
 }

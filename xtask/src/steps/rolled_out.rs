@@ -1,28 +1,40 @@
-//! The producer and the consumer that run all the time: they go on, their counts are clean, the consumer keeps up.
+//! The producer and the consumer that run all the time: each goes on in every partition, and what was acknowledged has been read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ledger::judge::{Claim, Range, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerState};
+use serde::de::DeserializeOwned;
+
+use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::Task;
-use crate::tools::clients::{self, Counts, End, Offsets};
+use crate::step::{Outcome, State, Task};
+use crate::steps::workload;
+use crate::tools::clients::{self, Offsets};
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
 
-/// How long a client may take to tell its counts.
+/// How long a client may take to tell its state.
 const ASK: Duration = Duration::from_secs(8);
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a client last wrote down of its counts, each second.
-fn state(task: &Task<'_>, pod: &str, schema: &str) -> Result<std::result::Result<End, String>> {
+/// Most sentences of a verdict that are shown; the evidence has all.
+const REASONS_MAX: usize = 8;
+
+/// What a client last wrote down of itself, each second; otherwise why that is not known.
+fn state<T: DeserializeOwned>(task: &Task<'_>, client: &str, schema: &str) -> Result<std::result::Result<T, String>> {
     let lab = task.lab();
     let text = match lab.backend {
         Backend::Kind => {
-            let cmd = Kubectl::of(lab, &task.setup()?).cmd(ASK, ["exec", pod, "--", "/clients", "state"]);
+            let cmd = Kubectl::of(lab, &task.setup()?).cmd(ASK, ["exec", client, "--", "/clients", "state"]);
             // On a node that is gone nobody answers at all.
             let output = match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
-                Err(failure) if failure.exit != Exit::Interrupted => return Ok(Err(format!("{pod} does not answer"))),
+                Err(failure) if failure.exit != Exit::Interrupted => {
+                    return Ok(Err(format!("{client} does not answer")));
+                }
                 answer => answer?,
             };
             if output.code != Some(0) {
@@ -32,116 +44,311 @@ fn state(task: &Task<'_>, pod: &str, schema: &str) -> Result<std::result::Result
         }
         Backend::Local => {
             let all = Service::clients(lab);
-            let Some(service) = all.iter().find(|service| service.name(lab) == pod) else {
-                return Ok(Err(format!("there is no client {pod}")));
+            let Some(service) = all.iter().find(|service| service.name(lab) == client) else {
+                return Ok(Err(format!("there is no client {client}")));
             };
             std::fs::read_to_string(service.state_file(lab)).unwrap_or_default()
         }
     };
-    Ok(clients::lines::<End>(&text, schema).pop().ok_or_else(|| "it has counted nothing yet".into()))
+    Ok(clients::lines::<T>(&text, schema).pop().ok_or_else(|| "it has counted nothing yet".into()))
 }
 
-/// A column of the counts.
-type Pick = fn(&Counts) -> u64;
-
-fn sum(end: &End, pick: Pick) -> u64 {
-    end.partitions.iter().map(pick).sum()
+/// Every partition's offsets, or why they are not known.
+fn offsets(task: &Task<'_>) -> Result<std::result::Result<Offsets, String>> {
+    let lab = task.lab();
+    let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    Ok(match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
+        Some(Offsets { error: Some(error), .. }) => Err(format!("the brokers tell no end offsets: {error}")),
+        Some(offsets) if !offsets.partitions.is_empty() => Ok(offsets),
+        _ => Err("the brokers tell no end offsets".into()),
+    })
 }
 
-/// What is wrong with the counts, in words.
-pub fn faults(end: &End) -> Vec<String> {
-    let columns: [(Pick, &str); 7] = [
-        (|c| c.not_persisted, "not persisted"),
-        (|c| c.unknown, "of unknown fate"),
-        (|c| c.missing, "missing"),
-        (|c| c.duplicate, "duplicate"),
-        (|c| c.out_of_order, "out of order"),
-        (|c| c.corrupt, "corrupt"),
-        (|c| c.misrouted, "in the wrong partition"),
-    ];
-    let counted = columns.into_iter().map(|(pick, what)| (sum(end, pick), what));
-    counted.filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+/// How far a consumer is behind the brokers' end offsets, by partition.
+pub fn lag(consumer: &ConsumerState, offsets: &Offsets) -> BTreeMap<u32, u64> {
+    let behind = |mark: &clients::Watermarks| {
+        let read = consumer.partitions.iter().find(|row| u32::try_from(row.partition) == Ok(mark.partition));
+        let next = read.and_then(|row| u64::try_from(row.next).ok()).unwrap_or(mark.low);
+        (mark.partition, mark.high.saturating_sub(next.max(mark.low)))
+    };
+    offsets.partitions.iter().map(behind).collect()
 }
 
-/// How far a consumer is behind the brokers' end offsets.
-pub fn lag(end: &End, offsets: &Offsets) -> u64 {
-    offsets
-        .partitions
-        .iter()
-        .map(|mark| {
-            let next =
-                end.partitions.iter().find(|counts| counts.partition == mark.partition).map_or(mark.low, |c| c.next);
-            mark.high.saturating_sub(next.max(mark.low))
-        })
-        .sum()
+/// What a client has counted in each partition, by one of its processes: another one counts anew.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Look {
+    began_ms: u64,
+    counts: BTreeMap<i32, u64>,
 }
 
-/// Looks at a client for as long as it takes to see it move; returns what it has counted.
+impl Look {
+    /// What a producer has had acknowledged.
+    pub fn at_producer(state: &ProducerState) -> Self {
+        Look {
+            began_ms: state.time_ms.saturating_sub(state.elapsed_ms),
+            counts: state.partitions.iter().map(|row| (row.partition, row.acked)).collect(),
+        }
+    }
+
+    /// How far a consumer has read.
+    pub fn at_consumer(state: &ConsumerState) -> Self {
+        let count = |next: i64| u64::try_from(next).unwrap_or(0);
+        Look {
+            began_ms: state.time_ms.saturating_sub(state.elapsed_ms),
+            counts: state.partitions.iter().map(|row| (row.partition, count(row.next))).collect(),
+        }
+    }
+
+    /// Whether both are of the same process; its clock may have been set in between, but hardly by so little.
+    fn same_process(&self, other: &Look) -> bool {
+        self.began_ms.abs_diff(other.began_ms) < 1_000
+    }
+
+    /// The partitions in which nothing has happened since `before`.
+    pub fn standing_still(&self, before: &Look) -> Vec<i32> {
+        let moved = |partition: &i32, count: u64| before.counts.get(partition).is_none_or(|earlier| count > *earlier);
+        self.counts.iter().filter(|(partition, count)| !moved(partition, **count)).map(|(p, _)| *p).collect()
+    }
+}
+
+/// Looks at a client for as long as it takes to see it move in every partition; returns what it has counted.
 ///
 /// # Errors
-/// A fault when it stands still, lags behind or has counted what must not be.
-pub fn check(task: &Task<'_>, deployment: &str, pod: &str) -> Result<String> {
+/// A fault when it stands still or lags behind.
+pub fn goes_on(task: &Task<'_>, deployment: &str, client: &str) -> Result<String> {
     let lab = task.lab();
     let role = lab.facts.clients.iter().find(|client| client.name == deployment).map_or("", |client| &client.role);
-    let (schema, pick): (&str, Pick) = match role {
-        "producer" => (ledger::lines::PRODUCER, |counts| counts.acked),
-        _ => (ledger::lines::CONSUMER, |counts| counts.records),
-    };
-    let most = lab.settings.lag_messages;
-    let mut first = None;
+    let mut first: Option<Look> = None;
     let found = wait::until(
-        &format!("{pod} goes on"),
+        &format!("{client} goes on"),
         lab.timeout(|t| t.clients),
         INTERVAL,
         task.ctx.stop,
         task.status,
         || {
-            let end = match state(task, pod, schema) {
-                Err(failure) => return Poll::Failed(failure),
-                Ok(Err(status)) => return Poll::NotYet(status),
-                Ok(Ok(end)) => end,
+            let looked = match role {
+                "producer" => look_at_producer(task, client, &mut first),
+                _ => look_at_consumer(task, client, &mut first),
             };
-            let count = sum(&end, pick);
-            if count <= *first.get_or_insert(count) {
-                return Poll::NotYet(format!("stands still at {count} messages"));
-            }
-            if role == "producer" {
-                return Poll::Ready((end, None));
-            }
-            let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic);
-            match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
-                Err(failure) => Poll::Failed(failure),
-                Ok(output) => match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
-                    Some(offsets) if offsets.error.is_none() && lag(&end, &offsets) <= most => {
-                        let behind = lag(&end, &offsets);
-                        Poll::Ready((end, Some(behind)))
-                    }
-                    Some(offsets) if offsets.error.is_none() => {
-                        Poll::NotYet(format!("{} messages behind, at most {most} may be", lag(&end, &offsets)))
-                    }
-                    _ => Poll::NotYet("the brokers tell no end offsets".into()),
-                },
-            }
+            looked.unwrap_or_else(Poll::Failed)
         },
     );
-    let (end, behind) = match found {
-        Ok(found) => found,
-        Err(failure) if failure.exit == Exit::Step => {
-            return Err(Failure { exit: Exit::Fault, ..failure }.log(&task.log).fix(lab.xtask("logs producer")));
-        }
-        Err(failure) => return Err(failure),
-    };
-    let faults = faults(&end);
-    if !faults.is_empty() {
-        let failure = Failure::fault(format!("{pod} counts {}", faults.join(", ")));
-        return Err(failure.log(&task.log).fix(format!("{} shows when", lab.xtask("clients logs -n 200"))));
-    }
-    Ok(match behind {
-        None => format!("{} acked and going on, none lost", sum(&end, pick)),
-        Some(behind) => {
-            format!("{} received and going on, {behind} behind, none missing or twice", sum(&end, |c| c.received))
-        }
+    found.map_err(|failure| match failure.exit {
+        Exit::Step => Failure { exit: Exit::Fault, ..failure }.log(&task.log).fix(lab.xtask("clients logs -n 200")),
+        _ => failure,
     })
+}
+
+/// The first look at this process, which is this one if there was none.
+fn since(first: &mut Option<Look>, now: Look) -> (&Look, Look) {
+    if first.as_ref().is_none_or(|first| !first.same_process(&now)) {
+        *first = Some(Look { began_ms: now.began_ms, counts: now.counts.clone() });
+    }
+    (first.get_or_insert_with(|| Look { began_ms: 0, counts: BTreeMap::new() }), now)
+}
+
+fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
+    let state: ProducerState = match state(task, client, PRODUCER)? {
+        Err(status) => return Ok(Poll::NotYet(status)),
+        Ok(state) => state,
+    };
+    let (first, now) = since(first, Look::at_producer(&state));
+    let still = now.standing_still(first);
+    if !still.is_empty() || now.counts.is_empty() {
+        let errors: Vec<String> = state.errors.iter().map(|(code, count)| format!(", {count} × {code}")).collect();
+        let status = format!("nothing new is acknowledged in partitions {still:?}{}", errors.concat());
+        return Ok(Poll::NotYet(status));
+    }
+    let acked: u64 = now.counts.values().sum();
+    Ok(Poll::Ready(format!("{acked} acked and going on in each of {} partitions", now.counts.len())))
+}
+
+fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
+    let most = task.lab().settings.lag_messages;
+    let state: ConsumerState = match state(task, client, CONSUMER)? {
+        Err(status) => return Ok(Poll::NotYet(status)),
+        Ok(state) => state,
+    };
+    let stuck = state.partitions.iter().filter_map(|row| Some((row.partition, row.stuck.as_ref()?)));
+    let stuck: Vec<String> = stuck.map(|(p, why)| format!("partition {p} cannot be read on: {why}")).collect();
+    if !stuck.is_empty() {
+        return Ok(Poll::NotYet(stuck.join("; ")));
+    }
+    let (first, now) = since(first, Look::at_consumer(&state));
+    let offsets = match offsets(task)? {
+        Err(status) => return Ok(Poll::NotYet(status)),
+        Ok(offsets) => offsets,
+    };
+    let lag = lag(&state, &offsets);
+    let behind: u64 = lag.values().sum();
+    let (worst, far) = lag.iter().max_by_key(|(_, behind)| **behind).map_or((0, 0), |(p, behind)| (*p, *behind));
+    if behind > most {
+        let status = format!("{behind} messages behind, {far} of them in partition {worst}; at most {most} may be");
+        return Ok(Poll::NotYet(status));
+    }
+    // Where there is nothing to read, nothing moves.
+    let still = now.standing_still(first).into_iter();
+    let still: Vec<i32> =
+        still.filter(|p| u32::try_from(*p).is_ok_and(|p| lag.get(&p).is_some_and(|b| *b > 0))).collect();
+    if !still.is_empty() {
+        return Ok(Poll::NotYet(format!("nothing new is read in partitions {still:?}")));
+    }
+    let records: u64 = state.partitions.iter().map(|row| row.counts.records).sum();
+    Ok(Poll::Ready(format!(
+        "{records} records read and going on in each of {} partitions, {behind} behind",
+        now.counts.len()
+    )))
+}
+
+/// Clients of a role that run, by the names they are asked by.
+fn running(task: &Task<'_>, role: &str) -> Result<Vec<String>> {
+    let lab = task.lab();
+    let of_role = |index: usize| lab.facts.clients.get(index).is_some_and(|client| client.role == role);
+    if lab.backend == Backend::Local {
+        let living = Service::clients(lab).into_iter().filter(|service| match service {
+            Service::Client(index, _) => of_role(*index) && service.living(lab).is_some(),
+            _ => false,
+        });
+        return Ok(living.map(|service| service.name(lab)).collect());
+    }
+    let apps: Vec<&str> = lab.facts.clients.iter().filter(|c| c.role == role).map(|c| c.name.as_str()).collect();
+    let snapshot = workload::snapshot(task)?;
+    let deployed = |app: &str| snapshot.workloads.iter().any(|workload| workload.name == app);
+    let pods = snapshot.pods.iter().filter(|pod| pod.ready && !pod.deleting);
+    let pods = pods.filter(|pod| apps.contains(&pod.app.as_str()) && deployed(&pod.app));
+    Ok(pods.map(|pod| pod.name.clone()).collect())
+}
+
+/// What is compared.
+pub fn preview(lab: &Lab) -> Vec<String> {
+    vec![
+        "# what each running producer has had acknowledged; then the end offsets:".into(),
+        clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic).to_string(),
+        "# and what each running consumer has read up to them".into(),
+    ]
+}
+
+/// Judges what the running producers have had acknowledged against what each running consumer has read: first the producers' states, then end
+/// offsets, then the consumers up to them.
+///
+/// # Errors
+/// A fault with its evidence, inconclusive with its reason, or that a client tells nothing.
+pub fn account(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let (producers, consumers) = (running(task, "producer")?, running(task, "consumer")?);
+    if producers.is_empty() || consumers.is_empty() {
+        let who = if producers.is_empty() { "producer" } else { "consumer" };
+        let why = format!("no {who} runs, so that nothing was compared; `{}`", lab.xtask("clients start"));
+        return Ok(Outcome::new(State::Skipped, why));
+    }
+    let patience = lab.timeout(|t| t.clients);
+    let ask = |what: &str, ask: &dyn Fn() -> Result<std::result::Result<(), String>>| {
+        wait::until(what, patience, INTERVAL, task.ctx.stop, task.status, || match ask() {
+            Err(failure) => Poll::Failed(failure),
+            Ok(Err(status)) => Poll::NotYet(status),
+            Ok(Ok(())) => Poll::Ready(()),
+        })
+    };
+    let cannot_tell = |failure: Failure| match failure.exit {
+        Exit::Step => Failure { exit: Exit::Inconclusive, ..failure }.log(&task.log).fix(lab.xtask("status")),
+        _ => failure,
+    };
+    let claims = std::cell::RefCell::new(Vec::new());
+    for producer in &producers {
+        ask(&format!("the state of {producer}"), &|| {
+            Ok(state::<ProducerState>(task, producer, PRODUCER)?
+                .map(|state| claims.borrow_mut().push(Claim::by(state, Went::Running))))
+        })
+        .map_err(cannot_tell)?;
+    }
+    let ends = std::cell::RefCell::new(Offsets::default());
+    ask("end offsets", &|| Ok(offsets(task)?.map(|found| *ends.borrow_mut() = found))).map_err(cannot_tell)?;
+    let (claims, ends) = (claims.into_inner(), ends.into_inner());
+    let ranges: Vec<(u32, u64, u64)> = ends.partitions.iter().map(|m| (m.partition, m.low, m.high)).collect();
+    let ranges = clients::ranges(&ranges);
+    let mut standings = Vec::new();
+    for consumer in &consumers {
+        let last = std::cell::RefCell::new(None);
+        // That it does not get there is for the verdict to say.
+        let read = ask(&format!("{consumer} to read what was acknowledged"), &|| {
+            Ok(state::<ConsumerState>(task, consumer, CONSUMER)?.and_then(|state| {
+                let done = up_to(&state, &ranges);
+                *last.borrow_mut() = Some(state);
+                done
+            }))
+        });
+        let Some(received) = last.into_inner() else {
+            read.map_err(cannot_tell)?;
+            continue;
+        };
+        if task.ctx.stop.asked() {
+            read?;
+        }
+        let topic_id = ends.topic_id.as_deref();
+        let topic = lab.facts.topic.as_str();
+        let running = Running { topic, claims: &claims, offsets: &ranges, received: &received, topic_id };
+        standings.push((consumer, judge_running(&running)));
+    }
+    concluded(task, &producers, standings)
+}
+
+/// Whether a consumer has read to these end offsets; otherwise how far it is.
+fn up_to(state: &ConsumerState, ranges: &[Range]) -> std::result::Result<(), String> {
+    for range in ranges {
+        match state.partitions.iter().find(|row| row.partition == range.partition) {
+            Some(row) if row.next >= range.end => {}
+            Some(row) => {
+                let why = row.stuck.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(format!("partition {}: at {} of {}{why}", range.partition, row.next, range.end));
+            }
+            None => return Err(format!("partition {} is not read", range.partition)),
+        }
+    }
+    Ok(())
+}
+
+fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Standing)>) -> Result<Outcome> {
+    let lab = task.lab();
+    let sum = |standing: &Standing, pick: fn(&Row) -> u64| standing.partitions.iter().map(pick).sum::<u64>();
+    let proof: Vec<String> = standings
+        .iter()
+        .map(|(consumer, standing)| {
+            let (acked, unread) = (sum(standing, |row| row.acked), sum(standing, |row| row.unread));
+            let missing = sum(standing, |row| row.missing);
+            let remarks: Vec<String> = standing.remarks.iter().map(|remark| format!("; {remark}")).collect();
+            format!(
+                "of {acked} that {} had acknowledged {consumer} has read {}{}",
+                producers.join(", "),
+                acked.saturating_sub(missing + unread),
+                remarks.concat()
+            )
+        })
+        .collect();
+    let proof = proof.join("; ");
+    let worst = |verdict| standings.iter().any(|(_, standing)| standing.verdict == verdict);
+    let exit = match (worst(Verdict::Fail), worst(Verdict::Inconclusive)) {
+        (true, _) => Exit::Fault,
+        (false, true) => Exit::Inconclusive,
+        (false, false) => return Ok(Outcome::passed(proof)),
+    };
+    let reasons: Vec<&String> = standings.iter().flat_map(|(_, standing)| &standing.reasons).collect();
+    let mut text: String = reasons.iter().take(REASONS_MAX).map(|reason| format!("\n  - {reason}")).collect();
+    if reasons.len() > REASONS_MAX {
+        text += &format!("\n  - and {} more, in the evidence", reasons.len() - REASONS_MAX);
+    }
+    let afresh = format!(
+        "`{}` shows when; what clients have counted stays until they are started anew: `{}`, then `{}`; when the topic itself is damaged, \
+         `{}` in between makes it again, without its messages",
+        lab.xtask("clients logs -n 200"),
+        lab.xtask("clients stop"),
+        lab.xtask("up"),
+        lab.xtask(&format!("kafka-topics -- --delete --topic {}", lab.facts.topic)),
+    );
+    let mut failure = Failure::new(exit, format!("{proof}{text}")).log(&task.log).fix(afresh);
+    let standings: Vec<&Standing> = standings.iter().map(|(_, standing)| standing).collect();
+    failure.evidence = serde_json::to_value(standings).ok();
+    Err(failure)
 }
 
 #[cfg(test)]
@@ -149,32 +356,59 @@ mod tests {
     use super::*;
     use crate::tools::clients::Watermarks;
 
-    #[test]
-    fn lag_is_what_the_brokers_have_and_the_consumer_has_not() {
-        let mark = |partition, low, high| Watermarks { partition, low, high };
-        let offsets =
-            Offsets { partitions: vec![mark(0, 0, 100), mark(1, 50, 60), mark(2, 0, 5)], ..Offsets::default() };
-        let counts = |partition, next| Counts { partition, next, ..Counts::default() };
-        let end = End { partitions: vec![counts(0, 90), counts(1, 60)], ..End::default() };
-        assert_eq!(lag(&end, &offsets), 10 + 5);
+    /// A consumer that has read to these offsets.
+    fn consumer(next: &[i64]) -> ConsumerState {
+        let rows: Vec<String> = next
+            .iter()
+            .enumerate()
+            .map(|(partition, next)| {
+                format!(
+                    r#"{{"partition":{partition},"start":0,"next":{next},"end":null,"low":0,"high":0,"records":{next},"received":0,"missing":0,
+                    "duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":{next},"redelivered":0,"offset_gaps":0,
+                    "start_moved":false,"folded_streams":0,"log_restarts":0}}"#
+                )
+            })
+            .collect();
+        let totals = r#"{"records":0,"received":0,"missing":0,"duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":0,"redelivered":0}"#;
+        let text = format!(
+            r#"{{"schema":"{CONSUMER}","event":"checkpoint","time_ms":9000,"elapsed_ms":4000,"run":null,"totals":{totals},"partitions":[{}],"streams":[]}}"#,
+            rows.join(",")
+        );
+        serde_json::from_str(&text).unwrap()
     }
 
     #[test]
-    fn every_column_that_must_be_zero_is_looked_at() {
-        assert!(
-            faults(&End { partitions: vec![Counts { acked: 7, records: 9, ..Counts::default() }], ..End::default() })
-                .is_empty()
-        );
-        let bad = Counts {
-            not_persisted: 1,
-            unknown: 2,
-            missing: 3,
-            duplicate: 4,
-            out_of_order: 5,
-            corrupt: 6,
-            misrouted: 7,
-            ..Counts::default()
+    fn lag_is_what_the_brokers_have_and_the_consumer_has_not_in_each_partition() {
+        let mark = |partition, low, high| Watermarks { partition, low, high };
+        let offsets = Offsets {
+            partitions: vec![mark(0, 0, 100), mark(1, 50, 60), mark(2, 0, 5), mark(3, 7, 9)],
+            ..Offsets::default()
         };
-        assert_eq!(faults(&End { partitions: vec![bad], ..End::default() }).len(), 7);
+        let found = lag(&consumer(&[90, 60, 2]), &offsets);
+        assert_eq!(found, BTreeMap::from([(0, 10), (1, 0), (2, 3), (3, 2)]));
+    }
+
+    #[test]
+    fn a_partition_that_stands_still_is_seen_among_others_that_go_on() {
+        let before = Look::at_consumer(&consumer(&[10, 10, 10]));
+        let now = Look::at_consumer(&consumer(&[20, 10, 11, 0]));
+        assert_eq!(now.standing_still(&before), [1], "a partition that is new has moved");
+        let mut other = Look::at_consumer(&consumer(&[5, 5, 5]));
+        other.began_ms += 3_000;
+        assert!(now.same_process(&before) && !other.same_process(&before));
+        let mut first = Some(before);
+        let (since, now) = since(&mut first, other);
+        assert_eq!(*since, now, "another process counts anew");
+    }
+
+    #[test]
+    fn a_consumer_that_has_not_read_to_an_end_offset_says_where_it_is() {
+        let range = |partition, end| Range { partition, start: 0, end };
+        let mut state = consumer(&[10, 10]);
+        assert_eq!(up_to(&state, &[range(0, 10), range(1, 9)]), Ok(()));
+        assert_eq!(up_to(&state, &[range(0, 10), range(1, 11)]), Err("partition 1: at 10 of 11".into()));
+        assert_eq!(up_to(&state, &[range(2, 0)]), Err("partition 2 is not read".into()));
+        state.partitions[1].stuck = Some("_NOT_IMPLEMENTED".into());
+        assert_eq!(up_to(&state, &[range(1, 11)]), Err("partition 1: at 10 of 11 (_NOT_IMPLEMENTED)".into()));
     }
 }

@@ -412,7 +412,7 @@ pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<O
     let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
     let mut outcome = Outcome::passed(format!("{} on {}, ready{restarts}", pod.name, pod.node));
     if is_client {
-        outcome.proof += &format!("; {}", crate::steps::rolled_out::check(task, app, &pod.name)?);
+        outcome.proof += &format!("; {}", crate::steps::rolled_out::goes_on(task, app, &pod.name)?);
     }
     Ok(outcome)
 }

@@ -11,43 +11,6 @@ use serde::de::DeserializeOwned;
 
 use crate::exec::Cmd;
 
-/// What a client counted for one partition. The producer and the consumer each fill their part.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Counts {
-    pub partition: u32,
-    pub sent: u64,
-    pub acked: u64,
-    pub not_persisted: u64,
-    pub unknown: u64,
-    pub start: u64,
-    pub next: u64,
-    pub end: Option<u64>,
-    pub low: Option<u64>,
-    pub records: u64,
-    pub received: u64,
-    pub missing: u64,
-    pub duplicate: u64,
-    pub out_of_order: u64,
-    pub corrupt: u64,
-    pub misrouted: u64,
-    pub other_runs: u64,
-    pub foreign: u64,
-    pub redelivered: u64,
-    pub offset_gaps: u64,
-    pub start_moved: bool,
-}
-
-/// The last line of a producer or a consumer, for whoever needs no more than counts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct End {
-    pub event: String,
-    pub reason: String,
-    pub elapsed_ms: u64,
-    pub partitions: Vec<Counts>,
-}
-
 /// What one broker answered to a metadata request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
