@@ -9,7 +9,7 @@ use clients::report::{
     BrokerInfo, METADATA, MetadataLine, OFFSETS, OffsetsLine, PROBE, PartitionInfo, PartitionOffsets, ProbeLine,
     TopicInfo,
 };
-use ledger::judge::{Case, Claim, Kind, Range, Went, judge};
+use ledger::judge::{Case, Claim, Kind, LEDGER, RUNNING, Range, Running, Went, judge, judge_running};
 use ledger::lines::{
     CONSUMER, ConsumerStart, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span,
@@ -202,6 +202,10 @@ fn made() -> Vec<Value> {
     let (ranges, received) = ([Range { partition: 0, start: 5, end: 10 }], consumer());
     let report = judge(&Case { expected: Some(13), ..Case::new(run(), "test", &ranges, &claims, &received) });
     assert!(!report.evidence.is_empty() && report.findings.len() > 3, "{:?}", report.reasons);
+    let running =
+        Running { topic: "test", claims: &claims, offsets: &ranges, received: &received, topic_id: Some("another") };
+    let standing = judge_running(&running);
+    assert!(!standing.evidence.is_empty() && standing.findings.len() > 3, "{:?}", standing.reasons);
     let start = ProducerStart {
         schema: PRODUCER.into(),
         event: Event::Start,
@@ -261,6 +265,7 @@ fn made() -> Vec<Value> {
         to_value(offsets).unwrap(),
         to_value(probe).unwrap(),
         to_value(report).unwrap(),
+        to_value(standing).unwrap(),
     ]
 }
 
@@ -375,7 +380,7 @@ fn what_lacks_adds_or_bends_a_field_does_not_fit() {
 #[test]
 fn every_finding_has_its_name_in_the_schema() {
     let schema = Schema::read();
-    let names = &schema.0["$defs"]["ledger"]["properties"]["findings"]["items"]["properties"]["kind"]["enum"];
+    let names = &schema.0["$defs"]["findings"]["items"]["properties"]["kind"]["enum"];
     let kinds: Vec<Kind> = serde_json::from_value(names.clone()).unwrap();
     assert!(kinds.is_sorted() && kinds.last() == Some(&Kind::Contradiction));
     assert_eq!(kinds.len(), Kind::Contradiction as usize + 1);
@@ -384,7 +389,7 @@ fn every_finding_has_its_name_in_the_schema() {
 #[test]
 fn versions_are_those_of_the_lines() {
     let text = serde_json::to_string(&Schema::read().0).unwrap();
-    for name in [PRODUCER, CONSUMER, METADATA, OFFSETS, PROBE, ledger::judge::LEDGER] {
+    for name in [PRODUCER, CONSUMER, METADATA, OFFSETS, PROBE, LEDGER, RUNNING] {
         assert!(text.contains(name), "{name}");
     }
 }

@@ -23,6 +23,12 @@ pub fn table(report: &Report) -> String {
             row.end
         ));
     }
+    for row in report.partitions.iter().filter(|row| row.markers + row.compacted > 0) {
+        lines.push(format!(
+            "partition {}: {} offsets are markers of transactions, {} were compacted",
+            row.partition, row.markers, row.compacted
+        ));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -59,7 +65,7 @@ mod tests {
             findings: Vec::new(),
             ended: 1,
             died: 0,
-            partitions: vec![row(0), row(1)],
+            partitions: vec![row(0), Row { markers: 3, ..row(1) }],
             evidence: Vec::new(),
             producer_ms: 0,
             consumer_ms: 0,
@@ -68,5 +74,6 @@ mod tests {
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0][..5], ["partition", "sent", "acked", "received", "missing"]);
         assert_eq!(lines[2], ["1", "50", "50", "49", "1", "0", "0", "0", "0..60"]);
+        assert!(table.ends_with("\npartition 1: 3 offsets are markers of transactions, 0 were compacted\n"), "{table}");
     }
 }

@@ -34,6 +34,8 @@ struct StepLine<'a> {
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     flow: Option<&'a ledger::judge::Report>,
+    #[serde(skip_serializing_if = "<[ledger::judge::Standing]>::is_empty")]
+    account: &'a [ledger::judge::Standing],
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureLine<'a>>,
 }
@@ -80,6 +82,7 @@ pub fn json(command: &str, lab: &Lab, report: &Report) {
                 elapsed_ms: ran.elapsed.as_millis(),
                 warnings: &[],
                 flow: None,
+                account: &[],
                 failure: None,
             };
             match &ran.ended {
@@ -93,6 +96,7 @@ pub fn json(command: &str, lab: &Lab, report: &Report) {
                     proof: &outcome.proof,
                     warnings: &outcome.warnings,
                     flow: outcome.flow.as_ref(),
+                    account: &outcome.account,
                     ..line
                 },
                 Ended::Failed(failure) => StepLine { failure: Some(failure.into()), ..line },

@@ -133,12 +133,14 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// What the flow check found.
     pub flow: Option<ledger::judge::Report>,
+    /// How running clients stand, one for each consumer.
+    pub account: Vec<ledger::judge::Standing>,
 }
 
 impl Outcome {
     /// An outcome with its proof.
     pub fn new(state: State, proof: impl Into<String>) -> Self {
-        Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None }
+        Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
     }
 
     /// Something changed.

@@ -202,8 +202,15 @@ fn verified(lab: &Lab) -> Report {
         assert_eq!(row["acked"], row["received"], "{row}");
         assert_eq!(row["records"], row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap(), "{row}");
     }
-    assert!(verified.proof("producer").contains("acked and going on, none lost"), "{}", verified.0);
-    assert!(verified.proof("consumer").contains("none missing or twice"), "{}", verified.0);
+    assert!(verified.proof("producer").contains("acked and going on in each of 4 partitions"), "{}", verified.0);
+    assert!(verified.proof("consumer").contains("records read and going on in each of 4 partitions"), "{}", verified.0);
+    let account = &verified.step("account")["account"][0];
+    assert_eq!(
+        (&account["verdict"], account["partitions"].as_array().unwrap().len()),
+        (&"pass".into(), 4),
+        "{account}"
+    );
+    assert_eq!(account["remarks"], serde_json::json!([]), "{account}");
     // The Jobs of the check are gone.
     assert_eq!(lab.kubectl(&["get", "jobs", "--output", "name"]).trim(), "");
     verified

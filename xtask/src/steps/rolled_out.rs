@@ -330,7 +330,11 @@ fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Sta
     let exit = match (worst(Verdict::Fail), worst(Verdict::Inconclusive)) {
         (true, _) => Exit::Fault,
         (false, true) => Exit::Inconclusive,
-        (false, false) => return Ok(Outcome::passed(proof)),
+        (false, false) => {
+            let mut outcome = Outcome::passed(proof);
+            outcome.account = standings.into_iter().map(|(_, standing)| standing).collect();
+            return Ok(outcome);
+        }
     };
     let reasons: Vec<&String> = standings.iter().flat_map(|(_, standing)| &standing.reasons).collect();
     let mut text: String = reasons.iter().take(REASONS_MAX).map(|reason| format!("\n  - {reason}")).collect();
