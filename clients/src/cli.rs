@@ -4,10 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ledger::size;
 use ledger::stamp::{Encoder, RunId};
-
-/// What the broker takes by default (`message.max.bytes`), less some room for the record's own fields.
-pub const VALUE_SIZE_MAX: usize = 1_000_000;
 
 /// Clients of the Kafka lab: send stamped messages, receive them, and prove that none was lost, doubled or reordered.
 ///
@@ -28,7 +26,7 @@ pub enum Command {
     /// Idempotent, acks=all: a message counts as published when every in-sync replica has it. SIGTERM or SIGINT stops it, waits up to 25 s for
     /// what is on its way and prints totals; a second signal ends it at once. Exit code 1 when something sent was not acked.
     Producer(ProducerArgs),
-    /// Read every partition of a topic, one task each, and account for every record.
+    /// Read every partition of a topic, one task each up to 16, and account for every record.
     ///
     /// Partitions are assigned by hand: no consumer group, nothing committed, so every start reads the whole log again unless told otherwise.
     /// Partitions added while it runs are picked up from their beginning.
@@ -119,7 +117,7 @@ pub struct ProducerArgs {
     /// Retry without idempotence, and after half a second: what a broker took and had not acknowledged by then is in the log twice. For the drill that shows it.
     #[arg(long)]
     pub no_idempotence: bool,
-    /// Bytes of each message's value; without it, as long as the stamp happens to be.
+    /// Bytes of each message's value, up to 1048516; without it, as long as the stamp happens to be.
     #[arg(long, env = "VALUE_SIZE", value_name = "BYTES")]
     pub value_size: Option<usize>,
     /// Name of this run in every message, 1 to 32 of a-z, 0-9 and '-'; random when not given.
@@ -292,9 +290,7 @@ impl ProducerArgs {
                 "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run takes up to {minimum} bytes, so {minimum} is the minimum"
             ));
         }
-        (size > VALUE_SIZE_MAX).then(|| {
-            format!("--value-size (VALUE_SIZE) {size} is too large: brokers take messages up to about {VALUE_SIZE_MAX} bytes (message.max.bytes)")
-        })
+        size::too_large(size).map(|problem| format!("--value-size (VALUE_SIZE) {problem}"))
     }
 }
 
@@ -374,13 +370,17 @@ mod tests {
 
     #[test]
     fn errors_name_the_flag_and_what_would_do() {
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 10] = [
             (&["producer", "--brokers", "localhost"], "--brokers"),
             (&["producer", "--brokers", ""], "--brokers"),
             (&["producer", "--brokers", "a:0"], "port"),
             (&["producer", "--brokers", "a:1", "--rate", "fast"], "--rate"),
             (&["producer", "--brokers", "a:1", "--run", "A B"], "--run"),
             (&["producer", "--brokers", "a:1", "--run", "r", "--value-size", "50"], "69 is the minimum"),
+            (
+                &["producer", "--brokers", "a:1", "--value-size", "1048517"],
+                "(VALUE_SIZE) is 1048517, must be 1048516 or less",
+            ),
             (&["producer", "--brokers", "a:1", "--topic", ".."], "--topic"),
             (&["consumer", "--brokers", "a:1", "--end", "0-5"], "PARTITION:OFFSET"),
             (&["consumer", "--brokers", "a:1", "--start", "1:5,1:6"], "--start names partition 1 twice"),

@@ -1,8 +1,10 @@
-//! The consumer: one task per partition, each with a queue and a ledger of its own.
+//! The consumer: one task per partition, each with a queue and a ledger of its own; of many partitions several share a task and its queue, so that what
+//! is fetched and not yet accounted for has one limit however many there are.
 //!
 //! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`] for why). A second client
 //! asks for metadata and offsets, so that a slow answer holds up no records.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +17,6 @@ use ledger::lines::{
 use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::stamp::{self, RunId, Value};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -24,13 +25,13 @@ use crate::batches::{self, Seen};
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
 use crate::memory;
-use crate::metadata::{TopicState, topic_state};
-use crate::native::{self, Code, Fetched, PartitionReader, Topic};
+use crate::metadata::{TopicState, answering, topic_state};
+use crate::native::{self, Batch, Buffer, Code, Fetched, Queue, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::producer::TOPIC_ID_WITHIN;
-use crate::settings;
 use crate::stop::Stop;
 use crate::verifiable::{self, RecordSet, TopicPartition};
+use crate::{offsets, settings, state};
 
 /// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -46,6 +47,12 @@ const LAST_OFFSETS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long finding out what gaps are may take.
 const EXPLAINED_WITHIN: Duration = Duration::from_secs(30);
+/// How long an error is told of after librdkafka has, which does so again as long as it lasts: ten times a second, but for a few seconds in which a
+/// broker cannot be reached.
+const STUCK_FOR: Duration = Duration::from_secs(5);
+
+/// Threads that ask for offsets at a time, where not all partitions' can be asked for at once.
+const ASKING_MAX: usize = 16;
 
 /// A text line for every so many records of a partition.
 const LINE_EVERY: u64 = 1000;
@@ -56,6 +63,40 @@ type Client = BaseConsumer<LabContext>;
 struct Partition {
     end: Option<i64>,
     ledger: Mutex<PartitionLedger>,
+    stuck: Mutex<Option<Stuck>>,
+}
+
+/// Why a partition cannot be read on, and when that was told last.
+struct Stuck {
+    why: Cow<'static, str>,
+    at: Instant,
+    /// It is told only once.
+    once: bool,
+}
+
+impl Partition {
+    /// librdkafka says that this keeps it from reading on.
+    fn stuck_by(&self, code: Code) {
+        let once = code == Code::NOT_AUTHORIZED;
+        *lock(&self.stuck) = Some(Stuck { why: code.name(), at: Instant::now(), once });
+    }
+
+    /// Something was read.
+    fn goes_on(&self) {
+        *lock(&self.stuck) = None;
+    }
+
+    fn stuck(&self) -> Option<String> {
+        let stuck = lock(&self.stuck);
+        stuck.as_ref().filter(|s| s.once || s.at.elapsed() < STUCK_FOR).map(|s| s.why.to_string())
+    }
+}
+
+/// Partitions that share a queue, and the task that reads it.
+struct Group {
+    queue: Queue<Client>,
+    /// Those that are being read.
+    reading: Mutex<BTreeMap<i32, Arc<Partition>>>,
 }
 
 /// What every partition's task needs.
@@ -68,9 +109,8 @@ struct Shared {
     topic_id: Option<String>,
 }
 
-/// What one look at a partition's queue came to.
+/// What one look at what was taken of a partition came to.
 enum Look {
-    Nothing,
     More,
     /// The end offset was reached.
     Done,
@@ -115,22 +155,32 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         pid: std::process::id(),
         partitions: spans.clone(),
     });
-    memory::reserve(spans.len() * settings::QUEUE_BYTES);
+    let queues = settings::queues(spans.len());
+    memory::reserve(queues * settings::QUEUE_BYTES);
     let client: Arc<Client> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     // What the brokers do not tell in time stays unknown; it is not worth waiting for.
     let name = args.target.topic.clone();
-    let topic_id = ask(&asker, move |asker| native::topic_id(asker, &name, TOPIC_ID_WITHIN).ok().flatten()).await?;
+    let topic_id = ask(&asker, move |asker| {
+        let broker = answering(&asker.fetch_metadata(Some(&name), TOPIC_ID_WITHIN).ok()?);
+        native::topic_id(asker, &name, broker, TOPIC_ID_WITHIN).ok().flatten()
+    });
+    let topic_id = topic_id.await?;
     let shared = Arc::new(Shared { args, output, asker, topic, topic_id });
-    let mut reading = Reading { shared, partitions: BTreeMap::new(), tasks: JoinSet::new(), began: Instant::now() };
+    let groups =
+        (0..queues).map(|_| Ok(Arc::new(Group { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
+    let groups = groups.collect::<Result<_>>()?;
+    let began = Instant::now();
+    let mut reading = Reading { shared, partitions: BTreeMap::new(), groups, tasks: JoinSet::new(), began };
     reading.shared.output.verifiable(verifiable::Event::StartupComplete);
     for span in spans {
         reading.begin(span)?;
     }
+    reading.go();
     reading.say_assigned();
     let reason = reading.until_done(&client, count, &mut stop).await?;
-    reading.end(reason).await;
+    reading.end(reason, &mut stop).await;
     Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
 }
 
@@ -162,6 +212,17 @@ async fn watermarks(asker: &Arc<Client>, topic: &str, partition: i32, within: Du
     Ok(ask(asker, move |asker| asker.fetch_watermarks(&topic, partition, within)).await??)
 }
 
+/// The same of many partitions, with a request or two to each broker.
+async fn all_watermarks(
+    asker: &Arc<Client>,
+    topic: &str,
+    partitions: &[i32],
+    within: Duration,
+) -> Result<BTreeMap<i32, (i64, i64)>> {
+    let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+    ask(asker, move |asker| offsets::of_partitions(asker, &topic, partitions.into_iter(), within)).await?
+}
+
 /// Finding out where to begin.
 struct Starting<'a> {
     args: &'a ConsumerArgs,
@@ -189,26 +250,28 @@ impl Starting<'_> {
             self.wait(&mut said, state).await?;
         };
         let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
-        let mut spans = Vec::new();
-        for partition in all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()) {
-            let start = match self.args.start_of(partition) {
-                Some(start) => start,
-                None => self.start_of(partition, &mut said).await?,
-            };
-            spans.push(Span { partition, start, end: self.args.end_of(partition) });
-        }
-        Ok((count, spans))
+        let read: Vec<i32> = all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()).collect();
+        let unknown: Vec<i32> = read.iter().copied().filter(|p| self.args.start_of(*p).is_none()).collect();
+        let known = self.starts_of(unknown, &mut said).await?;
+        let spans = read.into_iter().filter_map(|partition| {
+            let start = self.args.start_of(partition).or_else(|| known.get(&partition).copied())?;
+            Some(Span { partition, start, end: self.args.end_of(partition) })
+        });
+        Ok((count, spans.collect()))
     }
 
-    async fn start_of(&self, partition: i32, said: &mut String) -> Result<i64, Reason> {
+    /// Where to begin in partitions of which that is not given.
+    async fn starts_of(&self, partitions: Vec<i32>, said: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         loop {
-            match watermarks(self.asker, &self.args.target.topic, partition, Duration::from_secs(2)).await {
-                Ok((low, high)) => {
-                    return Ok(if self.args.from == From::Beginning { low } else { high });
+            match all_watermarks(self.asker, &self.args.target.topic, &partitions, Duration::from_secs(2)).await {
+                Ok(known) => {
+                    let start = |(low, high)| if self.args.from == From::Beginning { low } else { high };
+                    return Ok(known.into_iter().map(|(partition, both)| (partition, start(both))).collect());
                 }
-                Err(error) => {
-                    self.wait(said, format!("offsets of partition {partition} are not known yet ({error})")).await?
-                }
+                Err(error) => self.wait(said, format!("its offsets are not known yet ({error:#})")).await?,
             }
         }
     }
@@ -235,6 +298,7 @@ impl Starting<'_> {
 struct Reading {
     shared: Arc<Shared>,
     partitions: BTreeMap<i32, Arc<Partition>>,
+    groups: Vec<Arc<Group>>,
     tasks: JoinSet<Result<()>>,
     began: Instant,
 }
@@ -244,17 +308,26 @@ impl Reading {
     fn begin(&mut self, span: Span) -> Result<()> {
         let shared = &self.shared;
         let ledger = PartitionLedger::new(span.partition, span.start, shared.args.run);
-        let partition = Arc::new(Partition { end: span.end, ledger: Mutex::new(ledger) });
+        let partition = Partition { end: span.end, ledger: Mutex::new(ledger), stuck: Mutex::default() };
+        let partition = Arc::new(partition);
         self.partitions.insert(span.partition, Arc::clone(&partition));
         shared.output.text(format_args!(
             "{}: start receiving messages from Partition {}",
             shared.args.target.topic, span.partition
         ));
         if span.end.is_none_or(|end| end > span.start) {
-            let reader = PartitionReader::start(Arc::clone(&shared.topic), span.partition, span.start)?;
-            self.tasks.spawn(read(Arc::clone(shared), partition, span.partition, reader));
+            let group = &self.groups[span.partition.unsigned_abs() as usize % self.groups.len()];
+            lock(&group.reading).insert(span.partition, partition);
+            shared.topic.start(&group.queue, span.partition, span.start)?;
         }
         Ok(())
+    }
+
+    /// Begins to account for what is fetched.
+    fn go(&mut self) {
+        for group in &self.groups {
+            self.tasks.spawn(read(Arc::clone(&self.shared), Arc::clone(group)));
+        }
     }
 
     async fn until_done(&mut self, client: &Arc<Client>, count: usize, stop: &mut Stop) -> Result<Reason> {
@@ -337,10 +410,13 @@ impl Reading {
     }
 
     /// Stops reading and prints the last lines.
-    async fn end(mut self, reason: Reason) {
+    async fn end(mut self, reason: Reason, stop: &mut Stop) {
         self.tasks.shutdown().await;
         if self.shared.output.wants_state() && reason == Reason::End {
-            self.explain_gaps().await;
+            tokio::select! {
+                () = self.explain_gaps() => {}
+                () = stop.wait() => {}
+            }
         }
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
         self.teller().report(&self.partitions, None, Event::End, Some(reason), &offsets);
@@ -380,16 +456,32 @@ impl Reading {
 
     /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
     async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
+        let (asker, topic) = (&self.shared.asker, &self.shared.args.target.topic);
+        let partitions: Vec<i32> = self.partitions.keys().copied().collect();
+        let deadline = Instant::now() + LAST_OFFSETS_WITHIN;
+        if let Ok(known) = all_watermarks(asker, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
+            return known;
+        }
+        // One broker that does not answer keeps those of all back, so each is asked for by itself.
         let mut asked = JoinSet::new();
-        for partition in self.partitions.keys().copied() {
-            let (asker, topic) = (Arc::clone(&self.shared.asker), self.shared.args.target.topic.clone());
-            asked.spawn(async move { (partition, watermarks(&asker, &topic, partition, LAST_OFFSETS_WITHIN).await) });
+        for share in partitions.chunks(partitions.len().div_ceil(ASKING_MAX).max(1)) {
+            let (asker, topic, share) = (Arc::clone(asker), topic.clone(), share.to_vec());
+            asked.spawn(async move {
+                let mut known = Vec::new();
+                for partition in share {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    known.push((partition, watermarks(&asker, &topic, partition, left).await));
+                }
+                known
+            });
         }
         let mut known = BTreeMap::new();
-        while let Some(answer) = asked.join_next().await {
-            if let Ok((partition, Ok(offsets))) = answer {
-                known.insert(partition, offsets);
-            }
+        while let Some(answers) = asked.join_next().await {
+            let answers = answers.unwrap_or_default().into_iter();
+            known.extend(answers.filter_map(|(partition, offsets)| Some((partition, offsets.ok()?))));
         }
         known
     }
@@ -422,6 +514,7 @@ impl Teller<'_> {
         }
         let mut totals = Counts::default();
         let (mut rows, mut streams) = (Vec::new(), Vec::new());
+        let streams_each = state::STREAMS_MAX / partitions.len().max(1);
         for (number, partition) in partitions {
             let known = match offsets.get(number) {
                 Some((low, high)) => (Some(*low), Some(*high)),
@@ -429,8 +522,13 @@ impl Teller<'_> {
             };
             let ledger = lock(&partition.ledger);
             totals.add(ledger.counts());
-            rows.push(ReceivePartition::new(&ledger, partition.end, known));
-            streams.extend(ledger.streams().iter().map(|stream| ReceiveStream::new(*number, stream)));
+            let mut row = ReceivePartition::new(&ledger, partition.end, known);
+            row.stuck = partition.stuck();
+            // Where there is no room for all, the latest are told of.
+            let left_out = ledger.streams().len().saturating_sub(streams_each);
+            row.folded_streams += left_out as u64;
+            rows.push(row);
+            streams.extend(ledger.streams().iter().skip(left_out).map(|stream| ReceiveStream::new(*number, stream)));
         }
         let state = ConsumerState {
             schema: lines::CONSUMER.into(),
@@ -485,44 +583,93 @@ async fn watch_partitions(shared: Arc<Shared>, found: mpsc::Sender<i32>, mut unw
     }
 }
 
-/// Reads one partition until its end offset, or for ever.
-async fn read(
-    shared: Arc<Shared>,
-    partition: Arc<Partition>,
-    number: i32,
-    mut reader: PartitionReader<Client>,
-) -> Result<()> {
-    let mut ready = reader.ready();
-    loop {
-        match look(&shared, &partition, number, &mut reader) {
-            // A full queue would otherwise keep this thread from the other partitions.
-            Look::More => tokio::task::yield_now().await,
-            // The limit is the remedy for a lost wake-up.
-            Look::Nothing => drop(timeout(LOOK_EVERY, ready.notified()).await),
-            Look::Done => break,
-            Look::OutOfRange(why) => {
-                // Stopping waits for librdkafka's thread.
-                spawn_blocking(move || drop(reader)).await?;
-                let Some(offset) = recover(&shared, &partition, number, &why).await? else {
-                    return Ok(());
+/// Reads a group's partitions until the end offset of each, or for ever.
+async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
+    let bounded = !shared.args.end.is_empty();
+    let mut buffer = Buffer::default();
+    // What is done beside reading: stopping partitions, and finding out where to go on.
+    let mut aside: JoinSet<Result<()>> = JoinSet::new();
+    while !bounded || !lock(&group.reading).is_empty() {
+        let (mut done, mut lost, mut any) = (Vec::new(), Vec::new(), false);
+        {
+            let mut batch = group.queue.take(&mut buffer);
+            while let Some(number) = batch.partition() {
+                any = true;
+                let partition = lock(&group.reading).get(&number).cloned();
+                // What is still there of one that was done with.
+                let Some(partition) = partition else {
+                    batch.drain(|_| ());
+                    continue;
                 };
-                reader = PartitionReader::start(Arc::clone(&shared.topic), number, offset)?;
-                ready = reader.ready();
+                match look(&shared, &partition, number, &mut batch) {
+                    Look::More => {}
+                    Look::Done => {
+                        lock(&group.reading).remove(&number);
+                        done.push(number);
+                    }
+                    Look::OutOfRange(why) => lost.push((number, partition, why)),
+                }
+            }
+        }
+        if !done.is_empty() {
+            let shared = Arc::clone(&shared);
+            aside.spawn_blocking(move || {
+                done.into_iter().for_each(|number| shared.topic.stop(number));
+                Ok(())
+            });
+        }
+        for (number, partition, why) in lost {
+            aside.spawn(resume(Arc::clone(&shared), Arc::clone(&group), partition, number, why));
+        }
+        if any {
+            // A full queue would otherwise keep this thread from the other partitions.
+            tokio::task::yield_now().await;
+            while let Some(ended) = aside.try_join_next() {
+                ended??;
+            }
+        } else {
+            tokio::select! {
+                Some(ended) = aside.join_next(), if !aside.is_empty() => ended??,
+                // The limit is the remedy for a lost wake-up.
+                _ = timeout(LOOK_EVERY, group.queue.ready().notified()) => {}
             }
         }
     }
-    spawn_blocking(move || drop(reader)).await?;
+    while let Some(ended) = aside.join_next().await {
+        ended??;
+    }
     Ok(())
 }
 
-/// Accounts for what is in the queue, without waiting.
-fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut PartitionReader<Client>) -> Look {
+/// Reads a partition on, at which librdkafka has stopped.
+async fn resume(
+    shared: Arc<Shared>,
+    group: Arc<Group>,
+    partition: Arc<Partition>,
+    number: i32,
+    why: String,
+) -> Result<()> {
+    // Stopping waits for librdkafka's thread.
+    let stopping = Arc::clone(&shared);
+    spawn_blocking(move || stopping.topic.stop(number)).await?;
+    match recover(&shared, &partition, number, &why).await? {
+        Some(offset) => shared.topic.start(&group.queue, number, offset),
+        None => {
+            lock(&group.reading).remove(&number);
+            Ok(())
+        }
+    }
+}
+
+/// Accounts for what was taken of one partition.
+fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batch<'_>) -> Look {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
     let (mut done, mut out_of_range) = (false, None);
     let mut batch: Option<RecordSet<'_>> = None;
     let mut ledger = lock(&partition.ledger);
-    let taken = reader.drain(|fetched| match fetched {
+    let mut stuck = None;
+    batch_of.drain(|fetched| match fetched {
         _ if done => {}
         Fetched::Record { offset, .. } if reached(offset) => {
             // The offsets up to the end hold no record.
@@ -530,12 +677,19 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             done = true;
         }
         Fetched::Record { offset, value, created_ms, keyed, leader_epoch } => {
+            stuck = Some(Code::NONE);
             ledger.record(Record { offset, value, created_ms, keyed, leader_epoch });
             shared.output.moved("received", number);
             if shared.output.is_verifiable() {
                 let text = value.map(String::from_utf8_lossy);
                 let value = text.as_deref();
-                shared.output.verifiable(verifiable::Event::RecordData { key: None, value, topic, partition: number, offset });
+                shared.output.verifiable(verifiable::Event::RecordData {
+                    key: None,
+                    value,
+                    topic,
+                    partition: number,
+                    offset,
+                });
                 let none = RecordSet { topic, partition: number, count: 0, min_offset: offset, max_offset: offset };
                 let set = batch.get_or_insert(none);
                 (set.count, set.max_offset) = (set.count + 1, offset);
@@ -543,45 +697,40 @@ fn look(shared: &Shared, partition: &Partition, number: i32, reader: &mut Partit
             let records = ledger.counts().records;
             if records.is_multiple_of(LINE_EVERY) && shared.output.is_text() {
                 let last = shown(value);
-                shared.output.text(format_args!(
-                    "{topic}: received {records} messages from partition {number}, last ({last})"
-                ));
+                shared
+                    .output
+                    .text(format_args!("{topic}: received {records} messages from partition {number}, last ({last})"));
             }
             done = reached(ledger.next);
         }
         Fetched::End { offset } => {
+            stuck = Some(Code::NONE);
             ledger.reached(partition.end.map_or(offset, |end| offset.min(end)));
             done = reached(offset);
         }
-        Fetched::Error {
-            code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET),
-            why,
-        } => out_of_range = Some(String::from_utf8_lossy(why).into_owned()),
-        Fetched::Error {
-            code: Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED),
-            ..
-        } => shared.output.remark_of_kind(
-            "codec",
-            format_args!(
-                "{topic}: partition {number} cannot be read on: its next records are compressed with zstd, for which this librdkafka was not built"
-            ),
-        ),
-        Fetched::Error { code, .. } => shared.output.remark_of_kind(
-            &format!("{number} {}", code.name()),
-            format_args!(
-                "{topic}: partition {number}: {} ({})",
-                code.name(),
-                code.explained()
-            ),
-        ),
+        Fetched::Error { code: Code::AUTO_OFFSET_RESET, why } => {
+            out_of_range = Some(String::from_utf8_lossy(why).into_owned());
+        }
+        Fetched::Error { code, why } => {
+            stuck = Some(code);
+            let (name, why) = (code.name(), String::from_utf8_lossy(why));
+            shared.output.remark_of_kind(
+                &format!("{number} {name}"),
+                format_args!("{topic}: partition {number} cannot be read on at {}: {name} ({why})", ledger.next),
+            );
+        }
     });
+    match stuck {
+        None => {}
+        Some(Code::NONE) => partition.goes_on(),
+        Some(code) => partition.stuck_by(code),
+    }
     if let Some(set) = batch {
         shared.output.verifiable(verifiable::Event::RecordsConsumed { count: set.count, partitions: vec![set] });
     }
-    match (done, out_of_range, taken) {
-        (true, ..) => Look::Done,
-        (_, Some(why), _) => Look::OutOfRange(why),
-        (_, None, 0) => Look::Nothing,
+    match (done, out_of_range) {
+        (true, _) => Look::Done,
+        (_, Some(why)) => Look::OutOfRange(why),
         _ => Look::More,
     }
 }

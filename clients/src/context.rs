@@ -5,8 +5,11 @@ use std::sync::Arc;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 
+use crate::native::Code;
 use crate::output::Output;
 
 /// The context of every client: errors and warnings become dated remarks, at most one of a kind every ten seconds.
@@ -22,25 +25,47 @@ impl LabContext {
     }
 }
 
-impl ClientContext for LabContext {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+impl LabContext {
+    /// A line of librdkafka's log.
+    pub fn logged(&self, facility: &str, message: &str) {
         // These come a second time as errors, with a code.
         if !matches!(facility, "FAIL" | "ERROR") {
             self.output.remark_of_kind(facility, format_args!("librdkafka {facility}: {message}"));
         }
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+    /// An error that concerns no single message.
+    pub fn failed(&self, code: Code, reason: &str) {
+        if code == Code::ALL_BROKERS_DOWN {
             // librdkafka's own words count addresses, some of them twice: "0/3 brokers are down".
             self.output.remark_of_kind("down", "no broker can be reached; trying again");
             return;
         }
-        let kind = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
+        let kind = code.name();
         self.output.remark_of_kind(&kind, format_args!("librdkafka {kind}: {reason}"));
+    }
+}
+
+impl ClientContext for LabContext {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.logged(facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(code) => self.failed(Code::from(code), reason),
+            None => self.output.remark_of_kind("librdkafka", format_args!("librdkafka: {error}: {reason}")),
+        }
     }
 
     fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
 impl ConsumerContext for LabContext {}
+
+/// Delivery reports are taken by [`crate::native::Reports`]; what this is called with is left over of a producer that was given up.
+impl ProducerContext for LabContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
+}

@@ -1,6 +1,7 @@
 //! When a partition stood still: the time between two acknowledgements, or two receipts, where it was long, and when the first came.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -18,7 +19,8 @@ pub struct GapLine {
     pub what: &'static str,
     /// Where.
     pub partition: i32,
-    /// The last one before, in ms since the Unix epoch; the same as `to_ms` for the first one of this process.
+    /// The last one before, in ms since the Unix epoch: `to_ms` less the time that passed, however the clock was set meanwhile; the same as `to_ms` for the
+    /// first one of this process.
     pub from_ms: u64,
     /// The first one after.
     pub to_ms: u64,
@@ -27,27 +29,27 @@ pub struct GapLine {
 /// Remembers when something last happened in each partition.
 #[derive(Debug)]
 pub struct Gaps {
-    least_ms: u64,
-    last_ms: Mutex<Vec<u64>>,
+    least: Duration,
+    last: Mutex<Vec<Option<Instant>>>,
 }
 
 impl Gaps {
     /// That finds gaps of at least so many ms.
     pub fn of_at_least(least_ms: u64) -> Self {
-        Self { least_ms, last_ms: Mutex::default() }
+        Self { least: Duration::from_millis(least_ms), last: Mutex::default() }
     }
 
-    /// Something happens in `partition` at `now_ms`. Returns the time before that, when it was long ago, and `now_ms` when there was none.
-    pub fn note(&self, partition: i32, now_ms: u64) -> Option<u64> {
+    /// Something happens in `partition` now. Returns for how many ms nothing had, when that was long, and 0 when it is the first. Measured by a clock that
+    /// nobody sets.
+    pub fn note(&self, partition: i32, now: Instant) -> Option<u64> {
         let place = usize::try_from(partition).ok()?;
-        let mut last = lock(&self.last_ms);
+        let mut last = lock(&self.last);
         if last.len() <= place {
-            last.resize(place + 1, 0);
+            last.resize(place + 1, None);
         }
-        let before = std::mem::replace(&mut last[place], now_ms);
-        match before {
-            0 => Some(now_ms),
-            before => (now_ms.saturating_sub(before) >= self.least_ms).then_some(before),
+        match last[place].replace(now).map(|before| now.saturating_duration_since(before)) {
+            None => Some(0),
+            Some(gap) => (gap >= self.least).then_some(u64::try_from(gap.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }
@@ -59,11 +61,12 @@ mod tests {
     #[test]
     fn a_gap_lies_between_two_of_the_same_partition() {
         let gaps = Gaps::of_at_least(100);
-        assert_eq!(gaps.note(1, 1000), Some(1000), "nothing was before");
-        assert_eq!(gaps.note(0, 5000), Some(5000), "another partition's");
-        assert_eq!(gaps.note(1, 1099), None, "too short");
-        assert_eq!(gaps.note(1, 1199), Some(1099));
-        assert_eq!(gaps.note(1, 900), None, "the clock was set back");
-        assert_eq!(gaps.note(-1, 900), None);
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        assert_eq!(gaps.note(1, at(1000)), Some(0), "nothing was before");
+        assert_eq!(gaps.note(0, at(5000)), Some(0), "another partition's");
+        assert_eq!(gaps.note(1, at(1099)), None, "too short");
+        assert_eq!(gaps.note(1, at(1199)), Some(100));
+        assert_eq!(gaps.note(-1, at(1300)), None);
     }
 }

@@ -41,6 +41,7 @@ pub mod state;
 pub mod stop;
 pub mod verifiable;
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -58,7 +59,8 @@ pub fn run(command: Command) -> Result<u8> {
     if matches!(command, Command::Producer(_) | Command::Consumer(_)) {
         memory::map_program();
     }
-    let output = Arc::new(match &command {
+    let mut stop = Stop::listen()?;
+    let output = match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
             Output::new(output.form(), output.log_file.as_deref())?
                 .with_state_file(output.state_file.as_deref())
@@ -67,7 +69,8 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Metadata(_) | Command::Offsets(_) | Command::Probe(_) | Command::State(_) => {
             Output::new(cli::Format::Json, None)?
         }
-    });
+    };
+    let output = Arc::new(output.with_stop(stop.clone()));
     // One thread per core for the partition tasks, but never many: they share their cores with the brokers.
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,20 +78,40 @@ pub fn run(command: Command) -> Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
+    let said = Arc::clone(&output);
     let code = runtime.block_on(async {
-        let stop = Stop::listen()?;
         match command {
+            // These two have something to do after a signal.
             Command::Producer(args) => {
                 tokio::task::spawn_blocking(move || producer::run(&args, &output, &stop)).await?
             }
             Command::Consumer(args) => consumer::run(args, output, stop).await,
-            Command::Metadata(args) => metadata::run(args, &output).await,
-            Command::Offsets(args) => tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?,
-            Command::Probe(args) => tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?,
-            Command::State(args) => state::run(&args, &output),
+            question => tokio::select! {
+                code = answer(question, output) => code,
+                () = stop.wait() => Ok(stop::INTERRUPTED),
+            },
         }
     });
     // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.
     runtime.shutdown_background();
-    code
+    said.flush();
+    // Whatever it was asked for did not come about when it could not say so.
+    Ok(code?.max(u8::from(said.broken())))
+}
+
+/// Answers one of the questions.
+async fn answer(question: Command, output: Arc<Output>) -> Result<u8> {
+    match question {
+        Command::Metadata(args) => metadata::run(args, &output).await,
+        Command::Offsets(args) => tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?,
+        Command::Probe(args) => tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?,
+        Command::State(args) => state::run(&args, &output),
+        Command::Producer(_) | Command::Consumer(_) => Ok(0),
+    }
+}
+
+/// A number that nobody can guess and nobody else draws, from the system's own source. `fastrand` seeds itself from the clock and the thread, so that two
+/// clients started at the same moment could take the same names.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

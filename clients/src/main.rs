@@ -1,5 +1,6 @@
 //! The lab's clients; everything is in the library beside this file.
 
+use std::io::Write as _;
 use std::process::exit;
 
 use clients::cli::Cli;
@@ -8,7 +9,8 @@ fn main() {
     let code = match clients::run(Cli::from_process()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("clients: {error:#}");
+            // Nowhere is left to say that standard error is closed.
+            let _ = writeln!(std::io::stderr(), "clients: {error:#}");
             1
         }
     };

@@ -1,5 +1,6 @@
 //! What each broker, asked on its own, knows of the cluster.
 
+use std::borrow::Cow;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,15 +88,25 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
                     leader: p.leader(),
                     replicas: p.replicas().to_vec(),
                     isr: p.isr().to_vec(),
-                    error: p.error().map(|code| Code(code).name()),
+                    error: p.error().map(|code| Code::from(code).name()),
                 })
                 .collect();
             partitions.sort_by_key(|p| p.partition);
-            TopicInfo { topic: topic.name().into(), error: topic.error().map(|code| Code(code).name()), partitions }
+            TopicInfo {
+                topic: topic.name().into(),
+                error: topic.error().map(|code| Code::from(code).name()),
+                partitions,
+            }
         })
         .collect();
     topics.sort_by(|a, b| a.topic.cmp(&b.topic));
     topics
+}
+
+/// The broker to ask more: the one that gave this answer, or, where librdkafka does not know which that was, one that is in it. -1 for none.
+pub fn answering(metadata: &Metadata) -> i32 {
+    let known = metadata.brokers().first().map_or(-1, |broker| broker.id());
+    if metadata.orig_broker_id() >= 0 { metadata.orig_broker_id() } else { known }
 }
 
 /// The state of one topic in an answer, as far as waiting for it goes.
@@ -104,20 +115,20 @@ pub enum TopicState {
     /// It exists and has so many partitions; the second is the first partition that has a leader.
     Partitions(usize, Option<i32>),
     /// Not usable yet, for this reason.
-    NotYet(&'static str),
+    NotYet(Cow<'static, str>),
 }
 
 /// What `metadata` says of `topic`.
 pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
-        return TopicState::NotYet("not in the broker's metadata");
+        return TopicState::NotYet("not in the broker's metadata".into());
     };
     if let Some(code) = found.error() {
-        return TopicState::NotYet(Code(code).name());
+        return TopicState::NotYet(Code::from(code).name());
     }
     let led = found.partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0).map(|p| p.id()).min();
     match found.partitions().len() {
-        0 => TopicState::NotYet("no partitions yet"),
+        0 => TopicState::NotYet("no partitions yet".into()),
         count => TopicState::Partitions(count, led),
     }
 }

@@ -4,91 +4,334 @@
 //! Reading uses librdkafka's simple consumer (`rd_kafka_consume_start_queue`) instead of `assign`: `assign` needs a `group.id`, and a client
 //! with a `group.id` asks for its group coordinator at once, on which the brokers create `__consumer_offsets`, fifty partitions on every
 //! replica, while the lab is starting and for a group nobody uses. Each partition is also started and stopped by itself, so that one added
-//! later disturbs no other. Sending uses `rd_kafka_produceva` on a topic handle: the wrapped call copies the topic name and looks it up, under a
-//! lock, for every message.
+//! later disturbs no other, and several can share a queue, so that what is fetched and not yet read has one limit for all. Sending uses `rd_kafka_produceva` on a topic handle: the wrapped call copies the topic name and looks it up, under a
+//! lock, for every message. Delivery reports are taken from librdkafka's events themselves: the wrapped call makes a Rust enum of a broker's error
+//! code, and a code that is newer than the library is no value of that enum.
 #![expect(unsafe_code, reason = "calls into librdkafka, a C library; every block says why it is sound")]
 
-use std::ffi::{CStr, CString, c_void};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, anyhow};
 use ledger::sent::Outcome;
 use rdkafka::bindings as rdk;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use tokio::sync::Notify;
 
+use crate::output::lock;
+
 mod topic_id;
+mod topic_setting;
 
 pub use self::topic_id::topic_id;
+pub use self::topic_setting::topic_setting;
 
-/// Messages taken from a partition's queue at a time.
+/// Messages taken from a queue at a time.
 pub const BATCH: usize = 256;
 
+/// The same calls as the bindings have, but with error codes as the numbers that they are: the bindings' enum knows the codes of its own day only.
+mod plain {
+    use super::{c_int, rdk};
+
+    unsafe extern "C" {
+        pub fn rd_kafka_last_error() -> c_int;
+        pub fn rd_kafka_error_code(error: *const rdk::rd_kafka_error_t) -> c_int;
+        pub fn rd_kafka_event_error(event: *mut rdk::rd_kafka_event_t) -> c_int;
+        pub fn rd_kafka_message_status(message: *const rdk::rd_kafka_message_t) -> c_int;
+        pub fn rd_kafka_ConfigResource_error(resource: *const rdk::rd_kafka_ConfigResource_t) -> c_int;
+    }
+}
+
 /// A client that owns a librdkafka handle.
-pub trait NativeClient: Send + Sync + 'static {
+///
+/// # Safety
+/// [`NativeClient::native`] must return a handle of a librdkafka client that stays valid as long as the value.
+pub unsafe trait NativeClient: Send + Sync + 'static {
     /// The handle; valid as long as the client.
     fn native(&self) -> *mut RDKafka;
 }
 
-impl<C: ProducerContext + 'static> NativeClient for BaseProducer<C> {
+// SAFETY: the producer destroys its handle when it is dropped, and not before.
+unsafe impl<C: ProducerContext + 'static> NativeClient for BaseProducer<C> {
     fn native(&self) -> *mut RDKafka {
         self.client().native_ptr()
     }
 }
 
-impl<C: ConsumerContext + 'static> NativeClient for BaseConsumer<C> {
+// SAFETY: the consumer destroys its handle when it is dropped, and not before.
+unsafe impl<C: ConsumerContext + 'static> NativeClient for BaseConsumer<C> {
     fn native(&self) -> *mut RDKafka {
         self.client().native_ptr()
     }
 }
 
-/// An error code of librdkafka or of a broker.
+/// An error code of librdkafka or of a broker, also one that is newer than this librdkafka.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Code(pub RDKafkaRespErr);
+pub struct Code(c_int);
+
+impl From<RDKafkaRespErr> for Code {
+    fn from(code: RDKafkaRespErr) -> Self {
+        Self(code as c_int)
+    }
+}
+
+impl From<RDKafkaErrorCode> for Code {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        Self(code as c_int)
+    }
+}
 
 impl Code {
-    /// Its name as librdkafka and Kafka write it: `_MSG_TIMED_OUT` (a client's own, with underscore) or `NOT_ENOUGH_REPLICAS` (a broker's).
-    pub fn name(self) -> &'static str {
-        // SAFETY: rd_kafka_err2name returns a string from a static table, for any code, or a static buffer for codes it does not know.
-        let name = unsafe { CStr::from_ptr(rdk::rd_kafka_err2name(self.0)) };
-        name.to_str().unwrap_or("UNKNOWN")
+    /// No error.
+    pub const NONE: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as c_int);
+    /// The producer's queue takes no more for now.
+    pub const QUEUE_FULL: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL as c_int);
+    /// A message, or the batch it is in, is larger than librdkafka's settings, the broker or the topic allow.
+    pub const TOO_LARGE: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as c_int);
+    /// librdkafka does not take such a call at all.
+    pub const INVALID: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__INVALID_ARG as c_int);
+    /// No broker can be reached.
+    pub const ALL_BROKERS_DOWN: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int);
+    /// The topic has no such partition, as far as librdkafka knows.
+    pub const UNKNOWN_PARTITION: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as c_int);
+    /// The end of a partition was reached.
+    const END: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF as c_int);
+    /// The offset to read next is not in the log; librdkafka has stopped.
+    pub const AUTO_OFFSET_RESET: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as c_int);
+    /// The topic is not to be read by this client. Told once only.
+    pub const NOT_AUTHORIZED: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as c_int);
+
+    /// Its name as librdkafka and Kafka write it: `_MSG_TIMED_OUT` (a client's own, with underscore) or `NOT_ENOUGH_REPLICAS` (a broker's); of one
+    /// that this librdkafka does not know, `ERR_` and its number.
+    pub fn name(self) -> Cow<'static, str> {
+        self.described().map_or_else(|| format!("ERR_{}", self.0).into(), |(name, _)| name.into())
     }
 
     /// Kafka's explanation of it.
-    pub fn explained(self) -> &'static str {
-        // SAFETY: as above, of rd_kafka_err2str.
-        let text = unsafe { CStr::from_ptr(rdk::rd_kafka_err2str(self.0)) };
-        text.to_str().unwrap_or("unknown error")
+    pub fn explained(self) -> Cow<'static, str> {
+        let unknown = || format!("an error that this librdkafka does not know, Kafka's number {}", self.0).into();
+        self.described().map_or_else(unknown, |(_, text)| text.into())
     }
+
+    /// Its name and explanation in librdkafka's table. Not by `rd_kafka_err2name`, which writes those of unknown codes into a buffer that the next call
+    /// on the thread overwrites.
+    fn described(self) -> Option<(&'static str, &'static str)> {
+        let (mut table, mut count) = (ptr::null(), 0);
+        // SAFETY: both pointers are valid for the call, which gives the address and length of a static table.
+        unsafe { rdk::rd_kafka_get_err_descs(&raw mut table, &raw mut count) };
+        (0..count).find_map(|at| {
+            // SAFETY: `at` is in the table. Its entries are read as a C program would: the code as a number, and strings that are null or static.
+            unsafe {
+                let entry: *const rdk::rd_kafka_err_desc = table.add(at);
+                let code = (&raw const (*entry).code).cast::<c_int>().read();
+                let (name, text) = ((*entry).name, (*entry).desc);
+                (code == self.0 && !name.is_null()).then(|| (text_of(name), text_of(text)))
+            }
+        })
+    }
+}
+
+/// A static string of librdkafka's.
+///
+/// # Safety
+/// The pointer must be null or that of a C string that is never changed nor freed.
+unsafe fn text_of(text: *const c_char) -> &'static str {
+    if text.is_null() {
+        return "";
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("UNKNOWN")
 }
 
 impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name())
     }
 }
 
-/// What became of a message in a delivery report, and the code of the error if there was one.
-pub fn delivery(message: &BorrowedMessage<'_>) -> (Outcome, Code) {
-    // SAFETY: the pointer is valid while `message` is borrowed, and belongs to a delivery report, which is what the call asks for.
-    let (status, code) = unsafe { (rdk::rd_kafka_message_status(message.ptr()), (*message.ptr()).err) };
-    let outcome = match status {
-        rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Outcome::Acked,
-        rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Outcome::NotPersisted,
-        rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Outcome::Unknown,
-    };
-    (outcome, Code(code))
+/// What became of one message that was handed to librdkafka.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// Written or not.
+    pub outcome: Outcome,
+    /// The error, or [`Code::NONE`].
+    pub code: Code,
+    /// Where it went.
+    pub partition: i32,
+    /// Its offset there; negative when the broker did not tell.
+    pub offset: i64,
+    /// What was handed over with it.
+    pub opaque: usize,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// What a producer has to tell.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// A delivery report.
+    Report(Report<'a>),
+    /// Something went wrong that concerns no single message.
+    Error {
+        /// What.
+        code: Code,
+        /// In librdkafka's words.
+        why: Cow<'a, str>,
+    },
+    /// A line of librdkafka's log.
+    Log {
+        /// Which part of librdkafka says it.
+        facility: Cow<'a, str>,
+        /// What it says.
+        message: Cow<'a, str>,
+    },
+}
+
+/// Where a producer's delivery reports come from.
+pub struct Reports<O: NativeClient> {
+    queue: NonNull<rdk::rd_kafka_queue_t>,
+    _owner: Arc<O>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl<O: NativeClient> Send for Reports<O> {}
+
+impl<O: NativeClient> Reports<O> {
+    /// Those of `owner`.
+    ///
+    /// # Errors
+    /// When librdkafka has no such queue.
+    pub fn of(owner: Arc<O>) -> Result<Self> {
+        // SAFETY: the client's handle is valid while `owner` lives, and that is as long as what is made here.
+        let queue = unsafe { rdk::rd_kafka_queue_get_main(owner.native()) };
+        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka has no queue of delivery reports"))?;
+        Ok(Self { queue, _owner: owner })
+    }
+
+    /// Takes one event, a batch of reports say, without waiting, and gives what is in it to `sink`. Returns false when there was none.
+    pub fn take(&self, mut sink: impl FnMut(Told<'_>)) -> bool {
+        // SAFETY: the queue is valid; the event is ours then.
+        let event = unsafe { rdk::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
+        let Some(event) = NonNull::new(event) else { return false };
+        let event = Event(event);
+        let raw = event.0.as_ptr();
+        // SAFETY: the event is valid until the end of this function, and so are its messages and strings, of which `sink` keeps nothing.
+        unsafe {
+            match rdk::rd_kafka_event_type(raw) {
+                rdk::RD_KAFKA_EVENT_DR => {
+                    while let Some(message) = NonNull::new(rdk::rd_kafka_event_message_next(raw).cast_mut()) {
+                        sink(Told::Report(report(message)));
+                    }
+                }
+                rdk::RD_KAFKA_EVENT_ERROR => {
+                    let why = rdk::rd_kafka_event_error_string(raw);
+                    sink(Told::Error { code: Code(plain::rd_kafka_event_error(raw)), why: said(why) });
+                }
+                rdk::RD_KAFKA_EVENT_LOG => {
+                    let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
+                    if rdk::rd_kafka_event_log(raw, &raw mut facility, &raw mut message, &raw mut level) == 0 {
+                        sink(Told::Log { facility: said(facility), message: said(message) });
+                    }
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+}
+
+impl<O: NativeClient> Drop for Reports<O> {
+    fn drop(&mut self) {
+        // SAFETY: the reference to the queue is ours and is not used again.
+        unsafe { rdk::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+/// An event that is destroyed in the end, also when whoever looks at it panics.
+struct Event(NonNull<rdk::rd_kafka_event_t>);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the event is ours and is not used again.
+        unsafe { rdk::rd_kafka_event_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// A string of an event.
+///
+/// # Safety
+/// The pointer must be null or that of a C string that lives as long as the result.
+unsafe fn said<'a>(text: *const c_char) -> Cow<'a, str> {
+    if text.is_null() {
+        return Cow::Borrowed("");
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy()
+}
+
+/// What one delivery report says.
+///
+/// # Safety
+/// The message must be that of a delivery report and live as long as the result.
+unsafe fn report<'a>(message: NonNull<RDKafkaMessage>) -> Report<'a> {
+    let message = message.as_ptr();
+    // SAFETY: the message is valid. No reference to all of it is made and its code is read as a number, since a broker may have sent any.
+    unsafe {
+        let outcome = match plain::rd_kafka_message_status(message) {
+            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED as c_int => Outcome::Acked,
+            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int => {
+                Outcome::NotPersisted
+            }
+            _ => Outcome::Unknown,
+        };
+        Report {
+            outcome,
+            code: code_of(message),
+            partition: (*message).partition,
+            offset: (*message).offset,
+            opaque: (*message)._private as usize,
+            value: value_of(message).unwrap_or_default(),
+        }
+    }
+}
+
+/// The code in a message, whichever number it is.
+///
+/// # Safety
+/// The message must be valid.
+unsafe fn code_of(message: *const RDKafkaMessage) -> Code {
+    // SAFETY: the field is a C enum, which is an int; nothing but a number is made of it.
+    Code(unsafe { (&raw const (*message).err).cast::<c_int>().read() })
+}
+
+/// The value in a message; `None` for a null value.
+///
+/// # Safety
+/// The message must be valid as long as the result.
+unsafe fn value_of<'a>(message: *const RDKafkaMessage) -> Option<&'a [u8]> {
+    // SAFETY: payload and len describe the record's value, which lives as long as the message.
+    unsafe {
+        let (payload, length) = ((*message).payload, (*message).len);
+        (!payload.is_null()).then(|| std::slice::from_raw_parts(payload.cast_const().cast::<u8>(), length))
+    }
 }
 
 /// A topic of a client.
+///
+/// Dropping it never waits: partitions that are still read are stopped on a thread of their own.
 pub struct Topic<O: NativeClient> {
     topic: NonNull<RDKafkaTopic>,
     name: CString,
+    /// Partitions that are read. librdkafka itself would let one be started twice.
+    reading: Mutex<BTreeSet<i32>>,
     owner: Arc<O>,
 }
 
@@ -107,7 +350,7 @@ impl<O: NativeClient> Topic<O> {
         // SAFETY: the client's handle is valid while `owner` lives, the name is copied, and a null configuration asks for the default.
         let topic = unsafe { rdk::rd_kafka_topic_new(owner.native(), name.as_ptr(), ptr::null_mut()) };
         let topic = NonNull::new(topic).ok_or_else(|| anyhow!("librdkafka refuses topic {name:?}"))?;
-        Ok(Self { topic, name, owner })
+        Ok(Self { topic, name, reading: Mutex::default(), owner })
     }
 
     /// The client this is a topic of.
@@ -118,7 +361,7 @@ impl<O: NativeClient> Topic<O> {
     /// Queues a message with this value, this time in ms since the Unix epoch, and no key. `opaque` comes back with the delivery report.
     ///
     /// # Errors
-    /// librdkafka's code when the queue does not take it: `_QUEUE_FULL` above all. Nothing was queued then.
+    /// librdkafka's code when the queue does not take it: [`Code::QUEUE_FULL`] above all. Nothing was queued then.
     pub fn produce(&self, partition: i32, value: &[u8], time_ms: i64, opaque: usize) -> Result<(), Code> {
         use rdk::rd_kafka_vtype_t as Type;
         use rdk::rd_kafka_vu_s__bindgen_ty_1 as Of;
@@ -140,9 +383,39 @@ impl<O: NativeClient> Topic<O> {
             if error.is_null() {
                 return Ok(());
             }
-            let code = Code(rdk::rd_kafka_error_code(error));
+            let code = Code(plain::rd_kafka_error_code(error));
             rdk::rd_kafka_error_destroy(error);
             Err(code)
+        }
+    }
+
+    /// Starts fetching `partition` at `offset` into `queue`.
+    ///
+    /// # Errors
+    /// When the partition is being read already, or librdkafka refuses, because the offset is negative.
+    pub fn start(&self, queue: &Queue<O>, partition: i32, offset: i64) -> Result<()> {
+        if !lock(&self.reading).insert(partition) {
+            return Err(anyhow!("partition {partition} is being read already"));
+        }
+        // SAFETY: topic and queue are valid. librdkafka keeps a reference of its own to what is behind the queue.
+        let started =
+            unsafe { rdk::rd_kafka_consume_start_queue(self.topic.as_ptr(), partition, offset, queue.queue.as_ptr()) };
+        if started == 0 {
+            return Ok(());
+        }
+        let code = last_error();
+        lock(&self.reading).remove(&partition);
+        Err(anyhow!("cannot read partition {partition} from offset {offset}: {}", code.explained()))
+    }
+
+    /// Stops fetching `partition`, and throws away what was fetched. Waits, without a limit, for librdkafka's thread, which may be busy: not for a
+    /// thread that others wait for.
+    pub fn stop(&self, partition: i32) {
+        if lock(&self.reading).contains(&partition) {
+            // SAFETY: the topic is valid.
+            unsafe { rdk::rd_kafka_consume_stop(self.topic.as_ptr(), partition) };
+            // Only now may it be started again.
+            lock(&self.reading).remove(&partition);
         }
     }
 
@@ -166,9 +439,44 @@ impl<O: NativeClient> Topic<O> {
 
 impl<O: NativeClient> Drop for Topic<O> {
     fn drop(&mut self) {
-        // SAFETY: the handle is ours and is not used again; its client is still alive, since `owner` is dropped after this.
-        unsafe { rdk::rd_kafka_topic_destroy(self.topic.as_ptr()) }
+        let partitions = std::mem::take(&mut *lock(&self.reading));
+        let rest = Remains { topic: self.topic, partitions, owner: ManuallyDrop::new(Arc::clone(&self.owner)) };
+        if rest.partitions.is_empty() {
+            return rest.destroy();
+        }
+        // Without a thread it all stays as it is, which costs memory of a process that has no threads left.
+        let _ = std::thread::Builder::new().name("stopping".into()).spawn(move || rest.destroy());
     }
+}
+
+/// What is left of a topic when its handle is dropped.
+struct Remains<O: NativeClient> {
+    topic: NonNull<RDKafkaTopic>,
+    partitions: BTreeSet<i32>,
+    /// Dropped by `destroy` only: a client must outlive its topics.
+    owner: ManuallyDrop<Arc<O>>,
+}
+
+// SAFETY: as of the topic.
+unsafe impl<O: NativeClient> Send for Remains<O> {}
+
+impl<O: NativeClient> Remains<O> {
+    fn destroy(self) {
+        // SAFETY: the handle is ours and is not used again; its client is still alive, since `owner` is dropped after this.
+        unsafe {
+            for partition in &self.partitions {
+                rdk::rd_kafka_consume_stop(self.topic.as_ptr(), *partition);
+            }
+            rdk::rd_kafka_topic_destroy(self.topic.as_ptr());
+        }
+        drop(ManuallyDrop::into_inner(self.owner));
+    }
+}
+
+/// The code of the call that failed last on this thread.
+fn last_error() -> Code {
+    // SAFETY: takes no arguments.
+    Code(unsafe { plain::rd_kafka_last_error() })
 }
 
 /// What a partition's queue gives.
@@ -201,111 +509,207 @@ pub enum Fetched<'a> {
     },
 }
 
-/// Reads one partition from an offset on, through a queue of its own.
-pub struct PartitionReader<O: NativeClient> {
-    topic: Arc<Topic<O>>,
-    partition: i32,
+/// Where what is fetched of one or several partitions waits to be read.
+pub struct Queue<O: NativeClient> {
     queue: NonNull<rdk::rd_kafka_queue_t>,
     ready: Arc<Notify>,
-    batch: Vec<*mut RDKafkaMessage>,
+    _owner: Arc<O>,
 }
 
-// SAFETY: librdkafka's queues may be used from any thread; the batch of pointers is empty except inside `drain`, which needs `&mut self`.
-unsafe impl<O: NativeClient> Send for PartitionReader<O> {}
+// SAFETY: librdkafka's queues may be used from any thread, at the same time.
+unsafe impl<O: NativeClient> Send for Queue<O> {}
+// SAFETY: as above.
+unsafe impl<O: NativeClient> Sync for Queue<O> {}
 
 /// Called by librdkafka when the queue was empty and is not any more.
 unsafe extern "C" fn on_ready(_client: *mut RDKafka, opaque: *mut c_void) {
-    // SAFETY: the opaque is the Notify that the reader keeps alive until it has switched this callback off.
+    // SAFETY: the opaque is the Notify that the queue keeps alive until it has switched this callback off.
     let ready = unsafe { &*opaque.cast_const().cast::<Notify>() };
     ready.notify_one();
 }
 
-impl<O: NativeClient> PartitionReader<O> {
-    /// Starts fetching `partition` at `offset`.
+impl<O: NativeClient> Queue<O> {
+    /// An empty one.
     ///
     /// # Errors
-    /// When librdkafka refuses, because the offset is negative or the partition is being read already.
-    pub fn start(topic: Arc<Topic<O>>, partition: i32, offset: i64) -> Result<Self> {
-        // SAFETY: the client's handle is valid while the topic lives.
-        let queue = unsafe { rdk::rd_kafka_queue_new(topic.owner.native()) };
-        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka has no queue for partition {partition}"))?;
+    /// When librdkafka makes none.
+    pub fn new(owner: Arc<O>) -> Result<Self> {
+        // SAFETY: the client's handle is valid while `owner` lives, and that is as long as what is made here.
+        let queue = unsafe { rdk::rd_kafka_queue_new(owner.native()) };
+        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka makes no queue"))?;
         let ready = Arc::new(Notify::new());
-        // SAFETY: topic and queue are valid. The callback's opaque stays valid until `drop` has switched the callback off.
-        let started = unsafe {
-            rdk::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(on_ready), Arc::as_ptr(&ready).cast_mut().cast());
-            rdk::rd_kafka_consume_start_queue(topic.topic.as_ptr(), partition, offset, queue.as_ptr())
-        };
-        let reader = Self { topic, partition, queue, ready, batch: Vec::with_capacity(BATCH) };
-        if started == 0 {
-            return Ok(reader);
-        }
-        // SAFETY: takes no arguments; the code is that of the failed call, on this thread.
-        let code = Code(unsafe { rdk::rd_kafka_last_error() });
-        Err(anyhow!("cannot read partition {partition} from offset {offset}: {}", code.explained()))
+        let opaque = Arc::as_ptr(&ready).cast_mut().cast();
+        // SAFETY: the queue is valid. The callback's opaque stays valid until `drop` has switched the callback off.
+        unsafe { rdk::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(on_ready), opaque) };
+        Ok(Self { queue, ready, _owner: owner })
     }
 
     /// Told whenever there is something to read again. Wake-ups can be lost, so wait for it with a limit.
-    pub fn ready(&self) -> Arc<Notify> {
-        Arc::clone(&self.ready)
+    pub fn ready(&self) -> &Notify {
+        &self.ready
     }
 
-    /// Takes up to [`BATCH`] of what has been fetched, without waiting, and gives each to `sink`. Returns how many there were.
-    pub fn drain(&mut self, mut sink: impl FnMut(Fetched<'_>)) -> usize {
+    /// Takes up to [`BATCH`] of what has been fetched, without waiting.
+    pub fn take<'b>(&self, buffer: &'b mut Buffer) -> Batch<'b> {
+        let messages = &mut buffer.0;
+        messages.clear();
+        messages.reserve(BATCH);
         // SAFETY: the buffer has room for BATCH pointers and librdkafka says how many it wrote.
-        let taken = unsafe {
-            let taken = rdk::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, self.batch.as_mut_ptr(), BATCH);
-            let taken = usize::try_from(taken).unwrap_or(0).min(BATCH);
-            self.batch.set_len(taken);
-            taken
-        };
-        for message in self.batch.drain(..) {
-            // SAFETY: each pointer is a message that is now ours; its value is not used after it is destroyed.
-            unsafe {
-                sink(read(&*message));
-                rdk::rd_kafka_message_destroy(message);
-            }
+        unsafe {
+            let taken = rdk::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), BATCH);
+            messages.set_len(usize::try_from(taken).unwrap_or(0).min(BATCH));
         }
-        taken
+        let batch = Batch { messages, at: 0 };
+        // Those of a partition stay in their order. Mostly they all are of one.
+        // SAFETY: each pointer is a message that is ours until the batch is dropped.
+        batch.messages.sort_by_key(|message| unsafe { (**message).partition });
+        batch
+    }
+}
+
+impl<O: NativeClient> Drop for Queue<O> {
+    fn drop(&mut self) {
+        // SAFETY: the queue is valid, and is not used again; partitions that are still fetched into it have references of their own. The callback is off
+        // before its opaque is released: librdkafka calls it under the lock that switching it off takes.
+        unsafe {
+            rdk::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            rdk::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
+    }
+}
+
+/// Room for a batch. Empty but for the time of one.
+#[derive(Default)]
+pub struct Buffer(Vec<*mut RDKafkaMessage>);
+
+// SAFETY: there are no pointers in it while it is not borrowed by a batch, and a batch stays on its thread.
+unsafe impl Send for Buffer {}
+
+/// Messages that were taken from a queue, partition by partition.
+pub struct Batch<'b> {
+    messages: &'b mut Vec<*mut RDKafkaMessage>,
+    /// Those before it are destroyed.
+    at: usize,
+}
+
+impl Batch<'_> {
+    /// Of which partition the next messages are; `None` when there are no more.
+    pub fn partition(&self) -> Option<i32> {
+        // SAFETY: each pointer from `at` on is a message that is ours.
+        self.messages.get(self.at).map(|message| unsafe { (**message).partition })
+    }
+
+    /// Gives each of the messages that are of [`Batch::partition`] to `sink`. Returns how many there were.
+    pub fn drain(&mut self, mut sink: impl FnMut(Fetched<'_>)) -> usize {
+        let (from, partition) = (self.at, self.partition());
+        while self.at < self.messages.len() && self.partition() == partition {
+            // SAFETY: the pointer is a message that is ours; what is read of it is not used after it is destroyed. Should `sink` panic, it is destroyed
+            // with the rest.
+            unsafe { sink(read(self.messages[self.at])) };
+            self.destroy_next();
+        }
+        self.at - from
+    }
+
+    fn destroy_next(&mut self) {
+        let message = self.messages[self.at];
+        self.at += 1;
+        // SAFETY: the message is ours, and is not used again.
+        unsafe { rdk::rd_kafka_message_destroy(message) };
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        while self.at < self.messages.len() {
+            self.destroy_next();
+        }
+        self.messages.clear();
     }
 }
 
 /// What one message says.
 ///
 /// # Safety
-/// The message must come from a consumer's queue.
-unsafe fn read(message: &RDKafkaMessage) -> Fetched<'_> {
-    let value = (!message.payload.is_null()).then(|| {
-        // SAFETY: payload and len describe the record's value, or what is said of an error; it lives as long as the message.
-        unsafe { std::slice::from_raw_parts(message.payload.cast_const().cast::<u8>(), message.len) }
-    });
-    match message.err {
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
-            let mut kind = rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-            // SAFETY: the message is one from a consumer's queue, and the call writes only to `kind`.
-            let (time, epoch) = unsafe {
-                (rdk::rd_kafka_message_timestamp(message, &raw mut kind), rdk::rd_kafka_message_leader_epoch(message))
-            };
-            let created = kind == rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME;
-            Fetched::Record {
-                offset: message.offset,
-                value,
-                created_ms: created.then_some(time),
-                keyed: !message.key.is_null(),
-                leader_epoch: (epoch >= 0).then_some(epoch),
+/// The message must come from a consumer's queue, and live as long as the result.
+unsafe fn read<'a>(message: *const RDKafkaMessage) -> Fetched<'a> {
+    // SAFETY: the message is valid. No reference to all of it is made, since its code may be none that the bindings' enum has.
+    unsafe {
+        let offset = (*message).offset;
+        match code_of(message) {
+            Code::NONE => {
+                let mut kind = rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+                let time = rdk::rd_kafka_message_timestamp(message, &raw mut kind);
+                let created = kind == rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME;
+                let epoch = rdk::rd_kafka_message_leader_epoch(message);
+                Fetched::Record {
+                    offset,
+                    value: value_of(message),
+                    created_ms: created.then_some(time),
+                    keyed: !(*message).key.is_null(),
+                    leader_epoch: (epoch >= 0).then_some(epoch),
+                }
             }
+            Code::END => Fetched::End { offset },
+            // What is said of an error is where a value would be.
+            code => Fetched::Error { code, why: value_of(message).unwrap_or_default() },
         }
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => Fetched::End { offset: message.offset },
-        code => Fetched::Error { code: Code(code), why: value.unwrap_or_default() },
     }
 }
 
-impl<O: NativeClient> Drop for PartitionReader<O> {
-    fn drop(&mut self) {
-        // SAFETY: topic and queue are valid, and the queue is not used again. The callback is off before its opaque is released.
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::*;
+
+    /// A message as librdkafka would hand it over, with any number as its code, which may make it no value of its type.
+    fn message(code: c_int, value: &[u8]) -> MaybeUninit<RDKafkaMessage> {
+        let mut message = MaybeUninit::<RDKafkaMessage>::zeroed();
+        let raw = message.as_mut_ptr();
+        // SAFETY: the fields are written through their own pointers; the code as a number, and it is only ever read as one.
         unsafe {
-            rdk::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
-            rdk::rd_kafka_consume_stop(self.topic.topic.as_ptr(), self.partition);
-            rdk::rd_kafka_queue_destroy(self.queue.as_ptr());
+            (&raw mut (*raw).err).cast::<c_int>().write(code);
+            (&raw mut (*raw).offset).write(7);
+            (&raw mut (*raw).payload).write(value.as_ptr().cast_mut().cast());
+            (&raw mut (*raw).len).write(value.len());
+        }
+        message
+    }
+
+    #[test]
+    fn a_code_newer_than_the_library_is_a_number_with_a_name() {
+        for number in [4242, -4242, c_int::MAX, c_int::MIN] {
+            let message = message(number, b"");
+            // SAFETY: the message lives until the end of the block.
+            let Fetched::Error { code, .. } = (unsafe { read(message.as_ptr()) }) else { panic!("{number}") };
+            assert_eq!(code.name(), format!("ERR_{number}"));
+            assert!(code.explained().contains(&number.to_string()));
+            assert_ne!(code, Code::AUTO_OFFSET_RESET);
+        }
+        let (first, second) = (Code(4242).name(), Code(4243).name());
+        assert_eq!((first.as_ref(), second.as_ref()), ("ERR_4242", "ERR_4243"), "each keeps its own");
+    }
+
+    #[test]
+    fn known_codes_have_librdkafkas_names_and_words() {
+        let known = [
+            (Code::TOO_LARGE, "MSG_SIZE_TOO_LARGE", "Broker: Message size too large"),
+            (Code::QUEUE_FULL, "_QUEUE_FULL", "Local: Queue full"),
+            (Code::NONE, "NO_ERROR", "Success"),
+        ];
+        for (code, name, text) in known {
+            assert_eq!((code.name().as_ref(), code.explained().as_ref()), (name, text));
+        }
+    }
+
+    #[test]
+    fn an_error_has_librdkafkas_words_and_an_end_is_none() {
+        let (end, error) = (message(Code::END.0, b""), message(Code::TOO_LARGE.0, b"why"));
+        // SAFETY: the messages live until the end of the block.
+        unsafe {
+            assert!(matches!(read(end.as_ptr()), Fetched::End { offset: 7 }));
+            assert!(matches!(read(error.as_ptr()), Fetched::Error { code: Code::TOO_LARGE, why: b"why" }));
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The first and the end offset of every partition, asked of the brokers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::OffsetsArgs;
 use crate::context::LabContext;
-use crate::metadata::{TopicState, topic_state};
+use crate::metadata::{TopicState, answering, topic_state};
 use crate::native;
 use crate::output::Output;
 use crate::producer::TOPIC_ID_WITHIN;
@@ -44,22 +46,54 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
     };
     // What is deleted and made again while it is asked about has two ids.
-    let id = native::topic_id(&client, &args.target.topic, left().min(TOPIC_ID_WITHIN))?;
-    let partitions: Result<_> = (0..i32::try_from(count)?)
-        .map(|partition| {
-            loop {
-                // A partition may be between two leaders; ask until the time is up.
-                match client.fetch_watermarks(&args.target.topic, partition, left().min(Duration::from_secs(2))) {
-                    Ok((low, high)) => {
-                        break Ok(PartitionOffsets { partition, low, high });
-                    }
-                    Err(error) if left().is_zero() => {
-                        break Err(anyhow!("partition {partition}: {error}"));
-                    }
-                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
-                }
+    let broker = answering(&metadata);
+    let id = native::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
+    let count = i32::try_from(count)?;
+    let known = loop {
+        // A partition may be between two leaders; ask until the time is up.
+        match of_partitions(&client, &args.target.topic, 0..count, left().min(Duration::from_secs(2))) {
+            Ok(known) => break known,
+            Err(error) if left().is_zero() => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let partition = |(partition, (low, high))| PartitionOffsets { partition, low, high };
+    Ok((id, known.into_iter().map(partition).collect()))
+}
+
+/// The first and the end offset of each of these partitions, each broker asked for all that it leads at once. It waits.
+///
+/// # Errors
+/// When one of them is not told within that time.
+pub fn of_partitions(
+    client: &BaseConsumer<LabContext>,
+    topic: &str,
+    partitions: impl Iterator<Item = i32> + Clone,
+    within: Duration,
+) -> Result<BTreeMap<i32, (i64, i64)>> {
+    let began = Instant::now();
+    let asked = |place: Offset| -> Result<Vec<(i32, i64)>> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions.clone() {
+            // Kafka's protocol has these two where a time would be.
+            list.add_partition_offset(topic, partition, place)?;
+        }
+        let answer = client.offsets_for_times(list, within.saturating_sub(began.elapsed()))?;
+        let told = answer.elements().into_iter().map(|one| {
+            one.error().with_context(|| format!("partition {}", one.partition()))?;
+            match one.offset() {
+                Offset::Offset(offset) => Ok((one.partition(), offset)),
+                other => Err(anyhow!("partition {}: the answer is {other:?}", one.partition())),
             }
-        })
-        .collect();
-    Ok((id, partitions?))
+        });
+        told.collect()
+    };
+    let (first, end) = (asked(Offset::Beginning)?, asked(Offset::End)?);
+    let end: BTreeMap<i32, i64> = end.into_iter().collect();
+    let both = first.into_iter().filter_map(|(partition, low)| Some((partition, (low, *end.get(&partition)?))));
+    let known: BTreeMap<i32, (i64, i64)> = both.collect();
+    match partitions.into_iter().find(|partition| !known.contains_key(partition)) {
+        Some(partition) => Err(anyhow!("partition {partition}: no answer")),
+        None => Ok(known),
+    }
 }

@@ -1,11 +1,16 @@
 //! Where lines go: standard output or a rotating file; dated text, JSON, and remarks that must not become a flood.
+//!
+//! A thread of its own writes them, out of a queue with a bound: whoever has a line for a full queue waits, but not past a signal by more than
+//! [`SLOW_FOR`], so that a reader who has stopped reading does not keep a client from ending. A line that is not written then is missed: the client is
+//! [`Output::broken`], and its exit code says so.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +19,7 @@ use serde::Serialize;
 use crate::cli::Format;
 use crate::gaps::{GAP, GapLine, Gaps};
 use crate::state::StateFile;
+use crate::stop::Stop;
 use crate::verifiable::{Event, Line};
 
 /// A log file is rotated when it has grown to this many bytes.
@@ -27,6 +33,21 @@ const THROTTLE: Duration = Duration::from_secs(10);
 
 /// Most kinds of remarks remembered for throttling.
 const KINDS_MAX: usize = 256;
+
+/// Bytes that may wait to be written. A longer line waits alone.
+const WAITING_MAX: usize = 256 * 1024;
+
+/// After a signal, how long the output may take nothing until it is given up.
+pub const STALLED_FOR: Duration = Duration::from_secs(2);
+
+/// After a signal, how long one line waits for an output that is slow.
+pub const SLOW_FOR: Duration = Duration::from_secs(5);
+
+/// How long the last remarks on standard error are waited for.
+const REMARKS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Bytes written at a time, so that a slow reader is seen to read.
+const PIECE: usize = 64 * 1024;
 
 /// Milliseconds since the Unix epoch, now.
 pub fn now_ms() -> u64 {
@@ -64,12 +85,26 @@ impl RotatingFile {
         Ok(Self { path: path.to_path_buf(), file, size })
     }
 
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.size > 0 && self.size + line.len() as u64 > ROTATE_AT {
-            self.rotate()?;
+    /// Writes whole lines. One that cannot be written is not there in part either.
+    fn write(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            let line_end = |from: usize| lines[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at + 1);
+            let mut end = line_end(0).unwrap_or(lines.len());
+            if self.size > 0 && self.size + end as u64 > ROTATE_AT {
+                self.rotate()?;
+            }
+            while let Some(next) = line_end(end).filter(|next| self.size + *next as u64 <= ROTATE_AT) {
+                end = next;
+            }
+            let (now, later) = lines.split_at(end);
+            if let Err(error) = self.file.write_all(now) {
+                // Of a disk that is full, at least what is there stays readable.
+                let _ = self.file.set_len(self.size);
+                return Err(error);
+            }
+            self.size += now.len() as u64;
+            lines = later;
         }
-        self.file.write_all(line)?;
-        self.size += line.len() as u64;
         Ok(())
     }
 
@@ -90,10 +125,191 @@ impl RotatingFile {
     }
 }
 
+/// What lines are written to.
 #[derive(Debug)]
-enum Channel {
-    Stdout,
+enum Sink {
+    /// Standard output or standard error, and whether the last line written there is not whole.
+    Stream(File, bool),
     File(RotatingFile),
+}
+
+impl Sink {
+    /// Writes whole lines; calls `moved` whenever something of them is written.
+    fn write(&mut self, lines: &[u8], moved: impl Fn()) -> io::Result<()> {
+        match self {
+            Self::File(file) => {
+                file.write(lines)?;
+                moved();
+                Ok(())
+            }
+            Self::Stream(stream, torn) => {
+                if std::mem::take(torn) {
+                    write_pieces(stream, b"\n", &moved)?;
+                }
+                let written = write_pieces(stream, lines, &moved);
+                *torn = written.is_err();
+                written
+            }
+        }
+    }
+}
+
+/// As `write_all`, but a stream that somebody else made non-blocking, as terminals may be, is waited for.
+fn write_pieces(stream: &mut File, mut bytes: &[u8], moved: &impl Fn()) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(&bytes[..bytes.len().min(PIECE)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                moved();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Lines that wait for the thread that writes them.
+#[derive(Debug)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Bytes that the thread has taken and not written yet.
+    in_hand: usize,
+    /// When something was written last.
+    moved: Instant,
+    /// Nobody will add any more.
+    closed: bool,
+}
+
+/// A queue of lines, and the thread that writes them.
+#[derive(Debug)]
+struct Channel {
+    waiting: Mutex<Waiting>,
+    /// There are lines, or there will be no more.
+    more: Condvar,
+    /// Something was written.
+    less: Condvar,
+    /// A line was not written.
+    broken: AtomicBool,
+}
+
+impl Channel {
+    /// One into `sink`, which is called `name` where it cannot be written to.
+    fn open(sink: Sink, name: String) -> io::Result<Arc<Self>> {
+        let waiting = Waiting { lines: Vec::new(), in_hand: 0, moved: Instant::now(), closed: false };
+        let channel = Arc::new(Self {
+            waiting: Mutex::new(waiting),
+            more: Condvar::new(),
+            less: Condvar::new(),
+            broken: AtomicBool::new(false),
+        });
+        let writing = Arc::clone(&channel);
+        std::thread::Builder::new().name("output".into()).spawn(move || writing.write(sink, &name))?;
+        Ok(channel)
+    }
+
+    /// Writes what comes, until the channel is closed.
+    fn write(&self, mut sink: Sink, name: &str) {
+        let mut lines = Vec::new();
+        loop {
+            {
+                let mut waiting = lock(&self.waiting);
+                while waiting.lines.is_empty() {
+                    if waiting.closed {
+                        return;
+                    }
+                    waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+                // What was written gives its room to what will be.
+                std::mem::swap(&mut waiting.lines, &mut lines);
+                waiting.in_hand = lines.len();
+            }
+            let written = sink.write(&lines, || lock(&self.waiting).moved = Instant::now());
+            lines.clear();
+            // One long line should not keep its room for good.
+            lines.shrink_to(WAITING_MAX);
+            if let Err(error) = written
+                && !self.broken.swap(true, Ordering::Relaxed)
+            {
+                // Nowhere is left to say that standard error is closed.
+                let _ = writeln!(io::stderr(), "clients: {name}: cannot be written: {error}");
+            }
+            lock(&self.waiting).in_hand = 0;
+            self.less.notify_all();
+        }
+    }
+
+    /// Adds a line; false when there is no room.
+    fn offer(&self, line: &[u8]) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let there = waiting.lines.len() + waiting.in_hand;
+        let fits = there == 0 || there + line.len() <= WAITING_MAX;
+        if fits {
+            self.add(&mut waiting, line);
+        }
+        fits
+    }
+
+    fn add(&self, waiting: &mut Waiting, line: &[u8]) {
+        if waiting.lines.is_empty() && waiting.in_hand == 0 {
+            // Nothing was to be written, so nothing has stood still.
+            waiting.moved = Instant::now();
+        }
+        waiting.lines.extend_from_slice(line);
+        self.more.notify_one();
+    }
+
+    /// Adds a line as soon as there is room. Once `stop` was asked for, one that finds none for a while is missed.
+    fn push(&self, line: &[u8], stop: Option<&Stop>) {
+        let fits = |waiting: &Waiting| {
+            let there = waiting.lines.len() + waiting.in_hand;
+            there == 0 || there + line.len() <= WAITING_MAX
+        };
+        match self.wait(fits, stop) {
+            Some(mut waiting) => self.add(&mut waiting, line),
+            None => self.broken.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until all lines are written; one that is not when `stop` was asked for and nothing moves is missed.
+    fn flush(&self, stop: Option<&Stop>) {
+        if self.wait(|waiting| waiting.lines.is_empty() && waiting.in_hand == 0, stop).is_none() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for something to be so. `None` when a stop was asked for and nothing was written for [`STALLED_FOR`], or too little in [`SLOW_FOR`].
+    fn wait(&self, so: impl Fn(&Waiting) -> bool, stop: Option<&Stop>) -> Option<MutexGuard<'_, Waiting>> {
+        let mut waiting = lock(&self.waiting);
+        let mut asked = None;
+        while !so(&waiting) {
+            if stop.is_some_and(Stop::asked) {
+                let since = *asked.get_or_insert_with(Instant::now);
+                // What was given up once is not waited for again.
+                let given_up = self.broken.load(Ordering::Relaxed);
+                let from = if given_up { waiting.moved } else { since.max(waiting.moved) };
+                if from.elapsed() >= STALLED_FOR || since.elapsed() >= SLOW_FOR {
+                    return None;
+                }
+            }
+            let (again, _) =
+                self.less.wait_timeout(waiting, Duration::from_millis(50)).unwrap_or_else(PoisonError::into_inner);
+            waiting = again;
+        }
+        Some(waiting)
+    }
+
+    fn busy(&self) -> bool {
+        let waiting = lock(&self.waiting);
+        !waiting.lines.is_empty() || waiting.in_hand > 0
+    }
+
+    fn close(&self) {
+        lock(&self.waiting).closed = true;
+        self.more.notify_one();
+    }
 }
 
 #[derive(Debug)]
@@ -102,44 +318,78 @@ struct Kind {
     held_back: u64,
 }
 
-/// The one place lines leave the process. Each line is written whole and at once, so a line that can be read is a promise made.
+/// The one place lines leave the process. Each line is written whole, in its order, so a line that can be read is a promise made.
 #[derive(Debug)]
 pub struct Output {
     format: Format,
-    channel: Mutex<Channel>,
+    channel: Arc<Channel>,
+    /// Standard error, where that is the place of remarks.
+    remarks: Option<Arc<Channel>>,
     kinds: Mutex<HashMap<String, Kind>>,
-    broken: AtomicBool,
+    /// A line could not be made.
+    unmade: AtomicBool,
     state: Option<StateFile>,
     gaps: Option<Gaps>,
+    stop: Option<Stop>,
 }
 
 impl Output {
     /// Lines in `format` to standard output, or to `log_file`.
     ///
     /// # Errors
-    /// When the log file cannot be opened.
+    /// When the log file cannot be opened, or there is no thread to write with.
     pub fn new(format: Format, log_file: Option<&Path>) -> Result<Self> {
-        let channel = match log_file {
-            None => Channel::Stdout,
-            Some(path) => Channel::File(
-                RotatingFile::open(path)
-                    .with_context(|| format!("--log-file {}: cannot open it for writing", path.display()))?,
-            ),
+        let stream = |fd: io::Result<std::os::fd::OwnedFd>| Ok::<_, io::Error>(Sink::Stream(File::from(fd?), false));
+        let (sink, name) = match log_file {
+            None => (stream(io::stdout().as_fd().try_clone_to_owned())?, "standard output".to_owned()),
+            Some(path) => {
+                let name = format!("--log-file {}", path.display());
+                let file = RotatingFile::open(path).with_context(|| format!("{name}: cannot open it for writing"))?;
+                (Sink::File(file), name)
+            }
+        };
+        let remarks = if log_file.is_none() && format != Format::Text {
+            let stderr = stream(io::stderr().as_fd().try_clone_to_owned())?;
+            Some(Channel::open(stderr, "standard error".to_owned())?)
+        } else {
+            None
         };
         Ok(Self {
             format,
-            channel: Mutex::new(channel),
+            channel: Channel::open(sink, name).context("cannot start the thread that writes")?,
+            remarks,
             kinds: Mutex::new(HashMap::new()),
-            broken: AtomicBool::new(false),
+            unmade: AtomicBool::new(false),
             state: None,
             gaps: None,
+            stop: None,
         })
+    }
+
+    /// The same, and it gives up an output that stands still once `stop` is asked for.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Waits until all that was said is written, for ever if need be, but not past a signal by more than [`SLOW_FOR`]. Whoever is about to do what
+    /// must not happen before its promise is read does this first.
+    pub fn flush(&self) {
+        self.channel.flush(self.stop.as_ref());
+        if let Some(remarks) = &self.remarks {
+            let began = Instant::now();
+            while began.elapsed() < REMARKS_WITHIN && remarks.busy() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// The same, and states are kept in this file too.
     #[must_use]
-    pub fn with_state_file(self, path: Option<&Path>) -> Self {
-        Self { state: path.map(StateFile::new), ..self }
+    pub fn with_state_file(mut self, path: Option<&Path>) -> Self {
+        self.state = path.map(StateFile::new);
+        self
     }
 
     /// Tells from now on, in JSON, of each time that a partition stood still for at least so many ms; 0 tells of none.
@@ -151,9 +401,9 @@ impl Output {
     /// A message of `partition` was acked, or received: `what` says which.
     pub fn moved(&self, what: &'static str, partition: i32) {
         let Some(gaps) = &self.gaps else { return };
-        let to_ms = now_ms();
-        if let Some(from_ms) = gaps.note(partition, to_ms) {
-            self.json(&GapLine { schema: GAP, what, partition, from_ms, to_ms });
+        if let Some(gap_ms) = gaps.note(partition, Instant::now()) {
+            let to_ms = now_ms();
+            self.json(&GapLine { schema: GAP, what, partition, from_ms: to_ms.saturating_sub(gap_ms), to_ms });
         }
     }
 
@@ -179,7 +429,7 @@ impl Output {
 
     /// Whether a line could not be written: nobody reads any more, or the disk is full. A client whose promises go nowhere should stop.
     pub fn broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.channel.broken.load(Ordering::Relaxed) || self.unmade.load(Ordering::Relaxed)
     }
 
     /// A dated line for people; nothing in other formats.
@@ -211,20 +461,21 @@ impl Output {
     /// worth a remark, but not the client.
     pub fn state(&self, line: &impl Serialize) {
         let Some(bytes) = self.serialized(line) else { return };
-        if self.is_json() {
-            self.line(&bytes);
-        }
+        // First what nobody has to read for it to be written.
         if let Some(state) = &self.state
             && let Err(error) = state.write(&bytes)
         {
             let path = state.path().display();
             self.remark_of_kind("state file", format_args!("--state-file {path}: cannot be written: {error}"));
         }
+        if self.is_json() {
+            self.line(&bytes);
+        }
     }
 
     /// A line that is complete already, as it is.
     pub fn line(&self, line: &[u8]) {
-        self.write_to(&mut lock(&self.channel), line);
+        self.channel.push(line, self.stop.as_ref());
     }
 
     fn serialized(&self, line: &impl Serialize) -> Option<Vec<u8>> {
@@ -234,22 +485,19 @@ impl Output {
                 Some(bytes)
             }
             Err(_) => {
-                self.broken.store(true, Ordering::Relaxed);
+                self.unmade.store(true, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    /// A dated remark about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file.
+    /// A dated remark about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file; when nobody
+    /// reads that, it is left out.
     pub fn remark(&self, text: impl std::fmt::Display) {
         let line = dated(&text);
-        let mut channel = lock(&self.channel);
-        match (&mut *channel, self.format) {
-            (Channel::Stdout, Format::Json | Format::Verifiable) => {
-                // Nowhere is left to say that standard error is closed.
-                let _ = io::stderr().write_all(&line);
-            }
-            (channel, _) => self.write_to(channel, &line),
+        match &self.remarks {
+            Some(remarks) => drop(remarks.offer(&line)),
+            None => self.line(&line),
         }
     }
 
@@ -281,18 +529,12 @@ impl Output {
             n => self.remark(format_args!("{text} (and {n} more like it since)")),
         }
     }
+}
 
-    fn write_to(&self, channel: &mut Channel, line: &[u8]) {
-        let written = match channel {
-            Channel::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(line).and_then(|()| stdout.flush())
-            }
-            Channel::File(file) => file.write_line(line),
-        };
-        if written.is_err() {
-            self.broken.store(true, Ordering::Relaxed);
-        }
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.channel.close();
+        self.remarks.iter().for_each(|remarks| remarks.close());
     }
 }
 
@@ -329,6 +571,7 @@ mod tests {
         for _ in 0..30 {
             output.text(&line);
         }
+        output.flush();
         let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
@@ -349,11 +592,13 @@ mod tests {
         assert!(output.wants_state() && !output.is_json());
         output.state(&1);
         output.state(&2);
+        output.flush();
         assert!(!output.broken());
         assert_eq!(read(&log).lines().count(), 1, "{}", read(&log));
         assert!(read(&log).contains(&format!("{}: cannot be written", state.display())), "{}", read(&log));
         std::fs::create_dir(folder.join("sub")).unwrap();
         output.state(&3);
+        output.flush();
         assert_eq!(read(&state), "3\n");
         assert_eq!(read(&log).lines().count(), 1, "{}", read(&log));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -89,6 +89,11 @@ impl Turns {
         Self { batch: batch.into(), count, rate, behind: 0, ahead: 0, partitions: Vec::new() }
     }
 
+    /// From now on a request takes `batch` messages.
+    pub fn set_batch(&mut self, batch: u32) {
+        self.batch = batch.into();
+    }
+
     /// The partition that takes the next message; `None` when all wait for what they have. `in_flight` tells how many messages of a partition are not
     /// settled.
     pub fn next(&mut self, partitions: usize, now: Instant, in_flight: impl Fn(usize) -> u64) -> Option<usize> {

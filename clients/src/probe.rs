@@ -9,17 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use ledger::sent::Outcome;
 use ledger::stamp::{Encoder, ProducerId, RunId};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::cli::ProbeArgs;
 use crate::context::LabContext;
 use crate::metadata::{TopicState, topic_state};
-use crate::native::{self, Code, Fetched, PartitionReader, Topic};
+use crate::native::{Buffer, Fetched, Queue, Reports, Told, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::report::{self, ProbeLine};
 use crate::settings;
@@ -30,32 +26,7 @@ const ASK_EVERY: Duration = Duration::from_millis(25);
 /// Longest wait for one answer, so that a broker that came up later than the one asked first gets its turn.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
 
-type Report = (Outcome, Code, i64);
-
-struct ProbeContext {
-    inner: LabContext,
-    report: Mutex<Option<Report>>,
-}
-
-impl ClientContext for ProbeContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.inner.log(level, facility, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.inner.error(error, reason);
-    }
-}
-
-impl ProducerContext for ProbeContext {
-    type DeliveryOpaque = usize;
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: usize) {
-        let message = match result {
-            Ok(message) | Err((_, message)) => message,
-        };
-        let (outcome, code) = native::delivery(message);
-        *lock(&self.report) = Some((outcome, code, message.offset()));
-    }
-}
+type Sender = BaseProducer<LabContext>;
 
 struct Probe<'a> {
     args: &'a ProbeArgs,
@@ -85,30 +56,33 @@ pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
 impl Probe<'_> {
     fn go(&self) -> Result<()> {
         let (brokers, topic) = (&self.args.target.brokers, self.args.target.topic.as_str());
-        let context = ProbeContext { inner: LabContext::new(Arc::clone(self.output)), report: Mutex::default() };
-        let producer: Arc<BaseProducer<ProbeContext>> =
-            Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
+        let context = LabContext::new(Arc::clone(self.output));
+        let producer: Arc<Sender> = Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
+        let reports = Reports::of(Arc::clone(&producer))?;
         let consumer: Arc<BaseConsumer<LabContext>> =
             Arc::new(settings::probe_consumer(brokers).create_with_context(LabContext::new(Arc::clone(self.output)))?);
         self.warm_up(&consumer);
 
-        let partition = self.wait_for_leader(&producer)?;
+        let partition = self.wait_for_leader(&producer, &reports)?;
         let sent = Topic::open(Arc::clone(&producer), topic)?;
-        let mut encoder = Encoder::new(RunId::random(), ProducerId(fastrand::u32(..)), 0, 0);
+        fastrand::seed(crate::random());
+        let mut encoder = Encoder::new(RunId::random(), ProducerId(crate::random() as u32), 0, 0);
         let sent_ms = now_ms();
         let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, sent_ms);
-        self.send(&producer, &sent, partition, value, sent_ms)?;
+        self.send(&reports, &sent, partition, value, sent_ms)?;
         self.waiting("acknowledgement: every in-sync replica has to have the message");
-        let offset = self.wait_for_ack(&producer)?;
+        let offset = self.wait_for_ack(&reports)?;
         self.say(ProbeLine { event: "acked", partition: Some(partition), offset: Some(offset), ..self.line() });
 
-        let received = Arc::new(Topic::open(Arc::clone(&consumer), topic)?);
-        let mut reader = PartitionReader::start(received, partition, offset)?;
+        let received = Topic::open(Arc::clone(&consumer), topic)?;
+        let queue = Queue::new(Arc::clone(&consumer))?;
+        received.start(&queue, partition, offset)?;
+        let mut buffer = Buffer::default();
         self.waiting("the message itself");
         let mut back = false;
         while !back {
             self.in_time()?;
-            let taken = reader.drain(|fetched| {
+            let taken = queue.take(&mut buffer).drain(|fetched| {
                 back |= matches!(fetched, Fetched::Record { value: Some(bytes), .. } if bytes == value);
             });
             if taken == 0 {
@@ -118,7 +92,7 @@ impl Probe<'_> {
         }
         self.say(ProbeLine { event: "received", partition: Some(partition), offset: Some(offset), ..self.line() });
         // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
-        std::mem::forget((reader, sent));
+        std::mem::forget((queue, received, sent, reports));
         Ok(())
     }
 
@@ -139,11 +113,11 @@ impl Probe<'_> {
         });
     }
 
-    fn wait_for_leader(&self, producer: &BaseProducer<ProbeContext>) -> Result<i32> {
+    fn wait_for_leader(&self, producer: &Sender, reports: &Reports<Sender>) -> Result<i32> {
         let topic = self.args.target.topic.as_str();
         self.waiting("a broker that answers");
         loop {
-            producer.poll(Duration::ZERO);
+            self.serve(reports);
             match producer.client().fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left())) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(_, Some(partition)) => return Ok(partition),
@@ -164,10 +138,10 @@ impl Probe<'_> {
         }
     }
 
-    fn send<O: native::NativeClient>(
+    fn send(
         &self,
-        producer: &BaseProducer<ProbeContext>,
-        topic: &Topic<O>,
+        reports: &Reports<Sender>,
+        topic: &Topic<Sender>,
         partition: i32,
         value: &[u8],
         sent_ms: u64,
@@ -175,24 +149,36 @@ impl Probe<'_> {
         while let Err(code) = topic.produce(partition, value, sent_ms.cast_signed(), 0) {
             self.waiting(&format!("librdkafka to take the message: {}", code.name()));
             self.in_time()?;
-            producer.poll(Duration::ZERO);
+            self.serve(reports);
             std::thread::sleep(ASK_EVERY);
         }
         Ok(())
     }
 
-    fn wait_for_ack(&self, producer: &BaseProducer<ProbeContext>) -> Result<i64> {
+    fn wait_for_ack(&self, reports: &Reports<Sender>) -> Result<i64> {
         loop {
-            producer.poll(Duration::ZERO);
             std::thread::sleep(Duration::from_millis(1));
-            match *lock(&producer.context().report) {
+            match self.serve(reports) {
                 Some((Outcome::Acked, _, offset)) => return Ok(offset),
-                Some((_, code, _)) => {
-                    return Err(anyhow!("the message was not acknowledged: {} ({})", code.name(), code.explained()));
-                }
+                Some((_, why, _)) => return Err(anyhow!("the message was not acknowledged: {why}")),
                 None => self.in_time()?,
             }
         }
+    }
+
+    /// Takes what librdkafka has to tell; returns what became of the message, why, and its offset, once that is told.
+    fn serve(&self, reports: &Reports<Sender>) -> Option<(Outcome, String, i64)> {
+        let context = LabContext::new(Arc::clone(self.output));
+        let mut settled = None;
+        while reports.take(|told| match told {
+            Told::Report(report) => {
+                let why = format!("{} ({})", report.code.name(), report.code.explained());
+                settled = Some((report.outcome, why, report.offset));
+            }
+            Told::Error { code, why } => context.failed(code, &why),
+            Told::Log { facility, message } => context.logged(&facility, &message),
+        }) {}
+        settled
     }
 
     fn left(&self) -> Duration {

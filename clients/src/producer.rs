@@ -3,9 +3,10 @@
 //! One thread hands messages to librdkafka and serves its delivery reports in turn, so nothing is contended and nothing is allocated for a
 //! message. Only librdkafka retries; a message is never sent again by hand, since that is how duplicates are made.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,21 +14,18 @@ use ledger::lines::{
     self, Event, LINE_INTERVALS_MAX, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
 };
 use ledger::sent::{Outcome, SendLedger};
+use ledger::size;
 use ledger::stamp::{Encoder, ProducerId, RunId};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 
 use crate::cli::ProducerArgs;
 use crate::context::LabContext;
-use crate::metadata::{TopicState, topic_state};
-use crate::native::{self, Code, Topic};
-use crate::output::{Output, lock, now_ms};
+use crate::metadata::{TopicState, answering, topic_state};
+use crate::native::{self, Code, Report, Reports, Told, Topic};
+use crate::output::{Output, now_ms};
 use crate::pace::{Pacer, Turns};
-use crate::settings;
+use crate::settings::{self, Sizes};
+use crate::state;
 use crate::stop::Stop;
 use crate::verifiable;
 
@@ -43,8 +41,11 @@ pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
 /// Messages handed over between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
-/// Epochs reported one by one; older ones are folded into the sums.
+/// Most epochs reported one by one; older ones are folded into the sums.
 const EPOCHS_KEPT: usize = 64;
+
+/// How long the topic's own limits are asked for.
+const LIMITS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A text line for every so many acknowledged messages.
 const LINE_EVERY: u64 = 1000;
@@ -57,97 +58,70 @@ struct Tally {
     /// Acked over all epochs.
     acked: u64,
     /// Reports that were not a plain success, by code.
-    errors: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<Cow<'static, str>, u64>,
     /// Whether there was one since it was last looked at.
     failed: bool,
-    /// Delivery reports served.
-    reports: u64,
+    /// Whether a batch was refused for its size.
+    too_large: bool,
 }
 
-/// Receives the delivery reports of one producer handle.
-struct EpochContext {
-    inner: LabContext,
-    output: Arc<Output>,
-    topic: String,
-    tally: Arc<Mutex<Tally>>,
-}
-
-impl ClientContext for EpochContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.inner.log(level, facility, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        lock(&self.tally).failed = true;
-        self.inner.error(error, reason);
-    }
-}
-
-impl ProducerContext for EpochContext {
-    /// The sequence; the partition is in the message.
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
-        let message = match result {
-            Ok(message) | Err((_, message)) => message,
-        };
-        let (outcome, code) = native::delivery(message);
-        if self.output.is_verifiable() {
-            self.output.verifiable(verifiable(&self.topic, message, outcome, code));
+impl Tally {
+    fn settle(&mut self, report: &Report<'_>, topic: &str, output: &Output) {
+        let Report { outcome, code, partition, opaque: sequence, .. } = *report;
+        if output.is_verifiable() {
+            output.verifiable(verifiable(topic, report));
         }
-        let mut tally = lock(&self.tally);
-        tally.reports += 1;
-        if let Some(stream) = usize::try_from(message.partition()).ok().and_then(|p| tally.streams.get_mut(p)) {
+        if let Some(stream) = usize::try_from(partition).ok().and_then(|p| self.streams.get_mut(p)) {
             stream.settle(sequence as u64, outcome);
         }
         if outcome == Outcome::Acked {
-            self.output.moved("acked", message.partition());
-            tally.acked += 1;
-            if tally.acked.is_multiple_of(LINE_EVERY) {
-                self.output.text(format_args!("{}: {} messages published", self.topic, tally.acked));
+            output.moved("acked", partition);
+            self.acked += 1;
+            if self.acked.is_multiple_of(LINE_EVERY) {
+                output.text(format_args!("{topic}: {} messages published", self.acked));
             }
         }
-        if code.0 != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            tally.failed = true;
-            *tally.errors.entry(code.name()).or_default() += 1;
-            self.output.remark_of_kind(
-                code.name(),
-                format_args!(
-                    "{}: a message to partition {} failed: {} ({})",
-                    self.topic,
-                    message.partition(),
-                    code.name(),
-                    code.explained()
-                ),
+        if code != Code::NONE {
+            self.failed = true;
+            self.too_large |= code == Code::TOO_LARGE;
+            let name = code.name();
+            output.remark_of_kind(
+                &name,
+                format_args!("{topic}: a message to partition {partition} failed: {name} ({})", code.explained()),
             );
+            *self.errors.entry(name).or_default() += 1;
         }
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.streams.iter().map(SendLedger::in_flight).sum()
     }
 }
 
 /// A delivery report in Kafka's own words.
-fn verifiable<'a>(
-    topic: &'a str,
-    message: &'a BorrowedMessage<'_>,
-    outcome: Outcome,
-    code: Code,
-) -> verifiable::Event<'a> {
+fn verifiable<'a>(topic: &'a str, report: &Report<'a>) -> verifiable::Event<'a> {
     // Only stamps are sent, and they are text.
-    let value = message.payload().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-    if outcome == Outcome::Acked {
-        let (partition, offset) = (message.partition(), message.offset());
+    let value = std::str::from_utf8(report.value).unwrap_or_default();
+    if report.outcome == Outcome::Acked {
+        let (partition, offset) = (report.partition, report.offset);
         verifiable::Event::ProducerSendSuccess { key: None, value, topic, partition, offset }
     } else {
-        let (exception, message) = (code.name(), code.explained());
+        let (exception, message) = (report.code.name(), report.code.explained());
         verifiable::Event::ProducerSendError { topic, key: None, value, exception, message }
     }
 }
 
-type Client = BaseProducer<EpochContext>;
+type Client = BaseProducer<LabContext>;
 
 /// One producer handle: one epoch.
 struct Handle {
     client: Arc<Client>,
     topic: Topic<Client>,
+    /// Those of this handle only, so that none is settled in another epoch's stream, however late it comes.
+    reports: Reports<Client>,
     encoder: Encoder,
+    /// The broker that told of the topic.
+    asked: i32,
     /// Kept up to date by a thread of its own, since asking can take long.
     partitions: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
@@ -166,16 +140,32 @@ enum Sent {
     Waits,
     Full,
     NotNow(Code),
+    /// librdkafka will never take it.
+    Never(Code),
+}
+
+/// Why sending ended.
+enum Stopped {
+    /// All was sent, or a signal came.
+    Finished,
+    /// librdkafka gave the handle up.
+    Fatal,
+    /// A batch was larger than the brokers take.
+    TooLarge,
+    /// A message is none that librdkafka takes.
+    Refused(Code),
 }
 
 struct Session<'a> {
     args: &'a ProducerArgs,
     output: &'a Arc<Output>,
+    context: LabContext,
     stop: &'a Stop,
     run: RunId,
     producer: ProducerId,
     epoch: u32,
-    tally: Arc<Mutex<Tally>>,
+    sizes: Sizes,
+    tally: Tally,
     past: VecDeque<(u32, Vec<SendLedger>)>,
     folded: Vec<SendTotals>,
     folded_epochs: u64,
@@ -193,19 +183,24 @@ struct Session<'a> {
 /// When librdkafka does not accept its settings.
 pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
     let now = Instant::now();
+    let sizes = Sizes::of_values(args.longest_value());
+    fastrand::seed(crate::random());
     let mut session = Session {
         args,
         output,
+        context: LabContext::new(Arc::clone(output)),
         stop,
         run: args.run.unwrap_or_else(RunId::random),
-        producer: ProducerId(fastrand::u32(..)),
+        // Not of the seed that the run came of, which would make one draw of both.
+        producer: ProducerId(crate::random() as u32),
         epoch: 0,
-        tally: Arc::default(),
+        sizes,
+        tally: Tally::default(),
         past: VecDeque::new(),
         folded: Vec::new(),
         folded_epochs: 0,
         sent: 0,
-        turns: Turns::new(settings::batch_messages(args.longest_value()), args.count, args.rate),
+        turns: Turns::new(sizes.messages(), args.count, args.rate),
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
@@ -228,12 +223,12 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
 impl Session<'_> {
     fn go(&mut self) -> Result<Reason> {
         let topic = self.args.target.topic.as_str();
-        let mut handle = self.open()?;
-        let Some(partitions) = self.wait_for_topic(&handle) else {
-            return Ok(self.ended());
+        let (mut handle, partitions) = match self.begin()? {
+            Ok(begun) => begun,
+            Err(reason) => return Ok(reason),
         };
         // What the brokers do not tell in time stays unknown; it is not worth waiting for.
-        self.topic_id = native::topic_id(&*handle.client, topic, TOPIC_ID_WITHIN).ok().flatten();
+        self.topic_id = native::topic_id(&*handle.client, topic, handle.asked, TOPIC_ID_WITHIN).ok().flatten();
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {
@@ -257,43 +252,116 @@ impl Session<'_> {
         self.output.verifiable(verifiable::Event::StartupComplete);
         // The state file too knows from now on whose messages these are, should the process die within its first second.
         self.report(Event::Checkpoint, None);
+        // Nor may a line: a message whose producer nobody has heard of would be a stranger's.
+        self.output.flush();
         let mut pacer = Pacer::new(self.args.rate, self.began);
         loop {
-            let fatal = self.send(&mut handle, &mut pacer);
-            if !fatal {
+            let stopped = self.send(&mut handle, &mut pacer);
+            if !matches!(stopped, Stopped::Fatal) {
                 self.settle(&handle, None);
             }
-            // What is on its way when the last message is sent may still meet a fatal error: then it is settled, and there is nothing to go on with.
-            let fatal = fatal || handle.client.client().fatal_error().is_some();
-            if fatal {
-                self.settle(&handle, Some(SETTLE_WITHIN));
-                let (code, why) = handle
-                    .client
-                    .client()
-                    .fatal_error()
-                    .map_or(("_FATAL".into(), String::new()), |(c, w)| (format!("{c:?}"), w));
-                self.output.remark(format_args!(
-                    "{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}",
-                    self.epoch + 1
-                ));
-                self.close_epoch();
-                if self.finished() {
-                    return Ok(self.ended());
+            // What is on its way when the last message is sent may still meet an error: then it is settled, and there is nothing to go on with.
+            let stopped = match stopped {
+                _ if handle.client.client().fatal_error().is_some() => Stopped::Fatal,
+                _ if self.tally.too_large => Stopped::TooLarge,
+                stopped => stopped,
+            };
+            match stopped {
+                Stopped::Finished => return Ok(self.ended()),
+                Stopped::Refused(code) => {
+                    let (size, why) = (self.sizes.value, code.explained());
+                    self.output.remark(format_args!("{topic}: values of up to {size} bytes cannot be sent: {why}"));
+                    return Ok(Reason::Error);
                 }
-                handle = match self.open() {
-                    Ok(handle) => handle,
-                    Err(error) => {
-                        self.output.remark(format_args!("{topic}: no new producer handle: {error:#}"));
-                        return Ok(Reason::Fatal);
+                Stopped::TooLarge => {
+                    self.close_epoch();
+                    if self.finished() {
+                        return Ok(self.ended());
                     }
-                };
-                if self.wait_for_topic(&handle).is_none() {
-                    return Ok(self.ended());
+                    // Should the topic not tell its limit, a batch of one message is the smallest there is.
+                    let smallest = size::batch_of_one(self.sizes.value);
+                    let limit = self.limit(&handle).unwrap_or(smallest);
+                    if limit >= self.sizes.batch.max(smallest) || limit < smallest {
+                        self.say_too_large(limit);
+                        return Ok(Reason::Error);
+                    }
+                    self.shrink(limit);
                 }
-                continue;
+                Stopped::Fatal => {
+                    self.settle(&handle, Some(SETTLE_WITHIN));
+                    let (code, why) = handle
+                        .client
+                        .client()
+                        .fatal_error()
+                        .map_or(("_FATAL".into(), String::new()), |(c, w)| (format!("{c:?}"), w));
+                    self.output.remark(format_args!(
+                        "{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}",
+                        self.epoch + 1
+                    ));
+                    self.close_epoch();
+                    if self.finished() {
+                        return Ok(self.ended());
+                    }
+                }
             }
-            return Ok(self.ended());
+            handle = match self.begin() {
+                Ok(Ok((handle, _))) => handle,
+                Ok(Err(reason)) => return Ok(reason),
+                Err(error) => {
+                    self.output.remark(format_args!("{topic}: no new producer handle: {error:#}"));
+                    return Ok(Reason::Fatal);
+                }
+            };
         }
+    }
+
+    /// A handle that knows its topic's partitions and makes no batch that is larger than the topic takes, and their number; or why it ended before.
+    fn begin(&mut self) -> Result<Result<(Handle, usize), Reason>> {
+        loop {
+            let mut handle = self.open()?;
+            let Some(partitions) = self.wait_for_topic(&mut handle) else { return Ok(Err(self.ended())) };
+            match self.limit(&handle) {
+                Some(limit) if limit < size::batch_of_one(self.sizes.value) => {
+                    self.say_too_large(limit);
+                    return Ok(Err(Reason::Error));
+                }
+                Some(limit) if limit < self.sizes.batch => self.shrink(limit),
+                _ => return Ok(Ok((handle, partitions))),
+            }
+        }
+    }
+
+    /// Bytes of the largest batch that the topic takes, when the brokers say so.
+    fn limit(&self, handle: &Handle) -> Option<usize> {
+        let topic = &self.args.target.topic;
+        let stopped = || self.finished();
+        match native::topic_setting(&*handle.client, topic, "max.message.bytes", handle.asked, LIMITS_WITHIN, stopped) {
+            Ok(bytes) => bytes.parse().ok(),
+            Err(error) => {
+                self.output.remark_of_kind(
+                    "limit",
+                    format_args!("{topic}: its max.message.bytes is not known ({error:#}), Kafka's default is assumed"),
+                );
+                None
+            }
+        }
+    }
+
+    fn shrink(&mut self, limit: usize) {
+        let topic = &self.args.target.topic;
+        self.output.remark(format_args!(
+            "{topic}: it takes batches of up to {limit} bytes (max.message.bytes), so no larger ones are sent; that costs throughput"
+        ));
+        self.sizes.batch = limit;
+        self.turns.set_batch(self.sizes.messages());
+    }
+
+    fn say_too_large(&self, limit: usize) {
+        let (topic, size) = (&self.args.target.topic, self.sizes.value);
+        let (needed, most) = (size::batch_of_one(size), size::longest_value(limit));
+        self.output.remark(format_args!(
+            "{topic}: values of up to {size} bytes cannot be sent: one makes a batch of {needed} bytes, and the topic or its brokers take {limit} at most; raise its max.message.bytes, or give --value-size {most} or less"
+        ));
     }
 
     fn finished(&self) -> bool {
@@ -313,34 +381,32 @@ impl Session<'_> {
     /// A new handle for the present epoch, and the thread that watches its topic's partitions.
     fn open(&mut self) -> Result<Handle> {
         let target = &self.args.target;
-        let context = EpochContext {
-            inner: LabContext::new(Arc::clone(self.output)),
-            output: Arc::clone(self.output),
-            topic: target.topic.clone(),
-            tally: Arc::clone(&self.tally),
-        };
         let client: Arc<Client> = Arc::new(
-            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.args.longest_value())
-                .create_with_context(context)?,
+            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes)
+                .create_with_context(self.context.clone())?,
         );
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
+        let reports = Reports::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
-        Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })
+        Ok(Handle { client, topic, reports, encoder, asked: -1, partitions: Arc::default(), closed: Arc::default() })
     }
 
     /// Waits until the topic has partitions; asking for it is what creates it. `None` when told to stop before.
-    fn wait_for_topic(&mut self, handle: &Handle) -> Option<usize> {
+    fn wait_for_topic(&mut self, handle: &mut Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let mut said = String::new();
         let count = loop {
             if self.finished() {
                 return None;
             }
-            handle.client.poll(Duration::ZERO);
+            self.serve(handle);
             let state = match handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500)) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
-                    TopicState::Partitions(count, _) => break count,
-                    TopicState::NotYet(why) => why.to_owned(),
+                    TopicState::Partitions(count, _) => {
+                        handle.asked = answering(&metadata);
+                        break count;
+                    }
+                    TopicState::NotYet(why) => why.into_owned(),
                 },
                 Err(_) => format!("no broker of {} answers yet", self.args.target.brokers),
             };
@@ -374,11 +440,16 @@ impl Session<'_> {
         Some(count)
     }
 
-    /// Sends until finished (false) or until the handle is lost to a fatal error (true).
-    fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> bool {
+    /// Sends until all is sent, or nothing more can be.
+    fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> Stopped {
         while !self.finished() {
-            if std::mem::take(&mut lock(&self.tally).failed) && handle.client.client().fatal_error().is_some() {
-                return true;
+            if std::mem::take(&mut self.tally.failed) {
+                if handle.client.client().fatal_error().is_some() {
+                    return Stopped::Fatal;
+                }
+                if self.tally.too_large {
+                    return Stopped::TooLarge;
+                }
             }
             self.checkpoint_if_due();
             let now = Instant::now();
@@ -400,39 +471,43 @@ impl Session<'_> {
                     }
                     Sent::NotNow(code) => {
                         let topic = &self.args.target.topic;
+                        let name = code.name();
                         self.output.remark_of_kind(
-                            code.name(),
-                            format_args!("{topic}: librdkafka takes no message now: {}", code.name()),
+                            &name,
+                            format_args!("{topic}: librdkafka takes no message now: {name} ({})", code.explained()),
                         );
-                        lock(&self.tally).failed = true;
+                        self.tally.failed = true;
                         wait = Duration::from_millis(50);
                         break;
                     }
+                    Sent::Never(code) => return Stopped::Refused(code),
                 }
             }
             std::thread::sleep(wait);
             self.serve(handle);
         }
-        false
+        Stopped::Finished
     }
 
-    /// Serves all delivery reports there are, without waiting: `BaseProducer::poll` with a time limit spins through its last millisecond.
-    fn serve(&self, handle: &Handle) {
-        let mut before = None;
-        loop {
-            // Takes one event: a batch of reports, or a line of librdkafka's log.
-            handle.client.poll(Duration::ZERO);
-            let reports = lock(&self.tally).reports;
-            if before.replace(reports) == Some(reports) {
-                return;
+    /// Serves all delivery reports there are, without waiting.
+    fn serve(&mut self, handle: &Handle) {
+        let (tally, output, context, topic) =
+            (&mut self.tally, self.output, &self.context, self.args.target.topic.as_str());
+        // Each is one event: a batch of reports, an error, or a line of librdkafka's log.
+        while handle.reports.take(|told| match told {
+            Told::Report(report) => tally.settle(&report, topic, output),
+            Told::Error { code, why } => {
+                tally.failed = true;
+                context.failed(code, &why);
             }
-        }
+            Told::Log { facility, message } => context.logged(&facility, &message),
+        }) {}
     }
 
     /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
     fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> Sent {
         let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
-        let mut tally = lock(&self.tally);
+        let tally = &mut self.tally;
         if tally.streams.len() < partitions {
             tally.streams.resize_with(partitions, SendLedger::default);
         }
@@ -449,9 +524,10 @@ impl Session<'_> {
                 self.sent += 1;
                 Sent::Yes
             }
-            Err(Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__QUEUE_FULL)) => Sent::Full,
+            Err(Code::QUEUE_FULL) => Sent::Full,
+            Err(code @ (Code::TOO_LARGE | Code::INVALID)) => Sent::Never(code),
             Err(code) => {
-                if code == Code(RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) {
+                if code == Code::UNKNOWN_PARTITION {
                     // Another topic with fewer partitions has taken the name. If it has more than this, the watching thread says so.
                     handle.partitions.fetch_min(partition, Ordering::Relaxed);
                 }
@@ -488,23 +564,23 @@ impl Session<'_> {
             std::thread::sleep(Duration::from_millis(2));
             self.serve(handle);
         }
-        lock(&self.tally).streams.iter_mut().for_each(SendLedger::abandon);
+        self.tally.streams.iter_mut().for_each(SendLedger::abandon);
     }
 
     fn in_flight(&self) -> u64 {
-        lock(&self.tally).streams.iter().map(SendLedger::in_flight).sum()
+        self.tally.in_flight()
     }
 
     fn close_epoch(&mut self) {
-        let mut streams = {
-            let mut tally = lock(&self.tally);
-            tally.failed = false;
-            std::mem::take(&mut tally.streams)
-        };
+        let mut streams = std::mem::take(&mut self.tally.streams);
+        (self.tally.failed, self.tally.too_large) = (false, false);
         streams.iter_mut().for_each(SendLedger::abandon);
+        let streams_each = streams.len().max(1);
         self.past.push_back((self.epoch, streams));
         self.epoch += 1;
-        if self.past.len() > EPOCHS_KEPT
+        // With many partitions fewer epochs, so that a line stays within its bound.
+        let kept = (state::STREAMS_MAX / streams_each).clamp(1, EPOCHS_KEPT);
+        if self.past.len() > kept
             && let Some((_, streams)) = self.past.pop_front()
         {
             if self.folded.len() < streams.len() {
@@ -526,7 +602,7 @@ impl Session<'_> {
     }
 
     fn by_partition(&self) -> Vec<SendTotals> {
-        let tally = lock(&self.tally);
+        let tally = &self.tally;
         let mut sums = self.folded.clone();
         for streams in self.past.iter().map(|(_, streams)| streams).chain([&tally.streams]) {
             if sums.len() < streams.len() {
@@ -550,7 +626,7 @@ impl Session<'_> {
             return;
         }
         let partitions = self.by_partition();
-        let tally = lock(&self.tally);
+        let tally = &self.tally;
         let streams = self.past.iter().map(|(epoch, streams)| (*epoch, streams)).chain([(self.epoch, &tally.streams)]);
         let streams = streams.flat_map(|(epoch, streams)| {
             streams
@@ -582,12 +658,10 @@ impl Session<'_> {
                 .collect(),
             streams: streams.collect(),
             folded_epochs: self.folded_epochs,
-            errors: tally.errors.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+            errors: tally.errors.iter().map(|(code, count)| (code.to_string(), *count)).collect(),
             queue_full: self.queue_full,
             topic_id: self.topic_id.clone(),
         };
-        // Delivery reports need not wait for the line to be written.
-        drop(tally);
         self.output.state(&state.fitted(LINE_INTERVALS_MAX));
     }
 

@@ -1,5 +1,7 @@
 //! The JSON lines of the three questions. Those of the producer and the consumer are in [`ledger::lines`], with the rules for all of them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// Schema of `clients metadata`.
@@ -45,7 +47,7 @@ pub struct TopicInfo {
     /// Its name.
     pub topic: String,
     /// The name of an error code, `UNKNOWN_TOPIC_OR_PART` for one that does not exist.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionInfo>,
 }
@@ -62,7 +64,7 @@ pub struct PartitionInfo {
     /// Broker ids of the replicas in sync.
     pub isr: Vec<i32>,
     /// The name of an error code.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
 }
 
 /// The offsets of a topic.

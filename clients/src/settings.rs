@@ -2,25 +2,33 @@
 
 use std::time::Duration;
 
+use ledger::size::BATCH_OVERHEAD;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::cli::Acks;
 
-/// Bytes of fetched records that all partitions of a consumer may hold together.
+/// Most queues of a consumer. As many partitions have one each, and more share them, since librdkafka's limits hold for a queue: what all queues hold
+/// together does not grow with the partitions beyond that.
+pub const QUEUES_MAX: usize = 16;
+
+/// Bytes of fetched records that all queues of a consumer may hold together.
 const FETCHED_KBYTES: usize = 8 * 1024;
 
-/// Fetched records that a partition's queue may hold before no more are asked for; each costs about 400 bytes beside its own. More than a batch of
+/// Fetched records that a queue may hold before no more are asked for; each costs about 400 bytes beside its own. More than a batch of
 /// our producer has, which is up to 520: a partition whose queue is full when the next request goes out is left out of it, and when those in it
 /// have nothing to tell, that request takes all of `fetch.wait.max.ms`. Not many more, so that the most memory ever used is reached with the first
 /// backlog and stays.
 const FETCHED_RECORDS: usize = 600;
 
-/// Bytes of memory that a partition's queue may come to take with [`FETCHED_RECORDS`] and another batch of them, and the answers that these lie in.
+/// Bytes of memory that a queue may come to take with [`FETCHED_RECORDS`] and another batch of them, and the answers that these lie in.
 pub const QUEUE_BYTES: usize = 512 * 1024;
 
 /// Bytes that the fetches under way for all partitions may bring together.
 const FETCHING_BYTES: usize = 128 * 1024;
+
+/// Bytes that one answer of a broker may bring of all partitions, but for a batch that is larger: brokers give out the first one whole.
+const ANSWER_BYTES: usize = 1024 * 1024;
 
 /// How long messages wait for others of their batch. A thousand messages a second are then some 80 requests a second, not 800 as with 5 ms: the lab's
 /// JVMs and its user share two cores.
@@ -30,14 +38,37 @@ pub const LINGER: Duration = Duration::from_millis(50);
 /// up needs half as much memory again.
 const BATCH_BYTES: usize = 65_536;
 
-/// The most that a record adds to its value, and the batch to its records, in the message format of KIP-98.
+/// The most that a record adds to its value in the message format of KIP-98.
 const RECORD_OVERHEAD: usize = 36;
-const BATCH_OVERHEAD: usize = 61;
 
-/// How many messages with values of so many bytes a request takes.
-pub fn batch_messages(value_size: usize) -> u32 {
-    u32::try_from((BATCH_BYTES - BATCH_OVERHEAD) / (value_size + RECORD_OVERHEAD)).unwrap_or(u32::MAX).max(1)
+/// What librdkafka counts for a message beside its value when it compares it with `message.max.bytes`, and some more.
+const MESSAGE_OVERHEAD: usize = 1024;
+
+/// What a producer sends, as far as its settings depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes of the longest value.
+    pub value: usize,
+    /// Bytes of the largest batch. One with a single message is larger where that is.
+    pub batch: usize,
 }
+
+impl Sizes {
+    /// Those for values of up to so many bytes, in a topic that takes what topics take by default.
+    pub fn of_values(value: usize) -> Self {
+        Self { value, batch: BATCH_BYTES }
+    }
+
+    /// How many messages a batch takes.
+    pub fn messages(self) -> u32 {
+        let room = self.batch.saturating_sub(BATCH_OVERHEAD);
+        u32::try_from(room / (self.value + RECORD_OVERHEAD)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// With this, brokers tell the end of the log itself. By default librdkafka has them tell where the oldest open transaction begins, and everything behind
+/// it, ours too, would not be there.
+const READ_ALL: &str = "read_uncommitted";
 
 fn common(brokers: &str, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -71,8 +102,8 @@ fn impatient(config: &mut ClientConfig) {
         .set("socket.nagle.disable", "true");
 }
 
-/// Settings of the long-running producer, whose values have up to `value_size` bytes.
-pub fn producer(brokers: &str, acks: Acks, idempotent: bool, value_size: usize) -> ClientConfig {
+/// Settings of the long-running producer.
+pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries can then neither double nor reorder what is in the log; implies endless retries. Without the
@@ -90,8 +121,10 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, value_size: usize) 
         // may be in the log: there twice (librdkafka #4953, and a drill of this lab). Alone in flight nothing overtakes.
         .set("max.in.flight.requests.per.connection", "1")
         // Larger requests make up for that. What `pace` gives a partition at a time is one request, whichever limit is met first.
-        .set("batch.size", BATCH_BYTES.to_string())
-        .set("batch.num.messages", batch_messages(value_size).to_string())
+        .set("batch.size", sizes.batch.to_string())
+        .set("batch.num.messages", sizes.messages().to_string())
+        // librdkafka's own limit, 1 000 000 bytes, is below what brokers take.
+        .set("message.max.bytes", (sizes.value + MESSAGE_OVERHEAD).max(1_000_000).to_string())
         // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
         .set("topic.metadata.propagation.max.ms", "60000")
         // After a leader is gone, look for the new one often, and send again as soon as it is known.
@@ -103,6 +136,11 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, value_size: usize) 
         config.set("request.timeout.ms", "500");
     }
     config
+}
+
+/// How many queues a consumer of so many partitions has.
+pub fn queues(partitions: usize) -> usize {
+    partitions.clamp(1, QUEUES_MAX)
 }
 
 /// Settings of the consumer that is to read `partitions` partitions.
@@ -119,8 +157,8 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
         .set("auto.offset.reset", "error")
         // The end of a partition is told as an offset, which also covers records that are never shown (transaction markers).
         .set("enable.partition.eof", "true")
-        // The log is audited as it is, and the end offsets asked for are those of the log, not of its last committed transaction.
-        .set("isolation.level", "read_uncommitted")
+        // The log is audited as it is.
+        .set("isolation.level", READ_ALL)
         // librdkafka's own check of the checksum of record batches, on top of the stamp's.
         .set("check.crcs", "true")
         // How long a broker may hold a fetch that finds nothing.
@@ -128,10 +166,12 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
         // A full queue pauses fetching for this long, and the queues are short; the default, 1 s, shows as a stutter.
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.error.backoff.ms", "100")
-        // These limits hold per partition, since each has a queue of its own.
+        // These limits hold for each queue.
         .set("queued.min.messages", FETCHED_RECORDS.to_string())
-        .set("queued.max.messages.kbytes", (FETCHED_KBYTES / share).clamp(64, 2048).to_string())
-        .set("fetch.message.max.bytes", (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string());
+        .set("queued.max.messages.kbytes", (FETCHED_KBYTES / queues(partitions)).clamp(64, 2048).to_string())
+        // Of a partition, and of all in an answer. A larger batch comes alone: librdkafka asks for more of a partition that gave nothing.
+        .set("fetch.message.max.bytes", (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string())
+        .set("fetch.max.bytes", ANSWER_BYTES.to_string());
     config
 }
 
@@ -139,14 +179,14 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
 pub fn question(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-question");
     impatient(&mut config);
-    config.set("allow.auto.create.topics", "false").set("isolation.level", "read_uncommitted");
+    config.set("allow.auto.create.topics", "false").set("isolation.level", READ_ALL);
     config
 }
 
 /// Settings of the client beside the consumer that asks for metadata and offsets, so that a slow answer holds up no records.
 pub fn asker(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-consumer-asker");
-    config.set("allow.auto.create.topics", "false").set("isolation.level", "read_uncommitted");
+    config.set("allow.auto.create.topics", "false").set("isolation.level", READ_ALL);
     config
 }
 

@@ -1,6 +1,9 @@
 //! The state file: the last line a client would print as its "checkpoint" or "end" in JSON format, kept for whoever asks.
 //!
 //! A container made from scratch has no `cat`, so the binary itself prints it: `kubectl exec POD -- /clients state`.
+//!
+//! It always fits a volume of 16 MiB, with the next line beside it: a line has at most [`STREAMS_MAX`] streams and
+//! [`ledger::lines::LINE_INTERVALS_MAX`] intervals, which take some 6 MiB of it with a thousand partitions.
 
 use std::fs;
 use std::io;
@@ -10,6 +13,9 @@ use anyhow::{Context as _, Result};
 
 use crate::cli::StateArgs;
 use crate::output::Output;
+
+/// Most streams that a line tells of one by one. Of more the counts are in the line, as of those that are folded.
+pub const STREAMS_MAX: usize = 8192;
 
 /// Where a client keeps its state.
 #[derive(Debug)]
@@ -57,13 +63,89 @@ pub fn run(args: &StateArgs, output: &Output) -> Result<u8> {
         format!("--state-file {path}: no state to read; a client started with this --state-file writes one each second")
     })?;
     output.line(&line);
-    Ok(u8::from(output.broken()))
+    Ok(0)
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use ledger::intervals::IntervalSet;
+    use ledger::lines::{
+        CONSUMER, ConsumerState, Event, LINE_INTERVALS_MAX, ReceivePartition, ReceiveStream, ReceiveTotals,
+    };
+    use ledger::received::{PartitionLedger, Record};
+    use ledger::stamp::{ProducerId, RunId};
+
     use super::*;
+
+    /// 15 digits, as many as any number in a line has.
+    const LARGE: u64 = 999_999_999_999_999;
+
+    /// The longest line of a consumer of so many partitions.
+    fn longest(partitions: usize) -> ConsumerState {
+        let run: RunId = "r".repeat(32).parse().unwrap();
+        let mut ledger = PartitionLedger::new(9999, LARGE.cast_signed() - 999, None);
+        for epoch in 0..64 {
+            let mut record = Record::new(ledger.next, None);
+            record.leader_epoch = Some(1_000_000_000 + epoch);
+            ledger.record(record);
+        }
+        let mut row = ReceivePartition::new(&ledger, None, (Some(LARGE.cast_signed()), Some(LARGE.cast_signed())));
+        row.stuck = Some("_UNSUPPORTED_COMPRESSION_TYPE".into());
+        let totals = ReceiveTotals {
+            records: LARGE,
+            received: LARGE,
+            missing: LARGE,
+            duplicate: LARGE,
+            out_of_order: LARGE,
+            other_runs: LARGE,
+            foreign: LARGE,
+            ..row.counts
+        };
+        row.counts = totals;
+        // As many intervals as a line may have, and each as long as can be.
+        let each = LINE_INTERVALS_MAX / STREAMS_MAX;
+        let mut missing = IntervalSet::default();
+        for n in 0..each as u64 {
+            assert!(missing.insert(LARGE - 4 * n - 2, LARGE - 4 * n));
+        }
+        let stream = ReceiveStream {
+            run,
+            producer: ProducerId(u32::MAX),
+            epoch: u32::MAX,
+            partition: 9999,
+            received: LARGE,
+            first: LARGE,
+            next: LARGE,
+            missing_count: LARGE,
+            unread: IntervalSet::default(),
+            missing,
+            duplicate: LARGE,
+            duplicates: IntervalSet::default(),
+            out_of_order: LARGE,
+            exact: false,
+        };
+        ConsumerState {
+            schema: CONSUMER.into(),
+            event: Event::Checkpoint,
+            time_ms: LARGE,
+            elapsed_ms: LARGE,
+            run: Some(run),
+            reason: None,
+            totals,
+            partitions: vec![row; partitions],
+            streams: vec![stream; STREAMS_MAX],
+            topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
+        }
+    }
+
+    #[test]
+    fn the_longest_line_fits_twice_into_the_volume() {
+        let line = serde_json::to_vec(&longest(1000).fitted(LINE_INTERVALS_MAX)).unwrap();
+        assert!(line.len() <= 8 * 1024 * 1024, "{}", line.len());
+        // It is not half of that either, or the figure would say little.
+        assert!(line.len() >= 4 * 1024 * 1024, "{}", line.len());
+    }
 
     #[test]
     fn the_file_holds_the_last_line_of_this_process_and_nothing_is_left_beside_it() {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Exit code after a second signal: that of a process that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+/// Exit code of a question that a signal ended, and of any client after a second one: that of a process that SIGINT ended.
+pub const INTERRUPTED: u8 = 130;
 
 /// Whether an orderly end was asked for.
 #[derive(Debug, Clone)]
@@ -16,22 +17,28 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Begins to listen for both signals.
+    /// Begins to listen for both signals, on a thread that does nothing else: they are heard whatever the others wait for.
     ///
     /// # Errors
-    /// When the handlers cannot be installed.
+    /// When the handlers or the thread cannot be made.
     pub fn listen() -> Result<Self> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let runtime = Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
+        let (mut terminate, mut interrupt) = {
+            let _entered = runtime.enter();
+            let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+            (terminate, signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?)
+        };
         let (ask, asked) = watch::channel(false);
-        tokio::spawn(async move {
+        let listen = async move {
             loop {
                 tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
                 if ask.send_replace(true) {
-                    std::process::exit(INTERRUPTED);
+                    std::process::exit(INTERRUPTED.into());
                 }
             }
-        });
+        };
+        let thread = std::thread::Builder::new().name("signals".into());
+        thread.spawn(move || runtime.block_on(listen)).context("cannot listen for signals")?;
         Ok(Self { asked })
     }
 

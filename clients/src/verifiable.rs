@@ -4,6 +4,8 @@
 //! A value is printed as it is in the log, the whole stamp, so that a set of values acked and one of values received can be compared. Nothing
 //! is ever committed here, so there is no `offsets_committed`; and a key is always null.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::output::now_ms;
@@ -38,9 +40,9 @@ pub enum Event<'a> {
         /// The value.
         value: &'a str,
         /// The name of librdkafka's error code, where Kafka's tool has a Java class.
-        exception: &'a str,
+        exception: Cow<'a, str>,
         /// What it means.
-        message: &'a str,
+        message: Cow<'a, str>,
     },
     /// A producer's sums.
     ToolData {
@@ -144,7 +146,13 @@ mod tests {
                 r#""name":"producer_send_success","key":null,"value":"v","topic":"t","partition":1,"offset":5"#,
             ),
             (
-                Event::ProducerSendError { topic: "t", key: None, value: "v", exception: "E", message: "m" },
+                Event::ProducerSendError {
+                    topic: "t",
+                    key: None,
+                    value: "v",
+                    exception: "E".into(),
+                    message: "m".into(),
+                },
                 r#""name":"producer_send_error","topic":"t","key":null,"value":"v","exception":"E","message":"m""#,
             ),
             (

@@ -279,3 +279,42 @@ fn a_state_file_that_cannot_be_written_ends_nothing() {
     assert_eq!(lines(&read.stdout).last().unwrap()["reason"], "idle");
     assert!(text(&read.stderr).contains("--state-file /nowhere/state.json: cannot be written"));
 }
+
+#[test]
+fn a_signal_is_heard_while_nobody_reads() {
+    let folder = Folder::new("unread");
+    let state = folder.0.join("state.json");
+    std::fs::write(&state, "x".repeat(2_000_000)).unwrap();
+    let mut child = clients(&["state"]).env("STATE_FILE", &state).stdout(Stdio::piped()).spawn().unwrap();
+    // More than a pipe holds: it stands there.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none());
+    let sent = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("kill runs").success());
+    let unread = child.stdout.take();
+    let (code, took) = wait(child, Duration::from_secs(10));
+    assert_eq!(code, Some(1), "a line that was not written is told");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    drop(unread);
+}
+
+#[test]
+fn a_line_that_cannot_be_written_is_told() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let read = output(clients(&["metadata", "--brokers", NOBODY]).stdout(full()));
+    assert_eq!(read.status.code(), Some(1));
+    assert!(text(&read.stderr).contains("standard output: cannot be written: No space left"), "{}", text(&read.stderr));
+
+    let began = Instant::now();
+    let bounded = ["consumer", "--brokers", NOBODY, "--end", "0:5", "--log-file", "/dev/full"];
+    let read = output(&mut clients(&bounded));
+    assert_eq!(read.status.code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(10), "it goes on without anybody to tell: {:?}", began.elapsed());
+    assert!(text(&read.stderr).contains("--log-file /dev/full: cannot be written"), "{}", text(&read.stderr));
+
+    let folder = Folder::new("told");
+    let state = folder.0.join("state.json");
+    std::fs::write(&state, "{}\n").unwrap();
+    let read = output(clients(&["state"]).env("STATE_FILE", &state).stdout(full()));
+    assert_eq!(read.status.code(), Some(1));
+}

@@ -182,6 +182,8 @@ fn consumer() -> ConsumerState {
     for sequence in [0, 2, 4, 4, 8] {
         ledger.record(Record::new(ledger.next, Some(encoder.encode(0, 0, sequence, 1))));
     }
+    let mut partition = ReceivePartition::new(&ledger, Some(10), (Some(0), Some(10)));
+    partition.stuck = Some("_BAD_COMPRESSION".into());
     ConsumerState {
         schema: CONSUMER.into(),
         event: Event::End,
@@ -190,7 +192,7 @@ fn consumer() -> ConsumerState {
         run: Some(run()),
         reason: Some(Reason::End),
         totals: ReceiveTotals::from(ledger.counts()),
-        partitions: vec![ReceivePartition::new(&ledger, Some(10), (Some(0), Some(10)))],
+        partitions: vec![partition],
         streams: ledger.streams().iter().map(|stream| ReceiveStream::new(0, stream)).collect(),
         topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
     }

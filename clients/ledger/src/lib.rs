@@ -73,6 +73,7 @@ pub mod judge;
 pub mod lines;
 pub mod received;
 pub mod sent;
+pub mod size;
 pub mod stamp;
 
 /// Whether what comes is parsed and accounted for. Always, but in the program that `cargo bench --bench ledger` compares with itself: one built

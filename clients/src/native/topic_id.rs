@@ -13,14 +13,14 @@ use super::NativeClient;
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// A pointer that is given back to librdkafka when it goes.
-struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+pub(super) struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 
 impl<T> Owned<T> {
-    fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
+    pub(super) fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
         Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
     }
 
-    fn get(&self) -> *mut T {
+    pub(super) fn get(&self) -> *mut T {
         self.0.as_ptr()
     }
 }
@@ -32,11 +32,12 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// The id of `topic` as the brokers tell it now, as Kafka's tools print it; `None` where they know no ids.
+/// The id of `topic` as `broker`, which has just answered something else, tells it now, as Kafka's tools print it; `None` where brokers know no ids. Not
+/// asked of the controller, as librdkafka would: a controller that is down would keep everybody from it.
 ///
 /// # Errors
 /// No broker answers within `timeout`, or there is no such topic.
-pub fn topic_id(client: &impl NativeClient, topic: &str, timeout: Duration) -> Result<Option<String>> {
+pub fn topic_id(client: &impl NativeClient, topic: &str, broker: i32, timeout: Duration) -> Result<Option<String>> {
     let name = CString::new(topic)?;
     let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let client = client.native();
@@ -47,6 +48,7 @@ pub fn topic_id(client: &impl NativeClient, topic: &str, timeout: Duration) -> R
         let options =
             Owned::new(rdk::rd_kafka_AdminOptions_new(client, operation), rdk::rd_kafka_AdminOptions_destroy)?;
         rdk::rd_kafka_AdminOptions_set_request_timeout(options.get(), ms, ptr::null_mut(), 0);
+        rdk::rd_kafka_AdminOptions_set_broker(options.get(), broker, ptr::null_mut(), 0);
         let topics = Owned::new(
             rdk::rd_kafka_TopicCollection_of_topic_names([name.as_ptr()].as_mut_ptr(), 1),
             rdk::rd_kafka_TopicCollection_destroy,

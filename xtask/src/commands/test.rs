@@ -121,6 +121,8 @@ const CHECKS: &[Check] = &[
             "--test",
             "lab",
             "--test",
+            "edges",
+            "--test",
             "drills",
             "--test",
             "survive",

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
+use ledger::size;
+use ledger::stamp::{Encoder, RunId};
+
 use crate::config::facts::{
     Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
 };
@@ -24,6 +27,9 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     let requests = reader.requests(&kafka);
     let cluster = reader.cluster(brokers.as_ref());
     let settings = reader.settings(brokers.as_ref());
+    if let (Some(brokers), Some(settings)) = (&brokers, &settings) {
+        reader.message_size(brokers, &clients, settings);
+    }
     match (zookeeper, brokers, settings) {
         (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => {
             Ok((Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests }, settings))
@@ -166,6 +172,25 @@ impl Reader<'_> {
         Some(factor)
     }
 
+    /// The brokers must take what the clients send.
+    fn message_size(&mut self, brokers: &Brokers, clients: &[Client], settings: &Settings) {
+        let (key, default) = ("KAFKA_MESSAGE_MAX_BYTES", size::MESSAGE_MAX_BYTES);
+        let Some(limit) = self.number(&brokers.env, key, default, 1, i32::MAX as usize) else { return };
+        let mut sizes = vec![("lab.yml's flow.value_size".to_string(), settings.flow.value_size as usize)];
+        for client in clients.iter().filter(|client| client.role == "producer") {
+            let size = client.env.get("VALUE_SIZE").and_then(|size| size.parse().ok());
+            sizes.extend(size.map(|size| (format!("VALUE_SIZE of clients.yml's {}", client.name), size)));
+        }
+        if let Some((name, size)) = sizes.into_iter().max_by_key(|(_, size)| *size)
+            && size::batch_of_one(size) > limit
+        {
+            let needed = size::batch_of_one(size);
+            let message =
+                format!("is {limit}, below the {needed} that a value of {name}, {size}, needs: raise it or lower that");
+            self.problem("kafka.yml", key, message);
+        }
+    }
+
     fn number<T>(&mut self, env: &BTreeMap<String, String>, key: &str, default: T, min: T, max: T) -> Option<T>
     where
         T: std::str::FromStr + PartialOrd + Display,
@@ -203,6 +228,11 @@ impl Reader<'_> {
             if let Some(rate) = env.get("RATE").filter(|rate| rate.parse::<u32>().is_err()) {
                 let message = format!("is \"{rate}\", must be a whole number: messages a second, 0 for no limit");
                 self.problem("clients.yml", format!("Deployment {name} RATE"), message);
+            }
+            if let Some(text) = env.get("VALUE_SIZE")
+                && let Some(problem) = value_size(text)
+            {
+                self.problem("clients.yml", format!("Deployment {name} VALUE_SIZE"), problem);
             }
             let asked = deployment.spec.replicas.unwrap_or(1);
             let replicas = u32::try_from(asked).ok().filter(|replicas| *replicas <= MAX_CLIENTS);
@@ -361,10 +391,8 @@ impl Reader<'_> {
         if settings.flow.messages == 0 {
             self.problem("lab.yml", "flow.messages", "is 0: a check of nothing proves nothing");
         }
-        if settings.flow.value_size > 900_000 {
-            let message =
-                format!("is {}, above what a broker takes (message.max.bytes, 1 MB)", settings.flow.value_size);
-            self.problem("lab.yml", "flow.value_size", message);
+        if let Some(problem) = value_size(&settings.flow.value_size.to_string()) {
+            self.problem("lab.yml", "flow.value_size", problem);
         }
         if let Some(brokers) = brokers {
             let first = brokers.host_port_base;
@@ -376,6 +404,18 @@ impl Reader<'_> {
         }
         Some(settings)
     }
+}
+
+/// What is wrong with a number of bytes of a value, in words that follow its name.
+fn value_size(text: &str) -> Option<String> {
+    let Ok(bytes) = text.parse::<usize>() else {
+        return Some(format!("is \"{text}\", must be a whole number: bytes of each value"));
+    };
+    let least = Encoder::minimum_size(RunId::random());
+    if bytes < least {
+        return Some(format!("is {bytes}, must be {least} or more: the delivery stamp in each value takes as many"));
+    }
+    size::too_large(bytes)
 }
 
 /// A quantity as Kubernetes writes it: `100m`, `0.5`, `768Mi`, `1G`.
@@ -522,6 +562,31 @@ mod tests {
                 "local.zookeeper_port: is 30091, which is the port of broker 1",
             ),
             ("lab.yml", "value_size: 100", "value_size: 100\n  sise: 3", "unknown field `sise`"),
+            (
+                "lab.yml",
+                "value_size: 100",
+                "value_size: 1048517",
+                "flow.value_size: is 1048517, must be 1048516 or less",
+            ),
+            ("lab.yml", "value_size: 100", "value_size: 10", "lab.yml: flow.value_size: is 10, must be "),
+            (
+                "clients.yml",
+                "name: RATE, value: \"1000\"",
+                "name: VALUE_SIZE, value: \"1048517\"",
+                "Deployment producer VALUE_SIZE: is 1048517, must be 1048516 or less: brokers take",
+            ),
+            (
+                "clients.yml",
+                "name: RATE, value: \"1000\"",
+                "name: VALUE_SIZE, value: big",
+                "Deployment producer VALUE_SIZE: is \"big\", must be a whole number",
+            ),
+            (
+                "kafka.yml",
+                "name: KAFKA_NUM_PARTITIONS,",
+                "name: KAFKA_MESSAGE_MAX_BYTES, value: \"169\"}\n            - {name: KAFKA_NUM_PARTITIONS,",
+                "KAFKA_MESSAGE_MAX_BYTES: is 169, below the 170 that a value of lab.yml's flow.value_size, 100, needs",
+            ),
             ("lab.yml", "messages: 20000", "messages: 0", "lab.yml: flow.messages: is 0"),
             ("lab.yml", "stop: 30", "stop: 18446744073709551615", "lab.yml: timeouts_s.stop: is 18446744073709551615"),
             ("clients.yml", "replicas: 1", "replicas: 4000000000", "spec.replicas: is 4000000000, must be 0 to 20"),
@@ -534,6 +599,17 @@ mod tests {
             let found = problems(&[(file, from, to)]);
             assert!(found.iter().any(|problem| problem.contains(expected)), "{to}: {found:#?}");
         }
+    }
+
+    #[test]
+    fn brokers_may_take_no_more_than_the_clients_send() {
+        let limit = "name: KAFKA_MESSAGE_MAX_BYTES, value: \"170\"}\n            - {name: KAFKA_NUM_PARTITIONS,";
+        let lower = ("kafka.yml", "name: KAFKA_NUM_PARTITIONS,", limit);
+        assert!(changed(&[lower]).is_ok());
+        let found =
+            problems(&[lower, ("clients.yml", "name: RATE, value: \"1000\"", "name: VALUE_SIZE, value: \"101\"")]);
+        assert!(found[0].contains("a value of VALUE_SIZE of clients.yml's producer, 101, needs"), "{found:#?}");
+        assert!(changed(&[("lab.yml", "value_size: 100", "value_size: 1048516")]).is_ok());
     }
 
     #[test]

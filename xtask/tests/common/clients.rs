@@ -36,7 +36,8 @@ impl Clients {
         Clients { brokers: brokers.join(","), folder: Dir::new("clients"), program: "release/clients".into() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// One with these arguments, to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
         let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
         let mut command = Command::new(target.join(&self.program));
         command.args(args).args(["--brokers", &self.brokers]).stdin(Stdio::null()).stderr(Stdio::null());
@@ -61,9 +62,14 @@ impl Clients {
         self.said(name)
     }
 
-    /// The end offset of each partition.
+    /// The end offset of each partition of topic `test`.
     pub fn ends(&self) -> Vec<(i32, i64)> {
-        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
+        self.ends_of("test")
+    }
+
+    /// The end offset of each partition of a topic.
+    pub fn ends_of(&self, topic: &str) -> Vec<(i32, i64)> {
+        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets", "--topic", topic])).unwrap();
         let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
         said["partitions"].as_array().unwrap().iter().map(one).collect()
     }

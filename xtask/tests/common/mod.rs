@@ -80,6 +80,7 @@ impl Ran {
 
     /// Fails the test unless standard error holds each of `words`.
     #[track_caller]
+    #[allow(dead_code, reason = "not every test file reads it")]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not in:\n{}", self.stderr);

@@ -4,20 +4,26 @@ use std::ops::Range;
 
 use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
 
+/// Bytes of values kept to make the next ones of: a value of each partition, as long as they are few or short.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+
 /// Writes stamps for one (run, producer, epoch).
 #[derive(Debug)]
 pub struct Encoder {
     /// `" kl2 RUN PRODUCER EPOCH "`: the same for every record.
     middle: String,
     size: usize,
-    /// The last value of each partition: most of the next one is the same.
+    /// The last value of each partition, or of each share of them: most of the next one is the same.
     last: Vec<Written>,
+    /// How many are kept.
+    kept: usize,
 }
 
 impl Encoder {
     /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
     pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
-        Self { middle: format!(" {MAGIC} {run} {producer} {epoch} "), size, last: Vec::new() }
+        let middle = format!(" {MAGIC} {run} {producer} {epoch} ");
+        Self { middle, size, last: Vec::new(), kept: (KEPT_BYTES / size.max(1)).max(1) }
     }
 
     /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
@@ -29,22 +35,23 @@ impl Encoder {
 
     /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
     pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
-        let at = partition as usize;
+        let at = partition as usize % self.kept;
         if self.last.len() <= at {
             self.last.resize_with(at + 1, Written::default);
         }
         let written = &mut self.last[at];
-        if !written.advance(sequence, sent_ms) {
+        if written.partition != partition || !written.advance(sequence, sent_ms) {
             *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
         }
         written.finish(number)
     }
 }
 
-/// The value last written for a partition.
+/// The value written last.
 #[derive(Debug, Default)]
 struct Written {
     text: Vec<u8>,
+    partition: u32,
     sequence: u64,
     /// Where the sequence stands in the text.
     sequence_at: Range<usize>,
@@ -67,7 +74,7 @@ impl Written {
             text.push(b' ');
         }
         text.extend_from_slice(&[0; CHECKSUM]);
-        Self { text, sequence, sequence_at, sent_ms, sent_at }
+        Self { text, partition, sequence, sequence_at, sent_ms, sent_at }
     }
 
     /// Makes this the value of `sequence`, if it is the next one, and neither it nor the time needs more digits. If not, the text is void.
@@ -94,6 +101,19 @@ impl Written {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::super::tests::encoder;
+
+    #[test]
+    fn long_values_are_not_kept_for_every_partition() {
+        let mut used = encoder(1_000_000);
+        for sequence in 0..3 {
+            for partition in 0..20 {
+                let fresh = encoder(1_000_000).encode(7, partition, sequence, 1).to_vec();
+                assert_eq!(used.encode(7, partition, sequence, 1), fresh);
+            }
+        }
+        let kept: usize = used.last.iter().map(|written| written.text.len()).sum();
+        assert!(kept <= super::KEPT_BYTES, "{kept}");
+    }
 
     #[test]
     fn what_an_encoder_wrote_before_does_not_show() {

@@ -4,6 +4,10 @@ use std::ops::Range;
 
 use super::{CHECKSUM, MARK_AT, Stamp, Value, add, checksum_of, decimal, parse, read_number};
 
+/// Longest value, in bytes, that is kept for the next one to follow: a reader is kept for each partition, of which there may be many. Longer ones are read
+/// anew each time, which takes less than their checksums.
+const KEPT_MAX: usize = 2048;
+
 /// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
@@ -50,7 +54,7 @@ impl Reader {
 
 impl Last {
     fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
-        let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?)?;
+        let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?).filter(|text| text.len() <= KEPT_MAX)?;
         // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.
         let mut spaces = (0..text.len()).filter(|at| text[*at] == b' ').skip(5);
         let (before, between, behind) = (spaces.next()?, spaces.next()?, spaces.next()?);
@@ -86,6 +90,22 @@ mod tests {
     use super::super::tests::encoder;
     use super::super::{Encoder, ProducerId};
     use super::*;
+
+    #[test]
+    fn a_long_value_is_not_kept() {
+        for (size, kept) in [(KEPT_MAX, true), (1_000_000, false)] {
+            let (mut encoder, mut reader) = (encoder(size), Reader::default());
+            for sequence in 0..3 {
+                let value = encoder.encode(1, 0, sequence, 1);
+                let followed = reader.follow(Some(value)).is_some();
+                assert_eq!(followed, kept && sequence > 0, "{size} {sequence}");
+                if !followed {
+                    assert!(matches!(reader.read(Some(value)), Value::Stamped(stamp) if stamp.sequence == sequence));
+                }
+            }
+            assert_eq!(reader.last.is_some(), kept);
+        }
+    }
 
     #[test]
     fn a_reader_says_of_every_value_what_parse_says_whatever_came_before() {

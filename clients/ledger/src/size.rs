@@ -1,0 +1,72 @@
+//! How large a value may be: what carries it in Kafka's message format of KIP-98, to the byte.
+
+/// The largest batch that brokers and topics take by default: Kafka's `message.max.bytes`, and a topic's `max.message.bytes`.
+pub const MESSAGE_MAX_BYTES: usize = 1_048_588;
+
+/// Bytes of a batch beside its records.
+pub const BATCH_OVERHEAD: usize = 61;
+
+/// The longest value that fits into [`MESSAGE_MAX_BYTES`].
+pub const VALUE_SIZE_MAX: usize = 1_048_516;
+
+/// Bytes of the batch that carries one record with a value of so many bytes, without key and headers.
+pub const fn batch_of_one(value_size: usize) -> usize {
+    // Attributes, the two deltas and the number of headers are 0, the key's length is -1: a byte each.
+    let record = 5 + length(value_size) + value_size;
+    BATCH_OVERHEAD + length(record) + record
+}
+
+/// The longest value of which a batch of so many bytes can carry one.
+pub fn longest_value(batch: usize) -> usize {
+    let mut size = batch.saturating_sub(BATCH_OVERHEAD);
+    while size > 0 && batch_of_one(size) > batch {
+        size -= 1;
+    }
+    size
+}
+
+/// Bytes of a length as it is written: seven bits a byte, of twice the number.
+const fn length(number: usize) -> usize {
+    let (mut left, mut bytes) = (number * 2, 1);
+    while left >= 128 {
+        left >>= 7;
+        bytes += 1;
+    }
+    bytes
+}
+
+/// What is wrong with a value of so many bytes, in words that follow its name; `None` when brokers take it.
+pub fn too_large(value_size: usize) -> Option<String> {
+    (value_size > VALUE_SIZE_MAX).then(|| {
+        format!(
+            "is {value_size}, must be {VALUE_SIZE_MAX} or less: brokers take batches of up to {MESSAGE_MAX_BYTES} bytes (Kafka's default of message.max.bytes), and a value has one to itself"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_kafkas_to_the_byte() {
+        assert_eq!(batch_of_one(VALUE_SIZE_MAX), MESSAGE_MAX_BYTES);
+        assert_eq!(batch_of_one(VALUE_SIZE_MAX + 1), MESSAGE_MAX_BYTES + 1);
+        assert_eq!((too_large(VALUE_SIZE_MAX), too_large(VALUE_SIZE_MAX + 1).is_some()), (None, true));
+    }
+
+    #[test]
+    fn lengths_take_more_bytes_where_they_grow() {
+        assert_eq!([0, 63, 64, 8191, 8192, 1_048_575, 1_048_576].map(length), [1, 1, 2, 2, 3, 3, 4]);
+        assert_eq!([0, 1, 57, 58, 63, 64].map(batch_of_one), [68, 69, 125, 127, 132, 134]);
+    }
+
+    #[test]
+    fn the_longest_value_of_a_batch_is_the_longest() {
+        for batch in [0, 67, 68, 100, 125, 126, 127, 1000, 8300, 65_536, MESSAGE_MAX_BYTES] {
+            let size = longest_value(batch);
+            assert!(size == 0 || batch_of_one(size) <= batch, "{batch}");
+            assert!(batch_of_one(size + 1) > batch, "{batch}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A topic's own settings.
+
+use std::ffi::CString;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rdkafka::bindings as rdk;
+
+use super::topic_id::Owned;
+use super::{Code, NativeClient, plain, said};
+
+/// What `broker`, which has just answered something else, says that a setting of a topic is.
+///
+/// # Errors
+/// Why it does not say it within that time, or until `stopped`.
+pub fn topic_setting(
+    client: &impl NativeClient,
+    topic: &str,
+    setting: &str,
+    broker: i32,
+    within: Duration,
+    stopped: impl Fn() -> bool,
+) -> Result<String> {
+    let name = CString::new(topic)?;
+    let began = Instant::now();
+    let ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
+    let client = client.native();
+    // SAFETY: the client is valid while it is borrowed, and each object is one of librdkafka's own until its `Owned` goes. The names are copied.
+    let event = unsafe {
+        let queue = Owned::new(rdk::rd_kafka_queue_new(client), rdk::rd_kafka_queue_destroy)?;
+        let operation = rdk::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+        let options =
+            Owned::new(rdk::rd_kafka_AdminOptions_new(client, operation), rdk::rd_kafka_AdminOptions_destroy)?;
+        rdk::rd_kafka_AdminOptions_set_request_timeout(options.get(), ms, ptr::null_mut(), 0);
+        rdk::rd_kafka_AdminOptions_set_broker(options.get(), broker, ptr::null_mut(), 0);
+        let topics = rdk::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        let resource =
+            Owned::new(rdk::rd_kafka_ConfigResource_new(topics, name.as_ptr()), rdk::rd_kafka_ConfigResource_destroy)?;
+        rdk::rd_kafka_DescribeConfigs(client, [resource.get()].as_mut_ptr(), 1, options.get(), queue.get());
+        let mut event: *mut rdk::rd_kafka_event_t = ptr::null_mut();
+        while event.is_null() && !stopped() && began.elapsed() < within + Duration::from_millis(100) {
+            event = rdk::rd_kafka_queue_poll(queue.get(), 50);
+        }
+        event
+    };
+    let event = Owned::new(event, rdk::rd_kafka_event_destroy).context("no answer in time")?;
+    let refused = |code: Code| if code == Code::NONE { Ok(()) } else { bail!("{}", code.explained()) };
+    // SAFETY: the event and all that belongs to it live until `event` goes, and what is kept of it is copied. Null is looked for.
+    unsafe {
+        refused(Code(plain::rd_kafka_event_error(event.get())))?;
+        let result = rdk::rd_kafka_event_DescribeConfigs_result(event.get());
+        let (mut resources, mut entries) = (0, 0);
+        if result.is_null() {
+            bail!("librdkafka has no answer");
+        }
+        let told = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
+        if told.is_null() || resources == 0 {
+            bail!("the answer is empty");
+        }
+        refused(Code(plain::rd_kafka_ConfigResource_error(*told)))?;
+        let settings = rdk::rd_kafka_ConfigResource_configs(*told, &raw mut entries);
+        for at in 0..if settings.is_null() { 0 } else { entries } {
+            let entry = *settings.add(at);
+            if said(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {
+                return Ok(said(rdk::rd_kafka_ConfigEntry_value(entry)).into_owned());
+            }
+        }
+    }
+    bail!("the answer has no {setting}")
+}
