@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use xshell::{Shell, cmd};
 
 use crate::config::{Lab, static_target};
+use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
@@ -27,7 +28,8 @@ fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd>
         cmd!(sh, "mvn -B --strict-checksums -f {pom} {goal} -DincludeScope=runtime")
             .arg(format!("-DoutputDirectory={}", into.display())),
         deadline,
-    ))
+    )
+    .purpose(Purpose::Build))
 }
 
 fn cargo(lab: &Lab) -> Result<Cmd> {
@@ -35,8 +37,7 @@ fn cargo(lab: &Lab) -> Result<Cmd> {
     // Wherever cargo's own settings would build, we must know where the program is.
     let target = &lab.env.target;
     let cmd = cmd!(sh, "{cargo} build --release --locked --package clients --target-dir {target}");
-    let vars = lab.env.cargo_vars.iter().cloned();
-    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).without_cargo_env(vars))
+    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
 }
 
 /// The build of [`Lab::clients_program`].
@@ -51,9 +52,7 @@ fn cargo_static(lab: &Lab) -> Result<Cmd> {
     // Messages of panics name source files; cargo gives those of dependencies by their full path.
     flags.extend(lab.env.cargo_home.iter().map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     let config = format!("target.{target}.rustflags={flags:?}");
-    // Either variable would make cargo overlook these flags.
-    let overriding = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"].map(Into::into).into_iter();
-    Ok(cargo(lab)?.without_cargo_env(overriding).args(["--target", &target, "--config", &config]))
+    Ok(cargo(lab)?.args(["--target", &target, "--config", &config]))
 }
 
 /// What fetching the jars would run.

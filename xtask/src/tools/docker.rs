@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::Env;
+use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, Output};
 use crate::signal::Stop;
 
@@ -16,7 +17,7 @@ pub const START: &str = "`systemctl start docker`, or on a machine without syste
 const ASK: Duration = Duration::from_secs(20);
 
 fn docker(deadline: Duration) -> Cmd {
-    Cmd::new("docker", deadline)
+    Cmd::new("docker", deadline).purpose(Purpose::Engine)
 }
 
 /// Everything the engine tells about itself.

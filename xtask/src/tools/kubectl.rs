@@ -92,10 +92,8 @@ impl Kubectl {
         named(self.cmd(Duration::from_secs(60), ["apply"]).args(SERVER_SIDE), files)
     }
 
-    /// What applying manifests would change: exit code 0 when nothing, 1 when something. A program that the user likes to see
-    /// differences with has exit codes of its own.
+    /// What applying manifests would change: exit code 0 when nothing, 1 when something.
     pub fn diff(&self, files: &[PathBuf]) -> Cmd {
-        let cmd = self.cmd(Duration::from_secs(60), ["diff"]).without_env("KUBECTL_EXTERNAL_DIFF");
-        named(cmd.args(SERVER_SIDE), files)
+        named(self.cmd(Duration::from_secs(60), ["diff"]).args(SERVER_SIDE), files)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Env, Lab, spelled};
+use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
 use crate::kind::cluster::{self, Node};
@@ -167,7 +168,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     match env.find("go") {
         None => findings.problem("no go on PATH: Kubernetes, kind and CoreDNS are built from Go modules", advice),
         Some(go) => {
-            let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]);
+            let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]).purpose(Purpose::Build);
             let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
             let version = kind::parse_version(&said.trim().replace("go", "v"));
             if version.is_none_or(|version| version < (1, 24)) {
@@ -211,7 +212,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
 fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings) -> Result<()> {
     // What the recipe is yet to build is of the version that it builds.
     if setup.kind.exists() {
-        let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version");
+        let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
         let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
         match kind::parse_version(&said) {
             Some(version) if version < (0, 27) => findings.problem(
