@@ -106,6 +106,12 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
     let start = format!("{}{other}", docker::START);
     match docker::parse_info(&output) {
         Ok(info) => {
+            // Podman's socket answers Docker's own client almost as Docker does.
+            let version = task.ctx.exec.capture(&docker::version(), &task.log, task.ctx.stop)?;
+            if let Some(name) = docker::parse_version(&version) {
+                not_docker(name, findings);
+                return Ok(None);
+            }
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
             return Ok(Some(info));
         }
@@ -114,9 +120,22 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             format!("the Docker engine does not let us in: {said}"),
             "`sudo usermod --append --groups docker $USER`, then log in again",
         ),
+        Err(NoEngine::NotDocker(name)) => not_docker(name, findings),
+        Err(NoEngine::Elsewhere(said)) => findings.problem(
+            format!("the Docker engine that `docker` is pointed at does not answer: {said}"),
+            format!("see DOCKER_HOST, DOCKER_CONTEXT and `docker context ls`: unset them, or `docker context use default`{other}"),
+        ),
         Err(NoEngine::Other(said)) => findings.problem(format!("the Docker engine cannot be used: {said}"), start),
     }
     Ok(None)
+}
+
+/// What answers as `docker` is another engine.
+fn not_docker(name: &str, findings: &mut Findings) {
+    findings.problem(
+        format!("what answers as `docker` is {name}, not Docker: kind's nodes are made, loaded and broken by Docker's own commands"),
+        "install Docker (docker.io) and put its `docker` first on PATH, or point DOCKER_HOST at it; or `--backend local`, which needs none",
+    );
 }
 
 /// The programs that pack images and, from packages, build them; those that `env` lacks, with the Debian package of each.
