@@ -6,6 +6,7 @@ pub mod manifests;
 mod objects;
 #[cfg(test)]
 mod restricted;
+mod variables;
 pub mod yaml;
 
 use std::collections::BTreeMap;

@@ -106,7 +106,8 @@ pub fn dump(task: &Task<'_>) -> Result<Option<String>> {
         Backend::Local => zookeeper::four_letter_word(lab.ports.zookeeper, "dump").unwrap_or_default(),
         Backend::Kind => {
             let ask = format!("echo dump | timeout 5 nc -w 2 localhost {}", lab.facts.zookeeper.port());
-            let words = ["exec", "zookeeper-0", "--container=zookeeper", "--", "sh", "-c", &ask];
+            let container = format!("--container={}", lab.facts.zookeeper.container);
+            let words = ["exec", "zookeeper-0", &container, "--", "sh", "-c", &ask];
             let cmd = Kubectl::of(lab, &task.setup()?).cmd(Duration::from_secs(8), words);
             // On a node that is gone nobody answers at all.
             match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {

@@ -44,8 +44,8 @@ pub enum Place {
         kubectl: Kubectl,
         /// Whether somebody types.
         interactive: bool,
-        /// ZooKeeper's port in its pod.
-        zookeeper_port: u16,
+        /// ZooKeeper's container and port in its pod.
+        zookeeper: (String, u16),
         /// Broker 0's port in its pod.
         broker_port: String,
         /// How long a tool may take.
@@ -60,7 +60,7 @@ impl Place {
             return Place::Pod {
                 kubectl: Kubectl::of(lab, setup),
                 interactive: false,
-                zookeeper_port: lab.facts.zookeeper.port(),
+                zookeeper: (lab.facts.zookeeper.container.clone(), lab.facts.zookeeper.port()),
                 broker_port: lab.facts.brokers.inner_address(0).rsplit(':').next().unwrap_or("9092").into(),
                 deadline: lab.timeout(|t| t.tool),
             };
@@ -89,7 +89,7 @@ impl Place {
             Place::Host { java, class_path, log4j, bootstrap, zookeeper, deadline } => {
                 (java, class_path, log4j, bootstrap, zookeeper, deadline)
             }
-            Place::Pod { kubectl, interactive, zookeeper_port, broker_port, deadline } => {
+            Place::Pod { kubectl, interactive, zookeeper: (container, port), broker_port, deadline } => {
                 let stdin = format!("--stdin={interactive}");
                 // `localhost` is the pod's own: kubectl exec enters its network namespace.
                 let words: [String; 7] = match tool {
@@ -98,9 +98,8 @@ impl Place {
                         ["exec", &stdin, "kafka-0", "--", "kafka-topics", "--bootstrap-server", &server].map(Into::into)
                     }
                     Tool::ZooKeeperShell => {
-                        let server = format!("localhost:{zookeeper_port}");
-                        ["exec", &stdin, "zookeeper-0", "--container=zookeeper", "--", "zookeeper-shell", &server]
-                            .map(Into::into)
+                        let (container, server) = (format!("--container={container}"), format!("localhost:{port}"));
+                        ["exec", &stdin, "zookeeper-0", &container, "--", "zookeeper-shell", &server].map(Into::into)
                     }
                 };
                 return kubectl.cmd(*deadline, words).args(args);

@@ -17,9 +17,6 @@ pub struct Kubectl {
     cache: PathBuf,
 }
 
-/// The label on everything of ours.
-pub const PART_OF: &str = "app.kubernetes.io/part-of=kafka-lab";
-
 /// How long a question may take.
 const ASK: Duration = Duration::from_secs(20);
 
@@ -58,9 +55,9 @@ impl Kubectl {
         self.cmd(ASK, args)
     }
 
-    /// Everything of ours that runs, as JSON.
+    /// Everything that runs, as JSON. The cluster is ours, whatever labels the manifests have.
     pub fn workloads(&self) -> Cmd {
-        self.ask(["get", "pods,statefulsets,deployments", "--selector", PART_OF, "--output", "json"])
+        self.ask(["get", "pods,statefulsets,deployments", "--output", "json"])
     }
 
     /// The pods of a Job, as JSON.
