@@ -220,7 +220,7 @@ fn records(random: &mut Rng) {
 /// Everything that reads text, on the same text: a parser must also bear what another tool printed.
 fn texts(lab: &Lab, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(topic) = kafka::parse_describe(&text) {
+    if let Some(topic) = kafka::parse_describe(&text, "test") {
         let _ = kafka::topic_faults(&topic, 4, 3);
     }
     let _ = (zookeeper::parse_ls(&text), zookeeper::parse_get(&text), zookeeper::mode(&text));
