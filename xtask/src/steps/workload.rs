@@ -14,6 +14,7 @@ use crate::local::process::remove_file;
 use crate::signal::Stop;
 use crate::state::{Setup, now_ms, private_dir, write_atomically};
 use crate::step::{Outcome, Part, Step, Task};
+use crate::tools::causes;
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
 
@@ -233,7 +234,7 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
     let trouble = pod.trouble.as_ref();
     let reason = trouble.map_or(pod.status.as_str(), |trouble| trouble.reason.as_str());
     let message = trouble.map(|trouble| trouble.message.as_str()).filter(|message| !message.is_empty());
-    let failure =
+    let mut failure =
         Failure::step(format!("{}: {reason}{}", pod.name, message.map(|m| format!(": {m}")).unwrap_or_default()));
     let Ok(kubectl) = kubectl(task) else { return failure };
     let said = |cmd: Cmd| {
@@ -243,8 +244,10 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
         .into_iter()
         .map(|line| format!("event: {}", line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")))
         .collect();
+    let mut cause = None;
     for previous in [true, false] {
-        let log = said(kubectl.log(&pod.name, 60, previous));
+        let log = said(kubectl.log(&pod.name, 200, previous));
+        cause = cause.or_else(|| causes::find(&log));
         // Where Java was when it gave up says less than why.
         let log: Vec<&str> = log.lines().filter(|line| !line.starts_with("\tat ")).collect();
         if !log.concat().trim().is_empty() {
@@ -252,13 +255,19 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
             break;
         }
     }
+    if let Some(cause) = &cause {
+        failure.what += &format!("; {}", cause.what);
+    }
     let fix = match reason {
         "ErrImageNeverPull" | "ImagePullBackOff" | "ErrImagePull" => {
             format!("{} brings the images into every node", lab.xtask("up"))
         }
         "Unschedulable" => "lower replicas or resources.requests in the manifests, or give the engine more".into(),
         "OOMKilled" => "raise resources.limits.memory in the manifest, or lower KAFKA_HEAP_OPTS".into(),
-        _ => format!("`{}` shows all of its log", lab.xtask(&format!("logs {} -n 200", pod.name))),
+        _ => match &cause {
+            Some(cause) => cause.way.fix(lab),
+            None => format!("`{}` shows all of its log", lab.xtask(&format!("logs {} -n 200", pod.name))),
+        },
     };
     Failure { output: words, ..failure.log(&task.log).fix(fix) }
 }
