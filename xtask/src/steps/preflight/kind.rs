@@ -204,6 +204,16 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
     if !findings.problems.is_empty() {
         return Ok(None);
     }
+    let images = task.lab().env.repo.join("manifests/images");
+    for script in ["stages", "pack", "node/build", "kafka/build", "clients/build"].map(|script| images.join(script)) {
+        if std::fs::read(&script).is_ok_and(|text| text.windows(2).any(|pair| pair == b"\r\n")) {
+            findings.problem(
+                format!("{} has the line ends of Windows, which bash does not read", script.display()),
+                "clone the project anew, or take its archive again: what it says of line ends (.gitattributes) is to be followed",
+            );
+            return Ok(None);
+        }
+    }
     match setup::resolve(task.lab(), task.ctx.exec, &task.log, task.ctx.stop) {
         Ok(setup) => return Ok(Some(setup)),
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
