@@ -6,6 +6,7 @@ pub mod manifests;
 mod objects;
 #[cfg(test)]
 mod restricted;
+mod variables;
 pub mod yaml;
 
 use std::collections::BTreeMap;
@@ -38,8 +39,6 @@ pub struct Env {
     pub cargo_home: Option<PathBuf>,
     /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` of the project.
     pub target: PathBuf,
-    /// Variables that cargo set for us and that a nested cargo must not see.
-    pub cargo_vars: Vec<OsString>,
     /// Whether colour is wanted: a terminal, and NO_COLOR (no-color.org) not set.
     pub colour: bool,
     /// Whether standard error is a terminal that can redraw lines.
@@ -71,13 +70,6 @@ impl Env {
         };
         let crate_dir = var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let repo = Path::new(&crate_dir).parent().unwrap_or(Path::new(".")).to_path_buf();
-        let cargo_vars = std::env::vars_os()
-            .map(|(key, _)| key)
-            .filter(|key| {
-                let key = key.to_string_lossy();
-                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CFG_", "CARGO_BIN_EXE_"].iter().any(|p| key.starts_with(p))
-            })
-            .collect();
         let terminal = std::io::stderr().is_terminal() && var("TERM").is_none_or(|term| term != "dumb");
         Ok(Env {
             state_root: dir("XDG_STATE_HOME", ".local/state")?,
@@ -90,7 +82,6 @@ impl Env {
                 .or_else(|| var("HOME").map(|home| PathBuf::from(home).join(".cargo"))),
             target: var("CARGO_TARGET_DIR")
                 .map_or_else(|| repo.join("target"), |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into())),
-            cargo_vars,
             colour: terminal && var("NO_COLOR").is_none(),
             terminal,
             root: rustix::process::geteuid().is_root(),
@@ -382,7 +373,6 @@ pub mod sample {
             cargo: "cargo".into(),
             cargo_home: Some("/home/user/.cargo".into()),
             target: "/repo/target".into(),
-            cargo_vars: vec![],
             colour: false,
             terminal: false,
             root: true,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::environment::{self, Purpose};
 use crate::failure::{Failure, IoContext, Result, tail};
 use crate::signal::Stop;
 
@@ -20,8 +21,10 @@ pub struct Cmd {
     pub program: OsString,
     /// Its arguments; no shell ever sees them.
     pub args: Vec<OsString>,
-    /// Variables set on top of our environment (`Some`) or removed from it (`None`).
-    pub env: Vec<(OsString, Option<OsString>)>,
+    /// What it is for, and so which variables of the caller's it is given.
+    pub purpose: Purpose,
+    /// Variables set on top of those.
+    pub env: Vec<(OsString, OsString)>,
     /// The working directory, when it matters.
     pub dir: Option<PathBuf>,
     /// A file that becomes its standard input.
@@ -33,7 +36,8 @@ pub struct Cmd {
 impl Cmd {
     /// A command that may take `deadline`.
     pub fn new(program: impl Into<OsString>, deadline: Duration) -> Self {
-        Cmd { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, stdin: None, deadline }
+        let (program, purpose) = (program.into(), Purpose::Lab);
+        Cmd { program, args: Vec::new(), purpose, env: Vec::new(), dir: None, stdin: None, deadline }
     }
 
     /// Takes a command spelled with xshell's `cmd!`.
@@ -41,7 +45,7 @@ impl Cmd {
         let spelled = std::process::Command::from(cmd);
         let mut data = Cmd::new(spelled.get_program(), deadline);
         data.args = spelled.get_args().map(OsStr::to_os_string).collect();
-        data.env = spelled.get_envs().map(|(key, value)| (key.into(), value.map(Into::into))).collect();
+        data.env = spelled.get_envs().filter_map(|(key, value)| Some((key.into(), value?.into()))).collect();
         data
     }
 
@@ -59,7 +63,7 @@ impl Cmd {
 
     /// Sets a variable.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), Some(value.into())));
+        self.env.push((key.into(), value.into()));
         self
     }
 
@@ -75,26 +79,16 @@ impl Cmd {
         self
     }
 
-    /// Keeps a variable of ours from it.
-    pub fn without_env(mut self, key: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), None));
+    /// Says what it is for.
+    pub fn purpose(mut self, purpose: Purpose) -> Self {
+        self.purpose = purpose;
         self
     }
 
-    /// Drops what cargo sets for the program it runs. With it, a nested cargo would rebuild crates whose build
-    /// scripts watch those variables.
-    pub fn without_cargo_env(self, keys: impl Iterator<Item = OsString>) -> Self {
-        keys.fold(self, Self::without_env)
-    }
-
-    fn expression(&self) -> duct::Expression {
-        let mut expression = duct::cmd(&self.program, &self.args);
-        for (key, value) in &self.env {
-            expression = match value {
-                Some(value) => expression.env(key, value),
-                None => expression.env_remove(key),
-            };
-        }
+    fn expression(&self, typed: bool) -> duct::Expression {
+        // What comes later in the list counts.
+        let given = environment::given(self.purpose, typed).into_iter().chain(self.env.iter().cloned());
+        let mut expression = duct::cmd(&self.program, &self.args).full_env(given);
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
@@ -104,8 +98,8 @@ impl Cmd {
     /// What it reads when nobody types.
     fn fed(&self) -> duct::Expression {
         match &self.stdin {
-            Some(file) => self.expression().stdin_path(file),
-            None => self.expression().stdin_null(),
+            Some(file) => self.expression(false).stdin_path(file),
+            None => self.expression(false).stdin_null(),
         }
     }
 }
@@ -113,9 +107,7 @@ impl Cmd {
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, value) in &self.env {
-            if let Some(value) = value {
-                write!(f, "{}={} ", key.to_string_lossy(), quoted(value))?;
-            }
+            write!(f, "{}={} ", key.to_string_lossy(), quoted(value))?;
         }
         write!(f, "{}", quoted(&self.program))?;
         for arg in &self.args {
@@ -300,7 +292,7 @@ impl Exec for RealExec {
         let mut args = vec![cmd.program.clone()];
         args.extend(cmd.args.iter().cloned());
         let handle = Cmd { args, ..detached }
-            .expression()
+            .expression(false)
             .stdin_null()
             .stderr_to_stdout()
             .stdout_file(file)
@@ -316,7 +308,7 @@ impl Exec for RealExec {
     }
 
     fn attached(&self, cmd: &Cmd) -> Result<i32> {
-        let output = cmd.expression().run().map_err(|error| cannot_start(cmd, &error))?;
+        let output = cmd.expression(true).run().map_err(|error| cannot_start(cmd, &error))?;
         Ok(output.status.code().unwrap_or(130))
     }
 }

@@ -53,7 +53,7 @@ const SAMPLES: &[&str] = &[
     "REF TYPE DIGEST SIZE PLATFORMS LABELS\ndocker.io/library/k:1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\nsha256:id1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n",
     r#"{"ServerVersion":"28.2","NCPU":2,"MemTotal":5,"CgroupVersion":"2","DockerRootDir":"/var/lib/docker","Architecture":"x86_64","ServerErrors":["Cannot connect to the Docker daemon"]}"#,
     r#"[{"Name":"/k-worker","State":{"Running":true,"Paused":false},"Image":"sha256:1","Config":{"Image":"node:1","Labels":{"io.x-k8s.kind.role":"worker"}},"Mounts":[{"Source":"/s/mark","Destination":"/kafka-lab"}],"HostConfig":{"PortBindings":{"30090/tcp":[{"HostIp":"127.0.0.1","HostPort":"30090"}],"6443/tcp":null}}}]"#,
-    r#"{"items":[{"kind":"Pod","metadata":{"name":"kafka-1","labels":{"app":"kafka"},"deletionTimestamp":null},"spec":{"nodeName":"w"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"},{"type":"PodScheduled","reason":"Unschedulable","message":"0/5"}],"containerStatuses":[{"ready":false,"restartCount":2,"state":{"waiting":{"reason":"CrashLoopBackOff","message":"m"}},"lastState":{"terminated":{"reason":"OOMKilled","exitCode":137}}},{"ready":true,"restartCount":1}]}},{"kind":"StatefulSet","metadata":{"name":"kafka","generation":2},"spec":{"replicas":3},"status":{"readyReplicas":3,"updatedReplicas":3,"replicas":3,"observedGeneration":2}}]}"#,
+    r#"{"items":[{"kind":"Pod","metadata":{"name":"kafka-1","labels":{"pod-template-hash":"1"},"ownerReferences":[{"kind":"ReplicaSet","name":"kafka-1"}],"deletionTimestamp":null},"spec":{"nodeName":"w"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"},{"type":"PodScheduled","reason":"Unschedulable","message":"0/5"}],"containerStatuses":[{"ready":false,"restartCount":2,"state":{"waiting":{"reason":"CrashLoopBackOff","message":"m"}},"lastState":{"terminated":{"reason":"OOMKilled","exitCode":137}}},{"ready":true,"restartCount":1}]}},{"kind":"StatefulSet","metadata":{"name":"kafka","generation":2},"spec":{"replicas":3},"status":{"readyReplicas":3,"updatedReplicas":3,"replicas":3,"observedGeneration":2}}]}"#,
     r#"{"items":[{"metadata":{"name":"kafka-lab-worker"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]}"#,
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:7DB5 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 24001 1 0 100 0 0 10 0\n",
     "1234 (a (b) c) S 1 1234 1234 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1000 10 18446744073709551615",
@@ -222,7 +222,7 @@ fn records(random: &mut Rng) {
 /// Everything that reads text, on the same text: a parser must also bear what another tool printed.
 fn texts(lab: &Lab, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(topic) = kafka::parse_describe(&text) {
+    if let Some(topic) = kafka::parse_describe(&text, "test") {
         let _ = kafka::topic_faults(&topic, 4, 3);
     }
     let _ = (zookeeper::parse_ls(&text), zookeeper::parse_get(&text), zookeeper::mode(&text));

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod config;
 mod drill;
+mod environment;
 mod exec;
 mod failure;
 #[cfg(test)]

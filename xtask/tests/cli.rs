@@ -29,8 +29,13 @@ fn basics() -> Dir {
     for name in ["cc", "c++", "make", "bash", "setsid", "sha256sum"] {
         tools.tool(name, "exit 0");
     }
-    tools.tool("java", "echo 'openjdk version \"17.0.1\" 2021-10-19' >&2");
+    java(&tools, "java", "openjdk version \"17.0.1\" 2021-10-19");
     tools
+}
+
+/// A Java that is no more than its version, and the process that was started.
+fn java(tools: &Dir, name: &str, banner: &str) {
+    tools.tool(name, &format!("echo '{banner}' >&2; echo \"[$$] Using Serial\""));
 }
 
 #[test]
@@ -50,9 +55,9 @@ fn a_bare_machine_hears_everything_it_lacks_at_once_and_nothing_is_touched() {
 #[test]
 fn an_old_java_is_refused_and_a_new_one_only_warned_of() {
     let (state, tools) = (Dir::new("state"), basics());
-    tools.tool("java", "echo 'java version \"1.8.0_292\"' >&2");
+    java(&tools, "java", "java version \"1.8.0_292\"");
     run(&mut up(&state, &tools, &[])).expect(3).says(&["is Java 1.8.0_292; Kafka 3.3 runs on Java 11 or 17"]);
-    tools.tool("java", "echo 'openjdk version \"25\" 2025-09-16' >&2");
+    java(&tools, "java", "openjdk version \"25\" 2025-09-16");
     tools.tool("mvn", "echo 'no route to the repository'; exit 1");
     tools.tool("cargo", "exit 0");
     let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
@@ -63,8 +68,87 @@ fn an_old_java_is_refused_and_a_new_one_only_warned_of() {
 fn java_home_comes_before_path() {
     let (state, tools, home) = (Dir::new("state"), basics(), Dir::new("jdk"));
     std::fs::create_dir(home.0.join("bin")).unwrap();
-    home.tool("bin/java", "echo 'openjdk version \"9.0.4\"' >&2");
+    java(&home, "bin/java", "openjdk version \"9.0.4\"");
     run(up(&state, &tools, &[]).env("JAVA_HOME", &home.0)).expect(3).says(&["bin/java is Java 9.0.4"]);
+}
+
+#[test]
+fn a_script_that_starts_java_and_waits_is_refused_unless_the_java_behind_it_is_found() {
+    let (state, tools, home) = (Dir::new("state"), basics(), Dir::new("a jdk"));
+    std::fs::create_dir(home.0.join("bin")).unwrap();
+    let version = "echo 'openjdk version \"17.0.1\" 2021-10-19' >&2";
+    // Its Java is a process of its own, and tells nobody where it is.
+    home.tool("bin/java", &format!("{version}; /bin/sh -c 'echo \"[$$] Using Serial\"'; exit 0"));
+    let mut command = up(&state, &tools, &[]);
+    run(command.env("JAVA_HOME", &home.0)).expect(3).says(&[
+        "bin/java is a script that starts Java and waits for it",
+        "fix: set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself",
+    ]);
+    assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
+    // This one tells.
+    let real = Dir::new("the jdk");
+    std::fs::create_dir(real.0.join("bin")).unwrap();
+    java(&real, "bin/java", "openjdk version \"17.0.1\" 2021-10-19");
+    home.tool("bin/java", &format!("echo '    java.home = {}' >&2; {version}; exit 0", real.0.display()));
+    tools.tool("mvn", "exit 1");
+    tools.tool("cargo", "exit 0");
+    let mut command = up(&state, &tools, &[]);
+    let ran = run(command.env("JAVA_HOME", &home.0).env("CARGO", tools.0.join("cargo"))).expect(4);
+    ran.says(&["Java 17.0.1 of ", "the jdk/bin/java"]);
+}
+
+#[test]
+fn what_the_callers_variables_mean_reaches_no_program() {
+    let (state, tools) = (Dir::new("state"), basics());
+    let dump = |name: &str| format!("/usr/bin/env >>'{}'; exit 1", state.0.join(name).display());
+    // Whoever fails first ends the other.
+    let cargo = state.0.join("cargo").display().to_string();
+    tools.tool("mvn", &format!("until [ -s '{cargo}' ]; do /bin/sleep 0.05; done; {}", dump("mvn")));
+    tools.tool("cargo", &format!("/usr/bin/env >'{cargo}'; exec /bin/sleep 30"));
+    tools.tool("docker", &dump("docker"));
+    tools.tool(
+        "java",
+        &format!("/usr/bin/env >>'{}'; echo 'java version \"1.8.0\"' >&2", state.0.join("java").display()),
+    );
+    let theirs = [
+        "COUNT",
+        "TOPIC",
+        "KAFKA_OPTS",
+        "JAVA_TOOL_OPTIONS",
+        "CLASSPATH",
+        "BASH_ENV",
+        "GREP_OPTIONS",
+        "RUSTFLAGS",
+        "KUBECONFIG",
+    ];
+    let chosen = |command: &mut Command| {
+        command.envs(theirs.map(|name| (name, "/theirs"))).env("CARGO", tools.0.join("cargo"));
+        command.env("LC_ALL", "de_DE.UTF-8").env("https_proxy", "http://proxy.example").env("DOCKER_CONTEXT", "far");
+        command.env("GOPROXY", "http://goproxy.example").env("CARGO_NET_OFFLINE", "true");
+        run(command)
+    };
+    chosen(&mut up(&state, &tools, &[])).expect(3);
+    java(&tools, "java", "openjdk version \"17.0.1\" 2021-10-19");
+    chosen(&mut up(&state, &tools, &[])).expect(4);
+    let mut on_kind = xtask(&state.0, ["up", "--backend", "kind", "--name", "other"]);
+    chosen(on_kind.env("PATH", &tools.0)).expect(3);
+    let network = ["https_proxy=", "DOCKER_CONTEXT=far"];
+    let build = ["GOPROXY=", "CARGO_NET_OFFLINE=true"];
+    for (name, more, less) in [
+        ("java", &[][..], &[&network[..], &build].concat()[..]),
+        ("docker", &network, &build),
+        ("mvn", &network, &[]),
+        ("cargo", &build, &[]),
+    ] {
+        let said = std::fs::read_to_string(state.0.join(name)).unwrap_or_else(|_| panic!("{name} was not started"));
+        let has = |start: &str| said.lines().any(|line| line.starts_with(start));
+        for their in theirs {
+            assert!(!has(&format!("{their}=")), "{name} is given {their}:\n{said}");
+        }
+        assert!(!said.contains("/theirs"), "{name}:\n{said}");
+        assert!(has("PATH=") && has("HOME=") && has("LC_ALL=C.UTF-8"), "{name}:\n{said}");
+        assert!(more.iter().all(|start| has(start)) && !less.iter().any(|start| has(start)), "{name}:\n{said}");
+    }
 }
 
 #[test]
@@ -309,7 +393,19 @@ fn the_usual_causes_of_a_missing_engine_are_told_apart() {
             "does not let us in",
             "usermod",
         ),
-        ("echo 'context \"far\": does not exist' >&2; exit 1", "the Docker engine cannot be used", "--backend local"),
+        (
+            "echo 'context \"far\": does not exist' >&2; exit 1",
+            "that `docker` is pointed at does not answer",
+            "DOCKER_CONTEXT",
+        ),
+        ("exit 125", "`docker info` said nothing and ended with exit code 125", "--backend local"),
+        ("echo what", "`docker info` answered \"what\", which Docker does not", "--backend local"),
+        ("echo '{\"host\":{},\"store\":{}}'", "what answers as `docker` is Podman, not Docker", "DOCKER_HOST"),
+        (
+            "case $1 in info) echo '{\"ServerVersion\":\"28.2\"}';; *) echo '{\"Server\":{\"Components\":[{\"Name\":\"Podman Engine\"}]}}';; esac",
+            "what answers as `docker` is Podman, not Docker",
+            "--backend local",
+        ),
     ];
     for (script, what, fix) in table {
         run(&mut up_on_kind(&state, &tools, script, &[])).expect(3).says(&[what, fix]);

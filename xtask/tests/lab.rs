@@ -298,3 +298,83 @@ fn a_failed_up_can_take_itself_down() {
     lab.teardown();
     assert!(!kept.exists());
 }
+
+/// Manifests as others write them, and a shell in which much is set that the lab must not hear of.
+#[test]
+fn other_peoples_manifests_shells_and_java_change_nothing_unheard() {
+    let mut lab = Lab::new("others");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: broker-settings}\ndata:\n  KAFKA_NUM_PARTITIONS: \"3\"\n  \
+               create: \"false\"\n---\n# ZooKeeper and three";
+    let env = "          env:\n            - name: POD_NAME\n";
+    let create =
+        "{name: KAFKA_AUTO_CREATE_TOPICS_ENABLE, valueFrom: {configMapKeyRef: {name: broker-settings, key: create}}}";
+    let with_map = format!("          envFrom:\n            - configMapRef: {{name: broker-settings}}\n{env}");
+    let changes = [
+        ("kafka.yml", "# ZooKeeper and three", map),
+        ("kafka.yml", env, &with_map),
+        ("kafka.yml", "{name: KAFKA_NUM_PARTITIONS, value: \"4\"}", create),
+        ("kafka.yml", ", app.kubernetes.io/part-of: kafka-lab", ""),
+        ("clients.yml", "{name: TOPIC, value: test}", "{name: TOPIC, value: orders.v1}"),
+        ("clients.yml", "{name: RATE, value: \"1000\"}", "{name: RATE, value: \"500\"}"),
+    ];
+    lab.manifests = Some(manifests(&changes));
+    for file in ["kafka.yml", "clients.yml", "lab.yml"] {
+        let path = lab.manifests.as_ref().unwrap().0.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    // Starts Java and waits for it.
+    let jdk = Dir::new("a jdk");
+    std::fs::create_dir(jdk.0.join("bin")).unwrap();
+    jdk.tool("bin/java", "PATH=/usr/bin:/usr/local/bin:$PATH java \"$@\"; exit $?");
+    let theirs = |command: &mut std::process::Command| {
+        let clients =
+            [("COUNT", "50"), ("FORMAT", "json"), ("RUN_ID", "Nightly_42"), ("ROLE", "reader"), ("TOPIC", "mine")];
+        let java = [("JAVA_TOOL_OPTIONS", "-XX:+UseG1GC"), ("_JAVA_OPTIONS", "-Xmx1m"), ("CLASSPATH", "/nowhere")];
+        command.envs(clients).envs(java).env("KAFKA_OPTS", "-Dx").env("STATE_FILE", "mine.json").env("LC_ALL", "de_DE");
+        run(command.env("JAVA_HOME", &jdk.0).args(["--format", "json"]))
+    };
+    let up = Report::of(&theirs(&mut lab.up_command(&[])), 0);
+    let created = up.proof("topic orders.v1");
+    assert!(
+        created.starts_with("created with kafka-topics, since kafka.yml says KAFKA_AUTO_CREATE_TOPICS_ENABLE false"),
+        "{created}"
+    );
+    assert!(created.contains("3 partitions × 3 replicas"), "{created}");
+    let running =
+        |pid: rustix::process::Pid| std::fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).unwrap();
+    for server in ["zookeeper", "kafka-0", "kafka-1", "kafka-2"] {
+        assert!(running(lab.pid(server)).ends_with("bin/java"), "{:?}", running(lab.pid(server)));
+    }
+
+    // Topics that a regular expression would take for the lab's.
+    for other in ["orders-v1", "ordersXv1", "orders.v10"] {
+        let create =
+            ["kafka-topics", "--", "--create", "--topic", other, "--partitions", "1", "--replication-factor", "1"];
+        lab.run(&create).expect(0);
+    }
+    let verified = Report::of(&theirs(&mut lab.command(&["verify"])), 0);
+    assert!(verified.proof("topic describe").starts_with("PartitionCount 3"), "{}", verified.0);
+    assert_eq!(verified.step("flow")["flow"]["partitions"].as_array().unwrap().len(), 3);
+
+    // What is advised touches the lab's topic alone.
+    let map = lab.manifests.as_ref().unwrap().0.join("kafka.yml");
+    let text = std::fs::read_to_string(&map).unwrap();
+    std::fs::write(&map, text.replace("KAFKA_NUM_PARTITIONS: \"3\"", "KAFKA_NUM_PARTITIONS: \"5\"")).unwrap();
+    let again = lab.up(&[]);
+    assert!(again.proof("kafka-0").starts_with("restarted with changed settings"), "{}", again.0);
+    let fault = lab.verify(5);
+    let fix = fault.step("topic describe")["failure"]["fix"].as_str().unwrap().to_string();
+    assert_eq!(
+        fix,
+        format!(r"cargo xtask kafka-topics --name {} -- --alter --topic 'orders\.v1' --partitions 5", lab.name)
+    );
+    lab.run(&["kafka-topics", "--", "--alter", "--topic", r"orders\.v1", "--partitions", "5"]).expect(0);
+    let described = lab.run(&["kafka-topics", "--", "--describe"]).expect(0).stdout;
+    for (topic, partitions) in [("orders.v1", 5), ("orders-v1", 1), ("ordersXv1", 1), ("orders.v10", 1)] {
+        let line = described.lines().find(|line| line.starts_with(&format!("Topic: {topic}\t"))).unwrap();
+        assert!(line.contains(&format!("PartitionCount: {partitions}\t")), "{line}");
+    }
+    lab.verify(0);
+    lab.teardown();
+}

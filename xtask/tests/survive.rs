@@ -160,6 +160,70 @@ fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
     lab.teardown();
 }
 
+/// Ends a server by itself, which leaves its record: it counts as died.
+fn end(lab: &Lab, server: &str) {
+    let pid = lab.pid(server);
+    kill_process(pid, Signal::TERM).unwrap();
+    let proc = format!("/proc/{}/fd", pid.as_raw_nonzero());
+    wait_for("its end", 30, || std::fs::read_dir(&proc).is_err());
+}
+
+#[test]
+fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
+    let lab = Lab::new("data");
+    lab.up(&["--no-clients"]);
+    let data = |server: &str| lab.folder().join(server).join("data");
+    let refused = |words: &[&str]| {
+        let begin = std::time::Instant::now();
+        run(&mut lab.up_command(&["--no-clients"])).expect(4).says(words);
+        assert!(begin.elapsed() < SOON, "{words:?}: after {:?}", begin.elapsed());
+    };
+    let teardown = format!("`cargo xtask teardown --name {}`, then `cargo xtask up --name {}`", lab.name, lab.name);
+
+    end(&lab, "kafka-1");
+    let meta = data("kafka-1").join("meta.properties");
+    let own = std::fs::read_to_string(&meta).unwrap();
+    std::fs::write(&meta, own.replace("broker.id=1", "broker.id=2")).unwrap();
+    refused(&["the data of kafka-1 is another broker's: its meta.properties says broker.id=2", &teardown]);
+    let cluster = own.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
+    std::fs::write(&meta, own.replace(cluster, &"A".repeat(cluster.len()))).unwrap();
+    refused(&["its data and ZooKeeper's are of two Kafka clusters", "(The Cluster ID ", &teardown]);
+    std::fs::write(&meta, &own).unwrap();
+
+    let lock = std::fs::OpenOptions::new().write(true).open(data("kafka-1").join(".lock")).unwrap();
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    refused(&["another process uses its data (Failed to acquire lock", "fix: end the other process"]);
+    drop(lock);
+
+    let aside = lab.folder().join("aside");
+    std::fs::rename(data("kafka-1"), &aside).unwrap();
+    std::fs::write(data("kafka-1"), "no folder").unwrap();
+    refused(&["its data cannot be written", "fix: make the folder its user's own and writable"]);
+    std::fs::remove_file(data("kafka-1")).unwrap();
+    std::fs::rename(&aside, data("kafka-1")).unwrap();
+    lab.up(&["--no-clients"]);
+
+    // Brokers that run are turned away by a ZooKeeper that knows less than they have seen, and wait.
+    let kept = |name: &str| {
+        let aside = lab.folder().join(name);
+        end(&lab, "zookeeper");
+        std::fs::rename(data("zookeeper"), &aside).unwrap();
+        aside
+    };
+    let emptied = kept("kept");
+    for _ in 0..2 {
+        refused(&["ZooKeeper has lost its data", "kafka-0, kafka-1, kafka-2 still have theirs", &teardown]);
+    }
+    std::fs::create_dir_all(data("zookeeper").join("version-2")).unwrap();
+    std::fs::write(data("zookeeper").join("version-2/snapshot.0"), "of another").unwrap();
+    refused(&["ZooKeeper has lost its data, or has another's", &teardown]);
+    std::fs::remove_dir_all(data("zookeeper")).unwrap();
+    std::fs::rename(&emptied, data("zookeeper")).unwrap();
+    lab.up(&["--no-clients"]);
+    lab.verify(0);
+    lab.teardown();
+}
+
 /// A file system of its own in a folder, unmounted when the test ends. `None` where we may not mount.
 struct Disk<'a>(&'a Path);
 

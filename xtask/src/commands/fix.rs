@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Env;
+use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
 use crate::steps::preflight::install_line;
@@ -34,6 +35,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         let mut words = words.split_whitespace();
         let cmd = Cmd::new(words.next().unwrap_or_default(), Duration::ZERO)
             .args(words)
+            .purpose(Purpose::Build)
             .env("DEBIAN_FRONTEND", "noninteractive");
         let code = exec.attached(&cmd)?;
         if code != 0 {

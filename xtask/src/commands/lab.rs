@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::{BackendChoice, Format, Global, ImagesChoice, Teardown, Up, Verify};
 use crate::commands::{fix, logs};
 use crate::config::{Choice, Env, Lab, spelled, state_dir};
-use crate::exec::{Cmd, Exec, RealExec};
+use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::{cluster, setup};
 use crate::local::jars::Jars;
@@ -216,7 +216,7 @@ impl Session<'_> {
             }
             fix::install(&findings.packages(), self.env, &RealExec)?;
             if findings.programs() {
-                let build = Cmd::new(setup::Recipe::Node.script(lab), Duration::ZERO).args(["kind", "kubectl"]);
+                let build = setup::Recipe::Node.build(lab, Duration::ZERO).args(["kind", "kubectl"]);
                 eprintln!("--fix runs: {build}");
                 if RealExec.attached(&build)? != 0 {
                     return Err(

@@ -1,5 +1,6 @@
 //! `logs` and `clients logs`: the end of log files, and what is added to them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::failure::{Exit, Failure, Result, tail};
 use crate::local::service::Service;
 use crate::signal::Stop;
 use crate::state::Backend;
-use crate::tools::kubectl::{Kubectl, PART_OF};
+use crate::tools::kubectl::Kubectl;
 use crate::wait;
 
 /// Logs of one process, or of all.
@@ -28,7 +29,8 @@ pub fn all(lab: &Lab, args: &Logs, stop: &Stop) -> Result<Exit> {
             of_pods.chain(lab.facts.clients.iter().map(|client| client.name.clone())).any(|service| service == name)
         };
         let Some(wanted) = &args.process else {
-            return pods(lab, &["--selector".into(), PART_OF.into(), "--prefix".into()], args.lines, args.follow);
+            let names = lab.facts.selectors.keys().map(String::as_str).collect::<Vec<_>>();
+            return of_workloads(lab, &names, args.lines, args.follow);
         };
         if !known(wanted) {
             return Err(Failure::usage(format!(
@@ -59,10 +61,36 @@ pub fn all(lab: &Lab, args: &Logs, stop: &Stop) -> Result<Exit> {
 pub fn clients(lab: &Lab, args: &ClientLogs, stop: &Stop) -> Result<Exit> {
     if lab.backend == Backend::Kind {
         let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-        let selector = format!("app in ({})", names.join(","));
-        return pods(lab, &["--selector".into(), selector, "--prefix".into()], args.lines, args.follow);
+        return of_workloads(lab, &names, args.lines, args.follow);
     }
     print(lab, &Service::clients(lab), args.lines, args.follow, stop)
+}
+
+/// Logs of the pods of several workloads: at once where one label tells them all, else of one after the other.
+fn of_workloads(lab: &Lab, names: &[&str], lines: usize, follow: bool) -> Result<Exit> {
+    let selectors: Vec<_> = names.iter().filter_map(|name| lab.facts.selectors.get(*name)).collect();
+    let by = |selector: String| pods(lab, &["--selector".into(), selector, "--prefix".into()], lines, follow);
+    if let Some(common) = common(&selectors) {
+        return by(common);
+    }
+    if follow && selectors.len() > 1 {
+        let what = "--follow: the manifests' selectors have no label in common, so that one kubectl cannot follow all";
+        return Err(Failure::usage(what).fix(format!("name one of {}", names.join(", "))));
+    }
+    for selector in selectors {
+        let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        by(labels.join(","))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A selector of all that any of `selectors` selects, by a label that all of them have.
+fn common(selectors: &[&BTreeMap<String, String>]) -> Option<String> {
+    let key = selectors.first()?.keys().find(|key| selectors.iter().all(|selector| selector.contains_key(*key)))?;
+    let values: BTreeSet<&str> = selectors.iter().map(|selector| selector[key].as_str()).collect();
+    // Fewer values than workloads: the label does not tell them from others.
+    let tells = values.len() == selectors.len() && !values.contains("");
+    tells.then(|| format!("{key} in ({})", values.into_iter().collect::<Vec<_>>().join(",")))
 }
 
 /// Logs of pods, by kubectl itself.
@@ -135,6 +163,19 @@ fn added(path: &PathBuf, at: &mut u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_selector_finds_the_pods_of_all_where_it_can() {
+        let labels = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
+            list.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        };
+        let kafka = labels(&[("app", "kafka"), ("tier", "data")]);
+        let zookeeper = labels(&[("app", "zookeeper"), ("tier", "data")]);
+        assert_eq!(common(&[&kafka, &zookeeper]).as_deref(), Some("app in (kafka,zookeeper)"));
+        assert_eq!(common(&[&kafka, &labels(&[("name", "zk")])]), None);
+        assert_eq!(common(&[&labels(&[("tier", "data")]), &labels(&[("tier", "data")])]), None);
+        assert_eq!(common(&[]), None);
+    }
 
     #[test]
     fn only_whole_new_lines_come_and_rotation_is_noticed() {

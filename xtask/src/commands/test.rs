@@ -8,6 +8,7 @@ use rustix::process::{Pid, getpgid, getpgrp};
 use crate::cli::{Global, Test};
 use crate::commands::fix;
 use crate::config::Env;
+use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
 use crate::local::process::with_argument;
@@ -205,7 +206,7 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
             let line = install.join(" ");
             if args.fix {
                 eprintln!("--fix runs: {line}");
-                if RealExec.attached(&cargo_less(Cmd::new(install[0], Duration::ZERO).args(&install[1..]), env))? != 0 {
+                if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
                     failed += 1;
                     eprintln!("✗ {}: `{line}` failed", check.title);
                     continue;
@@ -219,13 +220,13 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
             skipped.push("advisories: the advisory database cannot be fetched from here".into());
             continue;
         }
-        if check.title == "macOS" && !compiles_for(MACOS, env, stop) {
+        if check.title == "macOS" && !compiles_for(MACOS, stop) {
             skipped.push(format!(
                 "macOS: Rust's standard library for it is not here; `rustup target add {MACOS}` brings it"
             ));
             continue;
         }
-        let cmd = cargo_less(Cmd::new(&env.cargo, Duration::ZERO).args(check.cargo).dir(&env.repo), env);
+        let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(check.cargo).dir(&env.repo));
         eprintln!("\n── {} ── {cmd}", check.title);
         let begin = Instant::now();
         let code = RealExec.attached(&cmd)?;
@@ -272,25 +273,21 @@ fn wait_for_test_programs() -> Result<()> {
     })
 }
 
-fn cargo_less(cmd: Cmd, env: &Env) -> Cmd {
-    cmd.without_cargo_env(env.cargo_vars.iter().cloned())
+fn building(cmd: Cmd) -> Cmd {
+    cmd.purpose(Purpose::Build)
 }
 
 /// Whether cargo-deny can fetch the database. Without it the check would say nothing about our dependencies.
 fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
-    let cmd = cargo_less(
-        Cmd::new(&env.cargo, Duration::from_secs(120))
-            .args(["deny", "--config", ".cargo/deny.toml", "fetch", "db"])
-            .dir(&env.repo),
-        env,
-    );
+    let fetch = ["deny", "--config", ".cargo/deny.toml", "fetch", "db"];
+    let cmd = building(Cmd::new(&env.cargo, Duration::from_secs(120)).args(fetch).dir(&env.repo));
     RealExec.capture(&cmd, std::path::Path::new("/dev/null"), stop).is_ok_and(|output| output.code == Some(0))
 }
 
 /// Whether Rust's standard library for `target` is installed.
-fn compiles_for(target: &str, env: &Env, stop: &Stop) -> bool {
+fn compiles_for(target: &str, stop: &Stop) -> bool {
     let ask = Cmd::new("rustc", Duration::from_secs(20)).args(["--print", "target-libdir", "--target", target]);
-    let answer = RealExec.capture(&cargo_less(ask, env), std::path::Path::new("/dev/null"), stop);
+    let answer = RealExec.capture(&building(ask), std::path::Path::new("/dev/null"), stop);
     answer.is_ok_and(|output| std::path::Path::new(output.stdout.trim()).is_dir())
 }
 

@@ -10,6 +10,9 @@ pub const MAX_BROKERS: u32 = 10;
 /// Most replicas of a client: more would fill a machine before they teach anything.
 pub const MAX_CLIENTS: u32 = 20;
 
+/// Stands in the value of a variable for the name of the pod (fieldRef metadata.name): a character that nobody writes.
+pub const POD_NAME: &str = "\u{f8ff}";
+
 /// What the manifests say, complete and possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -27,6 +30,10 @@ pub struct Facts {
     pub kafka_image: String,
     /// What all pods of kafka.yml and clients.yml together request.
     pub requests: Requests,
+    /// The labels by which a StatefulSet or Deployment finds its pods.
+    pub selectors: BTreeMap<String, BTreeMap<String, String>>,
+    /// The ConfigMaps and Secrets that the variables of a StatefulSet or Deployment come from. A pod reads them when it starts.
+    pub sources: BTreeMap<String, Vec<String>>,
 }
 
 /// The kind cluster.
@@ -84,8 +91,10 @@ pub struct Requests {
 pub struct ZooKeeper {
     /// zookeeper.properties of ConfigMap `zookeeper-config`.
     pub properties: BTreeMap<String, String>,
-    /// KAFKA_HEAP_OPTS of StatefulSet `zookeeper`.
+    /// KAFKA_HEAP_OPTS and KAFKA_OPTS of StatefulSet `zookeeper`.
     pub heap_opts: Vec<String>,
+    /// What its container is called.
+    pub container: String,
 }
 
 impl ZooKeeper {
@@ -100,7 +109,7 @@ impl ZooKeeper {
 pub struct Brokers {
     /// `replicas` of StatefulSet `kafka`; broker ids are 0 to count − 1.
     pub count: u32,
-    /// The environment as written; `$(NAME)` is not resolved.
+    /// The environment, in which [`POD_NAME`] stands for the pod's name.
     pub env: BTreeMap<String, String>,
     /// KAFKA_HEAP_OPTS.
     pub heap_opts: Vec<String>,
@@ -112,6 +121,8 @@ pub struct Brokers {
     pub min_insync_replicas: u32,
     /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is without bound.
     pub retention_bytes: Option<u64>,
+    /// KAFKA_AUTO_CREATE_TOPICS_ENABLE: whether brokers create a topic that a client asks for.
+    pub auto_create_topics: bool,
     /// LAB_HOST_PORT_BASE: where the host reaches broker 0.
     pub host_port_base: u16,
 }
@@ -122,7 +133,7 @@ impl Brokers {
         let advertised = self.env.get("KAFKA_ADVERTISED_LISTENERS").map(String::as_str).unwrap_or_default();
         let first = advertised.split(',').next().unwrap_or_default();
         let address = first.split_once("://").map_or(first, |(_, address)| address);
-        address.replace("$(POD_NAME)", &format!("kafka-{id}")).replace("$(POD_NAMESPACE)", "default")
+        address.replace(POD_NAME, &format!("kafka-{id}"))
     }
 }
 

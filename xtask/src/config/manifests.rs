@@ -10,8 +10,16 @@ use ledger::stamp::{Encoder, RunId};
 use crate::config::facts::{
     Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
 };
-use crate::config::objects::{ClusterConfig, ConfigMap, Service, Workload, WorkloadSpec};
+use crate::config::objects::{ClusterConfig, ConfigMap, Container, Service, Workload, WorkloadSpec};
+use crate::config::variables::{NAMESPACE, Owner, Sources};
 use crate::config::yaml::{self, Document, Problem, Reader, Value, readable};
+
+/// What turns the brokers' variables into properties, in their image.
+const START: &str = "/etc/confluent/docker/run";
+
+/// What the clients' program reads of its environment.
+const OF_CLIENTS: [&str; 9] =
+    ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "RUN_ID", "FORMAT", "STATE_FILE"];
 
 /// Reads and checks every manifest and lab.yml in `dir`.
 ///
@@ -20,9 +28,22 @@ use crate::config::yaml::{self, Document, Problem, Reader, Value, readable};
 pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     let mut reader = Reader::new(dir);
     let kafka = reader.documents("kafka.yml");
-    let zookeeper = reader.zookeeper(&kafka);
-    let brokers = reader.brokers(&kafka);
-    let (clients, topic) = reader.clients();
+    let host_access = reader.documents("host-access.yml");
+    let clients = reader.documents("clients.yml");
+    for (file, documents) in [("kafka.yml", &kafka), ("host-access.yml", &host_access), ("clients.yml", &clients)] {
+        reader.namespaces(file, documents);
+    }
+    // Of what is applied together with a workload or before it.
+    let mut objects = Sources::default();
+    objects.add("kafka.yml", &kafka);
+    objects.add("host-access.yml", &host_access);
+    let mut sources = BTreeMap::new();
+    let selectors = reader.selectors(&kafka, &clients);
+    let zookeeper = reader.zookeeper(&kafka, &objects, &mut sources);
+    let brokers = reader.brokers(&kafka, &objects, &mut sources);
+    reader.services(&kafka);
+    objects.add("clients.yml", &clients);
+    let (clients, topic) = reader.clients(&clients, &objects, &mut sources);
     let kafka_image = reader.kafka_image(&kafka);
     let requests = reader.requests(&kafka);
     let cluster = reader.cluster(brokers.as_ref());
@@ -31,9 +52,10 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
         reader.message_size(brokers, &clients, settings);
     }
     match (zookeeper, brokers, settings) {
-        (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => {
-            Ok((Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests }, settings))
-        }
+        (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => Ok((
+            Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests, selectors, sources },
+            settings,
+        )),
         _ => {
             // Of a file that cannot be read nothing is missing.
             let broken = |problem: &Problem| problem.field == "file" || problem.field.starts_with("line ");
@@ -69,30 +91,133 @@ impl Reader<'_> {
         found
     }
 
-    /// The literal environment of a pod's containers.
-    fn environment(&mut self, file: &str, spec: &WorkloadSpec) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::new();
-        for var in spec.template.spec.containers.iter().flat_map(|container| &container.env) {
-            match &var.value {
-                None => {}
-                Some(Value::String(value)) => {
-                    env.insert(var.name.clone(), value.clone());
-                }
-                Some(other) => {
-                    let value = yaml::to_string(other).unwrap_or_default();
-                    let value = value.trim();
-                    self.problem(
-                        file,
-                        &var.name,
-                        format!("is {value}, must be text, which Kubernetes insists on: \"{value}\""),
-                    );
-                }
+    /// Everything is where a lab is looked for.
+    fn namespaces(&mut self, file: &str, documents: &[Document]) {
+        for document in documents {
+            if let Some(other) = document.namespace.as_deref().filter(|namespace| *namespace != NAMESPACE) {
+                let message = format!("is {other}, but a lab is in {NAMESPACE}: leave the line out");
+                self.problem(file, format!("{} {} metadata.namespace", document.kind, document.name), message);
             }
         }
+    }
+
+    /// The labels by which the lab's own workloads find their pods.
+    fn selectors(&self, kafka: &[Document], clients: &[Document]) -> BTreeMap<String, BTreeMap<String, String>> {
+        let servers = readable::<Workload>(kafka, "StatefulSet");
+        let workloads = servers.chain(readable::<Workload>(clients, "Deployment"));
+        let text = |value: Value| value.as_str().unwrap_or_default().to_string();
+        workloads
+            .map(|workload| {
+                let labels = workload.spec.selector.match_labels.into_iter();
+                (workload.metadata.name, labels.map(|(key, value)| (key, text(value))).collect())
+            })
+            .collect()
+    }
+
+    /// The one container of a workload's pods. Its selector must find them.
+    fn container<'s>(&mut self, file: &str, name: &str, spec: &'s WorkloadSpec) -> Option<&'s Container> {
+        let labels = &spec.template.metadata.labels;
+        if spec.selector.match_labels.is_empty() {
+            self.problem(file, format!("{name} spec.selector.matchLabels"), "is missing: pods are found by it");
+        }
+        for (key, wanted) in &spec.selector.match_labels {
+            if labels.get(key) != Some(wanted) {
+                let message =
+                    format!("asks for {key}, which labels of spec.template do not have so: no pod would be found");
+                self.problem(file, format!("{name} spec.selector"), message);
+            }
+        }
+        let containers = &spec.template.spec.containers;
+        if containers.len() != 1 {
+            let message =
+                format!("are {}, must be one: a process is started for it on the local backend", containers.len());
+            self.problem(file, format!("{name} containers"), message);
+        }
+        containers.first()
+    }
+
+    /// The environment of a workload's container; what it came from goes to `sources`, under the workload's name.
+    fn environment(
+        &mut self,
+        (file, kind, name): (&str, &str, &str),
+        container: &Container,
+        must_know: fn(&str) -> bool,
+        objects: &Sources,
+        sources: &mut BTreeMap<String, Vec<String>>,
+    ) -> BTreeMap<String, String> {
+        let owner = Owner { file, name: &format!("{kind} {name}"), must_know };
+        let (env, from) = self.variables(&owner, container, objects);
+        sources.insert(name.into(), from);
         env
     }
 
-    fn zookeeper(&mut self, documents: &[Document]) -> Option<ZooKeeper> {
+    /// What a server's own command must not do: set what is not read there.
+    fn command(&mut self, name: &str, container: &Container, sets: &[&str]) {
+        let lines = container.command.iter().chain(&container.args).flat_map(|words| words.lines());
+        for line in lines.map(str::trim).filter(|line| !line.starts_with('#')) {
+            let other =
+                assigned(line).find(|variable| !sets.contains(variable)).map(|variable| format!("sets {variable}"));
+            let file = [". ", "source ", "eval ", "unset "].iter().find(|word| line.starts_with(**word));
+            let file = file.map(|word| format!("has `{}`", word.trim()));
+            let over = line.contains("--override").then(|| "has --override".to_string());
+            if let Some(does) = other.or(file).or(over) {
+                let message = format!("{does}, where the lab does not read it: put it into env");
+                self.problem("kafka.yml", format!("{name} command"), message);
+            }
+        }
+    }
+
+    /// A headless Service leads to pods by their labels.
+    fn services(&mut self, documents: &[Document]) {
+        let pods: Vec<BTreeMap<String, Value>> = readable::<Workload>(documents, "StatefulSet")
+            .map(|workload| workload.spec.template.metadata.labels)
+            .collect();
+        let sets = documents.iter().filter(|document| document.kind == "StatefulSet").count();
+        let services: Vec<Service> = self.all(documents, "Service");
+        for service in services.iter().filter(|service| !service.spec.selector.is_empty()) {
+            let selects = |labels: &BTreeMap<String, Value>| {
+                service.spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            };
+            // Of one that cannot be read nothing is known; that is told.
+            if pods.len() == sets && !pods.iter().any(selects) {
+                let message = "selects no pod of the file: see labels of spec.template";
+                self.problem("kafka.yml", format!("Service {} spec.selector", service.metadata.name), message);
+            }
+        }
+    }
+
+    /// Where brokers find ZooKeeper: at a Service of the file. The local backend puts its own address there, so that only what it can follow is
+    /// allowed.
+    fn zookeeper_connect(&mut self, env: &BTreeMap<String, String>, documents: &[Document]) {
+        const KEY: &str = "KAFKA_ZOOKEEPER_CONNECT";
+        let Some(text) = env.get(KEY) else {
+            return self.problem("kafka.yml", KEY, "is missing: it names ZooKeeper's Service and port");
+        };
+        let services: Vec<String> =
+            readable::<Service>(documents, "Service").map(|service| service.metadata.name).collect();
+        let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+        let what = match text.split_once(':') {
+            _ if text.contains(',') => "names several servers, but this lab has one ZooKeeper: SERVICE:PORT",
+            _ if text.contains('/') => {
+                "has a path (chroot), which the lab's own checks would not find brokers under: leave it out, SERVICE:PORT"
+            }
+            Some((host, number)) if port(number) => {
+                if host.split('.').take(2).any(|label| services.iter().any(|service| service == label)) {
+                    return;
+                }
+                "leads to no Service of kafka.yml: this lab has a ZooKeeper of its own"
+            }
+            _ => "must be SERVICE:PORT",
+        };
+        self.problem("kafka.yml", KEY, format!("\"{text}\" {what}"));
+    }
+
+    fn zookeeper(
+        &mut self,
+        documents: &[Document],
+        objects: &Sources,
+        sources: &mut BTreeMap<String, Vec<String>>,
+    ) -> Option<ZooKeeper> {
         let spec = self.stateful_set(documents, "zookeeper");
         let maps: Vec<ConfigMap> = self.all(documents, "ConfigMap");
         let text = maps
@@ -116,13 +241,57 @@ impl Reader<'_> {
             let message = format!("is {}, but this lab has one ZooKeeper", spec.replicas.unwrap_or(1));
             self.problem("kafka.yml", "StatefulSet zookeeper spec.replicas", message);
         }
-        Some(ZooKeeper { properties, heap_opts: words(self.environment("kafka.yml", &spec).get("KAFKA_HEAP_OPTS")) })
+        let name = "StatefulSet zookeeper";
+        let container = self.container("kafka.yml", name, &spec)?;
+        self.command(name, container, &[]);
+        let mounted = spec.template.spec.volumes.iter().filter_map(|volume| volume.config_map.as_ref());
+        let started: Vec<&String> = container.command.iter().chain(&container.args).collect();
+        if !mounted.into_iter().any(|map| map.name == "zookeeper-config")
+            || !started.iter().any(|words| words.contains("zookeeper.properties"))
+        {
+            let message =
+                "must start ZooKeeper with zookeeper.properties of ConfigMap zookeeper-config: others are not read";
+            self.problem("kafka.yml", name, message);
+        }
+        let known = |variable: &str| ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].contains(&variable);
+        let env = self.environment(("kafka.yml", "StatefulSet", "zookeeper"), container, known, objects, sources);
+        let options = ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].into_iter().flat_map(|key| words(env.get(key)));
+        Some(ZooKeeper { properties, heap_opts: options.collect(), container: container.name.clone() })
     }
 
-    fn brokers(&mut self, documents: &[Document]) -> Option<Brokers> {
+    fn brokers(
+        &mut self,
+        documents: &[Document],
+        objects: &Sources,
+        sources: &mut BTreeMap<String, Vec<String>>,
+    ) -> Option<Brokers> {
         let spec = self.stateful_set(documents, "kafka")?;
         let asked = spec.replicas.unwrap_or(1);
-        let env = self.environment("kafka.yml", &spec);
+        let name = "StatefulSet kafka";
+        let container = self.container("kafka.yml", name, &spec)?;
+        self.command(name, container, &["KAFKA_BROKER_ID", "KAFKA_ADVERTISED_LISTENERS"]);
+        let mut started = container.command.iter().chain(&container.args).peekable();
+        if started.peek().is_some() && !started.any(|words| words.contains(START)) {
+            let message = format!("must end in {START}, which makes properties of env: others are not read");
+            self.problem("kafka.yml", format!("{name} command"), message);
+        }
+        if container.command.iter().chain(&container.args).any(|words| words.contains(".properties")) {
+            let message = "speaks of a properties file: settings in files are not read; put them into env";
+            self.problem("kafka.yml", format!("{name} command"), message);
+        }
+        for mount in &container.volume_mounts {
+            if ["/etc/kafka", "/etc/confluent"].iter().any(|folder| Path::new(&mount.mount_path).starts_with(folder)) {
+                let message = format!("{}: settings in files are not read; put them into env", mount.mount_path);
+                self.problem("kafka.yml", format!("{name} volumeMounts"), message);
+            }
+        }
+        // These the start script and the local backend set themselves.
+        let known = |variable: &str| {
+            let settled = ["KAFKA_BROKER_ID", "KAFKA_LISTENERS", "KAFKA_LOG_DIRS"].contains(&variable);
+            !settled && (variable.starts_with("KAFKA_") || variable == "LAB_HOST_PORT_BASE")
+        };
+        let env = self.environment(("kafka.yml", "StatefulSet", "kafka"), container, known, objects, sources);
+        self.zookeeper_connect(&env, documents);
         let count = u32::try_from(asked).ok().filter(|count| (1..=MAX_BROKERS).contains(count));
         if count.is_none() {
             let message = format!("is {asked}, must be 1 to {MAX_BROKERS}");
@@ -144,6 +313,7 @@ impl Reader<'_> {
         }
         self.replicas(&env, "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", 3, count);
         self.replicas(&env, "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", 3, count);
+        let auto_create_topics = self.truth(&env, "KAFKA_AUTO_CREATE_TOPICS_ENABLE", true);
         let retention: Option<i64> = self.number(&env, "KAFKA_LOG_RETENTION_BYTES", -1, -1, i64::MAX);
         let base: Option<u16> = self.number(&env, "LAB_HOST_PORT_BASE", 30090, 1024, 65535 - MAX_BROKERS as u16);
         Some(Brokers {
@@ -153,6 +323,7 @@ impl Reader<'_> {
             replication_factor: replication_factor?,
             min_insync_replicas: min_isr?,
             retention_bytes: u64::try_from(retention?).ok(),
+            auto_create_topics: auto_create_topics?,
             host_port_base: base?,
             env,
         })
@@ -209,13 +380,45 @@ impl Reader<'_> {
         }
     }
 
-    fn clients(&mut self) -> (Vec<Client>, String) {
-        let documents = self.documents("clients.yml");
-        let deployments: Vec<Workload> = self.all(&documents, "Deployment");
+    /// Kafka's own reading of a boolean (ConfigDef.parseType).
+    fn truth(&mut self, env: &BTreeMap<String, String>, key: &str, default: bool) -> Option<bool> {
+        let Some(text) = env.get(key) else { return Some(default) };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.problem("kafka.yml", key, format!("is \"{text}\", must be true or false"));
+                None
+            }
+        }
+    }
+
+    fn clients(
+        &mut self,
+        documents: &[Document],
+        objects: &Sources,
+        sources: &mut BTreeMap<String, Vec<String>>,
+    ) -> (Vec<Client>, String) {
+        for document in documents {
+            const OTHERS: [&str; 7] = ["StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "List"];
+            if OTHERS.contains(&document.kind.as_str()) {
+                let message = "is not read: a client is a Deployment of its own";
+                self.problem("clients.yml", format!("{} {}", document.kind, document.name), message);
+            }
+        }
+        let deployments: Vec<Workload> = self.all(documents, "Deployment");
         let mut clients = Vec::new();
         for deployment in deployments {
             let name = deployment.metadata.name;
-            let env = self.environment("clients.yml", &deployment.spec);
+            let Some(container) = self.container("clients.yml", &format!("Deployment {name}"), &deployment.spec) else {
+                continue;
+            };
+            if !container.command.is_empty() || !container.args.is_empty() {
+                let message = "is not read: what the client does stands in env";
+                self.problem("clients.yml", format!("Deployment {name} command, args"), message);
+            }
+            let known = |variable: &str| OF_CLIENTS.contains(&variable);
+            let env = self.environment(("clients.yml", "Deployment", &name), container, known, objects, sources);
             let role = env.get("ROLE").cloned().unwrap_or_default();
             if !["producer", "consumer"].contains(&role.as_str()) {
                 let message = format!("is \"{role}\", must be producer or consumer");
@@ -259,6 +462,10 @@ impl Reader<'_> {
         if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || [".", ".."].contains(&topic.as_str()) {
             let message = format!("\"{topic}\" is no topic name: 1 to 249 of letters, digits, '.', '_' and '-'");
             self.problem("clients.yml", "TOPIC", message);
+        } else if topic.starts_with('-') {
+            self.problem("clients.yml", "TOPIC", format!("\"{topic}\" begins with '-', as options of commands do"));
+        } else if ["__consumer_offsets", "__transaction_state"].contains(&topic.as_str()) {
+            self.problem("clients.yml", "TOPIC", format!("{topic} is Kafka's own, which no client may write to"));
         }
         (clients, topic)
     }
@@ -435,6 +642,19 @@ fn parse_quantity(text: &str) -> Option<f64> {
     text[..digits].parse::<f64>().ok().map(|number| number * factor)
 }
 
+/// The variables called `KAFKA_…` that a line of a script sets, as `NAME=value`.
+fn assigned(line: &str) -> impl Iterator<Item = &str> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.match_indices("KAFKA_").filter_map(move |(at, _)| {
+        let begins = !line[..at].ends_with(|c: char| legal(c) || "${".contains(c));
+        let name = &line[at..at + line[at..].find(|c| !legal(c)).unwrap_or(line.len() - at)];
+        let after = &line[at + name.len()..];
+        let sets = after.starts_with('=') || after.starts_with("+=");
+        let unless_set = line[..at].ends_with("${") && [":=", "="].iter().any(|sign| after.starts_with(sign));
+        ((begins && sets) || unless_set).then_some(name)
+    })
+}
+
 fn words(text: Option<&String>) -> Vec<String> {
     text.map(|text| text.split_whitespace().map(Into::into).collect()).unwrap_or_default()
 }
@@ -599,6 +819,246 @@ mod tests {
             let found = problems(&[(file, from, to)]);
             assert!(found.iter().any(|problem| problem.contains(expected)), "{to}: {found:#?}");
         }
+    }
+
+    const ENV: &str = "          env:\n            - name: POD_NAME\n";
+    const PARTITIONS: &str = "{name: KAFKA_NUM_PARTITIONS, value: \"4\"}";
+
+    /// kafka.yml with variables in place of KAFKA_NUM_PARTITIONS and documents at its end.
+    fn with_partitions(variable: &str, from: &str, documents: &str) -> Result<u32, Vec<String>> {
+        let first = "# ZooKeeper and three".to_string();
+        let documents = format!("{documents}\n---\n# ZooKeeper and three");
+        let env = format!("{from}{ENV}");
+        let result = changed(&[
+            ("kafka.yml", PARTITIONS, variable),
+            ("kafka.yml", ENV, &env),
+            ("kafka.yml", &first, &documents),
+        ]);
+        result
+            .map(|(facts, _)| facts.brokers.partitions)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn variables_are_read_from_wherever_kubernetes_takes_them() {
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {n: \"6\", KAFKA_NUM_PARTITIONS: \"7\", PARTITIONS: \"8\"}";
+        let secret =
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {n: OQ==, k: OQ==}\nstringData: {k: \"11\"}";
+        let none = "{name: OTHER, value: x}";
+        let from = |reference: &str| format!("          envFrom:\n            - {reference}\n");
+        let key = |kind: &str, key: &str| {
+            format!(
+                "{{name: KAFKA_NUM_PARTITIONS, valueFrom: {{{kind}KeyRef: {{name: {}, key: {key}}}}}}}",
+                &kind[..1].replace('c', "m")
+            )
+        };
+        for (variable, from, objects, partitions) in [
+            (key("configMap", "n"), String::new(), map, 6),
+            (key("secret", "n"), String::new(), secret, 9),
+            (key("secret", "k"), String::new(), secret, 11),
+            (none.into(), from("configMapRef: {name: m}"), map, 7),
+            (none.into(), from("{prefix: KAFKA_NUM_, configMapRef: {name: m}}"), map, 8),
+            (PARTITIONS.into(), from("configMapRef: {name: m}"), map, 4),
+            (none.into(), from("configMapRef: {name: elsewhere, optional: true}"), map, 1),
+            (
+                "{name: P, value: \"1\"}\n            - {name: KAFKA_NUM_PARTITIONS, value: \"$(P)2\"}".into(),
+                String::new(),
+                map,
+                12,
+            ),
+            ("{name: KAFKA_NUM_PARTITIONS, value: \"$(PARTITIONS)\"}".into(), from("configMapRef: {name: m}"), map, 8),
+        ] {
+            assert_eq!(with_partitions(&variable, &from, objects), Ok(partitions), "{variable} {from}");
+        }
+    }
+
+    #[test]
+    fn variables_that_cannot_be_read_are_refused_by_name() {
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {n: \"6\"}\nbinaryData: {b: Ng==}";
+        let of = |place: &str| format!("{{name: KAFKA_NUM_PARTITIONS, valueFrom: {place}}}");
+        let from = |reference: &str| format!("          envFrom:\n            - {reference}\n");
+        for (variable, from, expected) in [
+            (of("{configMapKeyRef: {name: elsewhere, key: n}}"), String::new(), "StatefulSet kafka KAFKA_NUM_PARTITIONS: ConfigMap elsewhere is not in kafka.yml"),
+            (of("{configMapKeyRef: {name: m, key: x}}"), String::new(), "KAFKA_NUM_PARTITIONS: ConfigMap m has no key x"),
+            (of("{configMapKeyRef: {name: m, key: b}}"), String::new(), "KAFKA_NUM_PARTITIONS: ConfigMap m b: is no text"),
+            (of("{secretKeyRef: {name: m, key: n}}"), String::new(), "Secret m is not in kafka.yml"),
+            (of("{fieldRef: {fieldPath: status.podIP}}"), String::new(), "KAFKA_NUM_PARTITIONS: comes from fieldRef status.podIP"),
+            (of("{resourceFieldRef: {resource: limits.cpu}}"), String::new(), "KAFKA_NUM_PARTITIONS: comes from resourceFieldRef"),
+            (of("{fileKeyRef: {key: n}}"), String::new(), "KAFKA_NUM_PARTITIONS: comes from fileKeyRef"),
+            ("{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}\n            - {name: KAFKA_X, value: \"$(IP)\"}".into(), String::new(), "KAFKA_X: comes from $(IP), that is from fieldRef"),
+            (format!("{PARTITIONS}\n            - {PARTITIONS}"), String::new(), "KAFKA_NUM_PARTITIONS: is there twice"),
+            (PARTITIONS.into(), from("configMapRef: {name: elsewhere}"), "StatefulSet kafka envFrom: ConfigMap elsewhere is not in kafka.yml"),
+            (PARTITIONS.into(), from("prefix: X"), "StatefulSet kafka envFrom: must name a configMapRef"),
+            (PARTITIONS.replace("\"4\"", "true"), String::new(), "KAFKA_NUM_PARTITIONS: is true, must be text"),
+            (PARTITIONS.replace("value: \"4\"", "value: \"4\", valueFrom: {fieldRef: {fieldPath: metadata.name}}"), String::new(), "has both value and valueFrom"),
+        ] {
+            let found = with_partitions(&variable, &from, map).unwrap_err();
+            assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:#?}");
+        }
+        // Nobody reads it.
+        let harmless = "{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}";
+        assert_eq!(with_partitions(&format!("{harmless}\n            - {PARTITIONS}"), "", map), Ok(4));
+    }
+
+    #[test]
+    fn what_another_lab_would_be_is_refused() {
+        let kafka = "        - name: kafka\n          image: confluentinc/cp-kafka:7.3.5\n";
+        let more = format!("        - name: metrics\n          image: confluentinc/cp-kafka:7.3.5\n{kafka}");
+        let table: &[(&str, &str, &str, &str)] = &[
+            (
+                "kafka.yml",
+                ":2181\"}",
+                ":2181/kafka\"}",
+                "kafka.yml: KAFKA_ZOOKEEPER_CONNECT: \"zookeeper-service.default.svc.cluster.local:2181/kafka\" has a path (chroot)",
+            ),
+            ("kafka.yml", ":2181\"}", ":2181,zookeeper-service:2181\"}", "names several servers"),
+            ("kafka.yml", ".local:2181\"}", ".local\"}", "must be SERVICE:PORT"),
+            (
+                "kafka.yml",
+                "\"zookeeper-service.$(POD_NAMESPACE)",
+                "\"zk.example.com.$(POD_NAMESPACE)",
+                "leads to no Service of kafka.yml",
+            ),
+            (
+                "kafka.yml",
+                "{name: KAFKA_ZOOKEEPER_CONNECT",
+                "{name: KAFKA_ZOOKEEPER",
+                "KAFKA_ZOOKEEPER_CONNECT: is missing",
+            ),
+            (
+                "kafka.yml",
+                "exec /etc/confluent/docker/run",
+                "export KAFKA_NUM_PARTITIONS=6; exec /etc/confluent/docker/run",
+                "StatefulSet kafka command: sets KAFKA_NUM_PARTITIONS",
+            ),
+            (
+                "kafka.yml",
+                "          env:\n            - name: POD_NAME\n              valueFrom:",
+                "          env:\n            - name: POD_NAME\n              <<: *x\n              valueFrom:",
+                "has a merge key (<<)",
+            ),
+            (
+                "kafka.yml",
+                "exec /etc/confluent/docker/run",
+                "echo num.partitions=6 >>/etc/kafka/kafka.properties\n              exec /etc/confluent/docker/run",
+                "StatefulSet kafka command: speaks of a properties file",
+            ),
+            (
+                "kafka.yml",
+                "exec /etc/confluent/docker/run",
+                ". /etc/x\n              exec /etc/confluent/docker/run",
+                "StatefulSet kafka command: has `.`",
+            ),
+            (
+                "kafka.yml",
+                "exec /etc/confluent/docker/run",
+                "exec kafka-server-start /etc/kafka/server.properties",
+                "StatefulSet kafka command: must end in /etc/confluent/docker/run",
+            ),
+            (
+                "kafka.yml",
+                "mountPath: /var/lib/kafka/data}",
+                "mountPath: /var/lib/kafka/data}\n            - {name: x, mountPath: /etc/kafka/server.properties}",
+                "StatefulSet kafka volumeMounts: /etc/kafka/server.properties: settings in files are not read",
+            ),
+            (
+                "kafka.yml",
+                "configMap: {name: zookeeper-config}",
+                "configMap: {name: other}",
+                "StatefulSet zookeeper: must start ZooKeeper with zookeeper.properties",
+            ),
+            ("kafka.yml", kafka, &more, "StatefulSet kafka containers: are 2, must be one"),
+            (
+                "kafka.yml",
+                "  name: kafka-service\n",
+                "  name: kafka-service\n  namespace: other\n",
+                "Service kafka-service metadata.namespace: is other",
+            ),
+            (
+                "kafka.yml",
+                "labels: {app: kafka, app.kubernetes.io/part-of: kafka-lab}\n    spec:",
+                "labels: {app: broker}\n    spec:",
+                "StatefulSet kafka spec.selector: asks for app",
+            ),
+            (
+                "kafka.yml",
+                "selector: {app: zookeeper}",
+                "selector: {app: keeper}",
+                "Service zookeeper-service spec.selector: selects no pod",
+            ),
+            (
+                "kafka.yml",
+                PARTITIONS,
+                "{name: KAFKA_AUTO_CREATE_TOPICS_ENABLE, value: \"no\"}",
+                "KAFKA_AUTO_CREATE_TOPICS_ENABLE: is \"no\", must be true or false",
+            ),
+            ("clients.yml", "kind: Deployment", "kind: StatefulSet", "clients.yml: StatefulSet producer: is not read"),
+            (
+                "clients.yml",
+                "          env:\n            - {name: ROLE, value: producer}",
+                "          args: [producer, --rate, \"5\"]\n          env:\n            - {name: ROLE, value: producer}",
+                "Deployment producer command, args: is not read",
+            ),
+            (
+                "clients.yml",
+                "{name: TOPIC, value: test}",
+                "{name: TOPIC, value: -x}",
+                "clients.yml: TOPIC: \"-x\" begins with '-'",
+            ),
+            ("clients.yml", "{name: TOPIC, value: test}", "{name: TOPIC, value: __consumer_offsets}", "is Kafka's own"),
+        ];
+        for (file, from, to, expected) in table {
+            let found = problems(&[(file, from, to)]);
+            assert!(found.iter().any(|problem| problem.contains(expected)), "{to}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_sets_variables_is_seen() {
+        let names = |line: &str| assigned(line).map(ToString::to_string).collect::<Vec<_>>();
+        for line in [
+            "KAFKA_A=1",
+            "export KAFKA_A=1",
+            "export \"KAFKA_A=1\"",
+            "env KAFKA_A+=1 x",
+            ": ${KAFKA_A:=1}",
+            ": \"${KAFKA_A=1}\"",
+        ] {
+            assert_eq!(names(line), ["KAFKA_A"], "{line}");
+        }
+        for line in ["echo $KAFKA_A", "echo ${KAFKA_A}=1", "[ $KAFKA_A = 1 ]", "MY_KAFKA_A=1", "x ${KAFKA_A:-1} KAFKA_"]
+        {
+            assert_eq!(names(line), Vec::<String>::new(), "{line}");
+        }
+    }
+
+    #[test]
+    fn other_labels_and_names_are_followed() {
+        let bare = ("kafka.yml", ", app.kubernetes.io/part-of: kafka-lab", "");
+        let (facts, _) = changed(&[
+            bare,
+            ("kafka.yml", "{app: kafka}", "{name: broker}"),
+            ("kafka.yml", "- name: zookeeper\n", "- name: zk\n"),
+        ])
+        .unwrap();
+        assert_eq!(facts.selectors["kafka"], BTreeMap::from([("name".to_string(), "broker".to_string())]));
+        assert_eq!(facts.zookeeper.container, "zk");
+    }
+
+    #[test]
+    fn what_windows_editors_write_is_read() {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-manifests-{}-windows", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in ["cluster.yml", "kafka.yml", "clients.yml", "host-access.yml", "lab.yml"] {
+            let text = std::fs::read_to_string(manifests().join(file)).unwrap();
+            std::fs::write(dir.join(file), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        }
+        let found = read(&dir);
+        std::fs::write(dir.join("lab.yml"), [0xff, 0xfe, b'a', 0]).unwrap();
+        let wide = read(&dir).unwrap_err();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found, read(&manifests()));
+        assert!(wide[0].to_string().contains("lab.yml") && wide[0].message.contains("not UTF-8"), "{wide:#?}");
     }
 
     #[test]

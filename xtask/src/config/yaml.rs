@@ -33,6 +33,19 @@ impl fmt::Display for Problem {
 #[derive(Deserialize)]
 struct Head {
     kind: Option<String>,
+    metadata: Option<HeadMeta>,
+}
+
+#[derive(Deserialize)]
+struct HeadMeta {
+    name: Option<Value>,
+    namespace: Option<Value>,
+}
+
+impl Document {
+    fn new(file: &str, first_line: usize, text: String) -> Self {
+        Document { file: file.into(), first_line, text, kind: String::new(), name: String::new(), namespace: None }
+    }
 }
 
 /// Collects problems; every reader goes on after one.
@@ -46,7 +59,27 @@ pub(super) struct Document {
     file: String,
     first_line: usize,
     text: String,
-    kind: String,
+    pub(super) kind: String,
+    /// Its name and its namespace, as text.
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
+}
+
+/// The text of a file of manifests, with the line ends and without the byte order mark that editors of Windows may write.
+///
+/// # Errors
+/// It cannot be read, or is not UTF-8.
+pub fn text_of(path: &Path) -> std::io::Result<String> {
+    // A file that has no end must not be read to it.
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {FILE_MAX} bytes")));
+    }
+    let other = |_| std::io::Error::other("it is not UTF-8: save it as that");
+    let text = String::from_utf8(bytes).map_err(other)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.replace("\r\n", "\n"))
 }
 
 impl<'a> Reader<'a> {
@@ -60,17 +93,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, file: &str) -> Option<String> {
-        // A file that has no end must not be read to it.
-        let read = || -> std::io::Result<String> {
-            let mut text = String::new();
-            std::fs::File::open(self.dir.join(file))?.take(FILE_MAX + 1).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        match read() {
-            Ok(text) if text.len() as u64 > FILE_MAX => {
-                self.problem(file, "file", format!("is larger than {FILE_MAX} bytes"));
-                None
-            }
+        match text_of(&self.dir.join(file)) {
             Ok(text) => Some(text),
             Err(error) => {
                 self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
@@ -84,6 +107,10 @@ impl<'a> Reader<'a> {
         let Some(text) = self.text(file) else { return Vec::new() };
         let mut parts = vec![(0, String::new())];
         for (index, line) in text.lines().enumerate() {
+            // Kubernetes' reader puts in what such a key refers to; ours would overlook it.
+            if line.trim_start().trim_start_matches("- ").starts_with("<<:") || line.contains("{<<:") {
+                self.problem(file, format!("line {}", index + 1), "has a merge key (<<): write out what it stands for");
+            }
             if line.trim_end() == "---" {
                 parts.push((index + 1, String::new()));
             } else if let Some((_, part)) = parts.last_mut() {
@@ -93,9 +120,14 @@ impl<'a> Reader<'a> {
         }
         let mut documents = Vec::new();
         for (first_line, text) in parts {
-            let mut document = Document { file: file.into(), first_line, text, kind: String::new() };
+            let mut document = Document::new(file, first_line, text);
             if let Some(Some(head)) = self.parse::<Option<Head>>(&document) {
                 document.kind = head.kind.unwrap_or_default();
+                let text = |value: Value| to_string(&value).unwrap_or_default().trim().to_string();
+                if let Some(meta) = head.metadata {
+                    document.name = meta.name.map(text).unwrap_or_default();
+                    document.namespace = meta.namespace.map(text);
+                }
                 documents.push(document);
             }
         }
@@ -105,7 +137,7 @@ impl<'a> Reader<'a> {
     /// The one document of a file.
     pub(super) fn whole<T: DeserializeOwned>(&mut self, file: &str) -> Option<T> {
         let text = self.text(file)?;
-        self.parse(&Document { file: file.into(), first_line: 0, text, kind: String::new() })
+        self.parse(&Document::new(file, 0, text))
     }
 
     fn parse<T: DeserializeOwned>(&mut self, document: &Document) -> Option<T> {

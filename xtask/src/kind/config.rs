@@ -27,7 +27,7 @@ pub const MARK: &str = "/kafka-lab";
 /// It cannot be read any more.
 pub fn cluster_config(dir: &Path, making: &Making<'_>) -> Result<String> {
     let path = dir.join("cluster.yml");
-    let text = std::fs::read_to_string(&path).cannot("read", &path)?;
+    let text = yaml::text_of(&path).cannot("read", &path)?;
     let mut config: Value = yaml::from_str(&text).cannot("understand", &path)?;
     // serde takes a list for a struct, in the order of its fields; an index by name panics at one.
     let nodes = config.get("nodes").and_then(Value::as_sequence);

@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Pod {
     /// Its name.
     pub name: String,
-    /// Its label `app`.
+    /// The StatefulSet or Deployment that it belongs to, by its owner.
     pub app: String,
     /// The node that it was given to.
     pub node: String,
@@ -121,6 +121,21 @@ fn workload(kind: &str, item: &Value) -> Workload {
     }
 }
 
+/// Which StatefulSet or Deployment made a pod. A Deployment's pods are its ReplicaSets', which it calls after itself and the hash that they bear
+/// as a label.
+fn owner(meta: &Value) -> String {
+    let controls = |owner: &&Value| owner["controller"].as_bool().unwrap_or(true);
+    let Some(owner) = meta["ownerReferences"].as_array().into_iter().flatten().find(controls) else {
+        return String::new();
+    };
+    let name = text(&owner["name"]);
+    if owner["kind"] != "ReplicaSet" {
+        return name;
+    }
+    let hash = format!("-{}", text(&meta["labels"]["pod-template-hash"]));
+    name.strip_suffix(&hash).unwrap_or(&name).to_string()
+}
+
 fn pod(item: &Value) -> Pod {
     let status = &item["status"];
     let none = Vec::new();
@@ -158,7 +173,7 @@ fn pod(item: &Value) -> Pod {
     }
     Pod {
         name: text(&item["metadata"]["name"]),
-        app: text(&item["metadata"]["labels"]["app"]),
+        app: owner(&item["metadata"]),
         node: text(&item["spec"]["nodeName"]),
         ready: condition("Ready").is_some_and(|ready| ready["status"] == "True") && !deleting,
         restarts: containers
@@ -259,10 +274,11 @@ mod tests {
                 "status": {"readyReplicas": ready, "updatedReplicas": updated, "replicas": 3, "observedGeneration": observed}});
             let mut pod = item.clone();
             pod["kind"] = json!("Pod");
-            pod["metadata"] = json!({"name": "kafka-2", "labels": {"app": "kafka"}});
+            let owners = json!([{"kind": "StatefulSet", "name": "kafka", "controller": true}]);
+            pod["metadata"] = json!({"name": "kafka-2", "ownerReferences": owners});
             pod["status"] = waiting("ContainerCreating");
             let ready = (0..ready).map(|place| {
-                json!({"kind": "Pod", "metadata": {"name": format!("k{place}"), "labels": {"app": "kafka"}},
+                json!({"kind": "Pod", "metadata": {"name": format!("k{place}"), "ownerReferences": owners},
                     "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
             });
             parse(&json!({"items": ready.chain([item, pod]).collect::<Vec<_>>()}).to_string()).unwrap()
@@ -273,6 +289,19 @@ mod tests {
         assert!(not_ready(&set(3, 2, 2), &names).is_some());
         assert!(not_ready(&set(3, 3, 1), &names).is_some());
         assert_eq!(not_ready(&Snapshot::default(), &names).unwrap(), "kafka is not there");
+    }
+
+    #[test]
+    fn a_pod_is_its_owners_whatever_its_labels() {
+        let owned = |kind: &str, name: &str, labels: Value| {
+            let meta = json!({"labels": labels, "ownerReferences": [{"kind": kind, "name": name, "controller": true}]});
+            owner(&meta)
+        };
+        assert_eq!(owned("StatefulSet", "kafka", json!({"app": "broker"})), "kafka");
+        assert_eq!(owned("ReplicaSet", "producer-5d4f8", json!({"pod-template-hash": "5d4f8"})), "producer");
+        assert_eq!(owned("ReplicaSet", "my-producer-2", json!({})), "my-producer-2");
+        assert_eq!(owned("Job", "check-1", json!({"app": "kafka"})), "check-1");
+        assert_eq!(owner(&json!({"labels": {"app": "kafka"}})), "");
     }
 
     #[test]

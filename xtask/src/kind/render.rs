@@ -1,9 +1,8 @@
 //! The manifests with the images, names and ports in use. They stay what they are: plain YAML, comments and all.
 
-use std::fs;
 use std::path::Path;
 
-use crate::config::Lab;
+use crate::config::{Lab, yaml};
 use crate::failure::{Failure, IoContext, Result};
 use crate::kind::config::{Making, cluster_config};
 use crate::state::Setup;
@@ -67,7 +66,7 @@ pub fn cluster(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
 
 fn read(lab: &Lab, file: &str) -> Result<String> {
     let path = lab.manifests.join(file);
-    fs::read_to_string(&path).cannot("read", &path)
+    yaml::text_of(&path).cannot("read", &path)
 }
 
 /// Writes one file into `dir`.
@@ -145,6 +144,8 @@ fn with_value(text: &str, name: &str, old: &str, new: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::config::sample;
 

@@ -1,10 +1,11 @@
 //! Which programs and images a lab on kind uses. The recipes know what they make; the registry's images are named by
 //! the manifests and by kind itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
 use crate::failure::{Failure, Result};
 use crate::kind::images::{Stage, parse_stages};
@@ -38,21 +39,31 @@ impl Recipe {
         lab.env.repo.join("manifests/images").join(self.name()).join("build")
     }
 
+    /// Runs it. Through bash: a checkout that came as an archive may have lost that it can be run.
+    pub fn build(self, lab: &Lab, deadline: Duration) -> Cmd {
+        script(&self.script(lab), deadline)
+    }
+
     /// Its stages as they are now.
     ///
     /// # Errors
     /// It lacks a tool, and says which.
-    pub fn stages(self, lab: &Lab, exec: &dyn Exec, log: &std::path::Path, stop: &Stop) -> Result<Vec<Stage>> {
-        let cmd = Cmd::new(self.script(lab), Duration::from_secs(120)).arg("--list");
+    pub fn stages(self, lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<Stage>> {
+        let cmd = self.build(lab, Duration::from_secs(120)).arg("--list");
         Ok(parse_stages(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
     }
+}
+
+/// Runs a script of manifests/images.
+pub fn script(path: &Path, deadline: Duration) -> Cmd {
+    Cmd::new("bash", deadline).arg(path).purpose(Purpose::Build)
 }
 
 /// Settles programs and images, building and fetching nothing.
 ///
 /// # Errors
 /// A recipe cannot be asked, or a program is nowhere.
-pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &std::path::Path, stop: &Stop) -> Result<Setup> {
+pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Setup> {
     let product = |stages: &[Stage], name: &str| -> Result<PathBuf> {
         let stage = stages.iter().find(|stage| stage.name == name);
         stage

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Env;
+use crate::config::yaml::text_of;
 use crate::failure::{Failure, IoContext, Result};
 
 /// Kafka's jars as the committed pom and its lock describe them.
@@ -14,6 +15,8 @@ pub struct Jars {
     pub pom: PathBuf,
     /// The lock: a SHA-256 and a file name a line, as sha256sum(1) writes it.
     pub lock: PathBuf,
+    /// What the lock says, with line ends as sha256sum(1) reads them.
+    pub lock_text: String,
     /// The file names in the lock.
     pub names: Vec<String>,
     /// The folder that holds them once they are resolved and verified; its name changes with pom and lock.
@@ -32,8 +35,7 @@ impl Jars {
     pub fn describe(env: &Env) -> Result<Self> {
         let recipe = env.repo.join("manifests/images/kafka");
         let (pom, lock) = (recipe.join("pom.xml"), recipe.join("jars.sha256"));
-        let read = |path: &Path| std::fs::read_to_string(path).cannot("read", path);
-        let (pom_text, lock_text) = (read(&pom)?, read(&lock)?);
+        let (pom_text, lock_text) = (text_of(&pom).cannot("read", &pom)?, text_of(&lock).cannot("read", &lock)?);
         let names: Vec<String> =
             lock_text.lines().filter_map(|line| line.split_whitespace().nth(1)).map(Into::into).collect();
         let version = names
@@ -49,6 +51,7 @@ impl Jars {
             version,
             pom,
             lock,
+            lock_text,
             names,
         })
     }
@@ -99,6 +102,23 @@ mod tests {
             assert!(jars.names.iter().any(|name| name == needed), "{needed}");
         }
         assert!(!jars.present());
+    }
+
+    #[test]
+    fn line_ends_of_windows_change_nothing() {
+        let mut env = crate::config::sample::lab().env;
+        let committed = Jars::describe(&env).unwrap();
+        let dir = std::env::temp_dir().join(format!("kafka-lab-jars-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("manifests/images/kafka")).unwrap();
+        for file in ["manifests/images/kafka/pom.xml", "manifests/images/kafka/jars.sha256"] {
+            let text = std::fs::read_to_string(env.repo.join(file)).unwrap();
+            std::fs::write(dir.join(file), text.replace('\n', "\r\n")).unwrap();
+        }
+        env.repo = dir.clone();
+        let found = Jars::describe(&env).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((&found.dir, &found.lock_text), (&committed.dir, &committed.lock_text));
+        assert!(!found.lock_text.contains('\r'));
     }
 
     #[test]

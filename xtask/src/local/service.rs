@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::config::facts::POD_NAME;
 use crate::exec::Cmd;
 use crate::local::jars::{Jars, fingerprint};
 use crate::local::process::{self, Identity, Started};
@@ -183,7 +184,7 @@ impl Service {
         let role = env.remove("ROLE").unwrap_or_default();
         let mut cmd = Cmd::new(lab.clients_program(), Duration::ZERO).arg(role).arg(self.mark(lab));
         for (key, value) in env {
-            cmd = cmd.env(key, value);
+            cmd = cmd.env(key, value.replace(POD_NAME, &self.name(lab)));
         }
         Spec { files: Vec::new(), cmd, settings, trains: None }
     }
@@ -242,10 +243,7 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
     let env = &lab.facts.brokers.env;
     let mut properties: BTreeMap<String, String> = env
         .iter()
-        .filter_map(|(key, value)| {
-            let value = value.replace("$(POD_NAME)", &format!("kafka-{id}")).replace("$(POD_NAMESPACE)", "default");
-            Some((property_name(key)?, value))
-        })
+        .filter_map(|(key, value)| Some((property_name(key)?, value.replace(POD_NAME, &format!("kafka-{id}")))))
         .collect();
     let listener = env.get("KAFKA_INTER_BROKER_LISTENER_NAME").map_or("PLAINTEXT", String::as_str);
     let address = format!("{listener}://{}", lab.broker_address(id));

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use xshell::{Shell, cmd};
 
 use crate::config::{Lab, static_target};
+use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
@@ -27,7 +28,8 @@ fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd>
         cmd!(sh, "mvn -B --strict-checksums -f {pom} {goal} -DincludeScope=runtime")
             .arg(format!("-DoutputDirectory={}", into.display())),
         deadline,
-    ))
+    )
+    .purpose(Purpose::Build))
 }
 
 fn cargo(lab: &Lab) -> Result<Cmd> {
@@ -35,8 +37,7 @@ fn cargo(lab: &Lab) -> Result<Cmd> {
     // Wherever cargo's own settings would build, we must know where the program is.
     let target = &lab.env.target;
     let cmd = cmd!(sh, "{cargo} build --release --locked --package clients --target-dir {target}");
-    let vars = lab.env.cargo_vars.iter().cloned();
-    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).without_cargo_env(vars))
+    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
 }
 
 /// The build of [`Lab::clients_program`].
@@ -51,9 +52,7 @@ fn cargo_static(lab: &Lab) -> Result<Cmd> {
     // Messages of panics name source files; cargo gives those of dependencies by their full path.
     flags.extend(lab.env.cargo_home.iter().map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     let config = format!("target.{target}.rustflags={flags:?}");
-    // Either variable would make cargo overlook these flags.
-    let overriding = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"].map(Into::into).into_iter();
-    Ok(cargo(lab)?.without_cargo_env(overriding).args(["--target", &target, "--config", &config]))
+    Ok(cargo(lab)?.args(["--target", &target, "--config", &config]))
 }
 
 /// What fetching the jars would run.
@@ -120,15 +119,15 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
 /// Every jar of the lock is there with its checksum, and no other.
 fn verify(task: &Task<'_>, dir: &std::path::Path) -> Result<()> {
     let (sh, lock) = (shell()?, &task.ctx.jars.lock);
-    let cmd = Cmd::spelled(cmd!(sh, "sha256sum --check --strict --quiet {lock}"), Duration::from_secs(120)).dir(dir);
+    let sums = dir.with_extension("sha256");
+    fs::write(&sums, &task.ctx.jars.lock_text).cannot("write", &sums)?;
+    let cmd = Cmd::spelled(cmd!(sh, "sha256sum --check --strict --quiet {sums}"), Duration::from_secs(120)).dir(dir);
     let fix =
         format!("say it again; when it stays, compare {} with a trusted machine before changing it", lock.display());
     (task.status)("comparing checksums with the lock");
-    task.ctx
-        .exec
-        .capture(&cmd, &task.log, task.ctx.stop)?
-        .success(&cmd, &task.log)
-        .map_err(|failure| failure.fix(&fix))?;
+    let checked = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop);
+    crate::local::process::remove_file(&sums)?;
+    checked?.success(&cmd, &task.log).map_err(|failure| failure.fix(&fix))?;
     for entry in fs::read_dir(dir).cannot("read", dir)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !task.ctx.jars.names.contains(&name) {

@@ -1,7 +1,9 @@
 //! The checks of `verify`, with the real tools. What is expected comes from the manifests.
 
+use std::ffi::OsStr;
+
 use crate::config::Lab;
-use crate::exec::Output;
+use crate::exec::{Output, quoted};
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
 use crate::local::ports;
@@ -47,7 +49,7 @@ fn spelled(step: Step, lab: &Lab) -> (Tool, Vec<String>, String) {
         Step::TopicList => (Tool::KafkaTopics, args(&["--list"]), lab.facts.topic.clone()),
         _ => (
             Tool::KafkaTopics,
-            args(&["--describe", "--topic", &lab.facts.topic]),
+            args(&["--describe", "--topic", &kafka::only(&lab.facts.topic)]),
             format!("{} partitions × {} replicas, all in the ISR", brokers.partitions, brokers.replication_factor),
         ),
     }
@@ -133,7 +135,7 @@ pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
 pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, _) = ask(task, Step::TopicShape)?;
     let brokers = &task.lab().facts.brokers;
-    let Some(topic) = kafka::parse_describe(&output.stdout) else {
+    let Some(topic) = kafka::parse_describe(&output.stdout, &task.lab().facts.topic) else {
         return Err(Failure::fault("kafka-topics describes no such topic")
             .command(cmd)
             .output(&output.stdout)
@@ -150,11 +152,12 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         )));
     }
     let lab = task.lab();
+    let only = quoted(OsStr::new(&kafka::only(&topic.name)));
     let highest = topic.partitions.iter().flat_map(|partition| &partition.replicas).max();
     let fix = if let Some(gone) = highest.filter(|id| **id >= brokers.count) {
         serve::restore(lab, *gone)
     } else if topic.partition_count < brokers.partitions {
-        let alter = format!("kafka-topics -- --alter --topic {} --partitions {}", topic.name, brokers.partitions);
+        let alter = format!("kafka-topics -- --alter --topic {only} --partitions {}", brokers.partitions);
         lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
         // Clients that run would count what goes as lost. And librdkafka 2.12 takes a topic with lower leader epochs for an old
@@ -162,7 +165,7 @@ pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         format!(
             "an existing topic is never altered behind your back: `{}`, `{}`, then `{}`; its messages go",
             lab.xtask("clients stop"),
-            lab.xtask(&format!("kafka-topics -- --delete --topic {}", topic.name)),
+            lab.xtask(&format!("kafka-topics -- --delete --topic {only}")),
             lab.xtask("up")
         )
     } else {

@@ -11,7 +11,7 @@ use crate::failure::{Failure, IoContext, Result};
 use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive};
 use crate::kind::render::CLIENT_IMAGE;
-use crate::kind::setup::Recipe;
+use crate::kind::setup::{Recipe, script};
 use crate::local::process;
 use crate::state::{ImageSource, Setup, private_dir};
 use crate::step::{Outcome, Step, Task};
@@ -22,12 +22,12 @@ use crate::wait::{self, Poll};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 fn pack(lab: &Lab, image: &str) -> Cmd {
-    Cmd::new(lab.env.repo.join("manifests/images/pack"), lab.timeout(|t| t.load)).arg(image)
+    script(&lab.env.repo.join("manifests/images/pack"), lab.timeout(|t| t.load)).arg(image)
 }
 
 fn clients_build(lab: &Lab) -> Cmd {
     if lab.program_becomes_image() {
-        return Cmd::new(Recipe::Clients.script(lab), lab.timeout(|t| t.load)).arg(lab.clients_program());
+        return Recipe::Clients.build(lab, lab.timeout(|t| t.load)).arg(lab.clients_program());
     }
     docker::build(&dockerfile(lab), CLIENT_IMAGE, &id_file(lab), &lab.env.repo, lab.timeout(|t| t.clients_build))
 }
@@ -57,7 +57,7 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
             vec![clients_build(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()]
         }
         (Step::Image(recipe), ImageSource::Packages) => {
-            vec!["# unless the engine has it:".into(), crate::exec::quoted(recipe.script(lab).as_os_str())]
+            vec!["# unless the engine has it:".into(), recipe.build(lab, Duration::ZERO).to_string()]
         }
         (Step::Image(recipe), ImageSource::Registry) => match wanted(setup, recipe) {
             Some(image) => vec!["# unless the engine has it:".into(), docker::pull(&image, Duration::ZERO).to_string()],
@@ -112,7 +112,7 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     }
     let timeout = lab.timeout(|t| t.images);
     let cmd = match setup.source {
-        ImageSource::Packages => Cmd::new(recipe.script(lab), timeout),
+        ImageSource::Packages => recipe.build(lab, timeout),
         ImageSource::Registry => docker::pull(&image, timeout),
     };
     task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status).map_err(|failure| match setup.source {

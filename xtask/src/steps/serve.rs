@@ -11,6 +11,7 @@ use crate::state::Backend;
 use crate::step::{Outcome, Step, Task};
 use crate::steps::{service, workload};
 use crate::tools::clients::{self, Metadata, Probe};
+use crate::tools::kafka::{self, Place, Tool};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::zookeeper;
 use crate::wait::{self, Poll};
@@ -27,13 +28,58 @@ pub fn preview(step: Step, lab: &Lab) -> Vec<String> {
             "# until ZooKeeper lists all brokers, and each of them, asked by itself, names all of them:".into(),
             clients::metadata(&program, &brokers, topic, ASK).to_string(),
         ],
-        _ => vec![
-            format!("# the first message creates topic {topic} with {}", shape(lab)),
-            clients::probe(&program, &brokers, topic, timeout).to_string(),
-            "# until as many are in each ISR as there are replicas:".into(),
-            clients::metadata(&program, &brokers, topic, ASK).to_string(),
-        ],
+        _ => {
+            let mut lines = match lab.facts.brokers.auto_create_topics {
+                true => vec![format!("# the first message creates topic {topic} with {}", shape(lab))],
+                false => vec![
+                    format!("# {NO_AUTO_CREATION}: unless it is there, topic {topic} is created with {}:", shape(lab)),
+                    lab.xtask(&format!("kafka-topics -- {}", creation(lab, topic).join(" "))),
+                ],
+            };
+            lines.extend([
+                clients::probe(&program, &brokers, topic, timeout).to_string(),
+                "# until as many are in each ISR as there are replicas:".into(),
+                clients::metadata(&program, &brokers, topic, ASK).to_string(),
+            ]);
+            lines
+        }
     }
+}
+
+/// Why no message creates a topic.
+const NO_AUTO_CREATION: &str = "kafka.yml says KAFKA_AUTO_CREATE_TOPICS_ENABLE false";
+
+/// What kafka-topics is told to create a topic as brokers would do it.
+fn creation(lab: &Lab, topic: &str) -> Vec<String> {
+    let brokers = &lab.facts.brokers;
+    let (partitions, replicas) = (brokers.partitions.to_string(), brokers.replication_factor.to_string());
+    let words = ["--create", "--if-not-exists", "--topic", topic, "--partitions", &partitions];
+    words.into_iter().chain(["--replication-factor", &replicas]).map(Into::into).collect()
+}
+
+/// Creates a topic with Kafka's own tool, as brokers would do it when a client asks for it, where they are told not to. Returns whether that was
+/// necessary: it is not where brokers do it themselves. That the topic is there is fine.
+///
+/// # Errors
+/// The tool fails.
+pub fn create_where_brokers_do_not(task: &Task<'_>, topic: &str) -> Result<bool> {
+    if task.lab().facts.brokers.auto_create_topics {
+        return Ok(false);
+    }
+    (task.status)("creating the topic");
+    tool(task, creation(task.lab(), topic))?;
+    Ok(true)
+}
+
+/// What kafka-topics answers.
+fn tool(task: &Task<'_>, args: Vec<String>) -> Result<String> {
+    let lab = task.lab();
+    let place = match lab.backend {
+        Backend::Local => Place::of(lab, task.ctx.jars, Some(&task.java()?), None),
+        Backend::Kind => Place::of(lab, task.ctx.jars, None, Some(&task.setup()?)),
+    };
+    let cmd = place.tool(Tool::KafkaTopics, args);
+    Ok(service::capture_while_served(task, &cmd)?.success(&cmd, &task.log)?.stdout)
 }
 
 fn shape(lab: &Lab) -> String {
@@ -106,7 +152,8 @@ pub fn dump(task: &Task<'_>) -> Result<Option<String>> {
         Backend::Local => zookeeper::four_letter_word(lab.ports.zookeeper, "dump").unwrap_or_default(),
         Backend::Kind => {
             let ask = format!("echo dump | timeout 5 nc -w 2 localhost {}", lab.facts.zookeeper.port());
-            let words = ["exec", "zookeeper-0", "--container=zookeeper", "--", "sh", "-c", &ask];
+            let container = format!("--container={}", lab.facts.zookeeper.container);
+            let words = ["exec", "zookeeper-0", &container, "--", "sh", "-c", &ask];
             let cmd = Kubectl::of(lab, &task.setup()?).cmd(Duration::from_secs(8), words);
             // On a node that is gone nobody answers at all.
             match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
@@ -178,6 +225,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     if let Some(failure) = stranded(lab, &known) {
         return Err(failure.log(&task.log));
     }
+    let created = !existed && create_where_brokers_do_not(task, &lab.facts.topic)?;
     (task.status)("the first message");
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
     let output = service::capture_while_served(task, &cmd)?;
@@ -191,7 +239,16 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
             lab.facts.topic,
             timeout.as_secs()
         );
-        return Err(Failure::new(Exit::Step, what).command(&cmd).output(&output.stderr).log(&task.log));
+        let failure = Failure::new(Exit::Step, what).command(&cmd).output(&output.stderr).log(&task.log);
+        let topics = if existed { String::new() } else { tool(task, vec!["--list".into()]).unwrap_or_default() };
+        return Err(match kafka::colliding(&lab.facts.topic, topics.lines().map(str::trim)) {
+            Some(other) => failure.fix(format!(
+                "Kafka lets no topic {} be beside {other}, for '.' and '_' are one in names of metrics: name another TOPIC in \
+                 clients.yml, or delete {other}, with its messages",
+                lab.facts.topic
+            )),
+            None => failure,
+        });
     };
     let what = format!("the replicas of topic {}", lab.facts.topic);
     let found = wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
@@ -207,7 +264,11 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
         "{} partitions × {} replicas, all in sync; message acked after {} ms, received after {} ms",
         found.0, found.1, acked.elapsed_ms, received.elapsed_ms
     );
-    let mut outcome = if existed { Outcome::unchanged(proof) } else { Outcome::changed(format!("created, {proof}")) };
+    let mut outcome = match (existed, created) {
+        (true, _) => Outcome::unchanged(proof),
+        (false, false) => Outcome::changed(format!("created, {proof}")),
+        (false, true) => Outcome::changed(format!("created with kafka-topics, since {NO_AUTO_CREATION}, {proof}")),
+    };
     let brokers = &lab.facts.brokers;
     if found != (brokers.partitions as usize, brokers.replication_factor as usize) {
         outcome.warnings.push(format!(

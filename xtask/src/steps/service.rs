@@ -9,13 +9,14 @@ use rustix::process::Signal;
 
 use crate::config::Lab;
 use crate::exec::{Cmd, Output, quoted};
-use crate::failure::{Failure, IoContext, Result};
+use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::local::jars::Jars;
 use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
 use crate::state::{Backend, private_dir};
 use crate::step::{Outcome, Task};
 use crate::steps::preflight::{self, MIB};
+use crate::tools::causes::{self, Way};
 use crate::tools::java::Java;
 use crate::tools::zookeeper;
 use crate::wait::{self, Poll};
@@ -71,20 +72,36 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let found = process::find(record.as_ref(), &service.mark(lab));
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
 
+    // Also of one that runs: brokers that know another one are turned away, and wait.
+    if service == Service::ZooKeeper
+        && let Some(failure) = wrong_data(lab, service)
+    {
+        return Err(failure);
+    }
     let mut why = if record.is_some() { "had died, started again" } else { "started" };
     if let Some(identity) = found {
+        let mut stays_away = false;
         if same {
             let resumed = identity.life() == Life::Paused && identity.signal(Signal::CONT)?;
-            ready(task, service, &identity, None)?;
-            let proof = proof(lab, service, &identity);
-            return Ok(if resumed {
-                Outcome::changed(format!("was paused, resumed, {proof}"))
-            } else {
-                Outcome::unchanged(proof)
-            });
+            match ready(task, service, &identity, None) {
+                Ok(()) => {
+                    let proof = proof(lab, service, &identity);
+                    return Ok(if resumed {
+                        Outcome::changed(format!("was paused, resumed, {proof}"))
+                    } else {
+                        Outcome::unchanged(proof)
+                    });
+                }
+                Err(failure) if !is_away(lab, service, &identity, &failure) => return Err(failure),
+                Err(_) => stays_away = true,
+            }
         }
-        why = if record.is_some() { "restarted with changed settings" } else { "restarted, its record was lost" };
-        (task.status)("stopping it: its settings changed");
+        why = match record {
+            _ if stays_away => "ran and did not come back to ZooKeeper, started again",
+            Some(_) => "restarted with changed settings",
+            None => "restarted, its record was lost",
+        };
+        (task.status)("stopping it, to start it again");
         process::remove_file(&service.record(lab))?;
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     } else if let Some(died) = &record {
@@ -92,6 +109,9 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         died.identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     if let Service::Broker(id) = service {
+        if let Some(failure) = wrong_data(lab, service) {
+            return Err(failure);
+        }
         former_session_gone(task, id)?;
     }
     let mut attempt = 1;
@@ -100,6 +120,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         let identity = launch(task, service, spec.clone())?;
         match ready(task, service, &identity, Some(written)) {
             Ok(()) => {
+                is_itself(task, service, &identity)?;
                 let again = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
                 return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
             }
@@ -114,6 +135,77 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// Whether a broker runs and ZooKeeper does not hear of it, though it is there: one that has seen later changes than ZooKeeper has now is turned away
+/// for as long as it runs.
+fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) -> bool {
+    matches!(service, Service::Broker(_))
+        && failure.exit == Exit::Step
+        && identity.life() != Life::Gone
+        && died(lab, &[Service::ZooKeeper]).is_none()
+        && zookeeper::four_letter_word(lab.ports.zookeeper, "srvr").is_ok_and(|said| zookeeper::mode(&said).is_some())
+}
+
+/// What is seen of a server's data before it is started: brokers that ran through it would be waited for in vain.
+fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
+    let data = |service: Service| service.dir(lab).join("data");
+    let (what, way) = match service {
+        Service::ZooKeeper => {
+            let cluster = |id: u32| stored(&data(Service::Broker(id)), "cluster.id");
+            let version = data(service).join("version-2");
+            let strangers: Vec<String> = lab
+                .broker_ids()
+                .filter(|id| cluster(*id).is_some_and(|cluster| !zookeeper::has_stored(&version, &cluster)))
+                .map(|id| format!("kafka-{id}"))
+                .collect();
+            // Where it knows others, it is those brokers' data that is wrong; each says so when it starts.
+            let known = lab.broker_ids().filter(|id| cluster(*id).is_some()).count() > strangers.len();
+            if strangers.is_empty() || known {
+                return None;
+            }
+            let what = format!(
+                "ZooKeeper has lost its data, or has another's, and {} still have theirs: they are of a Kafka cluster that it does not \
+                 know, and join no other",
+                strangers.join(", ")
+            );
+            (what, Way::StartOver)
+        }
+        Service::Broker(id) => {
+            let other = stored(&data(service), "broker.id").filter(|other| *other != id.to_string())?;
+            (
+                format!("the data of kafka-{id} is another broker's: its meta.properties says broker.id={other}"),
+                Way::OwnData,
+            )
+        }
+        Service::Client(..) => return None,
+    };
+    Some(Failure::step(format!("{what} ({})", data(service).display())).fix(way.fix(lab)))
+}
+
+/// What a broker wrote down about itself in its data.
+fn stored(data: &Path, key: &str) -> Option<String> {
+    let text = fs::read_to_string(data.join("meta.properties")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim().to_string())
+}
+
+/// The process that we started is the server, and not one that waits for it: that would outlive whoever stops it.
+fn is_itself(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
+    let all = process::marked(&service.mark(task.lab()));
+    let Some(other) = all.iter().find(|other| *other != identity) else { return Ok(()) };
+    let what = format!(
+        "what was started as {} (pid {}) is not what runs: that is pid {}",
+        service.name(task.lab()),
+        identity.pid,
+        other.pid
+    );
+    for process in &all {
+        process.end(task.lab().timeout(|t| t.stop), task.ctx.stop, task.status)?;
+    }
+    process::remove_file(&service.record(task.lab()))?;
+    Err(Failure::step(what)
+        .fix("set JAVA_HOME to a Java whose bin/java is Java itself; see that setsid on PATH is that of util-linux"))
 }
 
 /// Whether a broker's last words blame its ZooKeeper session.
@@ -183,6 +275,8 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     let log = service.log(lab);
     let timeout = match service {
         Service::ZooKeeper => lab.timeout(|t| t.zookeeper),
+        // One that runs is given time for a new session; then it is started again, which takes the same time again.
+        Service::Broker(_) if written.is_none() => lab.timeout(|t| t.broker) / 2,
         Service::Broker(_) => lab.timeout(|t| t.broker),
         Service::Client(..) => lab.timeout(|t| t.clients),
     };
@@ -198,9 +292,11 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             Service::ZooKeeper => {
                 zookeeper::four_letter_word(port, "srvr").map(|answer| zookeeper::mode(&answer).is_some())
             }
-            Service::Broker(id) => {
-                zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::registered(&dump).contains(&id))
-            }
+            Service::Broker(id) => zookeeper::four_letter_word(port, "dump").map(|dump| match written {
+                Some(_) => zookeeper::registered(&dump).contains(&id),
+                // ZooKeeper may have been away, and keep a session that nobody holds any more.
+                None => zookeeper::connected(&dump).contains(&id),
+            }),
             // A client says so once it knows the topic's partitions.
             Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),
         };
@@ -233,8 +329,20 @@ fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> F
 }
 
 fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failure {
-    let failure = Failure::step(format!("{} (pid {}) exited", service.name(lab), identity.pid));
-    quoting(lab, service, written, failure).fix(format!("see the log; `{}` starts it again", lab.xtask("up")))
+    let what = format!("{} (pid {}) exited", service.name(lab), identity.pid);
+    let cause = match service {
+        Service::Client(..) => None,
+        _ => causes::find(&format!("{}\n{}", said(&service.out(lab), 0), said(&service.log(lab), written))),
+    };
+    match cause {
+        Some(cause) => {
+            quoting(lab, service, written, Failure::step(format!("{what}: {}", cause.what))).fix(cause.way.fix(lab))
+        }
+        None => {
+            let fix = format!("see the log; `{}` starts it again", lab.xtask("up"));
+            quoting(lab, service, written, Failure::step(what)).fix(fix)
+        }
+    }
 }
 
 /// The first of `services` that was started and is gone: why nothing comes any more of what others wait for. Only services whose own step is

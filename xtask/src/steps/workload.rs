@@ -14,6 +14,7 @@ use crate::local::process::remove_file;
 use crate::signal::Stop;
 use crate::state::{Setup, now_ms, private_dir, write_atomically};
 use crate::step::{Outcome, Part, Step, Task};
+use crate::tools::causes;
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
 
@@ -119,11 +120,14 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         }
         false => Some(String::new()),
     };
-    // A pod reads its ConfigMap when it starts. That ZooKeeper is still to be started again outlives an interruption.
-    let restart_due = lab.state.join("restart-zookeeper");
-    let in_config_map = |differs: &String| differs.contains(".ConfigMap.") && differs.contains(".zookeeper-config");
-    if differs.as_ref().is_some_and(in_config_map) {
-        write_atomically(&restart_due, "")?;
+    // A pod reads its ConfigMaps and Secrets when it starts. That it is still to be started again outlives an interruption.
+    let restarts: Vec<(String, PathBuf)> =
+        part.workloads(lab).into_iter().map(|name| (name.clone(), lab.state.join(format!("restart-{name}")))).collect();
+    for (name, due) in &restarts {
+        let changed = |object: &str| differs.as_ref().is_some_and(|differs| is_changed(differs, object));
+        if started_with(lab, name).any(changed) {
+            write_atomically(due, "")?;
+        }
     }
     let mut said = String::new();
     if differs.is_some() {
@@ -144,10 +148,11 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         let delete = delete.args(failed.iter().map(|pod| pod.name.clone()));
         task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?;
     }
-    if part == Part::Servers && restart_due.exists() {
-        let restart = kubectl.ask(["rollout", "restart", "statefulset/zookeeper"]);
+    let kind = if part == Part::Servers { "statefulset" } else { "deployment" };
+    for (name, due) in restarts.iter().filter(|(_, due)| due.exists()) {
+        let restart = kubectl.ask(["rollout", "restart"]).arg(format!("{kind}/{name}"));
         task.ctx.exec.capture(&restart, &task.log, task.ctx.stop)?.success(&restart, &task.log)?;
-        remove_file(&restart_due)?;
+        remove_file(due)?;
     }
     let mut proof = part.files().join(" and ");
     match &differs {
@@ -161,6 +166,19 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         proof += &format!("; {} had failed, made again", names(&failed));
     }
     Ok(if differs.is_none() && failed.is_empty() { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+/// The ConfigMaps and Secrets that a workload's pods read when they start.
+fn started_with<'a>(lab: &'a Lab, workload: &str) -> impl Iterator<Item = &'a str> {
+    let mounted = (workload == "zookeeper").then_some("zookeeper-config");
+    mounted.into_iter().chain(lab.facts.sources.get(workload).into_iter().flatten().map(String::as_str))
+}
+
+/// Whether what `kubectl diff` prints names a ConfigMap or a Secret called `object`: `diff … /tmp/LIVE-1/v1.ConfigMap.default.NAME …`.
+fn is_changed(differs: &str, object: &str) -> bool {
+    let files = differs.lines().filter(|line| line.starts_with("diff ")).flat_map(str::split_whitespace);
+    let mut names = files.filter_map(|file| file.rsplit('/').next());
+    names.any(|name| ["ConfigMap", "Secret"].iter().any(|kind| name == format!("v1.{kind}.default.{object}")))
 }
 
 fn names(pods: &[Pod]) -> String {
@@ -216,7 +234,7 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
     let trouble = pod.trouble.as_ref();
     let reason = trouble.map_or(pod.status.as_str(), |trouble| trouble.reason.as_str());
     let message = trouble.map(|trouble| trouble.message.as_str()).filter(|message| !message.is_empty());
-    let failure =
+    let mut failure =
         Failure::step(format!("{}: {reason}{}", pod.name, message.map(|m| format!(": {m}")).unwrap_or_default()));
     let Ok(kubectl) = kubectl(task) else { return failure };
     let said = |cmd: Cmd| {
@@ -226,8 +244,10 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
         .into_iter()
         .map(|line| format!("event: {}", line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")))
         .collect();
+    let mut cause = None;
     for previous in [true, false] {
-        let log = said(kubectl.log(&pod.name, 60, previous));
+        let log = said(kubectl.log(&pod.name, 200, previous));
+        cause = cause.or_else(|| causes::find(&log));
         // Where Java was when it gave up says less than why.
         let log: Vec<&str> = log.lines().filter(|line| !line.starts_with("\tat ")).collect();
         if !log.concat().trim().is_empty() {
@@ -235,13 +255,19 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
             break;
         }
     }
+    if let Some(cause) = &cause {
+        failure.what += &format!("; {}", cause.what);
+    }
     let fix = match reason {
         "ErrImageNeverPull" | "ImagePullBackOff" | "ErrImagePull" => {
             format!("{} brings the images into every node", lab.xtask("up"))
         }
         "Unschedulable" => "lower replicas or resources.requests in the manifests, or give the engine more".into(),
         "OOMKilled" => "raise resources.limits.memory in the manifest, or lower KAFKA_HEAP_OPTS".into(),
-        _ => format!("`{}` shows all of its log", lab.xtask(&format!("logs {} -n 200", pod.name))),
+        _ => match &cause {
+            Some(cause) => cause.way.fix(lab),
+            None => format!("`{}` shows all of its log", lab.xtask(&format!("logs {} -n 200", pod.name))),
+        },
     };
     Failure { output: words, ..failure.log(&task.log).fix(fix) }
 }
@@ -415,4 +441,19 @@ pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<O
         outcome.proof += &format!("; {}", crate::steps::rolled_out::goes_on(task, app, &pod.name)?);
     }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_object_is_known_by_its_whole_name() {
+        let differs = "diff -u -N /tmp/LIVE-1/v1.ConfigMap.default.broker-settings /tmp/MERGED-2/v1.ConfigMap.default.broker-settings\n\
+                       -  KAFKA_NUM_PARTITIONS: \"4\"\ndiff -u -N /tmp/LIVE-1/apps.v1.StatefulSet.default.kafka /tmp/MERGED-2/x\n";
+        assert!(is_changed(differs, "broker-settings"));
+        for other in ["broker", "settings", "kafka", "4", ""] {
+            assert!(!is_changed(differs, other), "{other}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::Env;
+use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, Output};
 use crate::signal::Stop;
 
@@ -16,7 +17,7 @@ pub const START: &str = "`systemctl start docker`, or on a machine without syste
 const ASK: Duration = Duration::from_secs(20);
 
 fn docker(deadline: Duration) -> Cmd {
-    Cmd::new("docker", deadline)
+    Cmd::new("docker", deadline).purpose(Purpose::Engine)
 }
 
 /// Everything the engine tells about itself.
@@ -221,8 +222,43 @@ pub enum NoEngine {
     NotRunning(String),
     /// It is there, and we may not speak to it.
     NoPermission(String),
+    /// The client is pointed at another machine, or by a context at nothing, and gets no answer there.
+    Elsewhere(String),
+    /// What answers is not Docker, but this.
+    NotDocker(&'static str),
     /// Something else.
     Other(String),
+}
+
+/// Podman's and nerdctl's stand-ins for docker, by what `docker info` answers: an object of a shape of its own, or Docker's shape with what Docker
+/// never has.
+fn other_engine(answer: &serde_json::Value, info: &Info, stderr: &str) -> Option<&'static str> {
+    let root = info.docker_root_dir.to_string_lossy();
+    if (answer["host"].is_object() && answer["store"].is_object())
+        || root.ends_with("containers/storage")
+        || stderr.to_ascii_lowercase().contains("podman")
+    {
+        return Some("Podman");
+    }
+    // nerdctl's answer has no such folder, and a version as containerd's tags are.
+    let nerdctl = (info.server_version.starts_with('v') && root.is_empty()) || stderr.contains("nerdctl");
+    nerdctl.then_some("nerdctl")
+}
+
+/// Who the engine is, behind whatever client.
+pub fn version() -> Cmd {
+    docker(ASK).args(["version", "--format", "{{json .}}"])
+}
+
+/// The engine that answers [`version`], when it is not Docker: each names its parts, Docker's is `Engine`.
+pub fn parse_version(output: &Output) -> Option<&'static str> {
+    let answer: serde_json::Value = serde_json::from_str(output.stdout.trim()).ok()?;
+    let parts = answer["Server"]["Components"].as_array().into_iter().flatten();
+    let names: Vec<&str> = parts.filter_map(|part| part["Name"].as_str()).collect();
+    if names.iter().any(|name| name.contains("Podman")) {
+        return Some("Podman");
+    }
+    (names.contains(&"containerd") && !names.contains(&"Engine")).then_some("nerdctl")
 }
 
 /// Reads the answer to [`info`].
@@ -230,14 +266,23 @@ pub enum NoEngine {
 /// # Errors
 /// Why there is no engine.
 pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
-    let info: Info = serde_json::from_str(output.stdout.trim()).unwrap_or_default();
+    let answer: serde_json::Value = serde_json::from_str(output.stdout.trim()).unwrap_or_default();
+    let info: Info = serde_json::from_value(answer.clone()).unwrap_or_default();
+    if let Some(other) = other_engine(&answer, &info, &output.stderr) {
+        return Err(NoEngine::NotDocker(other));
+    }
     if output.code == Some(0) && !info.server_version.is_empty() {
         return Ok(info);
     }
     let said = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
+    let said = if said.is_empty() { unexplained(output) } else { said };
     let lower = said.to_ascii_lowercase();
-    Err(if lower.contains("permission denied") {
+    let context = lower.contains("context") && ["not found", "does not exist"].iter().any(|sign| lower.contains(sign));
+    let far = ["tcp://", "ssh://", "http://", "https://", "dial tcp", "no such host", "could not resolve hostname"];
+    Err(if lower.contains("permission denied") && !lower.contains("publickey") {
         NoEngine::NoPermission(said)
+    } else if context || far.iter().any(|sign| lower.contains(sign)) || lower.contains("publickey") {
+        NoEngine::Elsewhere(said)
     } else if [
         "is the docker daemon running",
         "cannot connect to the docker daemon",
@@ -251,6 +296,22 @@ pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     } else {
         NoEngine::Other(said)
     })
+}
+
+/// What to say of an answer that explains nothing.
+fn unexplained(output: &Output) -> String {
+    let ended = match output.code {
+        Some(0) => String::new(),
+        Some(code) => format!(" and ended with exit code {code}"),
+        None => " and was ended by a signal".into(),
+    };
+    match crate::failure::tail(&output.stdout, 1).first() {
+        None => format!("`docker info` said nothing{ended}"),
+        Some(line) => {
+            let line: String = line.chars().take(80).collect();
+            format!("`docker info` answered \"{line}\"{ended}, which Docker does not")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +353,50 @@ mod tests {
         let denied =
             "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock";
         assert!(matches!(parse_info(&answer(1, "", denied)), Err(NoEngine::NoPermission(_))));
-        assert!(matches!(parse_info(&answer(1, "", "context \"x\" does not exist")), Err(NoEngine::Other(_))));
+        for elsewhere in [
+            "context \"x\" does not exist",
+            "Failed to initialize: unable to resolve docker endpoint: context \"far\": context not found: open /x/meta.json: no such file or directory",
+            "Cannot connect to the Docker daemon at tcp://10.0.0.1:2375. Is the docker daemon running?",
+            "error during connect: Get \"http://far:2375/v1.51/info\": dial tcp: lookup far: no such host",
+            "error during connect: Get \"http://docker.example.com/v1.51/info\": command [ssh far] has exited: user@far: Permission denied (publickey).",
+        ] {
+            let found = parse_info(&answer(1, "", elsewhere));
+            assert!(matches!(found, Err(NoEngine::Elsewhere(_))), "{elsewhere}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_for_docker_is_called_by_its_name() {
+        let podman = r#"{"host":{"arch":"amd64","cgroupVersion":"v2"},"store":{"graphDriverName":"overlay"},"version":{"Version":"4.9.3"}}"#;
+        let its_socket = r#"{"ServerVersion":"4.9.3","DockerRootDir":"/var/lib/containers/storage","NCPU":4}"#;
+        let nerdctl = r#"{"ID":"x","Driver":"overlayfs","ServerVersion":"v2.1.1","CgroupVersion":"2","NCPU":4}"#;
+        let hint = "Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.\nError: x";
+        assert_eq!(parse_info(&answer(0, podman, "")), Err(NoEngine::NotDocker("Podman")));
+        assert_eq!(parse_info(&answer(0, its_socket, "")), Err(NoEngine::NotDocker("Podman")));
+        assert_eq!(parse_info(&answer(125, "", hint)), Err(NoEngine::NotDocker("Podman")));
+        assert_eq!(parse_info(&answer(0, nerdctl, "")), Err(NoEngine::NotDocker("nerdctl")));
+        let parts = |names: &[&str]| {
+            let parts: Vec<_> = names.iter().map(|name| serde_json::json!({"Name": name})).collect();
+            parse_version(&answer(0, &serde_json::json!({"Server": {"Components": parts}}).to_string(), ""))
+        };
+        assert_eq!(parts(&["Engine", "containerd", "runc", "docker-init"]), None);
+        assert_eq!(parts(&["Podman Engine", "Conmon", "OCI Runtime (crun)"]), Some("Podman"));
+        assert_eq!(parts(&["containerd", "runc"]), Some("nerdctl"));
+        assert_eq!(parse_version(&answer(1, "what?", "")), None);
+    }
+
+    #[test]
+    fn an_answer_without_a_reason_is_told_as_that() {
+        for (code, stdout, told) in [
+            (0, "", "said nothing"),
+            (125, "", "said nothing and ended with exit code 125"),
+            (0, "<html>gateway</html>", "answered \"<html>gateway</html>\""),
+            (0, "{}", "answered \"{}\""),
+            (0, "null", "answered \"null\""),
+            (0, "[1]", "answered \"[1]\""),
+        ] {
+            let Err(NoEngine::Other(said)) = parse_info(&answer(code, stdout, "")) else { panic!("{stdout}") };
+            assert!(said.contains(told), "{said}");
+        }
     }
 }

@@ -20,7 +20,7 @@ pub struct Version {
 /// The Java runtime that runs ZooKeeper, the brokers and the tools.
 #[derive(Clone, Debug)]
 pub struct Java {
-    /// The program.
+    /// The runtime's own program, whatever leads to it: a process that we start must be the Java that runs.
     pub program: PathBuf,
     /// Its version.
     pub version: Version,
@@ -54,18 +54,66 @@ pub fn locate(env: &Env) -> Option<PathBuf> {
     home.or_else(|| env.find("java"))
 }
 
-/// Asks `program` for its version.
+/// Asks `program` for its version, and for the runtime behind it: version managers put scripts in its place, some of which start Java and wait.
 ///
 /// # Errors
-/// It does not run, or prints nothing that looks like a version.
+/// It does not run, or prints nothing that looks like a version; the runtime behind it cannot be found.
 pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Java> {
-    let cmd = Cmd::new(program, Duration::from_secs(30)).arg("-version");
+    let cmd = question(program);
     let output = exec.capture(&cmd, log, stop)?.success(&cmd, log)?;
-    let banner = format!("{}{}", output.stderr, output.stdout);
-    match parse_version(&banner) {
-        Some(version) => Ok(Java { program: program.into(), version, banner }),
-        None => Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&banner)),
+    let said = format!("{}{}", output.stderr, output.stdout);
+    let (banner, home) = parse_settings(&said);
+    let Some(version) = parse_version(&banner) else {
+        return Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&said));
+    };
+    let runtime = home.map(|home| Path::new(&home).join("bin/java")).filter(|runtime| is_program(runtime));
+    let java = Java { program: runtime.unwrap_or_else(|| program.into()), version, banner };
+    if !is_script(&java.program) || becomes_java(&java, exec, log, stop)? {
+        return Ok(java);
     }
+    let what = "is a script that starts Java and waits for it: the lab could neither watch its brokers nor stop them";
+    let path = java.program.display();
+    Err(Failure::step(format!("{path} {what}")).fix("set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself"))
+}
+
+/// What [`ask`] runs.
+pub fn question(program: &Path) -> Cmd {
+    Cmd::new(program, Duration::from_secs(30)).args(["-XshowSettings:properties", "-version"])
+}
+
+/// Takes apart what `java -XshowSettings:properties -version` prints: the version's lines, and the property java.home.
+pub fn parse_settings(said: &str) -> (String, Option<String>) {
+    let home = said.lines().find_map(|line| line.strip_prefix("    java.home = ")).map(|home| home.trim_end().into());
+    // Properties are indented.
+    let version = said.lines().filter(|line| !line.starts_with([' ', '\t']) && *line != "Property settings:");
+    (version.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect(), home)
+}
+
+/// Whether an interpreter runs `program`.
+fn is_script(program: &Path) -> bool {
+    use std::io::Read;
+    let mut start = [0; 2];
+    std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"#!"
+}
+
+/// Whether a script gives its process to Java: then Java tells the process id that the script had.
+fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<bool> {
+    // Before Java 9 there is no such log. What is too old is refused anyway.
+    if java.version.major < 11 {
+        return Ok(true);
+    }
+    let cmd = Cmd::new("/bin/sh", Duration::from_secs(30))
+        .args(["-c", "echo \"$$\"; exec \"$0\" \"$@\""])
+        .arg(&java.program)
+        .args(["-XX:+UseSerialGC", "-Xlog:gc=info:stdout:pid", "-version"]);
+    Ok(is_own_pid(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
+}
+
+/// Whether the process id of the first line is that of Java's own lines, `[PID] Using Serial`.
+fn is_own_pid(said: &str) -> bool {
+    let (first, rest) = said.split_once('\n').unwrap_or_default();
+    rest.lines()
+        .any(|line| line.strip_prefix('[').and_then(|line| line.split_once(']')).is_some_and(|(pid, _)| pid == first))
 }
 
 /// Finds the version in what `java -version` or `java --version` prints, whatever stands around it.
@@ -115,6 +163,17 @@ mod tests {
         {
             assert_eq!(parse_version(banner), None, "{banner}");
         }
+    }
+
+    #[test]
+    fn the_runtime_is_found_behind_whatever_leads_to_it() {
+        let said = "Property settings:\n    java.class.path = \n    java.home = /opt/my jdk\n    line.separator = \\n \n    \
+                    user.dir = /x\n\nopenjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment (build 17)\n";
+        let (banner, home) = parse_settings(said);
+        assert_eq!(banner, "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment (build 17)\n");
+        assert_eq!(home.as_deref(), Some("/opt/my jdk"));
+        assert_eq!(parse_settings("openjdk version \"17\"\n").1, None);
+        assert!(is_own_pid("77\n[77] Using Serial\n") && !is_own_pid("77\n[78] Using Serial\n") && !is_own_pid("77\n"));
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub enum Place {
         kubectl: Kubectl,
         /// Whether somebody types.
         interactive: bool,
-        /// ZooKeeper's port in its pod.
-        zookeeper_port: u16,
+        /// ZooKeeper's container and port in its pod.
+        zookeeper: (String, u16),
         /// Broker 0's port in its pod.
         broker_port: String,
         /// How long a tool may take.
@@ -60,7 +60,7 @@ impl Place {
             return Place::Pod {
                 kubectl: Kubectl::of(lab, setup),
                 interactive: false,
-                zookeeper_port: lab.facts.zookeeper.port(),
+                zookeeper: (lab.facts.zookeeper.container.clone(), lab.facts.zookeeper.port()),
                 broker_port: lab.facts.brokers.inner_address(0).rsplit(':').next().unwrap_or("9092").into(),
                 deadline: lab.timeout(|t| t.tool),
             };
@@ -89,7 +89,7 @@ impl Place {
             Place::Host { java, class_path, log4j, bootstrap, zookeeper, deadline } => {
                 (java, class_path, log4j, bootstrap, zookeeper, deadline)
             }
-            Place::Pod { kubectl, interactive, zookeeper_port, broker_port, deadline } => {
+            Place::Pod { kubectl, interactive, zookeeper: (container, port), broker_port, deadline } => {
                 let stdin = format!("--stdin={interactive}");
                 // `localhost` is the pod's own: kubectl exec enters its network namespace.
                 let words: [String; 7] = match tool {
@@ -98,9 +98,8 @@ impl Place {
                         ["exec", &stdin, "kafka-0", "--", "kafka-topics", "--bootstrap-server", &server].map(Into::into)
                     }
                     Tool::ZooKeeperShell => {
-                        let server = format!("localhost:{zookeeper_port}");
-                        ["exec", &stdin, "zookeeper-0", "--container=zookeeper", "--", "zookeeper-shell", &server]
-                            .map(Into::into)
+                        let (container, server) = (format!("--container={container}"), format!("localhost:{port}"));
+                        ["exec", &stdin, "zookeeper-0", &container, "--", "zookeeper-shell", &server].map(Into::into)
                     }
                 };
                 return kubectl.cmd(*deadline, words).args(args);
@@ -145,8 +144,20 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
-/// Reads what `kafka-topics --describe --topic NAME` prints. Fields are found by name: newer versions add some.
-pub fn parse_describe(output: &str) -> Option<Topic> {
+/// `topic` as kafka-topics wants it to describe, alter or delete it: there `--topic` is a regular expression, in which a dot is any character.
+/// Other characters of topic names mean themselves.
+pub fn only(topic: &str) -> String {
+    topic.replace('.', r"\.")
+}
+
+/// The topic among `topics` that keeps Kafka from creating `topic`: in names of metrics a dot and an underscore are one
+/// (org.apache.kafka.common.internals.Topic).
+pub fn colliding<'a>(topic: &str, mut topics: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    topics.find(|other| *other != topic && other.replace('.', "_") == topic.replace('.', "_"))
+}
+
+/// Reads what `kafka-topics --describe` prints of the topic `name`. Fields are found by name: newer versions add some.
+pub fn parse_describe(output: &str, name: &str) -> Option<Topic> {
     let fields = |line: &str| -> Vec<(String, String)> {
         line.split('\t')
             .filter_map(|field| field.split_once(':'))
@@ -160,9 +171,12 @@ pub fn parse_describe(output: &str) -> Option<Topic> {
     let mut topic: Option<Topic> = None;
     for line in output.lines() {
         let fields = fields(line);
+        if get(&fields, "Topic").as_deref() != Some(name) {
+            continue;
+        }
         if let Some(count) = get(&fields, "PartitionCount") {
             topic = Some(Topic {
-                name: get(&fields, "Topic")?,
+                name: name.into(),
                 partition_count: count.parse().ok()?,
                 replication_factor: get(&fields, "ReplicationFactor")?.parse().ok()?,
                 partitions: Vec::new(),
@@ -218,17 +232,17 @@ mod tests {
 
     #[test]
     fn a_healthy_topic_has_no_faults() {
-        let topic = parse_describe(DESCRIBE).unwrap();
+        let topic = parse_describe(DESCRIBE, "test").unwrap();
         assert_eq!((topic.name.as_str(), topic.partition_count, topic.replication_factor), ("test", 4, 3));
         assert_eq!(topic_faults(&topic, 4, 3), Vec::<String>::new());
     }
 
     #[test]
     fn each_deviation_is_a_fault() {
-        let topic = parse_describe(DESCRIBE).unwrap();
+        let topic = parse_describe(DESCRIBE, "test").unwrap();
         assert_eq!(topic_faults(&topic, 6, 3), ["4 partitions, kafka.yml says 6"]);
         assert_eq!(topic_faults(&topic, 4, 2), ["replication factor 3, kafka.yml says 2"]);
-        let shrunk = parse_describe(SHRUNK).unwrap();
+        let shrunk = parse_describe(SHRUNK, "test").unwrap();
         let faults = topic_faults(&shrunk, 4, 3);
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(faults[0].contains("ISR"), "{faults:?}");
@@ -238,9 +252,22 @@ mod tests {
     fn a_partition_without_leader_and_fields_of_newer_versions_are_understood() {
         let text = "Topic: t\tTopicId: x\tPartitionCount: 1\tReplicationFactor: 2\tConfigs: a=b,c=d:e\n\
                     \tTopic: t\tPartition: 0\tLeader: none\tReplicas: 1,0\tIsr: 0\tElr: \tLastKnownElr: \n";
-        let topic = parse_describe(text).unwrap();
+        let topic = parse_describe(text, "t").unwrap();
         assert_eq!(topic.partitions[0].leader, None);
         assert_eq!(topic_faults(&topic, 1, 2).len(), 2);
-        assert_eq!(parse_describe("Error while executing topic command : Topic 'x' does not exist"), None);
+        assert_eq!(parse_describe("Error while executing topic command : Topic 'x' does not exist", "x"), None);
+    }
+
+    #[test]
+    fn other_topics_are_left_out() {
+        let other = DESCRIBE.replace("test", "tast").replace("PartitionCount: 4", "PartitionCount: 9");
+        for text in [format!("{DESCRIBE}{other}"), format!("{other}{DESCRIBE}")] {
+            let topic = parse_describe(&text, "test").unwrap();
+            assert_eq!((topic.partition_count, topic.partitions.len()), (4, 4));
+        }
+        assert_eq!(parse_describe(&other, "test"), None);
+        assert_eq!(only("orders.v1-a_b"), r"orders\.v1-a_b");
+        assert_eq!(colliding("a.b", ["a.b", "a-b", "a_b"].into_iter()), Some("a_b"));
+        assert_eq!(colliding("a_b", ["a_b", "ab", "a_c"].into_iter()), None);
     }
 }

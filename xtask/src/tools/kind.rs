@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::state::Setup;
 
-/// The nodes are looked for, and loaded, through Docker: kind must not choose another engine.
 fn kind(setup: &Setup, deadline: Duration) -> Cmd {
-    Cmd::new(&setup.kind, deadline).without_env("KIND_EXPERIMENTAL_PROVIDER")
+    Cmd::new(&setup.kind, deadline).purpose(Purpose::Engine)
 }
 
 /// Creates a cluster. What it made is kept when it fails, for looking at.

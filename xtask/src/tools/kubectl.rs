@@ -17,9 +17,6 @@ pub struct Kubectl {
     cache: PathBuf,
 }
 
-/// The label on everything of ours.
-pub const PART_OF: &str = "app.kubernetes.io/part-of=kafka-lab";
-
 /// How long a question may take.
 const ASK: Duration = Duration::from_secs(20);
 
@@ -58,9 +55,9 @@ impl Kubectl {
         self.cmd(ASK, args)
     }
 
-    /// Everything of ours that runs, as JSON.
+    /// Everything that runs, as JSON. The cluster is ours, whatever labels the manifests have.
     pub fn workloads(&self) -> Cmd {
-        self.ask(["get", "pods,statefulsets,deployments", "--selector", PART_OF, "--output", "json"])
+        self.ask(["get", "pods,statefulsets,deployments", "--output", "json"])
     }
 
     /// The pods of a Job, as JSON.
@@ -92,10 +89,8 @@ impl Kubectl {
         named(self.cmd(Duration::from_secs(60), ["apply"]).args(SERVER_SIDE), files)
     }
 
-    /// What applying manifests would change: exit code 0 when nothing, 1 when something. A program that the user likes to see
-    /// differences with has exit codes of its own.
+    /// What applying manifests would change: exit code 0 when nothing, 1 when something.
     pub fn diff(&self, files: &[PathBuf]) -> Cmd {
-        let cmd = self.cmd(Duration::from_secs(60), ["diff"]).without_env("KUBECTL_EXTERNAL_DIFF");
-        named(cmd.args(SERVER_SIDE), files)
+        named(self.cmd(Duration::from_secs(60), ["diff"]).args(SERVER_SIDE), files)
     }
 }

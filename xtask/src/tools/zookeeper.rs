@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest answer that is read: a lab's dump has a few kilobytes.
@@ -31,6 +32,34 @@ pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
         if answer.len() > ANSWER_MAX || begin.elapsed() > 2 * limit {
             return Err(std::io::Error::other("whoever listens there answers without end"));
         }
+    }
+}
+
+/// Whether the snapshots and logs in `dir` hold `text` somewhere, as the data of a node. Also, should any be compressed, when that cannot be told.
+pub fn has_stored(dir: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let name = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().into_owned();
+    files.filter(|file| name(file).starts_with("snapshot.") || name(file).starts_with("log.")).any(|file| {
+        let compressed = [".gz", ".snappy"].iter().any(|end| name(&file).ends_with(end));
+        compressed || std::fs::File::open(file.path()).is_ok_and(|file| holds(file, text.as_bytes()))
+    })
+}
+
+/// Whether `text` comes in what is read. A log is made 64 MiB long, of zeros: what follows many of them is not read.
+fn holds(mut from: impl Read, text: &[u8]) -> bool {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut part) {
+            Ok(count) if count > 0 && part[..count].iter().any(|byte| *byte != 0) => {
+                kept.extend_from_slice(&part[..count]);
+            }
+            _ => return false,
+        }
+        if kept.windows(text.len().max(1)).any(|window| window == text) {
+            return true;
+        }
+        kept.drain(..kept.len().saturating_sub(text.len()));
     }
 }
 
@@ -149,6 +178,17 @@ mod tests {
     fn dump_names_the_controller() {
         assert_eq!(controller(DUMP), Some(1));
         assert_eq!(controller(&DUMP.replace("\t/controller\n", "")), None);
+    }
+
+    #[test]
+    fn a_text_is_found_wherever_it_stands() {
+        for at in [0, 1, 65_530, 65_536, 131_060, 200_000] {
+            let mut bytes = vec![b'.'; 200_010];
+            bytes[at..at + 10].copy_from_slice(b"cluster-id");
+            assert!(holds(&bytes[..], b"cluster-id"), "{at}");
+            assert!(!holds(&bytes[..], b"cluster-ip"), "{at}");
+        }
+        assert!(!holds(&b""[..], b"x") && !has_stored(Path::new("/nonexistent"), "x"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Env, Lab, spelled};
+use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
 use crate::kind::cluster::{self, Node};
@@ -105,6 +106,12 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
     let start = format!("{}{other}", docker::START);
     match docker::parse_info(&output) {
         Ok(info) => {
+            // Podman's socket answers Docker's own client almost as Docker does.
+            let version = task.ctx.exec.capture(&docker::version(), &task.log, task.ctx.stop)?;
+            if let Some(name) = docker::parse_version(&version) {
+                not_docker(name, findings);
+                return Ok(None);
+            }
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
             return Ok(Some(info));
         }
@@ -113,9 +120,22 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             format!("the Docker engine does not let us in: {said}"),
             "`sudo usermod --append --groups docker $USER`, then log in again",
         ),
+        Err(NoEngine::NotDocker(name)) => not_docker(name, findings),
+        Err(NoEngine::Elsewhere(said)) => findings.problem(
+            format!("the Docker engine that `docker` is pointed at does not answer: {said}"),
+            format!("see DOCKER_HOST, DOCKER_CONTEXT and `docker context ls`: unset them, or `docker context use default`{other}"),
+        ),
         Err(NoEngine::Other(said)) => findings.problem(format!("the Docker engine cannot be used: {said}"), start),
     }
     Ok(None)
+}
+
+/// What answers as `docker` is another engine.
+fn not_docker(name: &str, findings: &mut Findings) {
+    findings.problem(
+        format!("what answers as `docker` is {name}, not Docker: kind's nodes are made, loaded and broken by Docker's own commands"),
+        "install Docker (docker.io) and put its `docker` first on PATH, or point DOCKER_HOST at it; or `--backend local`, which needs none",
+    );
 }
 
 /// The programs that pack images and, from packages, build them; those that `env` lacks, with the Debian package of each.
@@ -167,7 +187,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     match env.find("go") {
         None => findings.problem("no go on PATH: Kubernetes, kind and CoreDNS are built from Go modules", advice),
         Some(go) => {
-            let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]);
+            let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]).purpose(Purpose::Build);
             let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
             let version = kind::parse_version(&said.trim().replace("go", "v"));
             if version.is_none_or(|version| version < (1, 24)) {
@@ -183,6 +203,16 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
     // Without their tools the recipes cannot tell what they would make.
     if !findings.problems.is_empty() {
         return Ok(None);
+    }
+    let images = task.lab().env.repo.join("manifests/images");
+    for script in ["stages", "pack", "node/build", "kafka/build", "clients/build"].map(|script| images.join(script)) {
+        if std::fs::read(&script).is_ok_and(|text| text.windows(2).any(|pair| pair == b"\r\n")) {
+            findings.problem(
+                format!("{} has the line ends of Windows, which bash does not read", script.display()),
+                "clone the project anew, or take its archive again: what it says of line ends (.gitattributes) is to be followed",
+            );
+            return Ok(None);
+        }
     }
     match setup::resolve(task.lab(), task.ctx.exec, &task.log, task.ctx.stop) {
         Ok(setup) => return Ok(Some(setup)),
@@ -211,7 +241,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
 fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings) -> Result<()> {
     // What the recipe is yet to build is of the version that it builds.
     if setup.kind.exists() {
-        let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version");
+        let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
         let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
         match kind::parse_version(&said) {
             Some(version) if version < (0, 27) => findings.problem(

@@ -13,7 +13,7 @@ use crate::tools::java;
 pub fn preview(lab: &Lab) -> Vec<String> {
     let ports: Vec<String> = Service::servers(lab).iter().filter_map(|s| s.port(lab)).map(|p| p.to_string()).collect();
     vec![
-        "java -version".into(),
+        "java -XshowSettings:properties -version".into(),
         "# look for mvn, cc, c++, make, setsid on PATH".into(),
         format!("# ports {} of 127.0.0.1 free or ours; memory, disk, state folder", ports.join(", ")),
     ]
@@ -46,7 +46,7 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => findings.problem(
                 format!("{}: {}", program.display(), failure.what),
-                "set JAVA_HOME to a working Java 11 or 17",
+                failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17"),
             ),
             Ok(found) => {
                 let version = &found.version;
@@ -61,7 +61,10 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
                         version.text
                     ));
                 }
-                findings.notes.push(format!("Java {}", version.text));
+                let runtime = std::fs::canonicalize(&found.program).unwrap_or_default();
+                let elsewhere = std::fs::canonicalize(&program).is_ok_and(|program| program != runtime);
+                let place = if elsewhere { format!(" of {}", found.program.display()) } else { String::new() };
+                findings.notes.push(format!("Java {}{place}", version.text));
                 let _ = task.ctx.java.set(found);
             }
         },

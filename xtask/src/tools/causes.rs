@@ -1,0 +1,136 @@
+//! Why a server ended, by the words of its log that say so: the exceptions of Kafka 3.3 and ZooKeeper 3.6. Pure.
+
+use crate::config::Lab;
+
+/// Why a server ended, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// In a sentence's second half: "its data is …".
+    pub what: String,
+    /// What to do about it.
+    pub way: Way,
+}
+
+/// A way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing of the data can be kept.
+    StartOver,
+    /// Its own data must come back, or nothing.
+    OwnData,
+    /// Whoever uses it must end.
+    EndOther,
+    /// The folder must be made usable.
+    Folder,
+    /// A manifest says what the server does not take.
+    Manifest,
+    /// It needs more memory.
+    Memory,
+}
+
+impl Way {
+    /// In words, for a lab.
+    pub fn fix(self, lab: &Lab) -> String {
+        let over = format!("`{}`, then `{}`: its messages go", lab.xtask("teardown"), lab.xtask("up"));
+        match self {
+            Way::StartOver => format!("start over: {over}"),
+            Way::OwnData => format!("put its own data back and `{}`, or start over: {over}", lab.xtask("up")),
+            Way::EndOther => format!("end the other process, then `{}`", lab.xtask("up")),
+            Way::Folder => {
+                format!("make the folder its user's own and writable, then `{}`; or {over}", lab.xtask("up"))
+            }
+            Way::Manifest => format!("mend kafka.yml, then `{}`", lab.xtask("up")),
+            Way::Memory => {
+                format!("close something, or lower KAFKA_HEAP_OPTS in kafka.yml, then `{}`", lab.xtask("up"))
+            }
+        }
+    }
+}
+
+/// What stands in a line, what it means, and the way out. The first that is found counts: others may follow from it.
+const SIGNS: &[(&str, &str, Way)] = &[
+    (
+        "InconsistentClusterIdException",
+        "its data and ZooKeeper's are of two Kafka clusters: ZooKeeper lost its data, or data of another lab was put here",
+        Way::OwnData,
+    ),
+    ("InconsistentBrokerIdException", "its data is another broker's", Way::OwnData),
+    ("InconsistentBrokerMetadataException", "its data is of several brokers or clusters", Way::OwnData),
+    ("Expected version 0, but got version", "its data is of a Kafka without ZooKeeper", Way::OwnData),
+    ("Failed to acquire lock on file .lock", "another process uses its data", Way::EndOther),
+    ("Disk error while locking directory", "its data cannot be written", Way::Folder),
+    ("can be created or validated", "its data cannot be written", Way::Folder),
+    ("Error while loading log dir", "its data cannot be read or written", Way::Folder),
+    ("Shutdown broker because all log dirs in", "its data cannot be written", Way::Folder),
+    ("Address already in use", "another process listens on its port", Way::EndOther),
+    ("ConfigException", "it does not take its settings", Way::Manifest),
+    ("There is insufficient memory for the Java", "this machine has no memory left for it", Way::Memory),
+    ("Could not reserve enough space", "this machine has no memory left for it", Way::Memory),
+    ("java.lang.OutOfMemoryError", "its heap is too small", Way::Memory),
+    // ZooKeeper's own.
+    ("DatadirException", "its data cannot be read or written", Way::Folder),
+    ("No snapshot found, but there are log entries", "its data is not whole", Way::StartOver),
+    ("Unable to load database on disk", "its data is damaged", Way::StartOver),
+];
+
+/// What a server writes first when it starts: what stands before it is from an earlier life.
+const BEGINS: [&str; 2] = ["Registered kafka:type=kafka.Log4jController MBean", "Reading configuration from:"];
+
+/// The cause in the last life that a server's log tells of.
+pub fn find(log: &str) -> Option<Cause> {
+    let begin = BEGINS.iter().filter_map(|sign| log.rfind(sign)).max().unwrap_or(0);
+    log[begin..].lines().find_map(|line| {
+        let (_, what, way) = SIGNS.iter().find(|(sign, ..)| line.contains(sign))?;
+        // Java's word for it says which value, folder or port.
+        let words = line.split_once("Exception: ").or(line.split_once("Error: ")).map_or(line, |(_, words)| words);
+        let words: String = words.trim().chars().take(300).collect();
+        Some(Cause { what: format!("{what} ({words})"), way: *way })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+
+    const CLUSTER: &str = "[2024-11-23 07:35:35,1] ERROR Fatal error during KafkaServer startup. Prepare to shutdown (kafka.server.KafkaServer)\n\
+        kafka.common.InconsistentClusterIdException: The Cluster ID A doesn't match stored clusterId Some(B) in meta.properties. \
+        The broker is trying to join the wrong cluster. Configured zookeeper.connect may be wrong.\n\tat kafka.server.KafkaServer.startup\n";
+
+    #[test]
+    fn the_servers_words_become_a_cause_and_a_way_out() {
+        let cause = find(CLUSTER).unwrap();
+        assert!(cause.what.contains("(The Cluster ID A doesn't match stored clusterId Some(B)"), "{}", cause.what);
+        assert!(cause.way.fix(&sample::lab()).contains("`cargo xtask teardown`, then `cargo xtask up`"), "{cause:?}");
+        for (line, way) in [
+            (
+                "kafka.common.InconsistentBrokerIdException: Configured broker.id 1 doesn't match stored broker.id Some(0)",
+                Way::OwnData,
+            ),
+            (
+                "org.apache.kafka.common.KafkaException: Failed to acquire lock on file .lock in /d. A Kafka instance",
+                Way::EndOther,
+            ),
+            (
+                "[x] ERROR Shutdown broker because none of the specified log dirs from /d can be created or validated",
+                Way::Folder,
+            ),
+            (
+                "org.apache.kafka.common.config.ConfigException: Invalid value lots for configuration log.segment.bytes",
+                Way::Manifest,
+            ),
+        ] {
+            assert_eq!(find(line).unwrap().way, way, "{line}");
+        }
+        assert_eq!(find("[x] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)\n"), None);
+    }
+
+    #[test]
+    fn an_earlier_life_explains_nothing() {
+        let later = format!(
+            "{CLUSTER}[x] INFO Registered kafka:type=kafka.Log4jController MBean (kafka.utils)\n[x] INFO starting\n"
+        );
+        assert_eq!(find(&later), None);
+        assert!(find(&format!("{later}{CLUSTER}")).is_some());
+    }
+}
