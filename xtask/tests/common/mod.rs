@@ -11,6 +11,9 @@ pub mod interrupt;
 #[allow(dead_code, reason = "not every test file brings a lab up")]
 pub mod lab;
 #[cfg(feature = "lab")]
+#[allow(dead_code, reason = "not every test file has others in its lab")]
+pub mod others;
+#[cfg(feature = "lab")]
 #[allow(dead_code, reason = "not every test file needs a network that fails")]
 pub mod proxy;
 #[cfg(feature = "kind")]

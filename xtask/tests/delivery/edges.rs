@@ -1,58 +1,19 @@
 //! The clients at their edges, on a real lab: what others write, the largest values, the smallest topics, many partitions, nobody who reads.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
-
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::clients::{Clients, positions};
-use common::lab::Lab;
-use common::wait_for;
+use crate::common::clients::{Clients, positions};
+use crate::common::lab::Lab;
+use crate::common::others::Others;
+use crate::common::wait_for;
 use ledger::lines::{ConsumerState, ProducerState, Reason};
 use ledger::size::{VALUE_SIZE_MAX, longest_value};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The most memory that a client may come to take, in KiB.
 const MEMORY_KIB: u64 = 64 * 1024;
-
-/// Kafka's own clients, as fixtures/Others.java uses them, with the jars that a broker of the lab runs from.
-struct Others {
-    brokers: String,
-    jars: String,
-}
-
-impl Others {
-    fn of(lab: &Lab) -> Self {
-        let line = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
-        let line = String::from_utf8(line).unwrap();
-        let mut words = line.split('\0');
-        words.find(|word| ["-cp", "-classpath", "--class-path"].contains(word)).unwrap();
-        Self { brokers: format!("127.0.0.1:{}", lab.base), jars: words.next().unwrap().into() }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Others.java");
-        let mut command = Command::new("java");
-        command
-            .args(["-Xmx400m", "-XX:TieredStopAtLevel=1", "-cp", &self.jars])
-            .arg(source)
-            .arg(&self.brokers)
-            .args(args);
-        command.stdin(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) {
-        assert!(self.command(args).stdout(Stdio::null()).status().unwrap().success(), "{args:?}");
-    }
-}
 
 /// The last line that a client has printed.
 fn last<T: serde::de::DeserializeOwned>(said: &str) -> T {

@@ -1,0 +1,42 @@
+//! What others do in a lab.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::lab::Lab;
+
+/// Kafka's own clients, as fixtures/Others.java uses them, with the jars that a broker of the lab runs from.
+pub struct Others {
+    brokers: String,
+    jars: String,
+}
+
+impl Others {
+    /// Those that talk to this lab.
+    pub fn of(lab: &Lab) -> Self {
+        let line = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        let mut words = line.split('\0');
+        words.find(|word| ["-cp", "-classpath", "--class-path"].contains(word)).unwrap();
+        Self { brokers: format!("127.0.0.1:{}", lab.base), jars: words.next().unwrap().into() }
+    }
+
+    /// What does that, to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Others.java");
+        let mut command = Command::new("java");
+        command
+            .args(["-Xmx400m", "-XX:TieredStopAtLevel=1", "-cp", &self.jars])
+            .arg(source)
+            .arg(&self.brokers)
+            .args(args);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Does it.
+    #[track_caller]
+    pub fn run(&self, args: &[&str]) {
+        assert!(self.command(args).stdout(Stdio::null()).status().unwrap().success(), "{args:?}");
+    }
+}
