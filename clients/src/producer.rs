@@ -319,16 +319,19 @@ impl Session<'_> {
             topic: target.topic.clone(),
             tally: Arc::clone(&self.tally),
         };
-        let client: Arc<Client> = Arc::new(
-            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.args.longest_value())
-                .create_with_context(context)?,
-        );
+        let mut config =
+            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.args.longest_value());
+        if self.args.no_create_topic {
+            // A producer's question for a topic creates it, unless the question says otherwise.
+            config.set("allow.auto.create.topics", "false");
+        }
+        let client: Arc<Client> = Arc::new(config.create_with_context(context)?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         Ok(Handle { client, topic, encoder, partitions: Arc::default(), closed: Arc::default() })
     }
 
-    /// Waits until the topic has partitions; asking for it is what creates it. `None` when told to stop before.
+    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before.
     fn wait_for_topic(&mut self, handle: &Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let mut said = String::new();
