@@ -117,6 +117,9 @@ pub struct ProducerArgs {
     /// Retry without idempotence, and after half a second: what a broker took and had not acknowledged by then is in the log twice. For the drill that shows it.
     #[arg(long)]
     pub no_idempotence: bool,
+    /// Wait for the topic instead of creating it by asking for it.
+    #[arg(long)]
+    pub no_create_topic: bool,
     /// Bytes of each message's value, up to 1048516; without it, as long as the stamp happens to be.
     #[arg(long, env = "VALUE_SIZE", value_name = "BYTES")]
     pub value_size: Option<usize>,

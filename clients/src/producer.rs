@@ -381,17 +381,19 @@ impl Session<'_> {
     /// A new handle for the present epoch, and the thread that watches its topic's partitions.
     fn open(&mut self) -> Result<Handle> {
         let target = &self.args.target;
-        let client: Arc<Client> = Arc::new(
-            settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes)
-                .create_with_context(self.context.clone())?,
-        );
+        let mut config = settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes);
+        if self.args.no_create_topic {
+            // A producer's question for a topic creates it, unless the question says otherwise.
+            config.set("allow.auto.create.topics", "false");
+        }
+        let client: Arc<Client> = Arc::new(config.create_with_context(self.context.clone())?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let reports = Reports::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         Ok(Handle { client, topic, reports, encoder, asked: -1, partitions: Arc::default(), closed: Arc::default() })
     }
 
-    /// Waits until the topic has partitions; asking for it is what creates it. `None` when told to stop before.
+    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before.
     fn wait_for_topic(&mut self, handle: &mut Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let mut said = String::new();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::drill::control::Part;
+
 /// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
 ///
 ///   cargo xtask up         ZooKeeper, the brokers, topic `test`, a producer and a consumer
@@ -154,6 +156,9 @@ pub struct Drill {
     /// Keep the drill's topic, for looking at its records
     #[arg(long)]
     pub keep_topic: bool,
+    /// A control that shows that a drill can tell: the same drill with a part taken out, which must not end as kept
+    #[arg(long, value_name = "PART,...", value_delimiter = ',')]
+    pub without: Vec<Part>,
     /// soak: the schedule of faults; the same seed gives the same one
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,

@@ -19,7 +19,7 @@ use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
 use crate::config::{Lab, manifests, sample};
-use crate::drill::{strike, timing};
+use crate::drill::timing;
 use crate::exec::Output;
 use crate::kind::{cluster, images, pods, render};
 use crate::local::process::{self, Started};
@@ -242,7 +242,7 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     }
     let _ = pods::nodes(&text);
     let _ = (ports::listening_inodes(&text, 32181), process::parse_stat(&text));
-    let _ = (crate::failure::tail(&text, 20), strike::parse_topic_id(&text));
+    let _ = (crate::failure::tail(&text, 20), zookeeper::sessions(&text));
     let gaps = timing::gaps(&text);
     assert_eq!(timing::rows(&gaps, 4, 1000).len(), 4);
     let _ = (timing::calm(&gaps, 1000), timing::stood_still(&gaps, 4, (1000, 5000)));

@@ -13,7 +13,7 @@ use std::process::Command;
 use common::clients::{Clients, judged, positions};
 use common::lab::Lab;
 use common::proxy::Proxy;
-use common::{start, wait_for};
+use common::{manifests, start, wait_for};
 use ledger::judge::{Verdict, Went};
 use ledger::lines::ConsumerState;
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,6 +36,18 @@ fn drill(lab: &Lab, args: &[&str], code: i32) -> Value {
 /// A column of a drill's report, over all partitions.
 fn total(drill: &Value, name: &str) -> u64 {
     drill["ledger"]["partitions"].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).sum()
+}
+
+/// The proofs that a drill's faults struck, each with what came of it.
+fn proofs(drill: &Value) -> impl Iterator<Item = &Value> {
+    drill["struck"].as_array().into_iter().flatten().flat_map(|struck| struck["evidence"].as_array().unwrap())
+}
+
+/// How many proofs there are, when all of them were seen.
+#[track_caller]
+fn all_shown(drill: &Value) -> usize {
+    assert!(proofs(drill).all(|proof| proof["found"] == "shown"), "{drill}");
+    proofs(drill).count()
 }
 
 fn topics(lab: &Lab) -> Vec<String> {
@@ -110,7 +122,7 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
 
     // Killed itself, a drill leaves its clients and its topic to the next one.
     let mut child = start(&mut lab.command(&["drill", "leader-kill"]));
-    let clients = || lab.processes().iter().filter(|line| line.contains("/drills/")).count();
+    let clients = || lab.processes().iter().filter(|line| line.contains("/logs/drills/")).count();
     wait_for("the drill's clients", 60, || clients() == 2);
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
@@ -120,6 +132,11 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
 
     let killed = drill(&lab, &["leader-kill"], 0);
     assert_eq!((&killed["kept"], &killed["ledger"]["verdict"]), (&Value::from(true), &Value::from("pass")), "{killed}");
+    assert_eq!(all_shown(&killed), 4, "{killed}");
+    // The whole run was read anew.
+    let read = &killed["final_read"];
+    assert_eq!(read["records"].as_u64().unwrap(), total(&killed, "records"), "{killed}");
+    assert!(read["elapsed_ms"].as_u64().unwrap() > 0, "{killed}");
     let struck = &killed["struck"][0];
     assert!(struck["detected_after_ms"].as_u64().unwrap() > 0, "{struck}");
     assert_eq!(struck["stuck"], Value::Array(vec![]), "{struck}");
@@ -130,13 +147,33 @@ fn drills_keep_their_promises_and_mend_what_they_broke() {
     let dead = std::thread::scope(|scope| {
         let drill = scope.spawn(|| drill(&lab, &["leader-pause-short"], 5));
         wait_for("a paused leader", 60, || paused(&lab));
-        let producer = lab.processes().into_iter().find(|line| line.contains("/drills/") && line.contains("producer"));
+        let producer =
+            lab.processes().into_iter().find(|line| line.contains("/logs/drills/") && line.contains("producer"));
         let pid = producer.unwrap().split_whitespace().next().unwrap().parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
         drill.join().unwrap()
     });
-    assert_eq!((&dead["kept"], &dead["ledger"]["verdict"]), (&Value::from(false), &Value::from("pass")), "{dead}");
+    assert_eq!(
+        (&dead["outcome"], &dead["ledger"]["verdict"]),
+        (&Value::from("broken"), &Value::from("fail")),
+        "{dead}"
+    );
+    assert_eq!(dead["ledger"]["findings"][0]["kind"], "died", "nobody of the drill's had killed it: {dead}");
+    assert_eq!(dead["faults"], serde_json::json!(["producer-1 ended by itself"]), "{dead}");
     assert_eq!(dead["struck"][0]["stuck"], serde_json::json!([0, 1, 2, 3]), "{dead}");
+
+    // A client that is gone before it is hit was not killed by the drill.
+    let gone = std::thread::scope(|scope| {
+        let drill = scope.spawn(|| drill(&lab, &["consumer-kill"], 5));
+        wait_for("the drill's clients", 60, || clients() == 2);
+        let consumer =
+            lab.processes().into_iter().find(|line| line.contains("/logs/drills/") && line.contains(" consumer "));
+        let pid = consumer.unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        drill.join().unwrap()
+    });
+    assert_eq!((&gone["kept"], &gone["outcome"]), (&Value::from(false), &Value::from("broken")), "{gone}");
+    assert!(gone["error"].as_str().unwrap().starts_with("consumer-1 ended by itself"), "{gone}");
 
     // What a file has of this commit is not done again.
     let file = lab.state.0.join("drills.jsonl");
@@ -216,5 +253,84 @@ fn what_is_lost_and_what_comes_twice_is_found_to_the_message() {
     let kept: Vec<String> = topics(&lab).into_iter().filter(|name| name.starts_with("drill-")).collect();
     assert_eq!(kept, [topic, other], "only those that were to be kept");
     lost_answers_double_what_they_were_for(&lab);
+    lab.teardown();
+}
+
+/// The drills that can be done on local, as `--list` names them.
+fn on_local(lab: &Lab) -> Vec<String> {
+    let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
+    let places = [" (local)", " (local, kind)"];
+    listed.lines().filter_map(|line| places.iter().find_map(|place| line.strip_suffix(place))).map(Into::into).collect()
+}
+
+/// What `drill` says of each drill, with a part taken out of all of them.
+fn without(lab: &Lab, part: &str, names: &[&str], codes: &[i32]) -> Vec<Value> {
+    let ran = lab.run(&[&["drill", "--format", "json", "--without", part], names].concat());
+    assert!(codes.contains(&ran.code), "without {part}: {ran:?}");
+    ran.json("kafka-lab.drill/1")
+}
+
+/// A drill can tell: with its strike taken out nothing shows that it struck, with its load taken out nothing is promised of anything, and
+/// with the end of its ledger cut off what was promised is not known. None of them is ever kept.
+#[test]
+fn a_drill_without_its_strike_its_load_or_its_ledger_is_never_kept() {
+    let lab = Lab::new("without");
+    lab.up(&["--no-clients"]);
+    let names = on_local(&lab);
+    assert!(names.len() > 20, "{names:?}");
+    for (part, parts) in [("strike", &["strike"][..]), ("strike,load", &["strike", "load"])] {
+        let drills = without(&lab, part, &["all"], &[4, 5, 7]);
+        let told: Vec<&str> = drills.iter().map(|drill| drill["drill"].as_str().unwrap()).collect();
+        assert_eq!(told, names, "without {part}");
+        for drill in &drills {
+            assert_eq!(
+                (&drill["kept"], &drill["without"]),
+                (&Value::from(false), &serde_json::json!(parts)),
+                "{drill}"
+            );
+            assert_ne!(drill["outcome"], "kept", "{drill}");
+            // A topic that never came into being is no outcome at all.
+            let name = drill["drill"].as_str().unwrap();
+            assert_eq!(drill["error"].is_string(), name == "topic-late", "{drill}");
+            // It is not for want of evidence alone: with nothing sent the ledger promises nothing.
+            assert!(part == "strike" || drill["promise"] != "kept", "{drill}");
+            assert!(drill["error"].is_string() || proofs(drill).any(|proof| proof["found"] != "shown"), "{drill}");
+        }
+    }
+
+    // What strikes for real, without a load and without the end of the ledger.
+    for (part, names) in [
+        ("load", &["leader-pause-short", "topic-recreated"][..]),
+        ("ledger", &["producer-kill", "no-idempotence-retry", "partitions-grow"]),
+    ] {
+        for drill in without(&lab, part, names, &[5, 7]) {
+            assert_eq!(drill["kept"], false, "{drill}");
+            assert_ne!(drill["promise"], "kept", "{drill}");
+            if part == "ledger" {
+                all_shown(&drill);
+                let cut = drill["ledger"]["findings"].as_array().unwrap().iter();
+                assert!(cut.into_iter().any(|finding| finding["kind"] == "no_last_word"), "{drill}");
+            }
+        }
+    }
+    lab.teardown();
+}
+
+/// Where sessions last longer than the pause, no leader is elected: the drill says that it cannot tell.
+#[test]
+fn a_strike_that_the_settings_soften_is_not_taken_for_one() {
+    let mut lab = Lab::new("softened");
+    let session = "KAFKA_ZOOKEEPER_SESSION_TIMEOUT_MS, value: ";
+    let longer = manifests(&[("kafka.yml", &format!("{session}\"4000\""), &format!("{session}\"18000\""))]);
+    lab.manifests = Some(longer);
+    lab.up(&["--no-clients"]);
+    let soft = drill(&lab, &["leader-pause-long"], 7);
+    let [kept, promise, outcome] = ["kept", "promise", "outcome"].map(|name| soft[name].clone());
+    assert_eq!((kept, promise, outcome), (false.into(), "kept".into(), "could_not_tell".into()), "{soft}");
+    let found =
+        |words: &str| proofs(&soft).find(|proof| proof["looked_for"].as_str().unwrap().contains(words)).unwrap();
+    assert_eq!(found("stood still")["found"], "shown", "{soft}");
+    assert_eq!(found("no session")["found"], "contradicted", "{soft}");
+    assert_eq!(found("leader epoch")["found"], "contradicted", "{soft}");
     lab.teardown();
 }

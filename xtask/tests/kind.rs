@@ -85,6 +85,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     part("every pod is restricted", || every_pod_is_restricted(&lab));
     part("a deleted broker comes back", || a_deleted_broker_comes_back(&lab));
     part("drills on pods and nodes", || drills(&lab));
+    part("drills without their strike", || drills_without_their_strike(&lab));
     part("a restarted node comes back", || a_restarted_node_comes_back(&lab));
     part("stopped nodes are started", || stopped_nodes_are_started(&lab));
     part("a broken setting fails fast and is mended", || a_broken_setting_fails_fast_and_is_mended(&lab));
@@ -291,12 +292,33 @@ fn drills(lab: &Lab) {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(drills.len(), 2);
-    // ZooKeeper may live on the node that is paused; the pod is another.
+    for proof in drills.iter().flat_map(|drill| drill["struck"][0]["evidence"].as_array().unwrap()) {
+        assert_eq!(proof["found"], "shown", "{proof}");
+    }
     assert!(drills[0]["struck"][0]["detected_after_ms"].as_u64().is_some(), "{}", drills[0]);
     for drill in drills {
         assert_eq!(drill["ledger"]["verdict"], "pass", "{drill}");
         let rows = drill["struck"][0]["partitions"].as_array().unwrap();
         assert!(rows.iter().any(|row| row["longest_ack_gap_ms"].as_u64().unwrap() > 0), "it did not strike: {drill}");
+    }
+}
+
+/// The same drills with their strike taken out: none is ever kept.
+fn drills_without_their_strike(lab: &Lab) {
+    let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
+    let places = [" (kind)", " (local, kind)"];
+    let on_kind = listed.lines().filter_map(|line| places.iter().find_map(|place| line.strip_suffix(place)));
+    let on_kind: Vec<&str> = on_kind.collect();
+    assert!(on_kind.len() > 10, "{listed}");
+    let ran = lab.run(&["drill", "all", "--without", "strike", "--format", "json"]);
+    assert!([4, 5, 7].contains(&ran.code), "{ran:?}");
+    let drills = ran.json("kafka-lab.drill/1");
+    assert_eq!(drills.iter().map(|drill| drill["drill"].as_str().unwrap()).collect::<Vec<_>>(), on_kind);
+    for drill in drills {
+        assert_eq!(drill["kept"], false, "{drill}");
+        let proofs = drill["struck"][0]["evidence"].as_array();
+        let seen = |proof: &serde_json::Value| proof["found"] == "shown";
+        assert!(drill["error"].is_string() || !proofs.unwrap().iter().all(seen), "{drill}");
     }
 }
 

@@ -119,7 +119,7 @@ fn a_drill_interrupted_at_any_moment_mends_or_leaves_it_to_the_next() {
         let mut moment = stride;
         let drill = || lab.command(&["drill", "leader-kill"]);
         while interrupted_within(MENDED, &mut drill(), MOMENTS, moment, signal(moment)) {
-            let left: Vec<_> = lab.processes().into_iter().filter(|line| line.contains("/drills/")).collect();
+            let left: Vec<_> = lab.processes().into_iter().filter(|line| line.contains("/logs/drills/")).collect();
             assert!(signal(moment) == Signal::KILL || left.is_empty(), "{moment}: {left:#?}");
             moment += stride;
         }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::config::Lab;
+use crate::drill::control::{Part, Without};
 use crate::drill::faults::{FAULTS, Fault, named};
-use crate::drill::run::{Drill, Plan, SCHEMA, Unfinished, commit, run};
+use crate::drill::outcome::{Drill, Outcome as End, SCHEMA, Unfinished};
+use crate::drill::run::{Plan, commit, run};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::local::jars::Jars;
@@ -19,7 +21,6 @@ use crate::state::{Backend, private_dir};
 use crate::step::{Ctx, Outcome, State, Step, Task};
 use crate::steps::build;
 use crate::steps::preflight::lack_of_space;
-use ledger::judge::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// Where `drill matrix` keeps its results, in the working folder.
@@ -67,6 +68,7 @@ impl Session<'_> {
         let up = Ctx::new(&lab, &jars, &RealExec, self.stop);
         Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
         let progress = Progress::new("drill", &lab.name, lab.format, self.env);
+        let without = Without::of(&args.without);
         let (mut worst, mut unfinished) = (Exit::Ok, None);
         let mut done = Vec::new();
         let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
@@ -82,7 +84,7 @@ impl Session<'_> {
         self.build_clients(&lab, &jars, &progress, &logs)?;
         for (place, plan) in plans.into_iter().enumerate() {
             let title = title(plan);
-            if let Some(found) = done.iter().position(|done| done.is(plan, args.rate)) {
+            if let Some(found) = done.iter().position(|done| done.is(plan, args.rate, &without.parts())) {
                 let said = match done.swap_remove(found).kept {
                     true => "there already",
                     false => {
@@ -98,7 +100,8 @@ impl Session<'_> {
             let stop = self.stop.next_plan();
             let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
             let log = logs.join(format!("{:02}-{title}.log", place + 1));
-            let result = run(&Task { ctx: &ctx, log: log.clone(), status: &status }, plan, args.rate, args.keep_topic);
+            let result =
+                run(&Task { ctx: &ctx, log: log.clone(), status: &status }, plan, args.rate, args.keep_topic, without);
             let ended = match &result {
                 Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, proof(drill))),
                 Ok(drill) => Ended::Failed(broken(drill).log(&log)),
@@ -111,7 +114,18 @@ impl Session<'_> {
                 Err(failure) => {
                     let after = Task { ctx: &ctx, log, status: &status };
                     let (commit, backend, error) = (commit(&after), lab.backend, failure.what.as_str());
-                    let line = Unfinished { schema: SCHEMA, commit, backend, drill: title, kept: false, error };
+                    let outcome = if failure.exit == Exit::Fault { End::Broken } else { End::CouldNotTell };
+                    let without = without.parts();
+                    let line = Unfinished {
+                        schema: SCHEMA,
+                        commit,
+                        backend,
+                        drill: title,
+                        outcome,
+                        kept: false,
+                        without,
+                        error,
+                    };
                     if lab.format == Format::Json {
                         print_json(&line);
                     }
@@ -176,17 +190,19 @@ struct Done {
     duration_s: Option<u64>,
     rate: u32,
     kept: bool,
+    #[serde(default)]
+    without: Vec<Part>,
 }
 
 impl Done {
     /// Whether it is what would be done now.
-    fn is(&self, plan: Plan, rate: u32) -> bool {
-        (self.drill.as_str(), (self.seed, self.duration_s), self.rate)
-            == (title(plan), plan.schedule(), plan.rate(rate))
+    fn is(&self, plan: Plan, rate: u32, without: &[Part]) -> bool {
+        (self.drill.as_str(), (self.seed, self.duration_s), self.rate, &self.without[..])
+            == (title(plan), plan.schedule(), plan.rate(rate), without)
     }
 }
 
-/// The drills that a file has of this commit on this backend, each as often as it came to a verdict.
+/// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or broken.
 fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Done>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -195,7 +211,7 @@ fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Done>> {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let backend = backend.to_string();
     let of_this = lines.filter(|line| line["commit"] == commit && line["backend"] == backend.as_str());
-    let of_this = of_this.filter(|line| line["error"].is_null());
+    let of_this = of_this.filter(|line| line["error"].is_null() && line["outcome"] != "could_not_tell");
     Ok(of_this.filter_map(|line| serde_json::from_value(line).ok()).collect())
 }
 
@@ -213,19 +229,21 @@ fn title(plan: Plan) -> &'static str {
 }
 
 fn proof(drill: &Drill) -> String {
-    format!("{}, as promised", drill.promised)
+    let shown = drill.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
+    let proofs = if shown == 1 { "proof" } else { "proofs" };
+    format!("{}, as promised; {shown} {proofs} of the strike", drill.promised)
 }
 
 fn broken(drill: &Drill) -> Failure {
-    let stuck = drill.struck.iter().any(|struck| !struck.stuck.is_empty());
-    let exit = match drill.ledger.verdict {
-        Verdict::Inconclusive if !stuck => Exit::Inconclusive,
-        _ => Exit::Fault,
+    let (exit, what) = match drill.outcome {
+        End::CouldNotTell => (Exit::Inconclusive, format!("could not tell whether it is {}", drill.promised)),
+        _ => (Exit::Fault, format!("promised was {}", drill.promised)),
     };
     let stuck = drill.struck.iter().filter_map(|struck| struck.stands_still());
-    let reasons = drill.ledger.reasons.iter().cloned().chain(stuck);
+    let not_seen = drill.struck.iter().flat_map(|struck| struck.not_seen());
+    let reasons = drill.ledger.reasons.iter().cloned().chain(drill.faults.iter().cloned()).chain(stuck).chain(not_seen);
     let reasons: Vec<String> = reasons.map(|reason| format!("\n  - {reason}")).collect();
-    Failure::new(exit, format!("promised was {}{}", drill.promised, reasons.concat()))
+    Failure::new(exit, format!("{what}{}", reasons.concat()))
 }
 
 /// What was asked for, in order; where the lab is known, of what can be done there.
@@ -260,12 +278,14 @@ fn plans(args: &Args, backend: Option<Backend>) -> Result<Vec<Plan>> {
 
 fn list() -> String {
     let entry = |fault: &Fault| {
+        let shown: Vec<String> = fault.proofs.iter().map(|proof| proof.words()).collect();
         format!(
-            "{} ({})\n  breaks    {}\n  promised  {}\n  look at   {}\n",
+            "{} ({})\n  breaks    {}\n  promised  {}\n  shown by  {}\n  look at   {}\n",
             fault.name,
             places(fault),
             fault.breaks,
             fault.promise.words(),
+            shown.join("\n            "),
             fault.look
         )
     };
@@ -310,7 +330,9 @@ mod tests {
             commit: commit.into(),
             backend,
             drill,
+            outcome: End::CouldNotTell,
             kept: false,
+            without: Vec::new(),
             error,
         };
         append(&file, &line("c1", backend, "leader-kill", "a broker does not start")).unwrap();
@@ -331,8 +353,12 @@ mod tests {
         assert_eq!(names, [("leader-kill", true), ("soak", true), ("leader-kill", false)]);
         let soak = |seed, seconds| Plan::Soak { seed, duration: Duration::from_secs(seconds) };
         let kill = Plan::One(named("leader-kill").unwrap());
-        assert!(done[0].is(kill, 200) && !done[0].is(kill, 300) && !done[0].is(soak(1, 60), 200));
-        assert!(done[1].is(soak(1, 60), 200) && !done[1].is(soak(2, 60), 200) && !done[1].is(soak(1, 61), 200));
+        assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));
+        assert!(
+            done[1].is(soak(1, 60), 200, &[])
+                && !done[1].is(soak(2, 60), 200, &[])
+                && !done[1].is(soak(1, 61), 200, &[])
+        );
         fs::remove_file(&file).unwrap();
     }
 
@@ -346,6 +372,7 @@ mod tests {
             out: None,
             resume: false,
             keep_topic: false,
+            without: Vec::new(),
             seed: 1,
             duration: 1,
         };

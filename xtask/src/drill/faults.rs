@@ -1,7 +1,9 @@
-//! The catalogue: what can be broken, in which order, and what is promised. Pure.
+//! The catalogue: what can be broken, in which order, what is promised, and what shows that it struck. Pure.
 
-use ledger::judge::{Kind, Report, Verdict};
+use std::fmt;
 
+use crate::drill::promise::Promise;
+use crate::drill::proof::Proof;
 use crate::state::Backend;
 
 /// Who is hit. Who that is, is found out when it is hit first, and stays so for the rest of the drill.
@@ -25,6 +27,31 @@ pub enum Who {
     Producer,
     /// The drill's consumer.
     Consumer,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Who::Leader => "the leader",
+            Who::Controller => "the controller",
+            Who::LeaderAndController => "the leader and the controller",
+            Who::TwoBrokers => "the leader and the next broker",
+            Who::AllBrokers => "every broker",
+            Who::Followers => "the followers",
+            Who::ZooKeeper => "ZooKeeper",
+            Who::Producer => "the producer",
+            Who::Consumer => "the consumer",
+        })
+    }
+}
+
+/// How a process is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By SIGKILL.
+    Kill,
+    /// By SIGTERM.
+    Term,
 }
 
 /// One thing done in a drill.
@@ -68,46 +95,6 @@ pub enum Move {
     GrowTopic,
 }
 
-/// What is promised of a drill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
-    /// Verdict `pass`: nothing acknowledged is lost, nothing comes twice.
-    Pass,
-    /// Verdict `pass`, and meanwhile nothing is acknowledged in any partition.
-    PassStandingStill,
-    /// Verdict `fail`, because the topic is another one.
-    TopicRecreated,
-    /// Verdict `fail`, because what was acknowledged is missing: the control that shows that the ledger can fail.
-    AckedLost,
-    /// Verdict `fail`, because messages are in the log twice: likewise.
-    Duplicates,
-}
-
-impl Promise {
-    /// In words, as `--list` and reports have it.
-    pub fn words(self) -> &'static str {
-        match self {
-            Promise::Pass => "pass",
-            Promise::PassStandingStill => "pass, with nothing acknowledged meanwhile",
-            Promise::TopicRecreated => "fail: topic id changed",
-            Promise::AckedLost => "fail: acknowledged messages are missing",
-            Promise::Duplicates => "fail: messages are in the log twice",
-        }
-    }
-
-    /// Whether a verdict is what was promised; `stood_still` is whether nothing was acknowledged while servers were down.
-    pub fn is_kept(self, report: &Report, stood_still: bool) -> bool {
-        let fails_of = |kind| report.verdict == Verdict::Fail && report.findings.iter().any(|found| found.kind == kind);
-        match self {
-            Promise::Pass => report.verdict == Verdict::Pass,
-            Promise::PassStandingStill => report.verdict == Verdict::Pass && stood_still,
-            Promise::TopicRecreated => fails_of(Kind::TopicRecreated),
-            Promise::AckedLost => fails_of(Kind::Missing),
-            Promise::Duplicates => fails_of(Kind::Duplicate),
-        }
-    }
-}
-
 /// Something that can be broken.
 #[derive(Debug)]
 pub struct Fault {
@@ -117,6 +104,8 @@ pub struct Fault {
     pub breaks: &'static str,
     /// What is promised.
     pub promise: Promise,
+    /// What must be seen for the promise to count: that it struck as it says.
+    pub proofs: &'static [Proof],
     /// What to look at while it goes on.
     pub look: &'static str,
     /// What is done, in this order. Whatever is still broken then is mended.
@@ -171,12 +160,17 @@ use Move::{
     CreateTopic, DeleteDns, DeletePod, GrowTopic, Kill, KillContainer, Pause, PauseNode, RecreateTopic, RestartNode,
     Resume, ResumeNode, Rolling, Start, Term, Wait, Wipe, WipeTopic,
 };
+use Proof::{
+    AckedMeanwhile, AcksWaited, CaughtUp, ConsumerLate, ContainerRestarted, DnsReplaced, Emptied, EndLines, Ended,
+    EpochRaised, EpochSame, Expired, HandedOver, HeldBack, Lagged, NewController, NewPod, NodePaused, NodeRestarted,
+    PartitionsDoubled, ReadAgain, SessionGone, SessionsKept, Silent, StoodStill, Stopped, TopicIdChanged, TopicLate,
+};
 
 /// Longer than zookeeper.session.timeout.ms of kafka.yml, 4 s, and what the controller needs after it.
 const EXPIRED: Move = Wait(7_000);
 
 macro_rules! fault {
-    ($name:literal, $promise:ident, $load:ident, $breaks:literal, $look:literal, [$($step:expr),* $(,)?]) => {
+    ($name:literal, $promise:ident, $load:ident, $breaks:literal, $look:literal, [$($step:expr),* $(,)?], [$($proof:expr),* $(,)?]) => {
         Fault {
             name: $name,
             breaks: $breaks,
@@ -184,6 +178,7 @@ macro_rules! fault {
             look: $look,
             moves: &[$($step),*],
             load: Load::$load,
+            proofs: &[$($proof),*],
         }
     };
 }
@@ -196,7 +191,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a partition's leader; it comes back after its session expired",
         "`kafka-topics -- --describe`: Leader and Isr of its partitions, before and after four seconds",
-        [Kill(Who::Leader), EXPIRED, Start(Who::Leader)]
+        [Kill(Who::Leader), EXPIRED, Start(Who::Leader)],
+        [Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
     ),
     fault!(
         "leader-kill-restart",
@@ -204,7 +200,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a partition's leader; it is started again at once",
         "`logs kafka-N`: it waits for its own former session",
-        [Kill(Who::Leader), Start(Who::Leader)]
+        [Kill(Who::Leader), Start(Who::Leader)],
+        [Ended(Who::Leader, How::Kill), SessionGone(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
     ),
     fault!(
         "controller-kill",
@@ -212,7 +209,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the controller",
         "`zookeeper-shell -- get /controller`: another broker id",
-        [Kill(Who::Controller), EXPIRED, Start(Who::Controller)]
+        [Kill(Who::Controller), EXPIRED, Start(Who::Controller)],
+        [Ended(Who::Controller, How::Kill), Expired(Who::Controller), NewController]
     ),
     fault!(
         "leader-and-controller-kill",
@@ -220,7 +218,14 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a leader and of the controller: two of three brokers",
         "partitions with one replica left: no acknowledgement until a second one is back",
-        [Kill(Who::LeaderAndController), EXPIRED, Start(Who::LeaderAndController)]
+        [Kill(Who::LeaderAndController), EXPIRED, Start(Who::LeaderAndController)],
+        [
+            Ended(Who::LeaderAndController, How::Kill),
+            Expired(Who::LeaderAndController),
+            NewController,
+            EpochRaised(Who::LeaderAndController),
+            AcksWaited(1_000)
+        ]
     ),
     fault!(
         "rolling-restart",
@@ -228,15 +233,24 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "each broker stopped and started again, one after the other",
         "leaders move away before a broker stops: controlled shutdown",
-        [Rolling]
+        [Rolling],
+        [
+            Ended(Who::AllBrokers, How::Term),
+            HandedOver(Who::AllBrokers),
+            SessionGone(Who::AllBrokers),
+            EpochRaised(Who::AllBrokers)
+        ]
     ),
     fault!(
         "leader-pause-short",
         Pass,
         Steady,
-        "SIGSTOP of a leader for 2 s, less than the session timeout",
+        "SIGSTOP of a leader for 1 s, much less than the session timeout",
         "no new leader: acknowledgements wait for the old one",
-        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)]
+        // A ZooKeeper client that has heard nothing for two thirds of its session connects anew, after up to a second. It asks each third: what
+        // stands still for longer than a third may lose its session.
+        [Pause(Who::Leader), Wait(1_000), Resume(Who::Leader)],
+        [Stopped(Who::Leader, 900), SessionsKept(Who::Leader), EpochSame, AcksWaited(700)]
     ),
     fault!(
         "leader-pause-long",
@@ -244,7 +258,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of a leader for 10 s, longer than the session timeout",
         "a new leader epoch; the old leader comes back and finds that it is none any more",
-        [Pause(Who::Leader), Wait(10_000), Resume(Who::Leader)]
+        [Pause(Who::Leader), Wait(10_000), Resume(Who::Leader)],
+        [Stopped(Who::Leader, 9_000), Expired(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
     ),
     fault!(
         "two-brokers-down",
@@ -252,7 +267,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of two of three brokers: below min.insync.replicas",
         "`logs kafka-N` of the one that is left: NotEnoughReplicasException, until acknowledgements resume by themselves",
-        [Kill(Who::TwoBrokers), Wait(12_000), Start(Who::TwoBrokers)]
+        [Kill(Who::TwoBrokers), Wait(12_000), Start(Who::TwoBrokers)],
+        [Ended(Who::TwoBrokers, How::Kill), Expired(Who::TwoBrokers), StoodStill]
     ),
     fault!(
         "all-brokers-kill",
@@ -260,7 +276,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of every broker",
         "the clients wait; nothing acknowledged is lost when all come back",
-        [Kill(Who::AllBrokers), Wait(8_000), Start(Who::AllBrokers)]
+        [Kill(Who::AllBrokers), Wait(8_000), Start(Who::AllBrokers)],
+        [Ended(Who::AllBrokers, How::Kill), Expired(Who::AllBrokers), StoodStill]
     ),
     fault!(
         "zookeeper-kill",
@@ -268,15 +285,17 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper; it is started again after 8 s",
         "leaders go on without it; nobody could be elected meanwhile",
-        [Kill(Who::ZooKeeper), Wait(8_000), Start(Who::ZooKeeper)]
+        [Kill(Who::ZooKeeper), Wait(8_000), Start(Who::ZooKeeper)],
+        [Ended(Who::ZooKeeper, How::Kill), Silent(7_000), AckedMeanwhile(Who::ZooKeeper)]
     ),
     fault!(
         "zookeeper-pause",
         Pass,
         Steady,
         "SIGSTOP of ZooKeeper for 8 s, longer than the session timeout",
-        "sessions are kept: ZooKeeper counts their time by its own clock",
-        [Pause(Who::ZooKeeper), Wait(8_000), Resume(Who::ZooKeeper)]
+        "leaders go on without it; when it goes on, every session has expired and the brokers register anew",
+        [Pause(Who::ZooKeeper), Wait(8_000), Resume(Who::ZooKeeper)],
+        [Stopped(Who::ZooKeeper, 7_000), AckedMeanwhile(Who::ZooKeeper), SessionGone(Who::AllBrokers)]
     ),
     fault!(
         "zookeeper-and-leader-kill",
@@ -284,7 +303,15 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper and of a leader",
         "no new leader until ZooKeeper is back and the session has expired",
-        [Kill(Who::ZooKeeper), Kill(Who::Leader), Wait(3_000), Start(Who::ZooKeeper), EXPIRED, Start(Who::Leader)]
+        [Kill(Who::ZooKeeper), Kill(Who::Leader), Wait(3_000), Start(Who::ZooKeeper), EXPIRED, Start(Who::Leader)],
+        [
+            Ended(Who::ZooKeeper, How::Kill),
+            Silent(2_000),
+            Ended(Who::Leader, How::Kill),
+            Expired(Who::Leader),
+            EpochRaised(Who::Leader),
+            AcksWaited(3_000)
+        ]
     ),
     fault!(
         "empty-disk",
@@ -292,7 +319,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a leader, which comes back with an empty log folder",
         "it is out of every ISR until it has fetched all of it from the new leaders",
-        [Kill(Who::Leader), EXPIRED, Wipe(Who::Leader), Start(Who::Leader)]
+        [Kill(Who::Leader), EXPIRED, Wipe(Who::Leader), Start(Who::Leader)],
+        [Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader), Emptied(Who::Leader)]
     ),
     fault!(
         "producer-term",
@@ -300,7 +328,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGTERM of the producer; another one goes on",
         "it flushes, and its last line speaks for all it sent",
-        [Term(Who::Producer), Wait(1_000), Start(Who::Producer)]
+        [Term(Who::Producer), Wait(1_000), Start(Who::Producer)],
+        [Ended(Who::Producer, How::Term), EndLines(Who::Producer)]
     ),
     fault!(
         "producer-kill",
@@ -308,7 +337,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the producer; another one goes on",
         "its promise is its last checkpoint; what it had in flight may or may not be there",
-        [Kill(Who::Producer), Wait(1_000), Start(Who::Producer)]
+        [Kill(Who::Producer), Wait(1_000), Start(Who::Producer)],
+        [Ended(Who::Producer, How::Kill)]
     ),
     fault!(
         "producer-pause",
@@ -316,7 +346,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of the producer for 5 s",
         "lag falls to nothing",
-        [Pause(Who::Producer), Wait(5_000), Resume(Who::Producer)]
+        [Pause(Who::Producer), Wait(5_000), Resume(Who::Producer)],
+        [Stopped(Who::Producer, 4_500), CaughtUp]
     ),
     fault!(
         "consumer-term",
@@ -324,7 +355,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGTERM of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Term(Who::Consumer), Wait(2_000), Start(Who::Consumer)]
+        [Term(Who::Consumer), Wait(2_000), Start(Who::Consumer)],
+        [Ended(Who::Consumer, How::Term), EndLines(Who::Consumer), ReadAgain]
     ),
     fault!(
         "consumer-kill",
@@ -332,7 +364,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Kill(Who::Consumer), Wait(2_000), Start(Who::Consumer)]
+        [Kill(Who::Consumer), Wait(2_000), Start(Who::Consumer)],
+        [Ended(Who::Consumer, How::Kill), ReadAgain]
     ),
     fault!(
         "consumer-pause",
@@ -340,7 +373,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of the consumer for 5 s",
         "lag grows, and is caught up with",
-        [Pause(Who::Consumer), Wait(5_000), Resume(Who::Consumer)]
+        [Pause(Who::Consumer), Wait(5_000), Resume(Who::Consumer)],
+        [Stopped(Who::Consumer, 4_500), Lagged(4_000)]
     ),
     fault!(
         "consumer-late",
@@ -348,7 +382,8 @@ pub const FAULTS: &[Fault] = &[
         WithoutConsumer,
         "the consumer is started 5 s after the producer",
         "it begins where the run began, not at the end of the log",
-        [Wait(5_000), Start(Who::Consumer)]
+        [Wait(5_000), Start(Who::Consumer)],
+        [ConsumerLate]
     ),
     fault!(
         "slow-consumer",
@@ -373,7 +408,8 @@ pub const FAULTS: &[Fault] = &[
             Wait(700),
             Resume(Who::Consumer),
             Wait(300),
-        ]
+        ],
+        [Stopped(Who::Consumer, 2_400), Lagged(500)]
     ),
     fault!(
         "overloaded-producer",
@@ -381,7 +417,8 @@ pub const FAULTS: &[Fault] = &[
         Flat,
         "the producer sends as fast as it can while a leader stands still for 2 s",
         "each partition keeps the batch it has; the producer makes no more, and loses nothing",
-        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)]
+        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)],
+        [Stopped(Who::Leader, 1_800), AcksWaited(1_500), HeldBack]
     ),
     fault!(
         "acks-1-leader-kill",
@@ -389,7 +426,8 @@ pub const FAULTS: &[Fault] = &[
         AcksOne,
         "with acks=1: the followers stand still for 2 s, and the leader is killed before they have fetched",
         "acknowledged, and gone: what acks=all and min.insync.replicas are for",
-        [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)]
+        [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)],
+        [Stopped(Who::Followers, 1_800), Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader)]
     ),
     fault!(
         "last-replica-wiped",
@@ -406,6 +444,13 @@ pub const FAULTS: &[Fault] = &[
             Start(Who::Leader),
             Start(Who::Followers),
             Start(Who::Consumer)
+        ],
+        [
+            Ended(Who::Followers, How::Kill),
+            Expired(Who::Followers),
+            Ended(Who::Leader, How::Kill),
+            Expired(Who::Leader),
+            Emptied(Who::Leader)
         ]
     ),
     fault!(
@@ -414,7 +459,8 @@ pub const FAULTS: &[Fault] = &[
         NotIdempotent,
         "with idempotence off: the followers stand still for 2 s, so that leaders append and cannot acknowledge in time",
         "the producer sends again what is there already: what idempotence is for",
-        [Pause(Who::Followers), Wait(2_000), Resume(Who::Followers)]
+        [Pause(Who::Followers), Wait(2_000), Resume(Who::Followers)],
+        [Stopped(Who::Followers, 1_800)]
     ),
     fault!(
         "topic-late",
@@ -422,7 +468,8 @@ pub const FAULTS: &[Fault] = &[
         WithoutTopic,
         "both clients are started 3 s before the topic exists",
         "they wait for it",
-        [Wait(3_000), CreateTopic]
+        [Wait(3_000), CreateTopic],
+        [TopicLate(2_500)]
     ),
     fault!(
         "topic-recreated",
@@ -430,7 +477,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the topic is deleted and created again under the same name",
         "the same name, another topic id: what was acknowledged is gone",
-        [RecreateTopic]
+        [RecreateTopic],
+        [TopicIdChanged]
     ),
     fault!(
         "partitions-grow",
@@ -438,7 +486,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the topic's partitions are doubled while both clients run",
         "both find the new ones by themselves",
-        [GrowTopic]
+        [GrowTopic],
+        [PartitionsDoubled]
     ),
     fault!(
         "pod-delete",
@@ -446,7 +495,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "`kubectl delete pod` of a partition's leader",
         "`kubectl -- get pods -w`: the same name, another address",
-        [DeletePod(Who::Leader), Wait(2_000)]
+        [DeletePod(Who::Leader), Wait(2_000)],
+        [NewPod(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
     ),
     fault!(
         "container-kill",
@@ -454,7 +504,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGKILL of a leader's container; the kubelet starts it again in its pod",
         "RESTARTS of `kubectl -- get pods`",
-        [KillContainer(Who::Leader), Wait(2_000)]
+        [KillContainer(Who::Leader), Wait(2_000)],
+        [ContainerRestarted(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
     ),
     fault!(
         "node-pause",
@@ -462,7 +513,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the node of a leader stands still for 10 s",
         "the session expires long before Kubernetes calls the node NotReady",
-        [PauseNode(Who::Leader), Wait(10_000), ResumeNode(Who::Leader)]
+        [PauseNode(Who::Leader), Wait(10_000), ResumeNode(Who::Leader)],
+        [NodePaused(Who::Leader, 9_000), Expired(Who::Leader), EpochRaised(Who::Leader)]
     ),
     fault!(
         "node-restart",
@@ -470,7 +522,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the node of a leader is restarted",
         "its pods come back on it: their volumes are there",
-        [RestartNode(Who::Leader), Wait(5_000)]
+        [RestartNode(Who::Leader), Wait(5_000)],
+        [NodeRestarted(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
     ),
     fault!(
         "dns-delete",
@@ -478,7 +531,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the pods of CoreDNS are deleted",
         "connections that are there go on; nobody finds a new one",
-        [DeleteDns, Wait(5_000)]
+        [DeleteDns, Wait(5_000)],
+        [DnsReplaced]
     ),
 ];
 
@@ -516,6 +570,63 @@ mod tests {
             for who in fault.moves.iter().filter_map(|step| if let Pause(who) = step { Some(*who) } else { None }) {
                 assert!(fault.moves.contains(&Resume(who)), "{}: {who:?} stays paused", fault.name);
             }
+        }
+    }
+
+    /// How long `who` stands still by the moves, in ms.
+    fn stands_still(fault: &Fault, who: Who) -> u64 {
+        let (mut still, mut ms) = (false, 0);
+        for step in fault.moves {
+            match step {
+                Pause(hit) | PauseNode(hit) if *hit == who => still = true,
+                Resume(hit) | ResumeNode(hit) if *hit == who => still = false,
+                Wait(more) if still => ms += more,
+                _ => {}
+            }
+        }
+        ms
+    }
+
+    #[test]
+    fn every_move_that_hits_has_its_proof() {
+        for fault in FAULTS {
+            assert!(!fault.proofs.is_empty(), "{} would be believed", fault.name);
+            for step in fault.moves {
+                let has = |wanted: Proof| fault.proofs.contains(&wanted);
+                let long_enough = |who, least: u64| {
+                    let still = stands_still(fault, who);
+                    least <= still && least * 10 >= still * 7
+                };
+                let shown = match *step {
+                    Kill(who) => has(Ended(who, How::Kill)),
+                    Term(who) => has(Ended(who, How::Term)),
+                    Pause(who) => fault
+                        .proofs
+                        .iter()
+                        .any(|proof| matches!(proof, Stopped(hit, ms) if *hit == who && long_enough(who, *ms))),
+                    PauseNode(who) => fault
+                        .proofs
+                        .iter()
+                        .any(|proof| matches!(proof, NodePaused(hit, ms) if *hit == who && long_enough(who, *ms))),
+                    Wipe(who) | WipeTopic(who) => has(Emptied(who)),
+                    Rolling => has(Ended(Who::AllBrokers, How::Term)) && has(HandedOver(Who::AllBrokers)),
+                    DeletePod(who) => has(NewPod(who)),
+                    KillContainer(who) => has(ContainerRestarted(who)),
+                    RestartNode(who) => has(NodeRestarted(who)),
+                    DeleteDns => has(DnsReplaced),
+                    CreateTopic => fault.proofs.iter().any(|proof| matches!(proof, TopicLate(_))),
+                    RecreateTopic => has(TopicIdChanged),
+                    GrowTopic => has(PartitionsDoubled),
+                    // What brings back what was hit before, or lets time pass.
+                    Resume(_) | ResumeNode(_) | Start(_) | Wait(_) => {
+                        fault.moves.iter().any(|step| !matches!(step, Resume(_) | ResumeNode(_) | Start(_) | Wait(_)))
+                            || has(ConsumerLate)
+                    }
+                };
+                assert!(shown, "{}: nothing shows {step:?}", fault.name);
+            }
+            let stands = fault.promise == Promise::PassStandingStill;
+            assert_eq!(stands, fault.proofs.contains(&StoodStill), "{}", fault.name);
         }
     }
 

@@ -4,62 +4,55 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Claim, Went};
-use ledger::lines::ConsumerState;
+use ledger::judge::Claim;
+use ledger::lines::{CONSUMER, ConsumerStart, ConsumerState, PRODUCER, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
 use serde::Serialize;
 
-use crate::drill::strike::topics;
+use crate::drill::client::{Client, Fate};
+use crate::drill::control::Without;
+use crate::drill::evidence::{ByPartition, ClientEnd, Reader, Standing};
+use crate::drill::faults::Who;
+use crate::drill::mend::topics;
 use crate::drill::timing::{self, Gap, LEAST_GAP_MS};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
-use crate::local::process::{Identity, Life, Memory, Started};
-use crate::state::{now_ms, private_dir};
+use crate::local::process::{Identity, Memory, Started};
+use crate::state::private_dir;
 use crate::step::Task;
 use crate::tools::clients::{self, Offsets};
 use crate::wait::{self, Poll};
 
-/// A client process of a drill. Its log file lies in the lab's folder, which marks it as the lab's: `up` and `teardown` end
-/// what a killed drill left behind.
-#[derive(Clone, Debug)]
-pub struct Client {
-    log: PathBuf,
-    /// Its process.
-    pub identity: Identity,
-}
-
-impl Client {
-    /// All it said, rotated files included.
-    fn said(&self) -> String {
-        let numbered = |n: u32| PathBuf::from(format!("{}.{n}", self.log.display()));
-        let files = [numbered(3), numbered(2), numbered(1), self.log.clone()];
-        files
-            .iter()
-            .filter_map(|file| std::fs::read(file).ok())
-            .map(|text| String::from_utf8_lossy(&text).into_owned())
-            .collect()
-    }
-
-    fn ended(&self) -> bool {
-        self.identity.life() == Life::Gone
-    }
-}
-
 /// By partition, how many messages were acknowledged and how many received.
-type Standing = BTreeMap<u32, (u64, u64)>;
+type Moved = BTreeMap<u32, (u64, u64)>;
 
 /// How long the load may take to go on in every partition once all is mended.
 const GOES_ON: Duration = Duration::from_secs(60);
 
 /// Those of `partitions` in which nothing was acknowledged or nothing received between two looks.
-fn standing_still(before: &Standing, now: &Standing, partitions: &[u32]) -> Vec<u32> {
+fn standing_still(before: &Moved, now: &Moved, partitions: &[u32]) -> Vec<u32> {
     let goes_on = |partition: &u32| {
-        let of = |standing: &Standing| standing.get(partition).copied().unwrap_or_default();
+        let of = |moved: &Moved| moved.get(partition).copied().unwrap_or_default();
         let ((acked, received), (acked_now, received_now)) = (of(before), of(now));
         acked_now > acked && received_now > received
     };
     partitions.iter().copied().filter(|partition| !goes_on(partition)).collect()
+}
+
+/// Which words of the clients are looked at: of which process, and how long that had run by its own clock. A wall clock that is set meanwhile
+/// changes nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Spoken {
+    producer: (usize, u64),
+    consumer: (usize, u64),
+}
+
+impl Spoken {
+    /// Whether both have spoken since.
+    fn both_since(self, before: Self) -> bool {
+        self.producer > before.producer && self.consumer > before.consumer
+    }
 }
 
 /// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
@@ -89,6 +82,8 @@ pub struct Load {
     pub consumers: Vec<Client>,
     /// The peaks of both as last looked at.
     pub peaks: Peaks,
+    /// What is left out of it, as a control.
+    pub without: Without,
 }
 
 impl Load {
@@ -110,7 +105,8 @@ impl Load {
     fn start(&self, task: &Task<'_>, role: &str, number: usize, more: &[String]) -> Result<Client> {
         let (lab, dir) = (task.lab(), self.dir(task));
         private_dir(&dir)?;
-        let log = dir.join(format!("{role}-{number}.log"));
+        let name = format!("{role}-{number}");
+        let log = dir.join(format!("{name}.log"));
         let cmd = Cmd::new(lab.clients_program(), Duration::ZERO)
             .args([role, "--brokers", &lab.bootstrap(), "--topic", &self.topic, "--run", &self.run.to_string()])
             .args(["--format", "json", "--gaps", &LEAST_GAP_MS.to_string()])
@@ -118,7 +114,7 @@ impl Load {
             .arg(format!("--log-file={}", log.display()));
         let pid = task.ctx.exec.start(&cmd, &log.with_extension("out"))?;
         let identity = Started::of(pid, String::new(), cmd.to_string(), None)?.identity;
-        Ok(Client { log, identity })
+        Ok(Client { name, log, started: Instant::now(), identity, fate: Fate::Living })
     }
 
     /// Starts another producer process of the run.
@@ -151,14 +147,68 @@ impl Load {
         self.producers.iter().chain(&self.consumers).filter(|client| !client.ended()).map(|client| &client.identity)
     }
 
-    /// What each producer process claims.
-    pub fn claims(&self) -> Vec<Claim> {
-        self.producers.iter().filter_map(|client| clients::claim(&client.said(), Went::Killed)).collect()
+    /// The client whose process that is.
+    pub fn client(&mut self, identity: &Identity) -> Option<&mut Client> {
+        self.producers.iter_mut().chain(&mut self.consumers).find(|client| client.identity == *identity)
+    }
+
+    /// What each producer process claims, and how many left no line though nobody killed them.
+    pub fn claims(&self) -> (Vec<Claim>, u64) {
+        let (mut claims, mut wordless) = (Vec::new(), 0);
+        for client in &self.producers {
+            match client.claim(self.without.ledger) {
+                Some(claim) => claims.push(claim),
+                // It sent nothing before its first line.
+                None if client.fate == Fate::Killed => {}
+                None => wordless += 1,
+            }
+        }
+        (claims, wordless)
+    }
+
+    /// What each consumer process said last.
+    pub fn witnesses(&self) -> Vec<ConsumerState> {
+        self.consumers.iter().filter_map(|client| client.last(CONSUMER)).collect()
+    }
+
+    /// The client processes that ended though nobody told them to.
+    pub fn ended_by_themselves(&self) -> Vec<String> {
+        let all = self.producers.iter().chain(&self.consumers);
+        all.filter(|client| client.fate == Fate::ByItself).map(|client| client.name.clone()).collect()
+    }
+
+    /// How each client process ended.
+    pub fn ends(&self) -> Vec<ClientEnd> {
+        let one = |who: Who, client: &Client| {
+            let reason = match who {
+                Who::Producer => client.last::<ProducerState>(PRODUCER).and_then(|state| state.reason),
+                _ => client.last::<ConsumerState>(CONSUMER).and_then(|state| state.reason),
+            };
+            ClientEnd { who, asked: client.fate == (Fate::Asked { in_time: true }), reason }
+        };
+        let producers = self.producers.iter().map(|client| one(Who::Producer, client));
+        producers.chain(self.consumers.iter().map(|client| one(Who::Consumer, client))).collect()
+    }
+
+    /// Where each consumer process began, and what it had received in the end.
+    pub fn readers(&self) -> Vec<Reader> {
+        let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
+        let one = |client: &Client| {
+            let state = client.last::<ConsumerState>(CONSUMER);
+            let rows = || state.iter().flat_map(|state| &state.partitions);
+            // Its first line has gone with the oldest file when it ran for hours.
+            let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
+            let start = client.files().find_map(|text| clients::lines::<ConsumerStart>(&text, CONSUMER).pop());
+            let spans = start.iter().flat_map(|start| &start.partitions);
+            from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
+            Reader { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
+        };
+        self.consumers.iter().map(one).collect()
     }
 
     /// What the last consumer process received: each one counts from the run's start.
     pub fn received(&self) -> Option<ConsumerState> {
-        clients::received(&self.consumers.last()?.said())
+        self.consumers.last()?.last(CONSUMER)
     }
 
     /// Every gap that both told of.
@@ -166,18 +216,23 @@ impl Load {
         self.producers.iter().chain(&self.consumers).flat_map(|client| timing::gaps(&client.said())).collect()
     }
 
+    /// What the last producer process said last.
+    fn sent(&self) -> Option<ProducerState> {
+        self.producers.last()?.last(PRODUCER)
+    }
+
     /// Waits until messages of every partition are acknowledged and received.
     ///
     /// # Errors
-    /// They are not within a minute.
+    /// They are not within a minute, or a client ended by itself.
     pub fn flows(&self, task: &Task<'_>, consumer: bool) -> Result<()> {
         wait::until("the load", Duration::from_secs(60), Duration::from_millis(200), task.ctx.stop, task.status, || {
-            let state = self
-                .producers
-                .last()
-                .and_then(|client| clients::claim(&client.said(), Went::Killed))
-                .and_then(|claim| claim.state);
-            let Some(state) = state else { return Poll::NotYet("the producer has sent nothing yet".into()) };
+            let ended =
+                [self.producers.last(), self.consumers.last()].into_iter().flatten().find(|client| client.ended());
+            if let Some(client) = ended {
+                return Poll::Failed(Failure::fault(format!("{} ended by itself", client.name)).log(&client.log));
+            }
+            let Some(state) = self.sent() else { return Poll::NotYet("the producer has sent nothing yet".into()) };
             if state.partitions.is_empty() || state.partitions.iter().any(|partition| partition.acked == 0) {
                 return Poll::NotYet("not every partition has acknowledged a message yet".into());
             }
@@ -193,22 +248,78 @@ impl Load {
         })
     }
 
-    /// What the last process of each client says of each partition, if both have said it since `since_ms`.
-    fn standing(&self, since_ms: u64) -> Option<Standing> {
-        let sent = self.producers.last().and_then(|client| clients::claim(&client.said(), Went::Killed))?.state?;
-        let received = self.received()?;
-        if sent.time_ms < since_ms || received.time_ms < since_ms {
-            return None;
+    /// How the load stands, by the last words of the last process of each client.
+    pub fn standing(&self) -> Standing {
+        let (sent, received) = (self.sent(), self.received());
+        let acked = sent.iter().flat_map(|state| &state.partitions);
+        let behind = received.iter().flat_map(|state| &state.partitions);
+        let lag = |row: &ReceivePartition| Some(row.high?.saturating_sub(row.next).try_into().unwrap_or_default());
+        let started = [self.producers.last(), self.consumers.last()];
+        let running =
+            started.map(|client| client.filter(|client| !client.ended()).map(|client| client.started.elapsed()));
+        let running = running.into_iter().map(Option::unwrap_or_default).min().unwrap_or_default();
+        Standing {
+            acked: acked.map(|row| (number(row.partition), row.acked)).collect(),
+            in_flight: sent.as_ref().map_or(0, |state| state.totals.in_flight),
+            producer_ms: sent.as_ref().map_or(0, |state| state.elapsed_ms),
+            behind: behind.map(|row| (number(row.partition), lag(row))).collect(),
+            consumer_ms: received.as_ref().map_or(0, |state| state.elapsed_ms),
+            running_ms: u64::try_from(running.as_millis()).unwrap_or(u64::MAX),
         }
-        let number = |partition: i32| u32::try_from(partition).unwrap_or(u32::MAX);
-        let mut standing = Standing::new();
+    }
+
+    /// The leader epoch of the last record that the last consumer read of each partition.
+    pub fn epochs(&self) -> Option<ByPartition<i32>> {
+        let state = self.received()?;
+        let last = state.partitions.iter().filter_map(|row| Some((number(row.partition), row.leader_epochs.last()?.0)));
+        let last: ByPartition<i32> = last.collect();
+        (!last.is_empty()).then_some(last)
+    }
+
+    /// Waits until the last consumer has read beyond these end offsets; that it does not get there is for the evidence to say.
+    ///
+    /// # Errors
+    /// An interruption.
+    pub fn reads_beyond(&self, task: &Task<'_>, ends: &[(u32, u64)], patience: Duration) -> Result<()> {
+        let beyond = |state: &ConsumerState| there(state, ends, |next, end| next > end);
+        self.until_received(task, patience, beyond)
+    }
+
+    fn until_received(&self, task: &Task<'_>, patience: Duration, done: impl Fn(&ConsumerState) -> bool) -> Result<()> {
+        let read = wait::until(
+            "the consumer",
+            patience,
+            Duration::from_millis(200),
+            task.ctx.stop,
+            task.status,
+            || match self.received() {
+                Some(state) if done(&state) => Poll::Ready(()),
+                // It gets no further.
+                _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(()),
+                _ => Poll::NotYet("reading what is left".into()),
+            },
+        );
+        match read {
+            Err(failure) if task.ctx.stop.asked() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the last process of each client says of each partition, and when it said so; `None` before both have spoken.
+    fn moved(&self) -> Option<(Spoken, Moved)> {
+        let (sent, received) = (self.sent()?, self.received()?);
+        let spoken = Spoken {
+            producer: (self.producers.len(), sent.elapsed_ms),
+            consumer: (self.consumers.len(), received.elapsed_ms),
+        };
+        let mut moved = Moved::new();
         for row in &sent.partitions {
-            standing.entry(number(row.partition)).or_default().0 = row.acked;
+            moved.entry(number(row.partition)).or_default().0 = row.acked;
         }
         for row in &received.partitions {
-            standing.entry(number(row.partition)).or_default().1 = row.counts.received;
+            moved.entry(number(row.partition)).or_default().1 = row.counts.received;
         }
-        Some(standing)
+        Some((spoken, moved))
     }
 
     /// Waits until messages of each of these partitions are acknowledged and received that were not when it was asked. Returns
@@ -217,13 +328,14 @@ impl Load {
     /// # Errors
     /// An interruption.
     pub fn stuck(&self, task: &Task<'_>, partitions: &[u32]) -> Result<Vec<u32>> {
-        let (asked_ms, end) = (now_ms(), Instant::now() + GOES_ON);
-        let mut first: Option<Standing> = None;
+        let end = Instant::now() + GOES_ON;
+        let asked = self.moved().map(|(spoken, _)| spoken).unwrap_or_default();
+        let mut first: Option<Moved> = None;
         wait::until("the load", 2 * GOES_ON, Duration::from_millis(200), task.ctx.stop, task.status, || {
             let ended = [self.producers.last(), self.consumers.last()]
                 .into_iter()
                 .any(|client| client.is_none_or(Client::ended));
-            let now = self.standing(asked_ms);
+            let now = self.moved().filter(|(spoken, _)| spoken.both_since(asked)).map(|(_, moved)| moved);
             let stuck = match (&first, &now) {
                 (Some(first), Some(now)) => standing_still(first, now, partitions),
                 _ => partitions.to_vec(),
@@ -239,45 +351,18 @@ impl Load {
     /// Ends every producer: each flushes and says its last word.
     ///
     /// # Errors
-    /// One does not end.
-    pub fn end_producers(&self, task: &Task<'_>, grace: Duration) -> Result<()> {
-        for client in &self.producers {
-            client.identity.end(grace, task.ctx.stop, task.status)?;
-        }
-        Ok(())
+    /// One does not even end by SIGKILL, or an interruption.
+    pub fn end_producers(&mut self, task: &Task<'_>, grace: Duration) -> Result<()> {
+        self.producers.iter_mut().try_for_each(|client| client.tell_to_end(task, grace))
     }
 
     /// Waits until the consumer has read to these end offsets, and ends it. That it does not get there is for the verdict to say.
     ///
     /// # Errors
-    /// It does not end, or an interruption.
-    pub fn drain(&self, task: &Task<'_>, after: &[(u32, u64)], patience: Duration) -> Result<()> {
-        let there = |state: &ConsumerState| {
-            after.iter().all(|(partition, end)| {
-                let found = state.partitions.iter().find(|p| u32::try_from(p.partition) == Ok(*partition));
-                found.is_some_and(|p| u64::try_from(p.next).is_ok_and(|next| next >= *end))
-            })
-        };
-        let read = wait::until(
-            "the consumer",
-            patience,
-            Duration::from_millis(200),
-            task.ctx.stop,
-            task.status,
-            || match self.received() {
-                Some(state) if there(&state) => Poll::Ready(()),
-                _ => Poll::NotYet("reading what is left".into()),
-            },
-        );
-        if let Err(failure) = read
-            && task.ctx.stop.asked()
-        {
-            return Err(failure);
-        }
-        for client in &self.consumers {
-            client.identity.end(Duration::from_secs(20), task.ctx.stop, task.status)?;
-        }
-        Ok(())
+    /// It does not even end by SIGKILL, or an interruption.
+    pub fn drain(&mut self, task: &Task<'_>, after: &[(u32, u64)], patience: Duration) -> Result<()> {
+        self.until_received(task, patience, |state| there(state, after, |next, end| next >= end))?;
+        self.consumers.iter_mut().try_for_each(|client| client.tell_to_end(task, Duration::from_secs(20)))
     }
 
     /// Ends whatever of it still runs, at once: the drill is over, one way or another.
@@ -289,22 +374,45 @@ impl Load {
     }
 }
 
-/// The end offset of each partition of a topic.
+/// A partition's number as everything here has it.
+fn number(partition: i32) -> u32 {
+    u32::try_from(partition).unwrap_or(u32::MAX)
+}
+
+/// Whether a consumer's next offset of each partition is as it has to be.
+fn there(state: &ConsumerState, ends: &[(u32, u64)], is: impl Fn(u64, u64) -> bool) -> bool {
+    ends.iter().all(|(partition, end)| {
+        let found = state.partitions.iter().find(|p| number(p.partition) == *partition);
+        found.is_some_and(|p| u64::try_from(p.next).is_ok_and(|next| is(next, *end)))
+    })
+}
+
+/// A topic as its brokers tell of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The end offset of each partition.
+    pub offsets: Vec<(u32, u64)>,
+    /// The topic's id.
+    pub topic_id: Option<String>,
+}
+
+/// The end offset of each partition of a topic, and its id.
 ///
 /// # Errors
-/// The brokers do not tell within a minute.
-pub fn end_offsets(task: &Task<'_>, topic: &str) -> Result<Vec<(u32, u64)>> {
+/// The brokers do not tell within `patience`.
+pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<Ends> {
     let lab = task.lab();
     let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), topic);
-    wait::until("end offsets", Duration::from_secs(60), Duration::from_millis(500), task.ctx.stop, task.status, || {
+    wait::until("end offsets", patience, Duration::from_millis(500), task.ctx.stop, task.status, || {
         let output = match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
             Ok(output) => output,
             Err(failure) => return Poll::Failed(failure),
         };
         match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
-            Some(Offsets { error: None, partitions, .. }) if !partitions.is_empty() => {
-                Poll::Ready(partitions.iter().map(|mark| (mark.partition, mark.high)).collect())
-            }
+            Some(Offsets { error: None, partitions, topic_id }) if !partitions.is_empty() => Poll::Ready(Ends {
+                offsets: partitions.iter().map(|mark| (mark.partition, mark.high)).collect(),
+                topic_id,
+            }),
             Some(Offsets { error: Some(error), .. }) => Poll::NotYet(error),
             _ => Poll::NotYet("no answer".into()),
         }
@@ -339,9 +447,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_are_new_by_the_clients_own_clocks() {
+        let spoken = |producer, consumer| Spoken { producer, consumer };
+        let before = spoken((1, 5_000), (1, 4_000));
+        assert!(spoken((1, 6_000), (1, 5_000)).both_since(before));
+        assert!(!spoken((1, 6_000), (1, 4_000)).both_since(before), "the consumer has said nothing since");
+        // Another process begins at 0.
+        assert!(spoken((2, 0), (2, 0)).both_since(before));
+    }
+
+    #[test]
     fn a_partition_goes_on_when_more_is_acknowledged_and_more_is_received() {
-        let before = Standing::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
-        let now = Standing::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
+        let before = Moved::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
+        let now = Moved::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
         assert_eq!(standing_still(&before, &now, &[0, 1, 2, 3, 4, 5, 6]), [1, 2, 3, 5, 6]);
     }
 }

@@ -1,9 +1,11 @@
-//! What a drill does to pods and nodes of a kind cluster.
+//! What a drill does to pods and nodes of a kind cluster, and how it looks at them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::drill::evidence::PodSeen;
 use crate::exec::Cmd;
-use crate::failure::{Failure, Result};
+use crate::failure::{Exit, Failure, Result};
 use crate::step::Task;
 use crate::tools::docker;
 use crate::tools::kubectl::Kubectl;
@@ -29,9 +31,80 @@ fn field(task: &Task<'_>, id: u32, path: &str) -> Result<String> {
     }
 }
 
-fn node(task: &Task<'_>, id: u32) -> Result<String> {
+/// The node of broker `id`.
+///
+/// # Errors
+/// The API server does not tell.
+pub fn node(task: &Task<'_>, id: u32) -> Result<String> {
     field(task, id, ".spec.nodeName")
 }
+
+/// The node of ZooKeeper.
+///
+/// # Errors
+/// The API server does not tell.
+pub fn zookeeper_node(task: &Task<'_>) -> Result<String> {
+    let ask = kubectl(task)?.ask(["get", "pod", "zookeeper-0", "--output", "jsonpath={.spec.nodeName}"]);
+    Ok(ran(task, &ask)?.trim().to_string())
+}
+
+/// Broker `id`'s pod, as the API server knows it. `None` when it does not tell.
+///
+/// # Errors
+/// An interruption.
+pub fn seen(task: &Task<'_>, id: u32) -> Result<Option<PodSeen>> {
+    let path = "jsonpath={.metadata.uid} {.status.containerStatuses[0].restartCount}";
+    let ask = kubectl(task)?.ask(["get", "pod"]).arg(format!("kafka-{id}")).args(["--output", path]);
+    let said = told(task, &ask)?;
+    let mut words = said.split_whitespace().map(str::to_string);
+    Ok(words.next().and_then(|uid| Some(PodSeen { uid, restarts: words.next()?.parse().ok()? })))
+}
+
+/// What the engine says of the node of broker `id`. `None` when it does not tell.
+///
+/// # Errors
+/// An interruption, or the API server does not tell which node that is.
+pub fn node_seen(task: &Task<'_>, id: u32) -> Result<Option<NodeState>> {
+    let said = told(task, &docker::inspect(&[&node(task, id)?]))?;
+    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let state = &found[0]["State"];
+    let started = state["StartedAt"].as_str().map(str::to_string);
+    Ok(started.map(|started| NodeState { started, paused: state["Paused"] == true }))
+}
+
+/// The pods of CoreDNS that are not on their way out, by uid. `None` when the API server does not tell.
+///
+/// # Errors
+/// An interruption.
+pub fn dns(task: &Task<'_>) -> Result<Option<BTreeSet<String>>> {
+    let words = ["--namespace", "kube-system", "get", "pods", "--selector", DNS, "--output", "json"];
+    let said = told(task, &kubectl(task)?.ask(words))?;
+    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let stays = |pod: &&serde_json::Value| pod["metadata"]["deletionTimestamp"].is_null();
+    let uid = |pod: &serde_json::Value| pod["metadata"]["uid"].as_str().map(str::to_string);
+    Ok(found["items"].as_array().map(|items| items.iter().filter(stays).filter_map(uid).collect()))
+}
+
+/// What a program says that is asked to look only: nothing when it fails.
+fn told(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
+    match task.ctx.exec.capture(cmd, &task.log, task.ctx.stop) {
+        Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
+        Ok(output) if output.code == Some(0) => Ok(output.stdout),
+        _ => Ok(String::new()),
+    }
+}
+
+/// What the engine says of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// When its container was started.
+    pub started: String,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// The label of CoreDNS.
+const DNS: &str = "k8s-app=kube-dns";
 
 /// Deletes broker `id`'s pod.
 ///
@@ -47,7 +120,7 @@ pub fn delete(task: &Task<'_>, id: u32) -> Result<()> {
 /// # Errors
 /// The API server refuses.
 pub fn delete_dns(task: &Task<'_>) -> Result<()> {
-    let words = ["--namespace", "kube-system", "delete", "pod", "--wait=false", "--selector", "k8s-app=kube-dns"];
+    let words = ["--namespace", "kube-system", "delete", "pod", "--wait=false", "--selector", DNS];
     ran(task, &kubectl(task)?.ask(words)).map(drop)
 }
 

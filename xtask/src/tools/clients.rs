@@ -86,6 +86,13 @@ pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
     marked.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// The last of these lines: what a long log says now, without reading all that it said.
+pub fn last<T: DeserializeOwned>(output: &str, schema: &str) -> Option<T> {
+    let mark = format!("{{\"schema\":\"{schema}\"");
+    let mut marked = output.lines().rev().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
+    marked.find_map(|line| serde_json::from_str(line).ok())
+}
+
 /// Whether no whole number of a JSON line has more than 15 digits, as in a record's stamp: sums over a line's numbers then never overflow, and no
 /// count, offset or time is larger.
 fn numbers_can_be_added(line: &str) -> bool {
@@ -197,6 +204,8 @@ mod tests {
         let found: Vec<Offsets> = lines(output, "kafka-lab.offsets/1");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].partitions, [Watermarks { partition: 0, low: 1, high: 5 }]);
+        assert_eq!(last::<Offsets>(output, "kafka-lab.offsets/1").as_ref(), found.last());
+        assert_eq!(last::<Offsets>(output, "kafka-lab.offsets/2"), None);
     }
 
     #[test]

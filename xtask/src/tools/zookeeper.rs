@@ -1,6 +1,6 @@
 //! ZooKeeper: its four-letter words, which need no JVM, and what its shell prints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -71,6 +71,18 @@ pub fn mode(srvr: &str) -> Option<&str> {
 /// The broker ids in the answer to `dump`, which lists the ephemeral nodes of each session.
 pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
+}
+
+/// The session of each registered broker. `None` when that is no dump: a ZooKeeper that does not serve yet answers something else.
+pub fn sessions(dump: &str) -> Option<BTreeMap<u32, String>> {
+    let (_, held) = dump.split_once("ephemeral nodes dump:")?;
+    let held = held.split("Connections dump:").next().unwrap_or(held);
+    let mut found = BTreeMap::new();
+    for session in held.split("\n0x").skip(1) {
+        let id = session.lines().next().unwrap_or_default().trim_end_matches([':', '\r']);
+        found.extend(registered(session).into_iter().map(|broker| (broker, format!("0x{id}"))));
+    }
+    Some(found)
 }
 
 /// The registered brokers that hold on to their registration: their session has a connection. One that lost ZooKeeper stays
@@ -172,6 +184,16 @@ mod tests {
         assert_eq!(connected(&lost), BTreeSet::from([0, 1]));
         assert_eq!(registered(&lost), BTreeSet::from([0, 1, 2]));
         assert!(connected(DUMP.split("Connections dump").next().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn dump_names_each_brokers_session() {
+        let sessions = sessions(DUMP).unwrap();
+        assert_eq!(sessions.get(&1).map(String::as_str), Some("0x1000026c6540001"));
+        assert_eq!((sessions.len(), sessions[&0].as_str()), (3, "0x1000026c6540002"));
+        assert_eq!(super::sessions("This ZooKeeper instance is not currently serving requests"), None);
+        let nobody = "ephemeral nodes dump:\nSessions with Ephemerals (0):\nConnections dump:\n";
+        assert_eq!(super::sessions(nobody), Some(BTreeMap::new()));
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! Mends what a drill broke, and asks the brokers how it stands.
+
+use std::time::{Duration, Instant};
+
+use crate::drill::control::Without;
+use crate::failure::Result;
+use crate::local::service::Service;
+use crate::state::Backend;
+use crate::step::{Part, Task};
+use crate::steps::workload::{self, Patience};
+use crate::steps::{cluster, service};
+use crate::tools::clients::{self, Metadata};
+use crate::tools::kafka::{Place, Tool};
+use crate::wait::{self, Poll};
+
+/// How often the brokers are asked.
+pub const INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long each of them may take to answer.
+pub const ASK: Duration = Duration::from_secs(3);
+
+/// Starts and resumes all that should run and does not, and waits until every replica is in sync.
+///
+/// # Errors
+/// A server does not start, or a replica does not catch up in time.
+pub fn mend(task: &Task<'_>, topic: Option<&str>, without: Without) -> Result<()> {
+    match task.lab().backend {
+        Backend::Local => {
+            for server in Service::servers(task.lab()) {
+                service::start(task, server)?;
+            }
+        }
+        Backend::Kind => {
+            cluster::cluster(task)?;
+            workload::ready_with(task, Part::Servers, Patience::with_killed())?;
+        }
+    }
+    topic.map_or(Ok(()), |topic| in_sync(task, topic, without))
+}
+
+/// Waits until each broker names every replica of every partition as in sync.
+///
+/// # Errors
+/// A replica does not catch up in time.
+pub fn in_sync(task: &Task<'_>, topic: &str, without: Without) -> Result<()> {
+    let lab = task.lab();
+    // A broker that lost its disk in a long soak fetches gigabytes.
+    let usual = 4 * lab.timeout(|t| t.broker);
+    let patience = if without.strike { without.patience(usual) } else { usual };
+    wait::until("every ISR", patience, INTERVAL, task.ctx.stop, task.status, || {
+        let answers = match metadata(task, topic, &lab.bootstrap()) {
+            Err(failure) => return Poll::Failed(failure),
+            Ok(answers) => answers,
+        };
+        let full = |answer: &Metadata| {
+            let partitions: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.partitions).collect();
+            !partitions.is_empty() && partitions.iter().all(|p| p.leader >= 0 && p.isr.len() == p.replicas.len())
+        };
+        match answers.iter().filter(|answer| answer.ok && full(answer)).count() {
+            count if count == lab.broker_ids().count() => Poll::Ready(()),
+            count => Poll::NotYet(format!("{count} brokers name every replica as in sync")),
+        }
+    })
+}
+
+/// What each of these brokers says of a topic, asked by itself.
+///
+/// # Errors
+/// The question cannot be asked.
+pub fn metadata(task: &Task<'_>, topic: &str, brokers: &str) -> Result<Vec<Metadata>> {
+    let cmd = clients::metadata(&task.lab().clients_program(), brokers, topic, ASK);
+    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    Ok(clients::lines(&output.stdout, "kafka-lab.metadata/1"))
+}
+
+/// How long brokers may answer kafka-topics with an error of their own, as they did once when ZooKeeper had been killed: the
+/// controller was changing.
+const UNSETTLED: Duration = Duration::from_secs(30);
+
+/// Runs kafka-topics, and again while brokers answer with an error of their own. What that did all the same, creating or
+/// deleting, is done.
+///
+/// # Errors
+/// It fails.
+pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
+    let place = match task.lab().backend {
+        Backend::Local => Place::of(task.lab(), task.ctx.jars, Some(&task.java()?), None),
+        Backend::Kind => Place::of(task.lab(), task.ctx.jars, None, Some(&task.setup()?)),
+    };
+    let cmd = place.tool(Tool::KafkaTopics, args.iter().copied());
+    let end = Instant::now() + UNSETTLED;
+    let mut again = false;
+    loop {
+        let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+        let says = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
+        if output.code != Some(0) && again && says("TopicExistsException") {
+            return Ok(output.stdout);
+        }
+        again = says("UnknownServerException");
+        if output.code == Some(0) || !again || Instant::now() >= end {
+            return Ok(output.success(&cmd, &task.log)?.stdout);
+        }
+        wait::pause(task.ctx.stop, Duration::from_secs(1))?;
+    }
+}
+
+/// The leader and the preferred replica of a partition, when every broker that answered names the same leader.
+pub fn agreed(answers: &[Metadata], partition: u32) -> (Option<u32>, Option<u32>) {
+    let rows =
+        answers.iter().filter(|answer| answer.ok).flat_map(|answer| &answer.topics).flat_map(|topic| &topic.partitions);
+    let rows: Vec<_> = rows.filter(|row| row.partition == partition).collect();
+    let id = |id: i32| u32::try_from(id).ok();
+    let first = rows.first();
+    let same = first.is_some_and(|first| rows.iter().all(|row| row.leader == first.leader));
+    let leader = first.filter(|_| same).and_then(|row| id(row.leader));
+    (leader, first.and_then(|row| id(*row.replicas.first()?)))
+}
+
+/// Whether every broker that answers says that there is no such topic. `None` when none answers.
+///
+/// # Errors
+/// The question cannot be asked.
+pub fn no_such_topic(task: &Task<'_>, topic: &str) -> Result<Option<bool>> {
+    let answers = metadata(task, topic, &task.lab().bootstrap())?;
+    let mut told = answers.iter().filter(|answer| answer.ok).peekable();
+    if told.peek().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(told.all(|answer| answer.topics.iter().all(|found| found.error.is_some() || found.partitions.is_empty()))))
+}

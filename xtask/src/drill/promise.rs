@@ -1,0 +1,168 @@
+//! What a drill promises, and whether a report keeps it. Pure.
+
+use ledger::judge::{Kind, Report};
+use serde::Serialize;
+
+/// What is promised of a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Verdict `pass`: nothing acknowledged is lost, nothing comes twice.
+    Pass,
+    /// Verdict `pass`, and meanwhile nothing is acknowledged in any partition, which is a proof of the fault.
+    PassStandingStill,
+    /// Verdict `fail`, because the topic is another one.
+    TopicRecreated,
+    /// Verdict `fail`, because what was acknowledged is missing: the control that shows that the ledger can fail.
+    AckedLost,
+    /// Verdict `fail`, because messages are in the log twice: likewise.
+    Duplicates,
+}
+
+/// Whether a promise was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judged {
+    /// It was: what had to be found was, and nothing else.
+    Kept,
+    /// It was not.
+    Broken,
+    /// The report does not tell.
+    Unknown,
+}
+
+impl Promise {
+    /// In words, as `--list` and reports have it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Promise::Pass => "pass",
+            Promise::PassStandingStill => "pass, with nothing acknowledged meanwhile",
+            Promise::TopicRecreated => "fail: topic id changed",
+            Promise::AckedLost => "fail: acknowledged messages are missing",
+            Promise::Duplicates => "fail: messages are in the log twice",
+        }
+    }
+
+    /// The kind that must be found.
+    pub fn must(self) -> Option<Kind> {
+        match self {
+            Promise::Pass | Promise::PassStandingStill => None,
+            Promise::TopicRecreated => Some(Kind::TopicRecreated),
+            Promise::AckedLost => Some(Kind::Missing),
+            Promise::Duplicates => Some(Kind::Duplicate),
+        }
+    }
+
+    /// All that may be found, because what is done makes it: anything else, fault or doubt, breaks the promise or leaves it open.
+    pub fn explains(self) -> &'static [Kind] {
+        match self {
+            Promise::Pass | Promise::PassStandingStill => &[],
+            // What was acknowledged in the former topic went with it, and the consumer that had read it read both.
+            Promise::TopicRecreated => &[Kind::TopicRecreated, Kind::Missing, Kind::Vanished, Kind::LogRestarted],
+            Promise::AckedLost => &[Kind::Missing],
+            Promise::Duplicates => &[Kind::Duplicate],
+        }
+    }
+
+    /// Whether a report is what was promised.
+    pub fn judge(self, report: &Report) -> Judged {
+        let found = || report.findings.iter().map(|finding| finding.kind);
+        let other = |kind: Kind| !self.explains().contains(&kind);
+        if found().any(|kind| kind.is_fault() && other(kind)) {
+            return Judged::Broken;
+        }
+        if found().any(other) {
+            return Judged::Unknown;
+        }
+        match self.must() {
+            Some(kind) if !found().any(|found| found == kind) => Judged::Broken,
+            _ => Judged::Kept,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::judge::{Finding, Verdict};
+
+    use super::*;
+
+    const PROMISES: [Promise; 5] =
+        [Promise::Pass, Promise::PassStandingStill, Promise::TopicRecreated, Promise::AckedLost, Promise::Duplicates];
+
+    const KINDS: [Kind; 26] = [
+        Kind::Missing,
+        Kind::NotPersistedReceived,
+        Kind::Duplicate,
+        Kind::OutOfOrder,
+        Kind::Corrupt,
+        Kind::Misrouted,
+        Kind::NeverSent,
+        Kind::Stranger,
+        Kind::Vanished,
+        Kind::Died,
+        Kind::Unaccounted,
+        Kind::LogRestarted,
+        Kind::LogTruncated,
+        Kind::TopicRecreated,
+        Kind::NotPersisted,
+        Kind::Count,
+        Kind::Silent,
+        Kind::NoLastWord,
+        Kind::NotDrained,
+        Kind::Stuck,
+        Kind::Gaps,
+        Kind::Hidden,
+        Kind::StartMoved,
+        Kind::Inexact,
+        Kind::Unknown,
+        Kind::Contradiction,
+    ];
+
+    fn report(kinds: &[Kind]) -> Report {
+        let finding = |kind: &Kind| Finding { kind: *kind, partition: Some(0), count: 1 };
+        Report {
+            schema: "s".into(),
+            run: ledger::stamp::RunId::random(),
+            topic: "t".into(),
+            verdict: if kinds.is_empty() { Verdict::Pass } else { Verdict::Fail },
+            reasons: Vec::new(),
+            findings: kinds.iter().map(finding).collect(),
+            ended: 1,
+            died: 0,
+            partitions: Vec::new(),
+            evidence: Vec::new(),
+            producer_ms: 0,
+            consumer_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_a_promise_does_not_explain_is_never_swept_up() {
+        for promise in PROMISES {
+            let must: Vec<Kind> = promise.must().into_iter().collect();
+            assert_eq!(promise.judge(&report(&must)), Judged::Kept, "{promise:?}");
+            for kind in KINDS {
+                let found = promise.judge(&report(&[&must[..], &[kind]].concat()));
+                let wanted = match (promise.explains().contains(&kind), kind.is_fault()) {
+                    (true, _) => Judged::Kept,
+                    (false, true) => Judged::Broken,
+                    (false, false) => Judged::Unknown,
+                };
+                assert_eq!(found, wanted, "{promise:?} with {kind:?}");
+            }
+            // A fault among doubts is a fault.
+            assert_eq!(promise.judge(&report(&[&must[..], &[Kind::Inexact, Kind::Corrupt]].concat())), Judged::Broken);
+        }
+    }
+
+    #[test]
+    fn a_control_that_finds_nothing_is_broken() {
+        for promise in PROMISES.into_iter().filter(|promise| promise.must().is_some()) {
+            assert_eq!(promise.judge(&report(&[])), Judged::Broken, "{promise:?}");
+            assert!(promise.must().is_some_and(|kind| kind.is_fault() && promise.explains().contains(&kind)));
+        }
+        for promise in PROMISES {
+            assert!(promise.explains().iter().all(|kind| kind.is_fault()), "{promise:?} sweeps up a doubt");
+        }
+    }
+}
