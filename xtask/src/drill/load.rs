@@ -21,6 +21,7 @@ use crate::failure::{Failure, Result};
 use crate::local::process::{Identity, Memory, Started};
 use crate::state::private_dir;
 use crate::step::Task;
+use crate::steps::serve;
 use crate::tools::clients::{self, Offsets};
 use crate::wait::{self, Poll};
 
@@ -428,12 +429,13 @@ pub fn create_lasting_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     topics(task, &[&["--create", "--topic", topic], &keeps_all[..]].concat()).map(drop)
 }
 
-/// Creates a topic by its first message, which takes the brokers' defaults.
+/// Creates a topic with the brokers' defaults: by its first message where brokers create topics so, with kafka-topics where they are told not to.
 ///
 /// # Errors
-/// The message is not acknowledged.
+/// The message is not acknowledged, or kafka-topics fails.
 pub fn create_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     let lab = task.lab();
+    serve::create_where_brokers_do_not(task, topic)?;
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), topic, lab.timeout(|t| t.topic));
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
     match output.code {

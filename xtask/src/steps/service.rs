@@ -249,11 +249,12 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
         if let Some(cause) = died(task.lab(), &[Service::ZooKeeper]) {
             return Poll::Failed(cause);
         }
-        match zookeeper::four_letter_word(port, "dump") {
-            Ok(dump) if zookeeper::registered(&dump).contains(&id) => {
+        match zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::sessions(&dump)) {
+            Ok(Some(held)) if held.contains_key(&id) => {
                 Poll::NotYet(format!("ZooKeeper still keeps /brokers/ids/{id} of its former session"))
             }
-            Ok(_) => Poll::Ready(()),
+            Ok(Some(_)) => Poll::Ready(()),
+            Ok(None) => Poll::NotYet(format!("ZooKeeper on port {port} does not serve yet")),
             Err(error) => Poll::NotYet(format!("ZooKeeper on port {port} does not answer: {error}")),
         }
     })
