@@ -13,6 +13,7 @@ use serde_json::Value;
 /// What the lab's own consumer last wrote down.
 fn consumer(lab: &Lab) -> ConsumerState {
     let path = lab.folder().join("consumer/state.json");
+    wait_for("the consumer's first state", 30, || path.exists());
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
