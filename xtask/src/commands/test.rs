@@ -129,7 +129,7 @@ const CHECKS: &[Check] = &[
             "survive",
             "--",
             // Each has a lab and ports of its own, and mostly waits.
-            "--test-threads=2",
+            "--test-threads=3",
             "--nocapture",
         ],
         needs: None,
