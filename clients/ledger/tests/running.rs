@@ -153,7 +153,7 @@ fn another_topic_or_log_is_told() {
     // A partition that is gone held what was acknowledged in it.
     let standing =
         judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id: None });
-    assert_eq!(found(&standing), [(Kind::LogRestarted, 20)]);
+    assert_eq!(found(&standing), [(Kind::LogRestarted, 20), (Kind::Silent, 1)]);
 }
 
 #[test]
@@ -233,5 +233,41 @@ fn whatever_a_state_says_that_is_not_clean_is_told() {
     let standing = judged(&[sent.clone(), sent], &read, 20, "first");
     assert_eq!(standing.verdict, Verdict::Inconclusive);
     assert!(standing.findings.iter().all(|found| found.kind == Kind::Contradiction), "{:?}", standing.reasons);
-    assert_eq!(standing.findings.len(), 4);
+    assert_eq!(standing.findings.len(), 5);
+}
+
+/// What is told twice, of another run, or of nothing at all proves nothing.
+#[test]
+fn what_contradicts_itself_is_no_proof() {
+    let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
+    type Change = fn(&mut ProducerState, &mut ConsumerState);
+    let table: [(Change, &str); 3] = [
+        (
+            |_, c| c.run = Some(run(2)),
+            "the consumer was told to judge run run-2 (--run), and producer 00000001 sends for run run-1",
+        ),
+        (|p, _| p.streams.push(p.streams[0].clone()), "producer 00000001 tells twice of epoch 0"),
+        (|_, c| c.streams.push(c.streams[0].clone()), "the consumer tells twice of producer 00000001, epoch 0"),
+    ];
+    for (change, what) in table {
+        let (mut sent, mut read) = clean();
+        change(&mut sent, &mut read);
+        let standing = judged(&[sent], &read, 20, "first");
+        assert_eq!(standing.verdict, Verdict::Inconclusive, "{what}: {:?}", standing.reasons);
+        assert!(standing.findings.iter().all(|found| found.kind == Kind::Contradiction), "{:?}", standing.reasons);
+        assert!(standing.reasons.iter().any(|reason| reason.contains(what)), "{what}: {:?}", standing.reasons);
+    }
+    let (mut sent, read) = clean();
+    (sent.streams, sent.totals) = (Vec::new(), SendTotals::default());
+    let claims = [Claim::by(sent, Went::Running)];
+    let standing =
+        judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &read, topic_id: Some("first") });
+    assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::Silent, 1)]));
+    // What was acknowledged where the consumer says nothing of is unread.
+    let (sent, mut read) = clean();
+    read.partitions.clear();
+    read.streams.clear();
+    read.totals = ReceiveTotals::default();
+    let standing = judged(&[sent], &read, 20, "first");
+    assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Silent, 1)], 20));
 }

@@ -29,6 +29,9 @@ impl<'a> Judge<'a, '_> {
         if claims.is_empty() {
             self.found.find(Kind::Silent, None, 1, "no producer says what it sent");
         }
+        if ranges.is_empty() {
+            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
+        }
         if self.case.wordless > 0 {
             let what = format!("{} producers left no line at all, and nobody killed them", self.case.wordless);
             self.found.find(Kind::Silent, None, self.case.wordless, what);

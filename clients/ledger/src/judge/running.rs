@@ -103,7 +103,7 @@ impl Judge<'_> {
                     format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
                 self.found.find(Kind::Inexact, None, state.folded_epochs, what);
             }
-            for stream in state.streams.iter().filter(|stream| stream.sent > 0) {
+            for stream in state.streams.iter().filter(|stream| stream.acked > 0) {
                 if !offsets.iter().any(|range| range.partition == stream.partition) {
                     let what = format_args!(
                         "the topic has no such partition any more, and producer {producer} had {} acknowledged in it",
@@ -112,6 +112,18 @@ impl Judge<'_> {
                     self.found.find(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
                 }
             }
+        }
+        if let Some(run) = received.run {
+            for claim in claims.iter().filter(|claim| claim.run != run) {
+                let what = format_args!(
+                    "the consumer was told to judge run {run} (--run), and producer {} sends for run {}",
+                    claim.producer, claim.run
+                );
+                self.found.find(Kind::Contradiction, None, 1, what);
+            }
+        }
+        if offsets.is_empty() {
+            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
         }
         for (who, began) in &ids {
             match (began, topic_id) {
@@ -132,7 +144,10 @@ impl Judge<'_> {
         let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
         for claim in self.running.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
-                sent.insert((claim.producer, stream.epoch), (claim, stream));
+                if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
+                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
+                    self.found.find(Kind::Contradiction, at, 1, what);
+                }
                 row.sent += stream.sent;
                 row.acked += stream.acked;
                 row.not_persisted += stream.not_persisted;
@@ -149,6 +164,7 @@ impl Judge<'_> {
         }
         let Some(read) = self.running.received.partitions.iter().find(|read| read.partition == partition) else {
             self.found.find(Kind::Silent, at, 1, "the consumer says nothing of it");
+            row.unread = row.acked;
             return row;
         };
         let counts = &read.counts;
@@ -167,7 +183,13 @@ impl Judge<'_> {
         for stream in self.running.received.streams.iter().filter(|stream| stream.partition == partition) {
             let key = (stream.producer, stream.epoch);
             if sent.get(&key).is_some_and(|(claim, _)| claim.run == stream.run) {
-                received.insert(key, stream);
+                if received.insert(key, stream).is_some() {
+                    let what = format_args!(
+                        "the consumer tells twice of producer {}, epoch {}",
+                        stream.producer, stream.epoch
+                    );
+                    self.found.find(Kind::Contradiction, at, 1, what);
+                }
             } else if !self.runs(stream) {
                 self.gone = self.gone.saturating_add(stream.missing_count);
             }
