@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use ledger::judge::{Claim, Finding, Kind, Range, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, Finding, Kind, Range, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
     SendStream, SendTotals,
@@ -270,4 +270,91 @@ fn what_contradicts_itself_is_no_proof() {
     read.totals = ReceiveTotals::default();
     let standing = judged(&[sent], &read, 20, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Silent, 1)], 20));
+}
+
+/// A state of a producer with these streams of partition 0, an epoch each: so many acked, then not persisted, then of unknown fate, then in flight.
+fn epochs(number: u32, streams: &[[u64; 4]]) -> ProducerState {
+    let mut state = producer(number, 55_000, 0);
+    (state.streams, state.totals) = (Vec::new(), SendTotals::default());
+    for (epoch, [acked, not_persisted, unknown, in_flight]) in (0..).zip(streams) {
+        let mut ledger = SendLedger::default();
+        let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
+        for (count, outcome) in outcomes {
+            for _ in 0..*count {
+                ledger.settle(ledger.next_sequence(), outcome);
+                ledger.accepted();
+            }
+        }
+        (0..*in_flight).for_each(|_| ledger.accepted());
+        state.totals.add(&ledger);
+        state.streams.push(SendStream::new(ProducerId(number), epoch, 0, &ledger));
+    }
+    state
+}
+
+/// No two numbers of the row are alike, so that none can stand for another.
+#[test]
+fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
+    let claims = [epochs(1, &[[6, 2, 3, 1], [5, 1, 1, 0]]), epochs(2, &[[9, 1, 2, 4]])];
+    let encoded = |producer, epoch, partition, sequence| {
+        Encoder::new(run(producer), ProducerId(producer), epoch, 0).encode(0, partition, sequence, 1).to_vec()
+    };
+    let mut bent = encoded(1, 0, 0, 0);
+    bent[20] ^= 1;
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    // All that was acknowledged, and one of unknown fate.
+    values.extend([0, 1, 2, 3, 4, 5, 8].map(|sequence| encoded(1, 0, 0, sequence)));
+    // 4 is missing, 2 came twice.
+    values.extend([0, 1, 2, 2, 3].map(|sequence| encoded(1, 1, 0, sequence)));
+    // 3 and 6 are missing, 0 came late, and so are two that were in flight.
+    values.extend([1, 0, 2, 4, 5, 7, 8, 12, 13].map(|sequence| encoded(2, 0, 0, sequence)));
+    // Of one that is gone 2 did not arrive.
+    values.extend([0, 1, 4, 5].map(|sequence| encoded(7, 0, 0, sequence)));
+    values.extend(std::iter::repeat_n(bent, 4));
+    values.extend([0, 1, 2].map(|sequence| encoded(1, 0, 1, sequence)));
+    values.extend(std::iter::repeat_n(b"typed".to_vec(), 5));
+    let mut ledger = PartitionLedger::new(0, 0, None);
+    values.iter().for_each(|value| ledger.record(Record::new(ledger.next, Some(value))));
+    let copy = encoded(1, 0, 0, 0);
+    (0..6).for_each(|_| ledger.record(Record { keyed: true, ..Record::new(ledger.next, Some(&copy)) }));
+    (0..8).for_each(|offset| ledger.record(Record::new(offset, None)));
+    let received = state(&ledger);
+    let standing = judged(&claims, &received, 43, "first");
+    let row = Row {
+        partition: 0,
+        sent: 35,
+        acked: 20,
+        not_persisted: 4,
+        unknown: 6,
+        received: 24,
+        unpromised: 3,
+        missing: 3,
+        unread: 0,
+        duplicate: 1,
+        out_of_order: 1,
+        corrupt: 4,
+        misrouted: 3,
+        others: 11,
+        markers: 0,
+        compacted: 0,
+        redelivered: 8,
+        start: 0,
+        end: 43,
+        records: 43,
+    };
+    assert_eq!(standing.partitions, [row]);
+    let faults = [
+        (Kind::NotPersisted, 4),
+        (Kind::Duplicate, 1),
+        (Kind::OutOfOrder, 1),
+        (Kind::Corrupt, 4),
+        (Kind::Misrouted, 3),
+        (Kind::Missing, 1),
+        (Kind::Missing, 2),
+        (Kind::Unknown, 6),
+    ];
+    assert_eq!(found(&standing), faults, "{:?}", standing.reasons);
+    let gone = "2 sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more";
+    assert_eq!(standing.remarks, [gone]);
+    assert_eq!(standing.evidence.len(), 2);
 }

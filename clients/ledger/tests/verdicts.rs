@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};
-use ledger::judge::{Case, Claim, Finding, Kind, Range, Report, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Finding, Kind, Range, Report, Row, Verdict, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals,
@@ -780,4 +780,200 @@ fn a_line_that_would_be_too_long_leaves_sets_out_and_says_so() {
     assert_eq!(state.clone().fitted(LINE_INTERVALS_MAX), state);
     let stream = &state.fitted(50).streams[0];
     assert!(!stream.exact && stream.missing.is_empty() && stream.missing_count == 99);
+}
+
+/// A stream of which so many were acked, then so many not persisted, then so many of unknown fate; so many more are in flight.
+fn settled(acked: u64, not_persisted: u64, unknown: u64, in_flight: u64) -> SendLedger {
+    let mut ledger = SendLedger::default();
+    let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
+    for (count, outcome) in outcomes {
+        for _ in 0..count {
+            let sequence = ledger.next_sequence();
+            ledger.accepted();
+            ledger.settle(sequence, outcome);
+        }
+    }
+    (0..in_flight).for_each(|_| ledger.accepted());
+    ledger
+}
+
+/// A state with these streams of partition 0, one epoch each.
+fn epochs_of(producer: u32, event: Event, epochs: &[SendLedger]) -> ProducerState {
+    let mut state = claim_of(producer, event, epochs);
+    for (epoch, stream) in state.streams.iter_mut().enumerate() {
+        (stream.epoch, stream.partition) = (epoch as u32, 0);
+    }
+    state
+}
+
+/// No two numbers of the row are alike, so that none can stand for another.
+#[test]
+fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
+    let claims = [
+        Claim::by(epochs_of(1, Event::End, &[settled(6, 2, 3, 0), settled(5, 1, 1, 0)]), Went::ByItself),
+        Claim::by(epochs_of(2, Event::Checkpoint, &[settled(4, 1, 2, 3)]), Went::Killed),
+    ];
+    let encoded = |run: &str, producer, epoch, partition, sequence| {
+        let run = run.parse().unwrap();
+        Encoder::new(run, ProducerId(producer), epoch, 0).encode(0, partition, sequence, 1).to_vec()
+    };
+    let ours = |producer, epoch, sequence| encoded("r", producer, epoch, 0, sequence);
+    let mut bent = ours(1, 0, 0);
+    bent[20] ^= 1;
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    // All that was acknowledged, and one of unknown fate.
+    values.extend([0, 1, 2, 3, 4, 5, 8].map(|sequence| ours(1, 0, sequence)));
+    // 4 is missing, 2 came twice.
+    values.extend([0, 1, 2, 2, 3].map(|sequence| ours(1, 1, sequence)));
+    // 0 came late, and two of those that were in flight.
+    values.extend([1, 0, 2, 3, 8, 9].map(|sequence| ours(2, 0, sequence)));
+    values.extend(std::iter::repeat_n(bent, 2));
+    values.extend([0, 1, 2].map(|sequence| encoded("r", 1, 0, 1, sequence)));
+    values.extend([0, 1, 2, 3].map(|sequence| encoded("other", 1, 0, 0, sequence)));
+    values.extend(std::iter::repeat_n(b"typed".to_vec(), 5));
+    let mut ledger = PartitionLedger::new(0, 10, Some(run()));
+    values.iter().for_each(|value| ledger.record(Record::new(ledger.next, Some(value))));
+    (0..6).for_each(|_| ledger.record(Record { keyed: true, ..Record::new(ledger.next, Some(&ours(1, 0, 0))) }));
+    (10..17).for_each(|offset| ledger.record(Record::new(offset, None)));
+    ledger.reached(59);
+    ledger.explained = Some(Explained { markers: 8, compacted: 3, ..Explained::default() });
+    let ranges = [Range { partition: 0, start: 10, end: 59 }];
+    let received = state_of(&[ledger]);
+    let report = judge(&Case::new(run(), "test", &ranges, &claims, &received));
+    let row = Row {
+        partition: 0,
+        sent: 28,
+        acked: 15,
+        not_persisted: 4,
+        unknown: 9,
+        received: 17,
+        unpromised: 3,
+        missing: 1,
+        unread: 0,
+        duplicate: 1,
+        out_of_order: 1,
+        corrupt: 2,
+        misrouted: 3,
+        others: 15,
+        markers: 8,
+        compacted: 3,
+        redelivered: 7,
+        start: 10,
+        end: 59,
+        records: 38,
+    };
+    assert_eq!(report.partitions, [row]);
+    let found: Vec<_> = report.findings.iter().map(|found| (found.kind, found.count)).collect();
+    let faults = [(Kind::Duplicate, 1), (Kind::OutOfOrder, 1), (Kind::Corrupt, 2), (Kind::Misrouted, 3)];
+    assert_eq!(found, [faults.as_slice(), &[(Kind::Missing, 1)]].concat(), "{:?}", report.reasons);
+    assert_eq!((report.ended, report.died), (1, 1));
+    let evidence = &report.evidence[0];
+    assert_eq!((report.evidence.len(), evidence.producer, evidence.epoch), (1, ProducerId(1), 1));
+    assert_eq!((&evidence.missing, &evidence.duplicate), (&set(&[(4, 5)]), &set(&[(2, 3)])));
+}
+
+#[test]
+fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
+    let state = || {
+        let ledgers = [settled(6, 2, 3, 0), settled(5, 1, 4, 0)];
+        let mut state = claim_of(1, Event::End, &ledgers);
+        for (partition, SendStream { sent, acked, not_persisted, unknown, .. }) in (0..).zip(&state.streams) {
+            let (sent, acked, not_persisted, unknown) = (*sent, *acked, *not_persisted, *unknown);
+            state.partitions.push(SendPartition { partition, sent, acked, not_persisted, unknown });
+        }
+        state
+    };
+    let contradictions = |state: ProducerState| {
+        let mut sample = Sample { produced: state, expected: None, sums: false, ..Sample::clean() };
+        sample.consumed =
+            state_of(&[PartitionLedger::new(0, 100, Some(run())), PartitionLedger::new(1, 7, Some(run()))]);
+        sample.ranges.iter_mut().for_each(|range| range.end = range.start);
+        let report = sample.judge();
+        let none =
+            |kind| report.findings.iter().filter(|found| found.kind == kind && found.partition.is_none()).count();
+        none(Kind::Contradiction)
+    };
+    assert_eq!(contradictions(state()), 0);
+    type Change = fn(&mut ProducerState);
+    let changes: [Change; 13] = [
+        |s| s.totals.sent += 1,
+        |s| s.totals.acked += 1,
+        |s| s.totals.not_persisted += 1,
+        |s| s.totals.unknown += 1,
+        |s| s.totals.in_flight += 1,
+        |s| s.streams[1].sent += 1,
+        |s| s.streams[1].acked += 1,
+        |s| s.streams[1].not_persisted += 1,
+        |s| s.streams[1].unknown += 1,
+        |s| s.partitions[1].sent += 1,
+        |s| s.partitions[1].acked += 1,
+        |s| s.partitions[1].not_persisted += 1,
+        |s| s.partitions[1].unknown += 1,
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        let mut bent = state();
+        change(&mut bent);
+        assert_eq!(contradictions(bent), 1, "change {at}");
+    }
+    // A sum that agrees with its parts, and has more in it than was sent.
+    let mut bent = state();
+    bent.totals.acked += 1;
+    bent.streams[0].acked += 1;
+    bent.partitions[0].acked += 1;
+    assert_eq!(contradictions(bent), 1);
+    // Epochs that are folded are in the sums only, those of partitions among them.
+    let mut folded = state();
+    folded.folded_epochs = 1;
+    folded.streams.remove(0);
+    assert_eq!(contradictions(folded.clone()), 0);
+    folded.partitions[0].sent += 1;
+    assert_eq!(contradictions(folded), 1);
+}
+
+#[test]
+fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
+    use Event::{Checkpoint, End};
+    // Counts of acked, not persisted and unknown are those of the sets; `sent` is given.
+    let contradicts = |event, sent: u64, sets: [&[(u64, u64)]; 3]| {
+        let mut state = claim_of(1, event, &[SendLedger::default()]);
+        let stream = &mut state.streams[0];
+        let [acked, not_persisted, unknown] = sets.map(set);
+        (stream.acked, stream.not_persisted, stream.unknown) = (acked.count(), not_persisted.count(), unknown.count());
+        (stream.acked_ranges, stream.not_persisted_ranges, stream.unknown_ranges) = (acked, not_persisted, unknown);
+        stream.sent = sent;
+        let sample = Sample {
+            produced: state,
+            went: Went::Killed,
+            expected: None,
+            ranges: vec![Range { partition: 0, start: 100, end: 100 }],
+            consumed: state_of(&[PartitionLedger::new(0, 100, Some(run()))]),
+            ..Sample::clean()
+        };
+        let found = sample.judge().findings;
+        found.iter().any(|found| found.kind == Kind::Contradiction && found.partition == Some(0))
+    };
+    assert!(!contradicts(End, 6, [&[(0, 3)], &[(3, 5)], &[(5, 6)]]));
+    assert!(!contradicts(Checkpoint, 9, [&[(0, 3)], &[(3, 5)], &[(6, 9)]]), "one is in flight");
+    assert!(contradicts(End, 9, [&[(0, 3)], &[(3, 5)], &[(6, 9)]]), "one that ended has none in flight");
+    assert!(contradicts(Checkpoint, 8, [&[(0, 3)], &[(3, 5)], &[(6, 9)]]), "beyond what was sent");
+    assert!(contradicts(Checkpoint, 9, [&[(0, 3)], &[(2, 5)], &[]]), "acked and not persisted");
+    assert!(contradicts(Checkpoint, 9, [&[(0, 3)], &[], &[(2, 5)]]), "acked and unknown");
+    assert!(contradicts(Checkpoint, 9, [&[], &[(0, 3)], &[(2, 5)]]), "not persisted and unknown");
+}
+
+#[test]
+fn three_intervals_are_spelled_out_and_no_more() {
+    for (lost, spelled) in [
+        (&[2, 5, 8][..], "3 acknowledged and not received (producer 00000001, epoch 0: 2, 5, 8)"),
+        (&[2, 5, 8, 9, 12], "5 acknowledged and not received (producer 00000001, epoch 0: 2, 5, 8-9, …)"),
+    ] {
+        let mut ledger = PartitionLedger::new(0, 0, Some(run()));
+        for sequence in (0..20).filter(|sequence| !lost.contains(sequence)) {
+            ledger.record(Record::new(ledger.next, Some(&value(1, 0, sequence))));
+        }
+        let ranges = [Range { partition: 0, start: 0, end: ledger.next }];
+        let claims = [Claim::by(claim_of(1, Event::End, &[acked(20)]), Went::Asked)];
+        let report = judge(&Case::new(run(), "t", &ranges, &claims, &state_of(&[ledger])));
+        assert_eq!(report.reasons[0], format!("partition 0: {spelled}"));
+    }
 }
