@@ -69,23 +69,10 @@ impl IntervalSet {
     /// What is in this set and not in the other. Never truncated.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        let mut theirs = other.intervals.iter().peekable();
-        let mut intervals = Vec::new();
-        for &(mut from, to) in &self.intervals {
-            // One that ends before this interval ends before all that follow.
-            while theirs.next_if(|other| other.1 <= from).is_some() {}
-            let mut ahead = theirs.clone();
-            while let Some(&(start, end)) = ahead.next_if(|other| other.0 < to) {
-                if from < start {
-                    intervals.push((from, start));
-                }
-                from = end;
-            }
-            if from < to {
-                intervals.push((from, to));
-            }
-        }
-        Self { intervals }
+        let ends = std::iter::once(0).chain(other.intervals.iter().map(|(_, to)| *to));
+        let starts = other.intervals.iter().map(|(from, _)| *from).chain(std::iter::once(u64::MAX));
+        // The first or the last of them may be empty; an intersection leaves those out.
+        self.intersection(&Self { intervals: ends.zip(starts).collect() })
     }
 
     /// The intervals, in order.
@@ -237,5 +224,13 @@ mod tests {
             assert!(IntervalSet::try_from(bad.clone()).is_err(), "{bad:?}");
         }
         assert!(IntervalSet::try_from(vec![(0, 2), (3, 4)]).is_ok());
+    }
+
+    #[test]
+    fn a_span_of_nothing_is_the_empty_set() {
+        assert_eq!(IntervalSet::span(3, 5).intervals(), [(3, 5)]);
+        for (from, to) in [(3, 3), (4, 3)] {
+            assert_eq!(IntervalSet::span(from, to), IntervalSet::default(), "{from} to {to}");
+        }
     }
 }

@@ -142,7 +142,7 @@ impl Stream {
     fn arrive(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next {
             let skipped = sequence - self.next;
-            let unread = std::mem::take(&mut self.interrupted) && skipped > 0;
+            let unread = std::mem::take(&mut self.interrupted);
             let (set, count) = match unread {
                 true => (&mut self.unread_set, &mut self.unread),
                 false => (&mut self.missing_set, &mut self.missing),
@@ -324,9 +324,7 @@ impl PartitionLedger {
     pub fn record(&mut self, record: Record<'_>) {
         let Record { offset, value, .. } = record;
         if !crate::accounts() {
-            self.next = offset.saturating_add(1);
-            self.counts.records += 1;
-            return;
+            return self.unaccounted(offset);
         }
         if offset < self.next {
             self.counts.redelivered += 1;
@@ -375,14 +373,21 @@ impl PartitionLedger {
         }
     }
 
+    /// What is left of [`PartitionLedger::record`] for the benchmark of what accounting costs.
+    fn unaccounted(&mut self, offset: i64) {
+        self.next = offset.saturating_add(1);
+        self.counts.records += 1;
+    }
+
     /// Reading got to `offset` without a record at the offsets before it: they hold none.
     pub fn reached(&mut self, offset: i64) {
-        if offset > self.next {
-            self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(offset.abs_diff(self.next));
-            // Offsets are not negative.
-            self.gaps_inexact |= !self.gaps.insert(self.next.unsigned_abs(), offset.unsigned_abs());
-            self.next = offset;
+        if offset <= self.next {
+            return;
         }
+        self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(offset.abs_diff(self.next));
+        // Offsets are not negative.
+        self.gaps_inexact |= !self.gaps.insert(self.next.unsigned_abs(), offset.unsigned_abs());
+        self.next = offset;
     }
 
     /// The log now starts at `low`, above what was to be read next: what lay between is gone. Whatever the next record of a stream skips may have
@@ -648,8 +653,10 @@ mod tests {
         ledger.reached(10);
         ledger.reached(9);
         assert_eq!((ledger.counts().records, ledger.counts().offset_gaps, ledger.next), (1, 4, 10));
-        ledger.start_moved_to(8);
-        assert!(!ledger.start_moved, "what was read before it went is not lost");
+        for low in [8, 10] {
+            ledger.start_moved_to(low);
+            assert!(!ledger.start_moved, "what was read before it went is not lost");
+        }
         ledger.start_moved_to(20);
         assert!(ledger.start_moved);
         assert_eq!(ledger.counts().records + ledger.counts().offset_gaps, ledger.next.abs_diff(ledger.start));
@@ -747,8 +754,16 @@ mod tests {
         assert!(stream.exact());
         let other = &ledger.streams()[1];
         assert_eq!((other.first, other.missing, other.unread), (40, 0, 0), "its beginning may have lain there too");
-        let counts = ledger.counts();
-        assert_eq!((counts.missing, counts.retired, counts.offset_gaps, counts.out_of_order), (2, 7, 7, 1));
+        let expected = Counts {
+            records: 8,
+            received: 8,
+            missing: 2,
+            out_of_order: 1,
+            retired: 7,
+            offset_gaps: 7,
+            ..Counts::default()
+        };
+        assert_eq!(*ledger.counts(), expected);
         assert!(ledger.gaps().unwrap().is_empty(), "what is below the start needs no explanation");
     }
 
@@ -803,6 +818,14 @@ mod tests {
         }
         let expected = Counts { records: 9, received: 3, copied: 4, duplicate: 1, corrupt: 1, ..Counts::default() };
         assert_eq!(*ledger.counts(), expected);
+        // The next of its stream, which would follow if nobody had typed it.
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for (offset, (value, keyed)) in (0..).zip([(&first, false), (&second, true), (&second, true), (&second, false)])
+        {
+            ledger.record(Record { offset, value: Some(value), ..at(1_000, keyed) });
+        }
+        let expected = Counts { records: 4, received: 2, copied: 2, ..Counts::default() };
+        assert_eq!(*ledger.counts(), expected);
         // Where brokers write their own time over it, nobody can tell a copy.
         let mut ledger = PartitionLedger::new(0, 0, None);
         (0..2).for_each(|offset| ledger.record(Record::new(offset, Some(&first))));
@@ -834,6 +857,56 @@ mod tests {
         assert!(!stream.exact());
         assert_eq!(stream.missing_set().intervals().len(), INTERVALS_MAX);
         assert_eq!(stream.missing, 3 * INTERVALS_MAX as u64 - 1);
+    }
+
+    #[test]
+    fn a_late_sequence_that_splits_one_interval_too_many_leaves_the_stream_inexact() {
+        for retired in [false, true] {
+            for (late, exact) in [(1, true), (2, false)] {
+                let mut ledger = PartitionLedger::new(0, 0, None);
+                let arrive = |ledger: &mut PartitionLedger, sequence| {
+                    ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
+                };
+                arrive(&mut ledger, 0);
+                // As many holes as a set keeps, the first of them wide.
+                for hole in 0..INTERVALS_MAX as u64 {
+                    if retired {
+                        ledger.start_moved_to(ledger.next + 1);
+                    }
+                    arrive(&mut ledger, 4 + hole * 2);
+                }
+                assert!(ledger.streams()[0].exact());
+                arrive(&mut ledger, late);
+                assert_eq!(ledger.streams()[0].exact(), exact, "{late}, {retired}");
+                assert_eq!(ledger.counts().out_of_order, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn an_earlier_sequence_that_leaves_one_hole_too_many_leaves_the_stream_inexact() {
+        for (earlier, exact) in [(99, true), (98, false)] {
+            let mut ledger = PartitionLedger::new(0, 5, None);
+            for hole in 0..=INTERVALS_MAX as u64 {
+                ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, 100 + hole * 2))));
+            }
+            assert!(ledger.streams()[0].exact());
+            ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, earlier))));
+            assert_eq!(ledger.streams()[0].exact(), exact, "{earlier}");
+        }
+    }
+
+    #[test]
+    fn gaps_are_told_as_long_as_they_can_be_kept_apart() {
+        let mut ledger = PartitionLedger::new(0, 0, None);
+        for gap in 0..INTERVALS_MAX as i64 {
+            ledger.record(Record::new(gap * 2 + 1, None));
+        }
+        assert_eq!(ledger.gaps().map(IntervalSet::count), Some(INTERVALS_MAX as u64));
+        ledger.reached(ledger.next + 1);
+        assert_eq!(ledger.gaps(), None);
+        ledger.reached(ledger.next + 1);
+        assert_eq!((ledger.gaps(), ledger.counts().offset_gaps), (None, INTERVALS_MAX as u64 + 2));
     }
 
     #[test]

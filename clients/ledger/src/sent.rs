@@ -66,16 +66,13 @@ impl SendLedger {
         if lost == 0 {
             return;
         }
-        let mut settled = self.acked_set.clone();
-        for (from, to) in self.not_persisted_set.intervals().iter().chain(self.unknown_set.intervals()) {
-            self.inexact |= !settled.insert(*from, *to);
+        let mut open = IntervalSet::span(0, self.sent);
+        for settled in [&self.acked_set, &self.not_persisted_set, &self.unknown_set] {
+            open = open.difference(settled);
         }
-        let mut at = 0;
-        for (from, to) in settled.intervals() {
-            self.inexact |= !self.unknown_set.insert(at, *from);
-            at = *to;
+        for (from, to) in open.intervals() {
+            self.inexact |= !self.unknown_set.insert(*from, *to);
         }
-        self.inexact |= !self.unknown_set.insert(at, self.sent);
         self.unknown += lost;
     }
 
@@ -105,6 +102,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::intervals::INTERVALS_MAX;
 
     #[test]
     fn what_was_sent_is_always_acked_not_persisted_unknown_or_in_flight() {
@@ -134,6 +132,22 @@ mod tests {
                 let listed: BTreeSet<u64> = set.intervals().iter().flat_map(|(a, b)| *a..*b).collect();
                 assert_eq!(listed, expected, "seed {seed}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_abandoned_beyond_the_bound_of_its_set_is_counted_and_no_longer_exact() {
+        for (open, exact) in [(INTERVALS_MAX, true), (INTERVALS_MAX + 1, false)] {
+            let mut ledger = SendLedger::default();
+            for pair in 0..open as u64 {
+                (0..2).for_each(|_| ledger.accepted());
+                // Neither of these sets gets near its bound.
+                let outcome = if pair % 2 == 0 { Outcome::Acked } else { Outcome::NotPersisted };
+                ledger.settle(pair * 2, outcome);
+            }
+            assert!(ledger.exact());
+            ledger.abandon();
+            assert_eq!((ledger.unknown, ledger.in_flight(), ledger.exact()), (open as u64, 0, exact));
         }
     }
 }

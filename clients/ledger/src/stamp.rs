@@ -217,7 +217,7 @@ fn hex(text: &[u8]) -> Option<u32> {
             b'a'..=b'f' => b - b'a' + 10,
             _ => return None,
         };
-        Some(value << 4 | u32::from(digit))
+        Some(value * 16 + u32::from(digit))
     })
 }
 
@@ -340,12 +340,22 @@ mod tests {
             "0.332517 kl2 demo 9f3c01aa 4294967296 0 0 1 ",
             "0.332517 kl2 DEMO 9f3c01aa 0 0 0 1 ",
             "1.332517 kl2 demo 9f3c01aa 0 0 0 1 ",
+            "0.332517 kl2 demo 9f3c01aa 0 0 1000000000000000 1 ",
+            "0.332517 kl2 demo 9f3c01aa 0  0 1 ",
         ];
         for text in fields {
             let mut value = text.as_bytes().to_vec();
             value.extend(checksum_of(&value));
             assert_eq!(parse(Some(&value)), Value::Corrupt, "{text}");
         }
+    }
+
+    #[test]
+    fn checksums_are_crc32c_in_hexadecimal() {
+        // The check value of the catalogue of CRC algorithms (CRC-32/ISCSI).
+        assert_eq!(&checksum_of(b"123456789"), b"e3069283");
+        assert_eq!(&hex_digits(0x01ab_cdef), b"01abcdef");
+        assert_eq!(hex(b"01abcdef"), Some(0x01ab_cdef));
     }
 
     #[test]
@@ -367,5 +377,6 @@ mod tests {
             assert!(bad.parse::<RunId>().is_err(), "{bad}");
         }
         assert_eq!(RunId::random().as_str().len(), 8);
+        assert_eq!(format!("{:?}", "a-1".parse::<RunId>()), "Ok(a-1)");
     }
 }

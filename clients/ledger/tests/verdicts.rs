@@ -776,10 +776,30 @@ fn a_line_that_would_be_too_long_leaves_sets_out_and_says_so() {
     for sequence in 0..100 {
         read.record(Record::new(read.next, Some(&value(1, 0, 2 * sequence))));
     }
-    let state = state_of(&[read]);
+    let state = state_of(&[read.clone()]);
     assert_eq!(state.clone().fitted(LINE_INTERVALS_MAX), state);
     let stream = &state.fitted(50).streams[0];
     assert!(!stream.exact && stream.missing.is_empty() && stream.missing_count == 99);
+
+    // 99 intervals of missing sequences, one of unread ones: together they need as much room.
+    read.start_moved_to(read.next + 1);
+    read.record(Record::new(read.next, Some(&value(1, 0, 300))));
+    let state = state_of(&[read]);
+    assert_eq!(state.streams[0].unread.intervals().len(), 1);
+    for (room, exact) in [(100, true), (99, false)] {
+        let stream = &state.clone().fitted(room).streams[0];
+        assert_eq!((stream.exact, stream.unread.is_empty()), (exact, !exact), "{room}");
+    }
+}
+
+#[test]
+fn sums_of_producers_add_up_one_by_one() {
+    let mut sums = SendTotals::default();
+    sums.add(&settled(1, 2, 3, 4));
+    assert_eq!(sums, SendTotals { sent: 10, acked: 1, not_persisted: 2, unknown: 3, in_flight: 4 });
+    let other = SendTotals { sent: 50, acked: 20, not_persisted: 13, unknown: 10, in_flight: 7 };
+    sums.add_totals(&other);
+    assert_eq!(sums, SendTotals { sent: 60, acked: 21, not_persisted: 15, unknown: 13, in_flight: 11 });
 }
 
 /// A stream of which so many were acked, then so many not persisted, then so many of unknown fate; so many more are in flight.

@@ -67,12 +67,11 @@ impl Written {
         let sequence_at = before.len()..before.len() + sequence.to_string().len();
         let mut text = format!("{before}{sequence} {sent_ms} ").into_bytes();
         let sent_at = sequence_at.end + 1..text.len() - 1;
-        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met.
-        let pad = size.saturating_sub(text.len() + CHECKSUM);
-        if pad > 0 {
-            text.resize(text.len() + pad - 1, b'.');
-            text.push(b' ');
-        }
+        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met. What is last is a space, with filler
+        // or without.
+        let length = text.len().max(size.saturating_sub(CHECKSUM));
+        text.resize(length - 1, b'.');
+        text.push(b' ');
         text.extend_from_slice(&[0; CHECKSUM]);
         Self { text, partition, sequence, sequence_at, sent_ms, sent_at }
     }
