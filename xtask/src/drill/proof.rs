@@ -30,6 +30,9 @@ pub enum Proof {
     Expired(Who),
     /// The session of each broker went, and another came.
     SessionGone(Who),
+    /// The session of at least one broker went, and another came. When ZooKeeper goes on after a pause, the thread that expires sessions races with those
+    /// that hear the brokers (`SessionTrackerImpl`), so that one or the other may live on.
+    AnySessionGone(Who),
     /// The session of each broker stayed.
     SessionsKept(Who),
     /// Another broker became controller.
@@ -109,6 +112,7 @@ impl Proof {
             | Proof::Stopped(who, _)
             | Proof::Expired(who)
             | Proof::SessionGone(who)
+            | Proof::AnySessionGone(who)
             | Proof::SessionsKept(who)
             | Proof::EpochRaised(who)
             | Proof::HandedOver(who)
@@ -137,6 +141,7 @@ impl Proof {
                 format!("ZooKeeper had no session of {who} any more when that was started or resumed")
             }
             Proof::SessionGone(who) => format!("the ZooKeeper session of {who} went"),
+            Proof::AnySessionGone(who) => format!("the ZooKeeper session of at least one of {who} went"),
             Proof::SessionsKept(who) => format!("the ZooKeeper session of {who} stayed"),
             Proof::NewController => "another broker became controller".into(),
             Proof::EpochRaised(who) => {
@@ -197,6 +202,7 @@ impl Proof {
                 None => absent(format!("{who} was not started or resumed")),
             },
             Proof::SessionGone(who) => sessions_gone(evidence, who, u64::MAX),
+            Proof::AnySessionGone(who) => any_session_gone(evidence, who),
             Proof::SessionsKept(who) => sessions_kept(evidence, who),
             Proof::NewController => new_controller(evidence),
             Proof::EpochRaised(who) => epoch_raised(evidence, who),
@@ -330,24 +336,42 @@ fn answers_after(evidence: &Evidence, ms: u64) -> impl Iterator<Item = (&Registe
 }
 
 fn sessions_gone(evidence: &Evidence, who: Who, until: u64) -> Seen {
-    each(evidence, who, |id| {
-        let Some((hit, session)) = session_before(evidence, who, id) else {
-            return absent(format!("ZooKeeper did not say that kafka-{id} had a session before"));
-        };
-        let mut last = None;
-        for (seen, sessions) in answers_after(evidence, hit).filter(|(seen, _)| seen.from_ms <= until) {
-            last = Some(seen.to_ms.min(until));
-            if seen.from_ms > hit && sessions.get(&id).is_none_or(|now| now != session) {
-                return Ok(format!("session of kafka-{id} gone after {}", seconds(seen.from_ms - hit)));
-            }
+    each(evidence, who, |id| session_gone(evidence, who, id, until))
+}
+
+fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
+    let Some((hit, session)) = session_before(evidence, who, id) else {
+        return absent(format!("ZooKeeper did not say that kafka-{id} had a session before"));
+    };
+    let mut last = None;
+    for (seen, sessions) in answers_after(evidence, hit).filter(|(seen, _)| seen.from_ms <= until) {
+        last = Some(seen.to_ms.min(until));
+        if seen.from_ms > hit && sessions.get(&id).is_none_or(|now| now != session) {
+            return Ok(format!("session of kafka-{id} gone after {}", seconds(seen.from_ms - hit)));
         }
-        match last {
-            Some(at) => {
-                contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit))))
+    }
+    match last {
+        Some(at) => contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit)))),
+        None => absent("ZooKeeper did not answer meanwhile"),
+    }
+}
+
+fn any_session_gone(evidence: &Evidence, who: Who) -> Seen {
+    let (mut gone, mut last) = (false, None::<Sight>);
+    let told = each(evidence, who, |id| {
+        let seen = session_gone(evidence, who, id, u64::MAX);
+        gone |= seen.is_ok();
+        Ok(seen.unwrap_or_else(|(sight, why)| {
+            if last != Some(Sight::Absent) {
+                last = Some(sight);
             }
-            None => absent("ZooKeeper did not answer meanwhile"),
-        }
-    })
+            why
+        }))
+    })?;
+    match (gone, last) {
+        (false, Some(sight)) => Err((sight, told)),
+        _ => Ok(told),
+    }
 }
 
 fn sessions_kept(evidence: &Evidence, who: Who) -> Seen {
@@ -758,6 +782,13 @@ mod tests {
         ];
     }
 
+    /// The broker named last loses its session; the others keep theirs.
+    fn one_gone(evidence: &mut Evidence) {
+        let (_, kept) = BEFORE.split_last().unwrap();
+        evidence.registered =
+            vec![registered(0, 4_999, Some(BEFORE), Some(1)), registered(5_000, 13_000, Some(kept), Some(1))];
+    }
+
     fn stays(evidence: &mut Evidence) {
         evidence.registered = vec![registered(0, 13_000, Some(BEFORE), Some(1))];
     }
@@ -851,6 +882,7 @@ mod tests {
         // A session that outlives the time until the broker is started again: the timeout was raised.
         (Proof::Expired(Who::Leader), |e| gone_at(e, 5_000), |e| gone_at(e, 8_500)),
         (Proof::SessionGone(Who::AllBrokers), |e| gone_at(e, 8_500), stays),
+        (Proof::AnySessionGone(Who::AllBrokers), one_gone, stays),
         (Proof::SessionsKept(Who::Followers), stays, |e| gone_at(e, 5_000)),
         (Proof::NewController, |e| gone_at(e, 5_000), stays),
         (Proof::EpochRaised(Who::Leader), |e| epochs(e, 3, 4, &[0, 2]), |e| epochs(e, 3, 3, &[0, 0])),
