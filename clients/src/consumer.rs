@@ -22,6 +22,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::batches::{self, Seen};
+use crate::bootstrap::Bootstrap;
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
 use crate::memory;
@@ -104,6 +105,8 @@ struct Shared {
     args: ConsumerArgs,
     output: Arc<Output>,
     asker: Arc<Client>,
+    /// The asker's; the client that reads has its own.
+    bootstrap: Arc<Bootstrap>,
     topic: Arc<Topic<Client>>,
     /// The topic's id when reading began, where the brokers told.
     topic_id: Option<String>,
@@ -125,8 +128,9 @@ enum Look {
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
     let context = || LabContext::new(Arc::clone(&output));
     let asker: Arc<Client> = Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
+    let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers)?);
     let began = Instant::now();
-    let starting = Starting { args: &args, output: &output, asker: &asker, began };
+    let starting = Starting { args: &args, output: &output, asker: &asker, bootstrap: &bootstrap, began };
     let found = tokio::select! {
         found = starting.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
@@ -167,7 +171,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         native::topic_id(asker, &name, broker, TOPIC_ID_WITHIN).ok().flatten()
     });
     let topic_id = topic_id.await?;
-    let shared = Arc::new(Shared { args, output, asker, topic, topic_id });
+    let shared = Arc::new(Shared { args, output, asker, bootstrap, topic, topic_id });
     let groups =
         (0..queues).map(|_| Ok(Arc::new(Group { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
     let groups = groups.collect::<Result<_>>()?;
@@ -193,15 +197,21 @@ async fn ask<T: Send + 'static>(
     Ok(spawn_blocking(move || question(&asker)).await?)
 }
 
-/// How many partitions the topic has, or why that is not known.
-async fn partition_count(asker: &Arc<Client>, topic: &str, within: Duration) -> Result<usize> {
-    let topic = topic.to_owned();
-    ask(asker, move |asker| match asker.fetch_metadata(Some(&topic), within) {
-        Ok(metadata) => match topic_state(&metadata, &topic) {
+/// How many partitions the topic has, or why that is not known. A client that reaches no broker goes back to its first addresses.
+async fn partition_count(
+    client: &Arc<Client>,
+    bootstrap: &Arc<Bootstrap>,
+    topic: &str,
+    within: Duration,
+) -> Result<usize> {
+    let (topic, bootstrap) = (topic.to_owned(), Arc::clone(bootstrap));
+    ask(client, move |client| {
+        let answer = client.fetch_metadata(Some(&topic), within);
+        bootstrap.heard(client, &answer);
+        match topic_state(&answer.map_err(|error| anyhow!("no broker answers ({error})"))?, &topic) {
             TopicState::Partitions(count, _) => Ok(count),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
-        },
-        Err(error) => Err(anyhow!("no broker answers ({error})")),
+        }
     })
     .await?
 }
@@ -228,6 +238,7 @@ struct Starting<'a> {
     args: &'a ConsumerArgs,
     output: &'a Arc<Output>,
     asker: &'a Arc<Client>,
+    bootstrap: &'a Arc<Bootstrap>,
     began: Instant,
 }
 
@@ -238,7 +249,7 @@ impl Starting<'_> {
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
         let mut said = String::new();
         let count = loop {
-            let state = match partition_count(self.asker, topic, Duration::from_secs(1)).await {
+            let state = match partition_count(self.asker, self.bootstrap, topic, Duration::from_secs(1)).await {
                 Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
                     break count;
                 }
@@ -336,9 +347,8 @@ impl Reading {
         let (found, mut partitions) = mpsc::channel(1);
         // Dropped with this function, which ends the watching.
         let (_watched, unwatched) = watch::channel(());
-        if !bounded {
-            tokio::spawn(watch_partitions(Arc::clone(&self.shared), found, unwatched));
-        }
+        let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
+        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, found, unwatched));
         let mut known = i32::try_from(count)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -566,16 +576,29 @@ fn words(counts: &Counts) -> String {
     text
 }
 
-/// Sends the number of partitions whenever it has been asked for, until nobody is interested.
-async fn watch_partitions(shared: Arc<Shared>, found: mpsc::Sender<i32>, mut unwatched: watch::Receiver<()>) {
+/// Asks how many partitions there are, until nobody is interested, and sends the number of it where more may be read. Both clients ask, since
+/// either may have lost all brokers.
+async fn watch_partitions(
+    shared: Arc<Shared>,
+    (reader, bootstrap): (Arc<Client>, Arc<Bootstrap>),
+    found: mpsc::Sender<i32>,
+    mut unwatched: watch::Receiver<()>,
+) {
+    let topic = &shared.args.target.topic;
+    let within = Duration::from_secs(1);
     loop {
         tokio::select! {
             _ = unwatched.changed() => return,
             () = sleep(PARTITIONS_EVERY) => {}
         }
         // A broker that is down is remarked on elsewhere.
-        if let Ok(count) = partition_count(&shared.asker, &shared.args.target.topic, Duration::from_secs(1)).await
+        let (count, _) = tokio::join!(
+            partition_count(&shared.asker, &shared.bootstrap, topic, within),
+            partition_count(&reader, &bootstrap, topic, within)
+        );
+        if let Ok(count) = count
             && let Ok(count) = i32::try_from(count)
+            && shared.args.end.is_empty()
             && found.send(count).await.is_err()
         {
             return;

@@ -23,6 +23,7 @@
 //! Times of text lines are UTC: the local zone would cost a dependency, and in a container it is UTC anyway.
 
 pub mod batches;
+pub mod bootstrap;
 pub mod cli;
 pub mod consumer;
 pub mod context;

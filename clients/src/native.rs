@@ -473,6 +473,12 @@ impl<O: NativeClient> Remains<O> {
     }
 }
 
+/// Gives a client addresses of brokers, beside those it knows.
+pub fn add_brokers(client: &impl NativeClient, addresses: &CStr) {
+    // SAFETY: the handle is valid while `client` lives; the text ends with a zero byte, and librdkafka copies it.
+    unsafe { rdk::rd_kafka_brokers_add(client.native(), addresses.as_ptr()) };
+}
+
 /// The code of the call that failed last on this thread.
 fn last_error() -> Code {
     // SAFETY: takes no arguments.

@@ -18,6 +18,7 @@ use ledger::size;
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 
+use crate::bootstrap::Bootstrap;
 use crate::cli::ProducerArgs;
 use crate::context::LabContext;
 use crate::metadata::{TopicState, answering, topic_state};
@@ -122,6 +123,7 @@ struct Handle {
     encoder: Encoder,
     /// The broker that told of the topic.
     asked: i32,
+    bootstrap: Arc<Bootstrap>,
     /// Kept up to date by a thread of its own, since asking can take long.
     partitions: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
@@ -390,7 +392,9 @@ impl Session<'_> {
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let reports = Reports::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
-        Ok(Handle { client, topic, reports, encoder, asked: -1, partitions: Arc::default(), closed: Arc::default() })
+        let bootstrap = Arc::new(Bootstrap::of(&target.brokers)?);
+        let (partitions, closed) = Default::default();
+        Ok(Handle { client, topic, reports, encoder, asked: -1, bootstrap, partitions, closed })
     }
 
     /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before.
@@ -402,7 +406,9 @@ impl Session<'_> {
                 return None;
             }
             self.serve(handle);
-            let state = match handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500)) {
+            let answer = handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500));
+            handle.bootstrap.heard(&*handle.client, &answer);
+            let state = match answer {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(count, _) => {
                         handle.asked = answering(&metadata);
@@ -422,11 +428,14 @@ impl Session<'_> {
         handle.partitions.store(count, Ordering::Relaxed);
         let (client, partitions, closed) =
             (Arc::clone(&handle.client), Arc::clone(&handle.partitions), Arc::clone(&handle.closed));
+        let bootstrap = Arc::clone(&handle.bootstrap);
         let topic = topic.clone();
         let watch = move || {
             while !closed.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(1));
-                if let Ok(metadata) = client.client().fetch_metadata(Some(&topic), Duration::from_secs(1))
+                let answer = client.client().fetch_metadata(Some(&topic), Duration::from_secs(1));
+                bootstrap.heard(&*client, &answer);
+                if let Ok(metadata) = answer
                     && let TopicState::Partitions(count, _) = topic_state(&metadata, &topic)
                 {
                     // Kafka never takes partitions away, short of deleting the topic.

@@ -923,5 +923,10 @@ mod tests {
         assert_eq!((counts.received, counts.missing, counts.duplicate), (u64::from(n) + 1, 0, 0));
         let returned = ledger.streams().iter().find(|s| s.key.producer.0 == 0).unwrap();
         assert!(!returned.exact(), "a stream that came back cannot vouch for its beginning");
+        // One that is new then begins with its first.
+        ledger.record(Record::new(ledger.next, Some(&value("r", n, 0, 0, 0))));
+        ledger.record(Record::new(ledger.next, Some(&value("r", n, 0, 0, 2))));
+        let new = ledger.streams().iter().find(|s| s.key.producer.0 == n).unwrap();
+        assert_eq!((new.exact(), new.missing_set().intervals()), (true, [(1, 2)].as_slice()));
     }
 }

@@ -288,6 +288,10 @@ mod tests {
         assert_eq!(stamp.run.as_str(), "demo");
         assert_eq!((stamp.producer, stamp.epoch), (ProducerId(0x9f3c_01aa), 3));
         assert_eq!((stamp.partition, stamp.sequence, stamp.sent_ms), (2, 41, 1_732_347_335_123));
+        let largest = 10_u64.pow(DIGITS_MAX as u32) - 1;
+        let mut encoder = encoder(0);
+        let value = encoder.encode(0, 0, largest, 1);
+        assert!(matches!(parse(Some(value)), Value::Stamped(stamp) if stamp.sequence == largest));
     }
 
     #[test]
