@@ -157,6 +157,27 @@ fn another_topic_or_log_is_told() {
 }
 
 #[test]
+fn what_nothing_was_acknowledged_of_leaves_no_doubt() {
+    // Two streams that are on their way: one in a partition of which the consumer keeps no streams any more, one in a partition that is gone.
+    let mut sent = producer(1, 55_000, 0);
+    sent.streams = [3, 9].map(|partition| SendStream { partition, ..sent.streams[0].clone() }).to_vec();
+    (sent.totals.sent, sent.totals.in_flight) = (6, 6);
+    let mut received = state(&PartitionLedger::new(3, 7, None));
+    received.partitions[0].folded_streams = 1;
+    let claims = [Claim::by(sent, Went::Running)];
+    let offsets = [Range { partition: 3, start: 2, end: 7 }];
+    let standing = judge_running(&Running {
+        topic: "t",
+        claims: &claims,
+        offsets: &offsets,
+        received: &received,
+        topic_id: Some("first"),
+    });
+    assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]), "{:?}", standing.reasons);
+    assert_eq!(standing.partitions, [Row { partition: 3, start: 2, end: 7, sent: 3, ..Row::default() }]);
+}
+
+#[test]
 fn producers_that_are_gone_are_not_judged_and_that_is_said() {
     // An earlier one, of which two sequences were refused or lost: nobody knows any more.
     let received = consumer(0, &[(7, 0..5), (7, 7..9), (1, 0..20)]);
@@ -171,7 +192,7 @@ fn producers_that_are_gone_are_not_judged_and_that_is_said() {
 fn whatever_a_state_says_that_is_not_clean_is_told() {
     let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
     type Change = fn(&mut ProducerState, &mut ConsumerState);
-    let table: [(Change, Verdict, Kind); 14] = [
+    let table: [(Change, Verdict, Kind); 15] = [
         (|_, c| c.partitions[0].log_truncations = 1, Verdict::Fail, Kind::LogTruncated),
         (|_, c| c.partitions[0].counts.duplicate = 1, Verdict::Fail, Kind::Duplicate),
         (|_, c| c.partitions[0].counts.out_of_order = 1, Verdict::Fail, Kind::OutOfOrder),
@@ -202,6 +223,7 @@ fn whatever_a_state_says_that_is_not_clean_is_told() {
             Kind::Unknown,
         ),
         (|_, c| c.streams[0].exact = false, Verdict::Inconclusive, Kind::Inexact),
+        (|p, _| p.folded_epochs = 2, Verdict::Inconclusive, Kind::Inexact),
         (|p, _| p.streams[0].exact = false, Verdict::Inconclusive, Kind::Inexact),
         (
             |_, c| (c.partitions[0].start_moved, c.partitions[0].retired) = (true, 4),
