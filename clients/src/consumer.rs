@@ -30,6 +30,7 @@ use crate::metadata::{TopicState, answering, topic_state};
 use crate::native::{self, Batch, Buffer, Code, Fetched, Queue, Topic};
 use crate::output::{Output, lock, now_ms};
 use crate::producer::TOPIC_ID_WITHIN;
+use crate::pulse::Pulse;
 use crate::stop::Stop;
 use crate::verifiable::{self, RecordSet, TopicPartition};
 use crate::{offsets, settings, state};
@@ -39,6 +40,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the number of partitions is asked for; one added is read within twice this.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// After how many of these without an arrival the client that reads is asked as well.
+const QUIET: u32 = 3;
 
 /// How often errors are served, idleness is looked at and the output is checked.
 const TICK: Duration = Duration::from_millis(100);
@@ -347,8 +351,10 @@ impl Reading {
         let (found, mut partitions) = mpsc::channel(1);
         // Dropped with this function, which ends the watching.
         let (_watched, unwatched) = watch::channel(());
+        let (pulse, seen) = (Arc::new(Pulse::default()), Arc::clone(&self.shared.output));
+        Pulse::watch(&pulse, seen)?;
         let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
-        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, found, unwatched));
+        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&pulse), found, unwatched));
         let mut known = i32::try_from(count)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -386,6 +392,7 @@ impl Reading {
                     }
                     let now = Instant::now();
                     let sum = self.progress();
+                    pulse.beat(sum);
                     if sum != last_sum {
                         (last_sum, last_progress) = (sum, now);
                     } else if bounded && now.duration_since(last_progress) >= idle_timeout {
@@ -576,27 +583,38 @@ fn words(counts: &Counts) -> String {
     text
 }
 
-/// Asks how many partitions there are, until nobody is interested, and sends the number of it where more may be read. Both clients ask, since
-/// either may have lost all brokers.
+/// Asks how many partitions there are, until nobody is interested, and sends the number of it where more may be read. Either client may have lost all
+/// brokers; the one that reads is asked when nothing arrives, since each question takes a lock of librdkafka's that its threads fight for.
 async fn watch_partitions(
     shared: Arc<Shared>,
     (reader, bootstrap): (Arc<Client>, Arc<Bootstrap>),
+    pulse: Arc<Pulse>,
     found: mpsc::Sender<i32>,
     mut unwatched: watch::Receiver<()>,
 ) {
     let topic = &shared.args.target.topic;
     let within = Duration::from_secs(1);
+    let (mut before, mut quiet) = (0, 0);
     loop {
         tokio::select! {
             _ = unwatched.changed() => return,
             () = sleep(PARTITIONS_EVERY) => {}
         }
+        let arrived = pulse.arrived();
+        quiet = if arrived == before { quiet + 1 } else { 0 };
+        before = arrived;
+        if quiet >= QUIET {
+            let mut asking = std::pin::pin!(partition_count(&reader, &bootstrap, topic, within));
+            // What it answers is of no interest. Seconds in which the whole process stood still are not counted.
+            for second in 0.. {
+                if timeout(within, &mut asking).await.is_ok() {
+                    break;
+                }
+                pulse.waited(second);
+            }
+        }
         // A broker that is down is remarked on elsewhere.
-        let (count, _) = tokio::join!(
-            partition_count(&shared.asker, &shared.bootstrap, topic, within),
-            partition_count(&reader, &bootstrap, topic, within)
-        );
-        if let Ok(count) = count
+        if let Ok(count) = partition_count(&shared.asker, &shared.bootstrap, topic, within).await
             && let Ok(count) = i32::try_from(count)
             && shared.args.end.is_empty()
             && found.send(count).await.is_err()

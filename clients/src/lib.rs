@@ -36,6 +36,7 @@ pub mod output;
 pub mod pace;
 pub mod probe;
 pub mod producer;
+pub mod pulse;
 pub mod report;
 pub mod settings;
 pub mod state;
