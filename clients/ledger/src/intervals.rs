@@ -75,6 +75,22 @@ impl IntervalSet {
         self.intersection(&Self { intervals: ends.zip(starts).collect() })
     }
 
+    /// The lowest `most` numbers of the set, or all where there are no more.
+    #[must_use]
+    pub fn first(&self, most: u64) -> Self {
+        let mut left = most;
+        let mut intervals = Vec::new();
+        for &(from, to) in &self.intervals {
+            let taken = left.min(to - from);
+            if taken == 0 {
+                break;
+            }
+            intervals.push((from, from + taken));
+            left -= taken;
+        }
+        Self { intervals }
+    }
+
     /// The intervals, in order.
     pub fn intervals(&self) -> &[Interval] {
         &self.intervals
@@ -214,6 +230,12 @@ mod tests {
             ] {
                 assert_eq!(set.intervals().iter().flat_map(|(from, to)| *from..*to).collect::<Vec<_>>(), naive);
                 assert!(IntervalSet::try_from(Vec::from(set)).is_ok(), "seed {seed}");
+            }
+            for most in [0, 1, 5, 100] {
+                let first = a.first(most);
+                let listed: Vec<u64> = first.intervals().iter().flat_map(|(from, to)| *from..*to).collect();
+                assert_eq!(listed, naive_a.iter().copied().take(most as usize).collect::<Vec<_>>(), "seed {seed}");
+                assert!(IntervalSet::try_from(Vec::from(first)).is_ok(), "seed {seed}");
             }
         }
     }

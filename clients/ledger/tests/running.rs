@@ -119,6 +119,12 @@ fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
     assert_eq!((standing.partitions[0].unread, standing.partitions[0].missing), (4, 0));
     assert_eq!(standing.remarks, ["4 acknowledged messages lie where the consumer has not read"]);
+    // No more than there is room for lies there.
+    let standing = judged(&[producer(1, 54_000, 20)], &consumer(1, &[]), 1, "first");
+    assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 19)], 1));
+    let standing = judged(&[producer(1, 54_000, 20)], &consumer(3, &[(1, 15..20)]), 8, "first");
+    assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 12)], 3));
+    assert_eq!(standing.evidence[0].missing.intervals(), [(3, 15)]);
     // From there on it is.
     let read = consumer(90, &[(1, 4..9), (1, 10..20)]);
     assert_eq!(found(&judged(&[producer(1, 40_000, 20)], &read, 105, "first")), [(Kind::Missing, 1)]);

@@ -585,6 +585,24 @@ fn a_witness_that_saw_no_more_changes_nothing() {
 }
 
 #[test]
+fn a_witness_that_cannot_be_judged_leaves_a_doubt() {
+    let table: [(fn(&mut ConsumerState), Kind, Option<i32>); 4] = [
+        (|witness| witness.streams[0].exact = false, Kind::Inexact, Some(0)),
+        (|witness| witness.partitions[1].folded_streams = 1, Kind::Inexact, Some(1)),
+        (|witness| witness.streams[1].received = 49, Kind::Contradiction, Some(1)),
+        (|witness| witness.totals.received += 5, Kind::Contradiction, None),
+    ];
+    for (change, kind, partition) in table {
+        let mut sample = Sample::clean();
+        sample.witnesses = vec![sample.consumed.clone()];
+        change(&mut sample.witnesses[0]);
+        let report = sample.judge();
+        assert_eq!(report.verdict, Verdict::Inconclusive, "{kind:?}");
+        assert_eq!(report.findings, [Finding { kind, partition, count: 1 }]);
+    }
+}
+
+#[test]
 fn what_contradicts_itself_is_no_proof() {
     use Kind::*;
     use Verdict::Inconclusive;

@@ -277,16 +277,21 @@ impl Load {
         (!last.is_empty()).then_some(last)
     }
 
-    /// Waits until the last consumer has read beyond these end offsets; that it does not get there is for the evidence to say.
+    /// Waits until the last consumer has read beyond these end offsets, and tells whether it did.
     ///
     /// # Errors
     /// An interruption.
-    pub fn reads_beyond(&self, task: &Task<'_>, ends: &[(u32, u64)], patience: Duration) -> Result<()> {
+    pub fn reads_beyond(&self, task: &Task<'_>, ends: &[(u32, u64)], patience: Duration) -> Result<bool> {
         let beyond = |state: &ConsumerState| there(state, ends, |next, end| next > end);
         self.until_received(task, patience, beyond)
     }
 
-    fn until_received(&self, task: &Task<'_>, patience: Duration, done: impl Fn(&ConsumerState) -> bool) -> Result<()> {
+    fn until_received(
+        &self,
+        task: &Task<'_>,
+        patience: Duration,
+        done: impl Fn(&ConsumerState) -> bool,
+    ) -> Result<bool> {
         let read = wait::until(
             "the consumer",
             patience,
@@ -294,15 +299,15 @@ impl Load {
             task.ctx.stop,
             task.status,
             || match self.received() {
-                Some(state) if done(&state) => Poll::Ready(()),
+                Some(state) if done(&state) => Poll::Ready(true),
                 // It gets no further.
-                _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(()),
+                _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(false),
                 _ => Poll::NotYet("reading what is left".into()),
             },
         );
         match read {
             Err(failure) if task.ctx.stop.asked() => Err(failure),
-            _ => Ok(()),
+            done => Ok(done.unwrap_or(false)),
         }
     }
 

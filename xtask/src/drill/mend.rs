@@ -116,15 +116,60 @@ pub fn agreed(answers: &[Metadata], partition: u32) -> (Option<u32>, Option<u32>
     (leader, first.and_then(|row| id(*row.replicas.first()?)))
 }
 
-/// Whether every broker that answers says that there is no such topic. `None` when none answers.
+/// Whether every broker that answers says that there is no such topic. `None` when none answers, or one says something else.
 ///
 /// # Errors
 /// The question cannot be asked.
 pub fn no_such_topic(task: &Task<'_>, topic: &str) -> Result<Option<bool>> {
-    let answers = metadata(task, topic, &task.lab().bootstrap())?;
-    let mut told = answers.iter().filter(|answer| answer.ok).peekable();
-    if told.peek().is_none() {
-        return Ok(None);
+    Ok(absent(&metadata(task, topic, &task.lab().bootstrap())?))
+}
+
+fn absent(answers: &[Metadata]) -> Option<bool> {
+    let mut told = answers.iter().filter(|answer| answer.ok).map(|answer| {
+        let found = answer.topics.first()?;
+        match (found.error.as_deref(), found.partitions.is_empty()) {
+            (Some("UNKNOWN_TOPIC_OR_PART"), _) => Some(true),
+            (_, false) => Some(false),
+            _ => None,
+        }
+    });
+    told.next()?.and_then(|first| told.try_fold(first, |all, one| Some(all && one?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::clients::Topic;
+
+    #[test]
+    fn only_brokers_that_say_so_know_no_such_topic() {
+        let answer = |ok, topics: &[(Option<&str>, usize)]| Metadata {
+            ok,
+            topics: topics
+                .iter()
+                .map(|(error, partitions)| Topic {
+                    error: error.map(Into::into),
+                    partitions: vec![Default::default(); *partitions],
+                    ..Topic::default()
+                })
+                .collect(),
+            ..Metadata::default()
+        };
+        let unknown = answer(true, &[(Some("UNKNOWN_TOPIC_OR_PART"), 0)]);
+        let electing = answer(true, &[(Some("LEADER_NOT_AVAILABLE"), 0)]);
+        let (known, nothing, silent) = (answer(true, &[(None, 4)]), answer(true, &[]), answer(false, &[]));
+        for (answers, expected) in [
+            (vec![&unknown, &unknown, &silent], Some(true)),
+            (vec![&unknown, &known], Some(false)),
+            (vec![&known, &unknown], Some(false)),
+            (vec![&unknown, &electing], None),
+            (vec![&electing], None),
+            (vec![&unknown, &nothing], None),
+            (vec![&silent], None),
+            (vec![], None),
+        ] {
+            let answers: Vec<Metadata> = answers.into_iter().cloned().collect();
+            assert_eq!(absent(&answers), expected, "{answers:?}");
+        }
     }
-    Ok(Some(told.all(|answer| answer.topics.iter().all(|found| found.error.is_some() || found.partitions.is_empty()))))
 }

@@ -310,7 +310,7 @@ fn stopped(evidence: &Evidence, who: Who, ms: u64) -> Seen {
 fn silent(evidence: &Evidence, ms: u64) -> Seen {
     let Some(hit) = evidence.hit(Who::ZooKeeper) else { return absent("nothing was hit") };
     let longest = evidence.registered.iter().filter(|seen| seen.sessions.is_none() && seen.to_ms >= hit);
-    let longest = longest.map(|seen| seen.to_ms.saturating_sub(seen.from_ms)).max();
+    let longest = longest.map(|seen| seen.to_ms.saturating_sub(seen.from_ms.max(hit))).max();
     match longest {
         Some(longest) if longest >= ms => Ok(format!("no answer for {}", seconds(longest))),
         Some(longest) => contradicted(format!("no answer for {} only", seconds(longest))),

@@ -212,7 +212,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
     let record = Started::read(&service.record(lab));
     let Some(identity) = service.living(lab) else {
-        if record.is_none() && matches!(service, Service::Client(..)) {
+        if !service.record(lab).exists() && matches!(service, Service::Client(..)) {
             return Ok(Outcome::new(
                 crate::step::State::Skipped,
                 format!("not started; `{}` does", lab.xtask("clients start")),

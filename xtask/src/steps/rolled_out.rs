@@ -105,10 +105,15 @@ impl Look {
         self.began_ms.abs_diff(other.began_ms) < 1_000
     }
 
+    /// Whether something has happened in a partition since `before`. One that was not told of then had counted nothing.
+    fn moved(&self, before: &Look, partition: i32) -> bool {
+        let count = |look: &Look| look.counts.get(&partition).copied().unwrap_or(0);
+        count(self) > count(before)
+    }
+
     /// The partitions in which nothing has happened since `before`.
     pub fn standing_still(&self, before: &Look) -> Vec<i32> {
-        let moved = |partition: &i32, count: u64| before.counts.get(partition).is_none_or(|earlier| count > *earlier);
-        self.counts.iter().filter(|(partition, count)| !moved(partition, **count)).map(|(p, _)| *p).collect()
+        self.counts.keys().copied().filter(|partition| !self.moved(before, *partition)).collect()
     }
 }
 
@@ -188,9 +193,8 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
         return Ok(Poll::NotYet(status));
     }
     // Where there is nothing to read, nothing moves.
-    let still = now.standing_still(first).into_iter();
-    let still: Vec<i32> =
-        still.filter(|p| u32::try_from(*p).is_ok_and(|p| lag.get(&p).is_some_and(|b| *b > 0))).collect();
+    let read_on = |partition: u32| i32::try_from(partition).is_ok_and(|partition| now.moved(first, partition));
+    let still: Vec<u32> = lag.iter().filter(|(p, behind)| **behind > 0 && !read_on(**p)).map(|(p, _)| *p).collect();
     if !still.is_empty() {
         return Ok(Poll::NotYet(format!("nothing new is read in partitions {still:?}")));
     }
@@ -395,8 +399,9 @@ mod tests {
     #[test]
     fn a_partition_that_stands_still_is_seen_among_others_that_go_on() {
         let before = Look::at_consumer(&consumer(&[10, 10, 10]));
-        let now = Look::at_consumer(&consumer(&[20, 10, 11, 0]));
-        assert_eq!(now.standing_still(&before), [1], "a partition that is new has moved");
+        let now = Look::at_consumer(&consumer(&[20, 10, 11, 0, 7]));
+        assert_eq!(now.standing_still(&before), [1, 3], "a partition that is new has moved once there is something");
+        assert!(now.moved(&before, 4) && !now.moved(&before, 5));
         let mut other = Look::at_consumer(&consumer(&[5, 5, 5]));
         other.began_ms += 3_000;
         assert!(now.same_process(&before) && !other.same_process(&before));

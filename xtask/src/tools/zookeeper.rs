@@ -73,10 +73,11 @@ pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
 }
 
-/// The session of each registered broker. `None` when that is no dump: a ZooKeeper that does not serve yet answers something else.
+/// The session of each registered broker. `None` when that is no whole dump: a ZooKeeper that does not serve yet answers something else, and an answer
+/// that breaks off would lack sessions that are there.
 pub fn sessions(dump: &str) -> Option<BTreeMap<u32, String>> {
     let (_, held) = dump.split_once("ephemeral nodes dump:")?;
-    let held = held.split("Connections dump:").next().unwrap_or(held);
+    let (held, _) = held.split_once("Connections dump:")?;
     let mut found = BTreeMap::new();
     for session in held.split("\n0x").skip(1) {
         let id = session.lines().next().unwrap_or_default().trim_end_matches([':', '\r']);
@@ -134,6 +135,15 @@ mod tests {
     const GET: &str = include_str!("../../tests/fixtures/zookeeper-shell-get.txt");
     const DUMP: &str = include_str!("../../tests/fixtures/zookeeper-dump.txt");
     const SRVR: &str = include_str!("../../tests/fixtures/zookeeper-srvr.txt");
+
+    #[test]
+    fn a_dump_that_breaks_off_tells_of_no_session_or_of_all() {
+        let whole = sessions(DUMP).unwrap();
+        assert_eq!(whole.len(), 3);
+        for cut in 0..DUMP.len() {
+            assert!(sessions(&DUMP[..cut]).is_none_or(|found| found == whole), "cut at {cut}");
+        }
+    }
 
     #[test]
     fn the_shells_answers_are_found_in_its_noise() {

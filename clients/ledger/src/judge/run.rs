@@ -69,6 +69,7 @@ impl<'a> Judge<'a, '_> {
             self.found.find(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
         }
         self.found.consumer_adds_up(received);
+        self.case.witnesses.iter().for_each(|witness| self.found.consumer_adds_up(witness));
         if topic_ids.windows(2).any(|pair| pair[0] != pair[1]) {
             let what = format!("topic id changed ({})", topic_ids.join(", "));
             self.found.find(Kind::TopicRecreated, None, 1, what);
@@ -301,7 +302,7 @@ impl<'a> Judge<'a, '_> {
                             row,
                             (claim, stream),
                             &seen,
-                            Unread { offsets: doubtful, below: 0 },
+                            Unread { offsets: doubtful, below: 0, room: 0 },
                             &mut evidence,
                         );
                     }
@@ -325,10 +326,16 @@ impl<'a> Judge<'a, '_> {
         for witness in case.witnesses {
             if let Some(read) = witness.partitions.iter().find(|read| read.partition == partition) {
                 self.found.other_log(read);
+                if read.folded_streams > 0 {
+                    let what = "a consumer that read meanwhile no longer keeps all streams in detail";
+                    self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+                }
             }
             let streams = witness.streams.iter();
-            for stream in streams.filter(|s| s.partition == partition && s.run == case.run && s.exact) {
+            for stream in streams.filter(|stream| stream.partition == partition && stream.run == case.run) {
                 let key = (stream.producer, stream.epoch);
+                let seen = self.found.seen(partition, &name(&evidence(key, partition, None)), stream);
+                let Some(seen) = seen else { continue };
                 let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
                 let there = match received.get(&key) {
                     // There is a doubt already.
@@ -336,7 +343,7 @@ impl<'a> Judge<'a, '_> {
                     Some(received) => arrived(received),
                     None => Default::default(),
                 };
-                let gone = arrived(stream).difference(&there).difference(&acked);
+                let gone = seen.difference(&there).difference(&acked);
                 if gone.count() > doubtful {
                     let name = name(&evidence(key, partition, None));
                     let what = format_args!(

@@ -258,7 +258,8 @@ impl Judge<'_> {
         };
         if let (true, Some(seen)) = (told, seen) {
             let below = self.before_reading(read, claim, received);
-            self.found.compare(row, (claim, stream), &seen, Unread { offsets: doubtful, below }, &mut evidence);
+            let unread = Unread { offsets: doubtful, below, room: u64::try_from(read.start).unwrap_or(0) };
+            self.found.compare(row, (claim, stream), &seen, unread, &mut evidence);
         } else {
             row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received));
         }

@@ -18,8 +18,10 @@ pub(super) type Key = (ProducerId, u32);
 pub(super) struct Unread {
     /// As many messages, wherever they are: so many offsets were not read.
     pub(super) offsets: u64,
-    /// Those with lower sequences than this: they lie before the offset at which reading began.
+    /// Those with lower sequences than this: they may lie before the offset at which reading began.
     pub(super) below: u64,
+    /// How many messages there is room for before that offset. They are the first of their stream.
+    pub(super) room: u64,
 }
 
 /// All that was found so far.
@@ -164,7 +166,7 @@ impl Found {
         let at = Some(row.partition);
         let name = name(evidence);
         let absent = stream.acked_ranges.difference(seen);
-        let before = absent.intersection(&IntervalSet::span(0, unread.below));
+        let before = absent.intersection(&IntervalSet::span(0, unread.below)).first(unread.room);
         let absent = absent.difference(&before);
         let landed = stream.not_persisted_ranges.intersection(seen);
         let beyond = seen.difference(&IntervalSet::span(0, stream.sent));
