@@ -586,7 +586,8 @@ fn a_witness_that_saw_no_more_changes_nothing() {
 
 #[test]
 fn a_witness_that_cannot_be_judged_leaves_a_doubt() {
-    let table: [(fn(&mut ConsumerState), Kind, Option<i32>); 4] = [
+    type Change = fn(&mut ConsumerState);
+    let table: [(Change, Kind, Option<i32>); 4] = [
         (|witness| witness.streams[0].exact = false, Kind::Inexact, Some(0)),
         (|witness| witness.partitions[1].folded_streams = 1, Kind::Inexact, Some(1)),
         (|witness| witness.streams[1].received = 49, Kind::Contradiction, Some(1)),
