@@ -429,8 +429,9 @@ fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
     ]));
 }
 
-/// PATH, with the kind and kubectl that the recipe built first.
+/// PATH, with the kind and kubectl that the node image is made with first.
 fn path_to_kind() -> OsString {
+    engine::node_image();
     let stages = run(Command::new(repo().join("manifests/images/node/build")).arg("--list")).expect(0).stdout;
     let products = stages.lines().filter(|line| line.starts_with("kind ") || line.starts_with("kubectl "));
     let products = products.map(|line| PathBuf::from(line.split_whitespace().nth(3).unwrap()));
