@@ -31,6 +31,9 @@ use crate::wait::{self, Poll};
 /// How long the load goes on before a fault.
 const CALM: Duration = Duration::from_secs(2);
 
+/// How long the consumer of a soak may take to catch up before the next fault.
+const CAUGHT_UP: Duration = Duration::from_secs(600);
+
 /// How long a question for end offsets may take while all goes on.
 const OFFSETS: Duration = Duration::from_secs(60);
 
@@ -190,6 +193,11 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
             for fault in faults::schedule(seed, task.lab().backend) {
                 if Instant::now() >= end {
                     break;
+                }
+                // One that was started again reads the run from its beginning. What it knows is of now when it has got there.
+                if !without.load {
+                    let ends = end_offsets(task, &load.topic, OFFSETS)?;
+                    load.reads_beyond(task, &ends.offsets, CAUGHT_UP)?;
                 }
                 struck.push(strike(task, fault, load, clock)?);
                 wait::pause(task.ctx.stop, calm)?;
