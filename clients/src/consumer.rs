@@ -351,8 +351,8 @@ impl Reading {
         let (found, mut partitions) = mpsc::channel(1);
         // Dropped with this function, which ends the watching.
         let (_watched, unwatched) = watch::channel(());
-        let (pulse, seen) = (Arc::new(Pulse::default()), Arc::clone(&self.shared.output));
-        Pulse::watch(&pulse, seen)?;
+        let pulse = Arc::<Pulse>::default();
+        Pulse::watch(&pulse, Arc::clone(&self.shared.output))?;
         let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
         tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&pulse), found, unwatched));
         let mut known = i32::try_from(count)?;

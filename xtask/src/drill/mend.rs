@@ -125,15 +125,16 @@ pub fn no_such_topic(task: &Task<'_>, topic: &str) -> Result<Option<bool>> {
 }
 
 fn absent(answers: &[Metadata]) -> Option<bool> {
-    let mut told = answers.iter().filter(|answer| answer.ok).map(|answer| {
+    let one = |answer: &Metadata| {
         let found = answer.topics.first()?;
         match (found.error.as_deref(), found.partitions.is_empty()) {
             (Some("UNKNOWN_TOPIC_OR_PART"), _) => Some(true),
             (_, false) => Some(false),
             _ => None,
         }
-    });
-    told.next()?.and_then(|first| told.try_fold(first, |all, one| Some(all && one?)))
+    };
+    let told: Vec<bool> = answers.iter().filter(|answer| answer.ok).map(one).collect::<Option<_>>()?;
+    (!told.is_empty()).then(|| told.into_iter().all(|absent| absent))
 }
 
 #[cfg(test)]

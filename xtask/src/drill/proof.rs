@@ -2,7 +2,7 @@
 //!
 //! A proof is shown, absent (nothing was seen that shows it) or contradicted (the opposite was seen). Only what is shown counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -28,9 +28,9 @@ pub enum Proof {
     Silent(u64),
     /// The session of each broker went before it was started or resumed.
     Expired(Who),
-    /// The session of each broker went, and another came.
+    /// The session of each broker went.
     SessionGone(Who),
-    /// The session of at least one broker went, and another came. When ZooKeeper goes on after a pause, the thread that expires sessions races with those
+    /// The session of at least one broker went. When ZooKeeper goes on after a pause, the thread that expires sessions races with those
     /// that hear the brokers (`SessionTrackerImpl`), so that one or the other may live on.
     AnySessionGone(Who),
     /// The session of each broker stayed.
@@ -268,11 +268,17 @@ fn pair<T: std::fmt::Debug>(
     }
 }
 
-/// Every broker that `who` means, with what is asked of each; the first that is not shown decides.
-fn each(evidence: &Evidence, who: Who, mut one: impl FnMut(u32) -> Seen) -> Seen {
-    let ids = evidence.targets.get(&who).filter(|ids| !ids.is_empty());
-    let Some(ids) = ids else { return absent(format!("who {who} is was not found out")) };
-    let seen: Vec<String> = ids.iter().map(|id| one(*id)).collect::<Result<_, _>>()?;
+/// Every broker that `who` means.
+fn brokers(evidence: &Evidence, who: Who) -> Result<&BTreeSet<u32>, (Sight, String)> {
+    match evidence.targets.get(&who) {
+        Some(ids) if !ids.is_empty() => Ok(ids),
+        _ => Err((Sight::Absent, format!("who {who} is was not found out"))),
+    }
+}
+
+/// Each of them, with what is asked of it; the first that is not shown decides.
+fn each(evidence: &Evidence, who: Who, one: impl FnMut(u32) -> Seen) -> Seen {
+    let seen: Vec<String> = brokers(evidence, who)?.iter().copied().map(one).collect::<Result<_, _>>()?;
     Ok(seen.join("; "))
 }
 
@@ -357,20 +363,14 @@ fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
 }
 
 fn any_session_gone(evidence: &Evidence, who: Who) -> Seen {
-    let (mut gone, mut last) = (false, None::<Sight>);
-    let told = each(evidence, who, |id| {
-        let seen = session_gone(evidence, who, id, u64::MAX);
-        gone |= seen.is_ok();
-        Ok(seen.unwrap_or_else(|(sight, why)| {
-            if last != Some(Sight::Absent) {
-                last = Some(sight);
-            }
-            why
-        }))
-    })?;
-    match (gone, last) {
-        (false, Some(sight)) => Err((sight, told)),
-        _ => Ok(told),
+    let seen: Vec<Seen> = brokers(evidence, who)?.iter().map(|id| session_gone(evidence, who, *id, u64::MAX)).collect();
+    let gone = seen.iter().any(Result::is_ok);
+    let open = seen.iter().any(|one| matches!(one, Err((Sight::Absent, _))));
+    let told: Vec<String> = seen.into_iter().map(|one| one.unwrap_or_else(|(_, why)| why)).collect();
+    match (gone, open) {
+        (true, _) => Ok(told.join("; ")),
+        (false, true) => absent(told.join("; ")),
+        (false, false) => contradicted(told.join("; ")),
     }
 }
 

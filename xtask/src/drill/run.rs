@@ -195,10 +195,8 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
                     break;
                 }
                 // One that was started again reads the run from its beginning. What it knows is of now when it has got there.
-                if !without.load {
-                    let ends = end_offsets(task, &load.topic, OFFSETS)?;
-                    load.reads_beyond(task, &ends.offsets, CAUGHT_UP)?;
-                }
+                let ends = end_offsets(task, &load.topic, OFFSETS)?;
+                load.reads_beyond(task, &ends.offsets, without.patience(CAUGHT_UP))?;
                 struck.push(strike(task, fault, load, clock)?);
                 wait::pause(task.ctx.stop, calm)?;
             }

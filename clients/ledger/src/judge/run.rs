@@ -334,8 +334,8 @@ impl<'a> Judge<'a, '_> {
             let streams = witness.streams.iter();
             for stream in streams.filter(|stream| stream.partition == partition && stream.run == case.run) {
                 let key = (stream.producer, stream.epoch);
-                let seen = self.found.seen(partition, &name(&evidence(key, partition, None)), stream);
-                let Some(seen) = seen else { continue };
+                let name = name(&evidence(key, partition, None));
+                let Some(seen) = self.found.seen(partition, &name, stream) else { continue };
                 let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
                 let there = match received.get(&key) {
                     // There is a doubt already.
@@ -345,7 +345,6 @@ impl<'a> Judge<'a, '_> {
                 };
                 let gone = seen.difference(&there).difference(&acked);
                 if gone.count() > doubtful {
-                    let name = name(&evidence(key, partition, None));
                     let what = format_args!(
                         "{} were read while the run went on and are not in the log any more ({name}: {})",
                         gone.count(),
