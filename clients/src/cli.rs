@@ -126,6 +126,9 @@ pub struct ProducerArgs {
     /// Name of this run in every message, 1 to 32 of a-z, 0-9 and '-'; random when not given.
     #[arg(long, env = "RUN_ID")]
     pub run: Option<RunId>,
+    /// Renew librdkafka's handle after so many seconds, between two messages. A handle that is older than 35 minutes drops what is queued as soon as one broker, just started, does not know the topic yet.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=2000))]
+    pub renew_after: u64,
     /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -39,6 +39,10 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the brokers may take to tell the topic's id.
 pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long nothing is sent so that a handle can be renewed with nothing in flight, and after how long that is tried again.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+const DRAIN_AGAIN: Duration = Duration::from_secs(30);
+
 /// Messages handed over between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
@@ -114,7 +118,7 @@ fn verifiable<'a>(topic: &'a str, report: &Report<'a>) -> verifiable::Event<'a> 
 
 type Client = BaseProducer<LabContext>;
 
-/// One producer handle: one epoch.
+/// One producer handle. An epoch has one, or several, each begun when all that the former had taken was settled.
 struct Handle {
     client: Arc<Client>,
     topic: Topic<Client>,
@@ -124,6 +128,8 @@ struct Handle {
     /// The broker that told of the topic.
     asked: i32,
     bootstrap: Arc<Bootstrap>,
+    /// When it is to be renewed.
+    renewal: Instant,
     /// Kept up to date by a thread of its own, since asking can take long.
     partitions: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
@@ -150,6 +156,8 @@ enum Sent {
 enum Stopped {
     /// All was sent, or a signal came.
     Finished,
+    /// The handle is to be renewed, and nothing is in flight.
+    Renewal,
     /// librdkafka gave the handle up.
     Fatal,
     /// A batch was larger than the brokers take.
@@ -270,6 +278,10 @@ impl Session<'_> {
             };
             match stopped {
                 Stopped::Finished => return Ok(self.ended()),
+                Stopped::Renewal => {
+                    self.output
+                        .remark(format_args!("{topic}: going on with a new librdkafka handle, nothing is in flight"));
+                }
                 Stopped::Refused(code) => {
                     let (size, why) = (self.sizes.value, code.explained());
                     self.output.remark(format_args!("{topic}: values of up to {size} bytes cannot be sent: {why}"));
@@ -393,8 +405,9 @@ impl Session<'_> {
         let reports = Reports::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         let bootstrap = Arc::new(Bootstrap::of(&target.brokers)?);
+        let renewal = Instant::now() + Duration::from_secs(self.args.renew_after);
         let (partitions, closed) = Default::default();
-        Ok(Handle { client, topic, reports, encoder, asked: -1, bootstrap, partitions, closed })
+        Ok(Handle { client, topic, reports, encoder, asked: -1, bootstrap, renewal, partitions, closed })
     }
 
     /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before.
@@ -463,6 +476,9 @@ impl Session<'_> {
                 }
             }
             self.checkpoint_if_due();
+            if Instant::now() >= handle.renewal && self.drains(handle) {
+                return Stopped::Renewal;
+            }
             let now = Instant::now();
             let left = if self.args.count == 0 { u64::MAX } else { self.args.count - self.sent };
             let burst = pacer.due(now).min(BURST).min(left);
@@ -498,6 +514,17 @@ impl Session<'_> {
             self.serve(handle);
         }
         Stopped::Finished
+    }
+
+    /// Waits a moment, without sending, for nothing to be in flight, and tells whether that is so.
+    fn drains(&mut self, handle: &mut Handle) -> bool {
+        let deadline = Instant::now() + DRAIN_WITHIN;
+        while self.in_flight() > 0 && Instant::now() < deadline && !self.stop.asked() {
+            std::thread::sleep(Duration::from_millis(1));
+            self.serve(handle);
+        }
+        handle.renewal = Instant::now() + DRAIN_AGAIN;
+        self.in_flight() == 0
     }
 
     /// Serves all delivery reports there are, without waiting.

@@ -125,8 +125,10 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> Cl
         .set("batch.num.messages", sizes.messages().to_string())
         // librdkafka's own limit, 1 000 000 bytes, is below what brokers take.
         .set("message.max.bytes", (sizes.value + MESSAGE_OVERHEAD).max(1_000_000).to_string())
-        // A topic that is being created, or a broker that restarts with old metadata, must not fail what is queued.
-        .set("topic.metadata.propagation.max.ms", "60000")
+        // A broker that has just been started may not know the topic yet. From this time on, counted from when the topic was first seen, such
+        // an answer fails all that is queued. A handle is renewed before (`--renew-after`). Longer ones overflow in librdkafka: it
+        // multiplies them by 1000 in 32 bits.
+        .set("topic.metadata.propagation.max.ms", "2147000")
         // After a leader is gone, look for the new one often, and send again as soon as it is known.
         .set("topic.metadata.refresh.fast.interval.ms", "50")
         .set("retry.backoff.ms", "50")

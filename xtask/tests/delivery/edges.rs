@@ -96,6 +96,20 @@ fn no_batch_is_larger_than_the_topic_takes(clients: &Clients, others: &Others) {
     assert!(state.totals.not_persisted > 0 && state.totals.acked > 10_000, "{state:?}");
 }
 
+/// Handles of librdkafka come and go within an epoch, and each stream is one: nothing is lost, twice or out of order.
+fn a_renewed_handle_goes_on_where_the_former_ended(clients: &Clients, others: &Others) {
+    others.run(&["topic", "renewed", "4", "3"]);
+    let args = ["producer", "--topic", "renewed", "--rate", "4000", "--count", "20000", "--renew-after", "1"];
+    let said = clients.run("renewed", &args);
+    assert!(said.matches("going on with a new librdkafka handle").count() >= 2, "{said}");
+    assert!(said.contains("20000 messages published of 20000 sent"), "{said}");
+    let state = read_all(clients, "renewed");
+    let streams: Vec<_> = state.streams.iter().map(|s| (s.partition, s.epoch, s.first, s.next)).collect();
+    assert_eq!(streams, [0, 1, 2, 3].map(|partition| (partition, 0, 0, 5000)), "{state:?}");
+    let totals = &state.totals;
+    assert_eq!((totals.missing, totals.duplicate, totals.out_of_order), (0, 0, 0), "{state:?}");
+}
+
 /// A batch that cannot be read is told of as long as it cannot, and not any longer.
 fn a_damaged_batch_is_told_of_until_it_is_mended(lab: &Lab, clients: &Clients, others: &Others) {
     others.run(&["topic", "damaged", "1", "1", "min.insync.replicas=1"]);
@@ -203,6 +217,7 @@ fn the_clients_hold_at_their_edges() {
     records_of_others_are_read(&clients, &others);
     an_open_transaction_does_not_move_the_end(&clients, &others);
     no_batch_is_larger_than_the_topic_takes(&clients, &others);
+    a_renewed_handle_goes_on_where_the_former_ended(&clients, &others);
     a_damaged_batch_is_told_of_until_it_is_mended(&lab, &clients, &others);
     many_partitions_and_nobody_who_reads(&clients, &others);
     lab.teardown();
