@@ -207,3 +207,65 @@ pub fn probe_consumer(brokers: &str) -> ClientConfig {
     config.set("client.id", "kafka-lab-probe").set("fetch.error.backoff.ms", "10");
     config
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use std::sync::{Arc, Mutex};
+
+    use rdkafka::ClientContext;
+    use rdkafka::error::KafkaError;
+    use rdkafka::message::DeliveryResult;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer, ProducerContext};
+    use rdkafka::types::RDKafkaRespErr;
+
+    use super::*;
+
+    /// Keeps how each message ended.
+    #[derive(Clone, Default)]
+    struct Ends(Arc<Mutex<Vec<Option<KafkaError>>>>);
+
+    impl ClientContext for Ends {}
+
+    impl ProducerContext for Ends {
+        type DeliveryOpaque = ();
+
+        fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+            self.0.lock().unwrap().push(result.as_ref().err().map(|(error, _)| error.clone()));
+        }
+    }
+
+    /// How messages end of which the broker says for a second that it does not know their topic, once it was known for as long.
+    fn ends_when_the_topic_is_not_known(propagation: Option<&str>) -> Vec<Option<KafkaError>> {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("test", 1, 1).unwrap();
+        let mut config = producer(&cluster.bootstrap_servers(), Acks::All, true, Sizes::of_values(100));
+        // Long enough for them to be queued when the broker says so.
+        config.set("linger.ms", "2000");
+        if let Some(ms) = propagation {
+            config.set("topic.metadata.propagation.max.ms", ms);
+        }
+        let ends = Ends::default();
+        let client: BaseProducer<Ends> = config.create_with_context(ends.clone()).unwrap();
+        let send = || client.send(BaseRecord::<(), _>::to("test").partition(0).payload("text")).unwrap();
+        send();
+        client.flush(Duration::from_secs(30)).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        (0..10).for_each(|_| send());
+        cluster.topic_error("test", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+        client.client().fetch_metadata(Some("test"), Duration::from_secs(30)).unwrap();
+        cluster.topic_error("test", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+        client.flush(Duration::from_secs(30)).unwrap();
+        ends.0.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn a_broker_that_does_not_know_the_topic_fails_nothing() {
+        assert_eq!(ends_when_the_topic_is_not_known(None), [const { None }; 11]);
+        // Seen as it is without the setting, so that the above tells something.
+        let ends = ends_when_the_topic_is_not_known(Some("500"));
+        assert_eq!(ends.len(), 11, "{ends:?}");
+        assert!(ends[1..].iter().all(Option::is_some), "{ends:?}");
+    }
+}

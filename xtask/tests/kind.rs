@@ -124,7 +124,7 @@ fn the_walk(lab: &Lab) {
     assert!(shell(&["get", "/brokers/ids"]).lines().any(|line| line == "null"));
 
     let mut logs = String::new();
-    wait_for("the clients' lines", 60, || {
+    wait_for("the clients' lines", 180, || {
         logs = lab.kubectl(&["logs", "deployment/producer"]) + &lab.kubectl(&["logs", "deployment/consumer"]);
         let parts = ["test: 1000 messages published", "test: start receiving messages from Partition 2"];
         parts.iter().all(|part| logs.contains(part)) && logs.contains("test: received 1000 messages from partition")
@@ -503,11 +503,11 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let clients = std::fs::read_to_string(file("clients.yml")).unwrap();
     let image = clients.lines().find_map(|line| line.trim().strip_prefix("image: ")).unwrap();
     cluster.run("kind", &["load", "docker-image", "--name", &lab.name, image]).expect(0);
-    cluster.kubectl(&["rollout", "status", "statefulset/kafka", "--timeout=180s"]);
+    cluster.kubectl(&["rollout", "status", "statefulset/kafka", "--timeout=600s"]);
     cluster.kubectl(&["apply", "--filename", &file("clients.yml")]);
-    cluster.kubectl(&["rollout", "status", "deployment/producer", "--timeout=60s"]);
-    cluster.kubectl(&["rollout", "status", "deployment/consumer", "--timeout=60s"]);
-    wait_for("the consumer's lines", 60, || {
+    cluster.kubectl(&["rollout", "status", "deployment/producer", "--timeout=300s"]);
+    cluster.kubectl(&["rollout", "status", "deployment/consumer", "--timeout=300s"]);
+    wait_for("the consumer's lines", 180, || {
         cluster.kubectl(&["logs", "deployment/consumer"]).contains("test: received 1000 messages from partition")
     });
     let ids = ["exec", "zookeeper-0", "--", "zookeeper-shell", "localhost:2181", "ls", "/brokers/ids"];

@@ -1,7 +1,7 @@
 //! What a drill does to pods and nodes of a kind cluster, and how it looks at them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::drill::evidence::PodSeen;
 use crate::exec::Cmd;
@@ -9,6 +9,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::step::Task;
 use crate::tools::docker;
 use crate::tools::kubectl::Kubectl;
+use crate::wait;
 
 fn ran(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
     Ok(task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log)?.stdout)
@@ -134,12 +135,25 @@ pub fn kill(task: &Task<'_>, id: u32) -> Result<()> {
     ran(task, &docker::kill_container(&node(task, id)?, &container)).map(drop)
 }
 
+/// How long a node that cannot be frozen is tried again.
+const FREEZE_WITHIN: Duration = Duration::from_secs(20);
+
 /// Pauses the node of broker `id`.
 ///
 /// # Errors
 /// The engine refuses.
 pub fn pause_node(task: &Task<'_>, id: u32) -> Result<()> {
-    ran(task, &docker::pause(&node(task, id)?)).map(drop)
+    let pause = docker::pause(&node(task, id)?);
+    let began = Instant::now();
+    loop {
+        let Err(failure) = ran(task, &pause) else { return Ok(()) };
+        // Processes that begin just then keep a cgroup (v1) from being frozen. runc tries for a moment and thaws it again (runc #2774, #2791).
+        let busy = failure.output.iter().any(|line| line.contains("unable to freeze"));
+        if !busy || began.elapsed() >= FREEZE_WITHIN {
+            return Err(failure);
+        }
+        wait::pause(task.ctx.stop, Duration::from_millis(200))?;
+    }
 }
 
 /// Resumes the node of broker `id`.
