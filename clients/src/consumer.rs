@@ -26,10 +26,9 @@ use crate::bootstrap::Bootstrap;
 use crate::cli::{ConsumerArgs, From};
 use crate::context::LabContext;
 use crate::memory;
-use crate::metadata::{TopicState, answering, topic_state};
-use crate::native::{self, Batch, Buffer, Code, Fetched, Queue, Topic};
+use crate::metadata::{self, TopicState, topic_state};
+use crate::native::{Batch, Buffer, Code, Fetched, Queue, Topic};
 use crate::output::{Output, lock, now_ms};
-use crate::producer::TOPIC_ID_WITHIN;
 use crate::pulse::Pulse;
 use crate::stop::Stop;
 use crate::verifiable::{self, RecordSet, TopicPartition};
@@ -168,11 +167,9 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     let client: Arc<Client> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
-    // What the brokers do not tell in time stays unknown; it is not worth waiting for.
-    let name = args.target.topic.clone();
+    let (name, stopped) = (args.target.topic.clone(), stop.clone());
     let topic_id = ask(&asker, move |asker| {
-        let broker = answering(&asker.fetch_metadata(Some(&name), TOPIC_ID_WITHIN).ok()?);
-        native::topic_id(asker, &name, broker, TOPIC_ID_WITHIN).ok().flatten()
+        metadata::topic_id(asker, &name, |within| asker.fetch_metadata(Some(&name), within), || stopped.asked())
     });
     let topic_id = topic_id.await?;
     let shared = Arc::new(Shared { args, output, asker, bootstrap, topic, topic_id });

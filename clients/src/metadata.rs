@@ -7,15 +7,42 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::metadata::Metadata;
 use tokio::task::JoinSet;
 
 use crate::cli::MetadataArgs;
 use crate::context::LabContext;
-use crate::native::Code;
+use crate::native::{self, Code, NativeClient};
 use crate::output::Output;
 use crate::report::{self, BrokerInfo, MetadataLine, PartitionInfo, TopicInfo};
 use crate::settings;
+
+/// How long one answer with the topic's id may take, and how long it is asked for when a client begins.
+pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
+const TOPIC_ID_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The id of the topic that a client begins with: asked for again when no answer comes, until it is `stopped`. `None` where brokers know no ids, or none has
+/// told: then nobody can say later whether the topic is still the same.
+pub fn topic_id(
+    client: &impl NativeClient,
+    topic: &str,
+    metadata: impl Fn(Duration) -> KafkaResult<Metadata>,
+    stopped: impl Fn() -> bool,
+) -> Option<String> {
+    let began = Instant::now();
+    loop {
+        if let Ok(metadata) = metadata(TOPIC_ID_WITHIN)
+            && let Ok(id) = native::topic_id(client, topic, answering(&metadata), TOPIC_ID_WITHIN)
+        {
+            return id;
+        }
+        if stopped() || began.elapsed() >= TOPIC_ID_PATIENCE {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
 
 /// Asks every address at the same time and prints a line as each answers. Returns 0 when all did.
 ///

@@ -10,10 +10,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::OffsetsArgs;
 use crate::context::LabContext;
-use crate::metadata::{TopicState, answering, topic_state};
+use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering, topic_state};
 use crate::native;
 use crate::output::Output;
-use crate::producer::TOPIC_ID_WITHIN;
 use crate::report::{self, OffsetsLine, PartitionOffsets};
 use crate::settings;
 

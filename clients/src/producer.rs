@@ -21,7 +21,7 @@ use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use crate::bootstrap::Bootstrap;
 use crate::cli::ProducerArgs;
 use crate::context::LabContext;
-use crate::metadata::{TopicState, answering, topic_state};
+use crate::metadata::{self, TopicState, answering, topic_state};
 use crate::native::{self, Code, Report, Reports, Told, Topic};
 use crate::output::{Output, now_ms};
 use crate::pace::{Pacer, Turns};
@@ -35,9 +35,6 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(25);
 
 /// How long after a fatal error delivery reports are waited for.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long the brokers may take to tell the topic's id.
-pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long nothing is sent so that a handle can be renewed with nothing in flight, and after how long that is tried again.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
@@ -237,8 +234,8 @@ impl Session<'_> {
             Ok(begun) => begun,
             Err(reason) => return Ok(reason),
         };
-        // What the brokers do not tell in time stays unknown; it is not worth waiting for.
-        self.topic_id = native::topic_id(&*handle.client, topic, handle.asked, TOPIC_ID_WITHIN).ok().flatten();
+        let ask = |within| handle.client.client().fetch_metadata(Some(topic), within);
+        self.topic_id = metadata::topic_id(&*handle.client, topic, ask, || self.finished());
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {

@@ -150,16 +150,34 @@ fn another_topic_or_log_is_told() {
     (12..20).for_each(|s| ledger.record(Record::new(ledger.next, Some(&value(1, 0, s)))));
     let standing = judged(&[producer(1, 55_000, 20)], &state(&ledger), 8, "first");
     assert_eq!(found(&standing), [(Kind::LogRestarted, 1), (Kind::Missing, 12)]);
-    // Brokers that know no ids leave it open whether the topic is the same.
-    let claims = [Claim::by(producer(1, 55_000, 20), Went::Running)];
-    let offsets = [Range { partition: 0, start: 0, end: 20 }];
-    let standing =
-        judge_running(&Running { topic: "t", claims: &claims, offsets: &offsets, received: &received, topic_id: None });
-    assert_eq!((standing.verdict, standing.remarks.len()), (Verdict::Pass, 2), "{:?}", standing.remarks);
     // A partition that is gone held what was acknowledged in it.
-    let standing =
-        judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id: None });
+    let claims = [Claim::by(producer(1, 55_000, 20), Went::Running)];
+    let (received, topic_id) = (consumer(0, &[(1, 0..20)]), Some("first"));
+    let standing = judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id });
     assert_eq!(found(&standing), [(Kind::LogRestarted, 20), (Kind::Silent, 1)]);
+}
+
+#[test]
+fn an_id_that_was_not_told_is_a_doubt_unless_there_are_none() {
+    let judged = |producers: Option<&str>, consumers: Option<&str>, topic_id: Option<&str>| {
+        let claims = [Claim::by(
+            ProducerState { topic_id: producers.map(Into::into), ..producer(1, 55_000, 20) },
+            Went::Running,
+        )];
+        let received = ConsumerState { topic_id: consumers.map(Into::into), ..consumer(0, &[(1, 0..20)]) };
+        let offsets = [Range { partition: 0, start: 0, end: 20 }];
+        let standing =
+            judge_running(&Running { topic: "t", claims: &claims, offsets: &offsets, received: &received, topic_id });
+        (standing.verdict, found(&standing), standing.remarks.len())
+    };
+    let known = Some("first");
+    assert_eq!(judged(known, known, known), (Verdict::Pass, vec![], 0));
+    // Brokers that know no ids leave it open whether the topic is the same.
+    assert_eq!(judged(None, None, None), (Verdict::Pass, vec![], 2));
+    let doubt = (Kind::Silent, 1);
+    assert_eq!(judged(None, known, known), (Verdict::Inconclusive, vec![doubt], 0));
+    assert_eq!(judged(known, None, known), (Verdict::Inconclusive, vec![doubt], 0));
+    assert_eq!(judged(known, known, None), (Verdict::Inconclusive, vec![doubt, doubt], 0));
 }
 
 #[test]

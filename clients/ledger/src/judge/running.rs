@@ -132,7 +132,14 @@ impl Judge<'_> {
                     self.found.find(Kind::TopicRecreated, None, 1, what);
                 }
                 (Some(_), Some(_)) => {}
-                _ => self.remarks.push(format!("whether the topic is the one that {who} began with is not known")),
+                (None, None) => {
+                    self.remarks.push(format!("whether the topic is the one that {who} began with is not known"));
+                }
+                _ => {
+                    let what =
+                        format!("whether the topic is the one that {who} began with is not known: its id was not told");
+                    self.found.find(Kind::Silent, None, 1, what);
+                }
             }
         }
     }
