@@ -432,7 +432,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "last-replica-wiped",
-        AckedLost,
+        LogLost,
         WithoutConsumer,
         "both followers are killed, then the leader, which comes back first and without the topic's logs; then a consumer starts",
         "the last one in the ISR leads whatever it has: the followers cut their logs back to nothing",

@@ -1,5 +1,6 @@
 //! What a drill promises, and whether a report keeps it. Pure.
 
+use ledger::intervals::IntervalSet;
 use ledger::judge::{Kind, Report};
 use serde::Serialize;
 
@@ -10,9 +11,11 @@ pub enum Promise {
     Pass,
     /// Verdict `pass`, and meanwhile nothing is acknowledged in any partition, which is a proof of the fault.
     PassStandingStill,
-    /// Verdict `fail`, because the topic is another one.
+    /// Verdict `fail`, because the topic is another one, and what was acknowledged in the former one went with it.
     TopicRecreated,
-    /// Verdict `fail`, because what was acknowledged is missing: the control that shows that the ledger can fail.
+    /// Verdict `fail`, because all that was acknowledged before is missing: a control that shows that the ledger can fail.
+    LogLost,
+    /// Verdict `fail`, because what was acknowledged is missing: another one.
     AckedLost,
     /// Verdict `fail`, because messages are in the log twice: likewise.
     Duplicates,
@@ -37,6 +40,7 @@ impl Promise {
             Promise::Pass => "pass",
             Promise::PassStandingStill => "pass, with nothing acknowledged meanwhile",
             Promise::TopicRecreated => "fail: topic id changed",
+            Promise::LogLost => "fail: the messages acknowledged first are missing",
             Promise::AckedLost => "fail: acknowledged messages are missing",
             Promise::Duplicates => "fail: messages are in the log twice",
         }
@@ -47,7 +51,7 @@ impl Promise {
         match self {
             Promise::Pass | Promise::PassStandingStill => None,
             Promise::TopicRecreated => Some(Kind::TopicRecreated),
-            Promise::AckedLost => Some(Kind::Missing),
+            Promise::LogLost | Promise::AckedLost => Some(Kind::Missing),
             Promise::Duplicates => Some(Kind::Duplicate),
         }
     }
@@ -58,7 +62,7 @@ impl Promise {
             Promise::Pass | Promise::PassStandingStill => &[],
             // What was acknowledged in the former topic went with it, and the consumer that had read it read both.
             Promise::TopicRecreated => &[Kind::TopicRecreated, Kind::Missing, Kind::Vanished, Kind::LogRestarted],
-            Promise::AckedLost => &[Kind::Missing],
+            Promise::LogLost | Promise::AckedLost => &[Kind::Missing],
             Promise::Duplicates => &[Kind::Duplicate],
         }
     }
@@ -75,19 +79,39 @@ impl Promise {
         }
         match self.must() {
             Some(kind) if !found().any(|found| found == kind) => Judged::Broken,
+            _ if matches!(self, Promise::TopicRecreated | Promise::LogLost) => lost_from_the_first(report),
             _ => Judged::Kept,
         }
     }
 }
 
+/// Whether what is missing of each stream is its beginning: a log that went took that, and nothing behind it.
+fn lost_from_the_first(report: &Report) -> Judged {
+    let found = report.findings.iter().filter(|finding| finding.kind == Kind::Missing).map(|finding| finding.count);
+    let missing = || report.evidence.iter().map(|evidence| &evidence.missing).filter(|missing| !missing.is_empty());
+    if missing().any(|missing| !matches!(missing.intervals(), [(0, _)])) {
+        return Judged::Broken;
+    }
+    // Of many streams not all are kept.
+    let (told, shown): (u64, u64) = (found.sum(), missing().map(IntervalSet::count).sum());
+    if told == shown { Judged::Kept } else { Judged::Unknown }
+}
+
 #[cfg(test)]
 mod tests {
-    use ledger::judge::{Finding, Verdict};
+    use ledger::judge::{Evidence, Finding, Verdict};
+    use ledger::stamp::ProducerId;
 
     use super::*;
 
-    const PROMISES: [Promise; 5] =
-        [Promise::Pass, Promise::PassStandingStill, Promise::TopicRecreated, Promise::AckedLost, Promise::Duplicates];
+    const PROMISES: [Promise; 6] = [
+        Promise::Pass,
+        Promise::PassStandingStill,
+        Promise::TopicRecreated,
+        Promise::LogLost,
+        Promise::AckedLost,
+        Promise::Duplicates,
+    ];
 
     const KINDS: [Kind; 26] = [
         Kind::Missing,
@@ -130,10 +154,37 @@ mod tests {
             ended: 1,
             died: 0,
             partitions: Vec::new(),
-            evidence: Vec::new(),
+            evidence: kinds.iter().filter(|kind| **kind == Kind::Missing).map(|_| missing(&[(0, 1)])).collect(),
             producer_ms: 0,
             consumer_ms: 0,
         }
+    }
+
+    fn missing(spans: &[(u64, u64)]) -> Evidence {
+        let mut missing = IntervalSet::default();
+        for (from, to) in spans {
+            assert!(missing.insert(*from, *to));
+        }
+        let (not_persisted_received, never_sent, duplicate) = Default::default();
+        let producer = ProducerId(1);
+        Evidence { producer, epoch: 0, partition: 0, missing, not_persisted_received, never_sent, duplicate }
+    }
+
+    #[test]
+    fn a_log_that_went_took_the_beginning_of_each_stream() {
+        let finding = |kind, count| Finding { kind, partition: None, count };
+        let judged = |promise: Promise, evidence: Vec<Evidence>| {
+            let must = promise.must().map(|kind| finding(kind, 0));
+            let findings = must.into_iter().chain([finding(Kind::Missing, 9)]).collect();
+            promise.judge(&Report { findings, evidence, ..report(&[]) })
+        };
+        for promise in [Promise::TopicRecreated, Promise::LogLost] {
+            assert_eq!(judged(promise, vec![missing(&[(0, 5)]), missing(&[(0, 4)]), missing(&[])]), Judged::Kept);
+            assert_eq!(judged(promise, vec![missing(&[(0, 5)]), missing(&[(3, 7)])]), Judged::Broken, "{promise:?}");
+            assert_eq!(judged(promise, vec![missing(&[(0, 5), (7, 11)])]), Judged::Broken, "{promise:?}");
+            assert_eq!(judged(promise, vec![missing(&[(0, 5)])]), Judged::Unknown, "of four nothing is told");
+        }
+        assert_eq!(judged(Promise::AckedLost, vec![missing(&[(0, 5), (7, 11)])]), Judged::Kept);
     }
 
     #[test]
