@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ledger::judge::{Case, Report, judge};
-use ledger::lines::ConsumerState;
+use ledger::lines::{ConsumerState, Event};
 use serde::Serialize;
 
 use crate::drill::load::{Ends, Load, end_offsets};
@@ -37,7 +37,7 @@ pub struct Account {
     pub report: Report,
     /// What that cost.
     pub read: FinalRead,
-    /// What is wrong beside the ledger: a log that was cut after it was read, a client that ended by itself.
+    /// What is wrong beside the ledger: a log that was cut after it was read, a client that ended by itself, or not when it had to.
     pub faults: Vec<String>,
     /// Delivery reports that were not a plain success, by the name of their code.
     pub errors: BTreeMap<String, u64>,
@@ -72,7 +72,7 @@ pub fn close(task: &Task<'_>, load: &mut Load, topic_ids: &mut Vec<String>) -> R
     let again = end_offsets(task, &load.topic, patience)?;
     topic_ids.extend(again.topic_id);
     let mut faults = cut_after(&received, &again.offsets);
-    faults.extend(load.ended_by_themselves().into_iter().map(|name| format!("{name} ended by itself")));
+    faults.extend(load.went_wrong());
 
     let (claims, wordless) = load.claims();
     let ranges = clients::ranges(&range);
@@ -103,7 +103,7 @@ fn final_read(
         _ => Failure { exit: Exit::Inconclusive, what: format!("the final read: {}", failure.what), ..failure },
     })?;
     let elapsed_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match clients::received(&output.stdout) {
+    match clients::received(&output.stdout).filter(|state| state.event == Event::End) {
         Some(state) => Ok((state, elapsed_ms)),
         None => {
             let what = format!("the final read left no account (exit code {:?})", output.code);

@@ -172,10 +172,14 @@ impl Load {
         self.consumers.iter().filter_map(|client| client.last(CONSUMER)).collect()
     }
 
-    /// The client processes that ended though nobody told them to.
-    pub fn ended_by_themselves(&self) -> Vec<String> {
-        let all = self.producers.iter().chain(&self.consumers);
-        all.filter(|client| client.fate == Fate::ByItself).map(|client| client.name.clone()).collect()
+    /// The client processes that ended though nobody told them to, or did not though they were told, in words.
+    pub fn went_wrong(&self) -> Vec<String> {
+        let wrong = |client: &Client| match client.fate {
+            Fate::ByItself => Some(format!("{} ended by itself", client.name)),
+            Fate::Asked { in_time: false } => Some(format!("{} did not end when it was told to", client.name)),
+            _ => None,
+        };
+        self.producers.iter().chain(&self.consumers).filter_map(wrong).collect()
     }
 
     /// How each client process ended.
