@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::drill::evidence::{Blow, Evidence, Registered, Standing};
 use crate::drill::faults::{How, Who};
-use crate::drill::timing;
+use crate::drill::timing::{self, Gap};
 use ledger::lines::Reason;
 
 /// The most messages that the producer gives librdkafka of a partition at a time: a batch of 64 KiB of the shortest stamps.
@@ -484,14 +484,16 @@ fn clock_held(evidence: &Evidence) -> Result<(), (Sight, String)> {
     }
 }
 
-/// The longest gap of a partition that overlaps the fault.
-fn longest_gap(evidence: &Evidence, what: &str, partition: u32) -> u64 {
+/// The gaps of a partition that overlap the fault.
+fn gaps<'a>(evidence: &'a Evidence, what: &'a str, partition: u32) -> impl Iterator<Item = &'a Gap> {
     let (from, to) = evidence.wall;
-    let mine = evidence.gaps.iter().filter(|gap| gap.what == what && gap.partition == partition);
-    mine.filter(|gap| gap.to_ms > from && gap.from_ms < to)
-        .map(|gap| gap.to_ms - gap.from_ms.min(gap.to_ms))
-        .max()
-        .unwrap_or(0)
+    let mine = evidence.gaps.iter().filter(move |gap| gap.what == what && gap.partition == partition);
+    mine.filter(move |gap| gap.to_ms > from && gap.from_ms < to)
+}
+
+/// The longest of them.
+fn longest_gap(evidence: &Evidence, what: &str, partition: u32) -> u64 {
+    gaps(evidence, what, partition).map(Gap::length).max().unwrap_or(0)
 }
 
 /// The partitions that the topic had before.
@@ -567,13 +569,18 @@ fn lagged(evidence: &Evidence, ms: u64) -> Seen {
     }
     let mut least = u64::MAX;
     for partition in 0..count {
-        let (received, acked) =
-            (longest_gap(evidence, "received", partition), longest_gap(evidence, "acked", partition));
-        if received < ms || acked > received / 2 {
+        // Of the gaps between receipts those in which acknowledgements went on count, for half of the time at least.
+        let acked = |receipts: &Gap| -> u64 {
+            gaps(evidence, "acked", partition).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
+        };
+        let lags = gaps(evidence, "received", partition).filter(|gap| acked(gap) <= gap.length() / 2);
+        let received = lags.map(Gap::length).max().unwrap_or(0);
+        if received < ms {
             let told = format!(
-                "partition {partition}: no receipt for {}, no acknowledgement for {}",
+                "partition {partition}: no receipt for {} with acknowledgements, for {} in all, no acknowledgement for {}",
                 seconds(received),
-                seconds(acked)
+                seconds(longest_gap(evidence, "received", partition)),
+                seconds(longest_gap(evidence, "acked", partition))
             );
             return contradicted(told);
         }
@@ -994,6 +1001,21 @@ mod tests {
             assert_eq!(nothing.found, Sight::Absent, "{proof:?}: {nothing:?}");
             assert_ne!(proof.judge(&struck()).found, Sight::Shown, "{proof:?} of a fault of which nothing was seen");
         }
+    }
+
+    #[test]
+    fn acknowledgements_that_paused_at_another_time_do_not_hide_a_lag() {
+        let mut evidence = struck();
+        gaps(&mut evidence, "received", 700);
+        let apart = |gap: &Gap| Gap { from_ms: gap.to_ms, to_ms: gap.to_ms + 600, what: "acked".into(), ..gap.clone() };
+        let pauses: Vec<Gap> = evidence.gaps.iter().map(apart).collect();
+        evidence.gaps.extend(pauses);
+        assert_eq!(Proof::Lagged(500).judge(&evidence).found, Sight::Shown);
+        // Several short ones within it are as good as one.
+        let within = |from_ms| Gap { what: "acked".into(), partition: 1, from_ms, to_ms: from_ms + 180 };
+        evidence.gaps.extend([within(101_150), within(101_400)]);
+        let found = Proof::Lagged(500).judge(&evidence);
+        assert_eq!(found.found, Sight::Contradicted, "{found:?}");
     }
 
     #[test]

@@ -23,6 +23,18 @@ pub struct Gap {
     pub to_ms: u64,
 }
 
+impl Gap {
+    /// How long it was, in ms.
+    pub fn length(&self) -> u64 {
+        self.to_ms.saturating_sub(self.from_ms)
+    }
+
+    /// How much of it lies between two times, in ms.
+    pub fn overlap(&self, from_ms: u64, to_ms: u64) -> u64 {
+        self.to_ms.min(to_ms).saturating_sub(self.from_ms.max(from_ms))
+    }
+}
+
 /// The gaps in what a client printed.
 pub fn gaps(output: &str) -> Vec<Gap> {
     clients::lines(output, "kafka-lab.gap/1")
@@ -75,7 +87,7 @@ pub fn stood_still(gaps: &[Gap], partitions: u32, (from, to): (u64, u64)) -> boo
 /// The longest gap that was over before the fault, in ms: how calm the machine was.
 pub fn calm(gaps: &[Gap], struck_ms: u64) -> u64 {
     let before = gaps.iter().filter(|gap| gap.to_ms <= struck_ms);
-    before.map(|gap| gap.to_ms - gap.from_ms.min(gap.to_ms)).max().unwrap_or(0)
+    before.map(Gap::length).max().unwrap_or(0)
 }
 
 #[cfg(test)]
