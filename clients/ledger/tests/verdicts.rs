@@ -55,7 +55,7 @@ fn state_of(ledgers: &[PartitionLedger]) -> ConsumerState {
         run: Some(run()),
         reason: Some(Reason::End),
         totals: ReceiveTotals::from(&totals),
-        partitions: ledgers.iter().map(|l| ReceivePartition::new(l, None, (Some(0), None))).collect(),
+        partitions: ledgers.iter().map(|l| ReceivePartition::new(l, None, (Some(0), Some(l.next)))).collect(),
         streams: ledgers
             .iter()
             .flat_map(|l| l.streams().iter().map(|stream| ReceiveStream::new(l.partition, stream)))
