@@ -127,7 +127,7 @@ pub struct ProducerArgs {
     #[arg(long, env = "RUN_ID")]
     pub run: Option<RunId>,
     /// Renew librdkafka's handle after so many seconds, between two messages. A handle that is older than 35 minutes drops what is queued as soon as one broker, just started, does not know the topic yet.
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=2000))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=1200))]
     pub renew_after: u64,
     /// Format, log file and state file.
     #[command(flatten)]

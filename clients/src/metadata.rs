@@ -20,7 +20,7 @@ use crate::settings;
 
 /// How long one answer with the topic's id may take, and how long it is asked for when a client begins.
 pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
-const TOPIC_ID_PATIENCE: Duration = Duration::from_secs(30);
+const TOPIC_ID_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The id of the topic that a client begins with: asked for again when no answer comes, until it is `stopped`. `None` where brokers know no ids, or none has
 /// told: then nobody can say later whether the topic is still the same.

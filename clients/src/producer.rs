@@ -36,9 +36,11 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(25);
 /// How long after a fatal error delivery reports are waited for.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long nothing is sent so that a handle can be renewed with nothing in flight, and after how long that is tried again.
+/// How long nothing is sent so that a handle can be renewed with nothing in flight, how long the new one may take to find the topic, and after how long
+/// all that is tried again.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
-const DRAIN_AGAIN: Duration = Duration::from_secs(30);
+const RENEW_WITHIN: Duration = Duration::from_secs(5);
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
 /// Messages handed over between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
@@ -230,7 +232,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
 impl Session<'_> {
     fn go(&mut self) -> Result<Reason> {
         let topic = self.args.target.topic.as_str();
-        let (mut handle, partitions) = match self.begin()? {
+        let (mut handle, partitions) = match self.begin(None)? {
             Ok(begun) => begun,
             Err(reason) => return Ok(reason),
         };
@@ -276,8 +278,16 @@ impl Session<'_> {
             match stopped {
                 Stopped::Finished => return Ok(self.ended()),
                 Stopped::Renewal => {
-                    self.output
-                        .remark(format_args!("{topic}: going on with a new librdkafka handle, nothing is in flight"));
+                    match self.begin(Some(RENEW_WITHIN)) {
+                        Ok(Ok((renewed, _))) => {
+                            handle = renewed;
+                            let what = "going on with a new librdkafka handle, nothing is in flight";
+                            self.output.remark(format_args!("{topic}: {what}"));
+                        }
+                        // The present one goes on with what it knows.
+                        _ => handle.renewal = Instant::now() + self.renew_again(),
+                    }
+                    continue;
                 }
                 Stopped::Refused(code) => {
                     let (size, why) = (self.sizes.value, code.explained());
@@ -315,7 +325,7 @@ impl Session<'_> {
                     }
                 }
             }
-            handle = match self.begin() {
+            handle = match self.begin(None) {
                 Ok(Ok((handle, _))) => handle,
                 Ok(Err(reason)) => return Ok(reason),
                 Err(error) => {
@@ -326,18 +336,23 @@ impl Session<'_> {
         }
     }
 
-    /// A handle that knows its topic's partitions and makes no batch that is larger than the topic takes, and their number; or why it ended before.
-    fn begin(&mut self) -> Result<Result<(Handle, usize), Reason>> {
+    /// A handle that knows its topic's partitions and makes no batch that is larger than the topic takes, and their number; or why it ended before, or
+    /// did not come to be `within` that time.
+    fn begin(&mut self, within: Option<Duration>) -> Result<Result<(Handle, usize), Reason>> {
+        let deadline = within.map(|within| Instant::now() + within);
         loop {
             let mut handle = self.open()?;
-            let Some(partitions) = self.wait_for_topic(&mut handle) else { return Ok(Err(self.ended())) };
+            let Some(partitions) = self.wait_for_topic(&mut handle, deadline) else { return Ok(Err(self.ended())) };
             match self.limit(&handle) {
                 Some(limit) if limit < size::batch_of_one(self.sizes.value) => {
                     self.say_too_large(limit);
                     return Ok(Err(Reason::Error));
                 }
                 Some(limit) if limit < self.sizes.batch => self.shrink(limit),
-                _ => return Ok(Ok((handle, partitions))),
+                _ => {
+                    handle.renewal = Instant::now() + Duration::from_secs(self.args.renew_after);
+                    return Ok(Ok((handle, partitions)));
+                }
             }
         }
     }
@@ -402,17 +417,18 @@ impl Session<'_> {
         let reports = Reports::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         let bootstrap = Arc::new(Bootstrap::of(&target.brokers)?);
-        let renewal = Instant::now() + Duration::from_secs(self.args.renew_after);
+        let renewal = Instant::now();
         let (partitions, closed) = Default::default();
         Ok(Handle { client, topic, reports, encoder, asked: -1, bootstrap, renewal, partitions, closed })
     }
 
-    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before.
-    fn wait_for_topic(&mut self, handle: &mut Handle) -> Option<usize> {
+    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before,
+    /// or at the deadline.
+    fn wait_for_topic(&mut self, handle: &mut Handle, deadline: Option<Instant>) -> Option<usize> {
         let topic = &self.args.target.topic;
         let mut said = String::new();
         let count = loop {
-            if self.finished() {
+            if self.finished() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return None;
             }
             self.serve(handle);
@@ -439,17 +455,17 @@ impl Session<'_> {
         let (client, partitions, closed) =
             (Arc::clone(&handle.client), Arc::clone(&handle.partitions), Arc::clone(&handle.closed));
         let bootstrap = Arc::clone(&handle.bootstrap);
-        let topic = topic.clone();
+        let (topic, output) = (topic.clone(), Arc::clone(self.output));
         let watch = move || {
             while !closed.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(1));
                 let answer = client.client().fetch_metadata(Some(&topic), Duration::from_secs(1));
                 bootstrap.heard(&*client, &answer);
-                if let Ok(metadata) = answer
-                    && let TopicState::Partitions(count, _) = topic_state(&metadata, &topic)
-                {
+                let Ok(metadata) = answer else { continue };
+                match topic_state(&metadata, &topic) {
                     // Kafka never takes partitions away, short of deleting the topic.
-                    partitions.fetch_max(count, Ordering::Relaxed);
+                    TopicState::Partitions(count, _) => drop(partitions.fetch_max(count, Ordering::Relaxed)),
+                    TopicState::NotYet(why) => output.remark_of_kind("topic", format_args!("{topic}: {why}")),
                 }
             }
         };
@@ -520,8 +536,12 @@ impl Session<'_> {
             std::thread::sleep(Duration::from_millis(1));
             self.serve(handle);
         }
-        handle.renewal = Instant::now() + DRAIN_AGAIN;
+        handle.renewal = Instant::now() + self.renew_again();
         self.in_flight() == 0
+    }
+
+    fn renew_again(&self) -> Duration {
+        RENEW_AGAIN.min(Duration::from_secs(self.args.renew_after))
     }
 
     /// Serves all delivery reports there are, without waiting.

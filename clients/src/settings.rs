@@ -241,8 +241,8 @@ mod tests {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         cluster.create_topic("test", 1, 1).unwrap();
         let mut config = producer(&cluster.bootstrap_servers(), Acks::All, true, Sizes::of_values(100));
-        // Long enough for them to be queued when the broker says so.
-        config.set("linger.ms", "2000");
+        // They are queued when the broker says so; flushing does not wait for it.
+        config.set("linger.ms", "60000");
         if let Some(ms) = propagation {
             config.set("topic.metadata.propagation.max.ms", ms);
         }

@@ -484,6 +484,9 @@ fn clock_held(evidence: &Evidence) -> Result<(), (Sight, String)> {
     }
 }
 
+/// From which length on a gap between acknowledgements says that they paused.
+const PAUSE_MS: u64 = 2 * timing::LEAST_GAP_MS;
+
 /// The gaps of a partition that overlap the fault.
 fn gaps<'a>(evidence: &'a Evidence, what: &'a str, partition: u32) -> impl Iterator<Item = &'a Gap> {
     let (from, to) = evidence.wall;
@@ -569,9 +572,10 @@ fn lagged(evidence: &Evidence, ms: u64) -> Seen {
     }
     let mut least = u64::MAX;
     for partition in 0..count {
-        // Of the gaps between receipts those in which acknowledgements went on count, for half of the time at least.
+        // Of the gaps between receipts those in which acknowledgements went on count, for half of the time at least. Short ones between these are their rhythm.
+        let paused = |gap: &&Gap| gap.what == "acked" && gap.partition == partition && gap.length() >= PAUSE_MS;
         let acked = |receipts: &Gap| -> u64 {
-            gaps(evidence, "acked", partition).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
+            evidence.gaps.iter().filter(paused).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
         };
         let lags = gaps(evidence, "received", partition).filter(|gap| acked(gap) <= gap.length() / 2);
         let received = lags.map(Gap::length).max().unwrap_or(0);
@@ -1012,7 +1016,7 @@ mod tests {
         evidence.gaps.extend(pauses);
         assert_eq!(Proof::Lagged(500).judge(&evidence).found, Sight::Shown);
         // Several short ones within it are as good as one.
-        let within = |from_ms| Gap { what: "acked".into(), partition: 1, from_ms, to_ms: from_ms + 180 };
+        let within = |from_ms| Gap { what: "acked".into(), partition: 1, from_ms, to_ms: from_ms + PAUSE_MS };
         evidence.gaps.extend([within(101_150), within(101_400)]);
         let found = Proof::Lagged(500).judge(&evidence);
         assert_eq!(found.found, Sight::Contradicted, "{found:?}");
