@@ -96,7 +96,7 @@ mod tests {
         for (size, kept) in [(KEPT_MAX, true), (1_000_000, false)] {
             let (mut encoder, mut reader) = (encoder(size), Reader::default());
             for sequence in 0..3 {
-                let value = encoder.encode(1, 0, sequence, 1);
+                let value = encoder.encode(1, 0, sequence, 1 + sequence);
                 let followed = reader.follow(Some(value)).is_some();
                 assert_eq!(followed, kept && sequence > 0, "{size} {sequence}");
                 if !followed {
