@@ -30,9 +30,6 @@ pub enum Proof {
     Expired(Who),
     /// The session of each broker went.
     SessionGone(Who),
-    /// The session of at least one broker went. When ZooKeeper goes on after a pause, the thread that expires sessions races with those
-    /// that hear the brokers (`SessionTrackerImpl`), so that one or the other may live on.
-    AnySessionGone(Who),
     /// The session of each broker stayed.
     SessionsKept(Who),
     /// Another broker became controller.
@@ -112,7 +109,6 @@ impl Proof {
             | Proof::Stopped(who, _)
             | Proof::Expired(who)
             | Proof::SessionGone(who)
-            | Proof::AnySessionGone(who)
             | Proof::SessionsKept(who)
             | Proof::EpochRaised(who)
             | Proof::HandedOver(who)
@@ -141,7 +137,6 @@ impl Proof {
                 format!("ZooKeeper had no session of {who} any more when that was started or resumed")
             }
             Proof::SessionGone(who) => format!("the ZooKeeper session of {who} went"),
-            Proof::AnySessionGone(who) => format!("the ZooKeeper session of at least one of {who} went"),
             Proof::SessionsKept(who) => format!("the ZooKeeper session of {who} stayed"),
             Proof::NewController => "another broker became controller".into(),
             Proof::EpochRaised(who) => {
@@ -202,7 +197,6 @@ impl Proof {
                 None => absent(format!("{who} was not started or resumed")),
             },
             Proof::SessionGone(who) => sessions_gone(evidence, who, u64::MAX),
-            Proof::AnySessionGone(who) => any_session_gone(evidence, who),
             Proof::SessionsKept(who) => sessions_kept(evidence, who),
             Proof::NewController => new_controller(evidence),
             Proof::EpochRaised(who) => epoch_raised(evidence, who),
@@ -359,18 +353,6 @@ fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
     match last {
         Some(at) => contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit)))),
         None => absent("ZooKeeper did not answer meanwhile"),
-    }
-}
-
-fn any_session_gone(evidence: &Evidence, who: Who) -> Seen {
-    let seen: Vec<Seen> = brokers(evidence, who)?.iter().map(|id| session_gone(evidence, who, *id, u64::MAX)).collect();
-    let gone = seen.iter().any(Result::is_ok);
-    let open = seen.iter().any(|one| matches!(one, Err((Sight::Absent, _))));
-    let told: Vec<String> = seen.into_iter().map(|one| one.unwrap_or_else(|(_, why)| why)).collect();
-    match (gone, open) {
-        (true, _) => Ok(told.join("; ")),
-        (false, true) => absent(told.join("; ")),
-        (false, false) => contradicted(told.join("; ")),
     }
 }
 
@@ -794,12 +776,6 @@ mod tests {
     }
 
     /// The broker named last loses its session; the others keep theirs.
-    fn one_gone(evidence: &mut Evidence) {
-        let (_, kept) = BEFORE.split_last().unwrap();
-        evidence.registered =
-            vec![registered(0, 4_999, Some(BEFORE), Some(1)), registered(5_000, 13_000, Some(kept), Some(1))];
-    }
-
     fn stays(evidence: &mut Evidence) {
         evidence.registered = vec![registered(0, 13_000, Some(BEFORE), Some(1))];
     }
@@ -893,7 +869,6 @@ mod tests {
         // A session that outlives the time until the broker is started again: the timeout was raised.
         (Proof::Expired(Who::Leader), |e| gone_at(e, 5_000), |e| gone_at(e, 8_500)),
         (Proof::SessionGone(Who::AllBrokers), |e| gone_at(e, 8_500), stays),
-        (Proof::AnySessionGone(Who::AllBrokers), one_gone, stays),
         (Proof::SessionsKept(Who::Followers), stays, |e| gone_at(e, 5_000)),
         (Proof::NewController, |e| gone_at(e, 5_000), stays),
         (Proof::EpochRaised(Who::Leader), |e| epochs(e, 3, 4, &[0, 2]), |e| epochs(e, 3, 3, &[0, 0])),
