@@ -349,7 +349,8 @@ impl Reading {
         // Dropped with this function, which ends the watching.
         let (_watched, unwatched) = watch::channel(());
         let pulse = Arc::<Pulse>::default();
-        Pulse::watch(&pulse, Arc::clone(&self.shared.output))?;
+        let stopped = stop.clone();
+        Pulse::watch(&pulse, Arc::clone(&self.shared.output), move || stopped.asked())?;
         let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
         tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&pulse), found, unwatched));
         let mut known = i32::try_from(count)?;

@@ -1,5 +1,7 @@
 //! Whether a client still goes round.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,15 +10,15 @@ use anyhow::{Context as _, Result};
 
 use crate::output::Output;
 
-/// After how many seconds without a beat a client is given up.
-const SECONDS: u32 = if cfg!(test) { 3 } else { 30 };
+/// After how many seconds without a beat a client begins anew.
+const SECONDS: u32 = if cfg!(test) { 3 } else { 15 };
 
 /// Beats that a client's loop gives, and what had arrived by then.
 ///
 /// librdkafka can lock itself up: its main thread, at an answer to OffsetForLeaderEpoch that says no, holds a partition and wants the client
 /// (`rd_kafka_toppar_handle_OffsetForLeaderEpoch`), while the thread of a broker that is not named any more holds the client and wants the partition
-/// (`rd_kafka_toppar_undelegate`). Whoever calls it then waits for ever, signals are not answered, and the state file stays as it is. A process that
-/// ends says so, and can be started again.
+/// (`rd_kafka_toppar_undelegate`; librdkafka #5476). Whoever calls it then waits for ever, signals are not answered, and the state file stays as it is.
+/// A consumer that begins anew reads everything again, and comes to the same account.
 #[derive(Default)]
 pub struct Pulse {
     beats: AtomicU64,
@@ -41,12 +43,12 @@ impl Pulse {
         self.waited.store(seconds, Ordering::Relaxed);
     }
 
-    /// Ends the process with exit code 1 when its loop does not beat any more, or somebody waits that long, as long as somebody else holds the pulse.
-    /// Time in which the whole process stood still does not count.
+    /// Begins the process anew, with the same id and arguments, when its loop does not beat any more, or somebody waits that long, as long as somebody else
+    /// holds the pulse. Time in which the whole process stood still does not count. When that cannot be, or a signal has asked for the end, it ends with exit code 1.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn watch(pulse: &Arc<Self>, output: Arc<Output>) -> Result<()> {
+    pub fn watch(pulse: &Arc<Self>, output: Arc<Output>, stopped: impl Fn() -> bool + Send + 'static) -> Result<()> {
         let pulse = Arc::downgrade(pulse);
         let watch = move || {
             let (mut before, mut without) = (0, 0);
@@ -57,10 +59,15 @@ impl Pulse {
                 without = if beats == before { without + 1 } else { 0 };
                 before = beats;
                 if without.max(pulse.waited.load(Ordering::Relaxed)) >= SECONDS {
-                    output.remark(format_args!(
-                        "librdkafka has not answered for {SECONDS} s; ending without a last word"
-                    ));
-                    // For the thread that writes.
+                    let silent = format!("librdkafka has not answered for {SECONDS} s");
+                    if !stopped() {
+                        output.remark(format_args!("{silent}; beginning anew"));
+                        // For the thread that writes.
+                        std::thread::sleep(Duration::from_secs(1));
+                        let error = begin_anew();
+                        output.remark(format_args!("cannot begin anew: {error}"));
+                    }
+                    output.remark(format_args!("{silent}; ending without a last word"));
                     std::thread::sleep(Duration::from_secs(1));
                     std::process::exit(1);
                 }
@@ -71,45 +78,76 @@ impl Pulse {
     }
 }
 
+/// Runs this program again in place of itself. Returns only when that cannot be, and why.
+fn begin_anew() -> std::io::Error {
+    let me = match std::env::current_exe() {
+        Ok(me) => me,
+        Err(error) => return error,
+    };
+    let mut args = std::env::args_os();
+    let mut again = Command::new(me);
+    if let Some(name) = args.next() {
+        again.arg0(name);
+    }
+    again.args(args).exec()
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-    use std::process::Command;
     use std::time::Instant;
 
     use super::*;
     use crate::cli::Format;
 
-    /// Runs what is below in a process of its own.
-    fn ends_of(how: &str) -> (Option<i32>, String) {
+    /// Runs what is below in a process of its own, which leaves a line in a file each time it begins.
+    fn ends_of(how: &str) -> (Option<i32>, String, Vec<String>) {
         let me = std::env::current_exe().unwrap();
+        let file = std::env::temp_dir().join(format!("kafka-lab-pulse-{}-{how}", std::process::id()));
         let args = ["pulse::tests::a_process_of_its_own", "--exact", "--ignored", "--nocapture"];
-        let output = Command::new(me).args(args).env("PULSE", how).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        let output = Command::new(me).args(args).env("PULSE", how).env("PULSE_FILE", &file).output().unwrap();
+        let begun = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, begun.lines().map(str::to_owned).collect())
     }
 
     #[test]
-    fn a_client_that_does_not_go_round_any_more_ends_and_says_so() {
-        let (all, began): (Vec<_>, _) = (["stands", "waits"].to_vec(), Instant::now());
-        let ends: Vec<_> = all.iter().map(|how| std::thread::spawn(|| ends_of(how))).collect();
+    fn a_client_that_does_not_go_round_any_more_begins_anew_and_says_so() {
+        let began = Instant::now();
+        let told = std::thread::spawn(|| ends_of("told to end"));
+        let ends = ["stands", "waits"].map(|how| std::thread::spawn(|| ends_of(how)));
         for end in ends {
-            let (code, said) = end.join().unwrap();
-            assert_eq!(code, Some(1), "{said}");
-            assert!(said.contains("librdkafka has not answered for 3 s"), "{said}");
+            let (code, said, begun) = end.join().unwrap();
+            assert!(said.contains("librdkafka has not answered for 3 s; beginning anew"), "{said}");
+            // The same process, by its id and its arguments.
+            let [first, second] = &begun[..] else { panic!("{begun:?}: {said}") };
+            assert_eq!((code, first), (Some(0), second), "{said}");
         }
+        let (code, said, begun) = told.join().unwrap();
+        assert_eq!((code, begun.len()), (Some(1), 1), "{said}");
+        assert!(said.contains("librdkafka has not answered for 3 s; ending without a last word"), "{said}");
         assert!(began.elapsed() >= Duration::from_secs(SECONDS.into()));
-        assert_eq!(ends_of("beats").0, Some(0));
+        let (code, said, begun) = ends_of("beats");
+        assert_eq!((code, begun.len()), (Some(0), 1), "{said}");
     }
 
     #[test]
     #[ignore = "only in a process of its own"]
     fn a_process_of_its_own() {
-        let pulse = Arc::<Pulse>::default();
-        Pulse::watch(&pulse, Arc::new(Output::new(Format::Json, None).unwrap())).unwrap();
-        let how = std::env::var("PULSE").unwrap();
+        let file = std::env::var("PULSE_FILE").unwrap();
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        let me = format!("{} {:?}\n", std::process::id(), std::env::args().collect::<Vec<_>>());
+        std::fs::write(&file, before.clone() + &me).unwrap();
+        if !before.is_empty() {
+            return;
+        }
+        let (pulse, how) = (Arc::<Pulse>::default(), std::env::var("PULSE").unwrap());
+        let told = how == "told to end";
+        Pulse::watch(&pulse, Arc::new(Output::new(Format::Json, None).unwrap()), move || told).unwrap();
         for second in 0..if how == "beats" { SECONDS + 3 } else { u32::MAX } {
             match how.as_str() {
-                "stands" => {}
+                "stands" | "told to end" => {}
                 "waits" => {
                     pulse.beat(0);
                     pulse.waited(second);
