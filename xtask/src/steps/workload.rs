@@ -24,8 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(700);
 /// That pods of servers are ready nobody waits for: what they serve is asked elsewhere, and takes longer.
 const UNHURRIED: Duration = Duration::from_millis(1500);
 
-/// How long a pod may find no node: the scheduler may not have seen a new node or volume yet.
-const HOMELESS: Duration = Duration::from_secs(8);
+/// How long a pod may find no node: the scheduler may not have seen a new node or volume yet, and takes its time on a busy machine.
+const HOMELESS: Duration = Duration::from_secs(30);
 
 impl Part {
     /// The files it is made of.
