@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
@@ -165,24 +165,34 @@ pub fn dump(task: &Task<'_>) -> Result<Option<String>> {
     Ok((!answer.is_empty()).then_some(answer))
 }
 
+/// How long the cluster's DNS may take to name a pod that has just become ready.
+const NAMED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Asks every broker at its address inside the cluster, from a pod: the listener that brokers and rolled-out clients use.
 ///
 /// # Errors
-/// A broker does not answer there, or names others elsewhere.
+/// A broker does not answer there, or names others elsewhere, and goes on doing so.
 pub fn inside(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
     let lab = task.lab();
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.facts.brokers.inner_address(id))).collect();
     let addresses: Vec<&str> = wanted.iter().map(|(_, address)| address.as_str()).collect();
     let ask = clients::metadata(Path::new("clients"), &addresses.join(","), &lab.facts.topic, Duration::from_secs(20));
     let deadline = lab.timeout(|t| t.clients) + Duration::from_secs(30);
-    let said = match with_clients {
-        true => workload::run_in_producer(task, &clients::args(&ask), deadline)?,
-        false => workload::run_job(task, "metadata", &clients::args(&ask), deadline)?,
-    };
-    let answers: Vec<Metadata> = clients::lines(&said, "kafka-lab.metadata/1");
-    match not_serving(&wanted, &answers) {
-        None => Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", ")))),
-        Some(status) => Err(Failure::step(status).output(&said).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100"))),
+    let began = Instant::now();
+    loop {
+        let said = match with_clients {
+            true => workload::run_in_producer(task, &clients::args(&ask), deadline)?,
+            false => workload::run_job(task, "metadata", &clients::args(&ask), deadline)?,
+        };
+        let answers: Vec<Metadata> = clients::lines(&said, "kafka-lab.metadata/1");
+        let Some(status) = not_serving(&wanted, &answers) else {
+            return Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", "))));
+        };
+        if began.elapsed() >= NAMED_WITHIN {
+            return Err(Failure::step(status).output(&said).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100")));
+        }
+        (task.status)(&status);
+        wait::pause(task.ctx.stop, Duration::from_secs(1))?;
     }
 }
 
