@@ -2,7 +2,7 @@
 //!
 //! A proof is shown, absent (nothing was seen that shows it) or contradicted (the opposite was seen). Only what is shown counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -262,17 +262,11 @@ fn pair<T: std::fmt::Debug>(
     }
 }
 
-/// Every broker that `who` means.
-fn brokers(evidence: &Evidence, who: Who) -> Result<&BTreeSet<u32>, (Sight, String)> {
-    match evidence.targets.get(&who) {
-        Some(ids) if !ids.is_empty() => Ok(ids),
-        _ => Err((Sight::Absent, format!("who {who} is was not found out"))),
-    }
-}
-
-/// Each of them, with what is asked of it; the first that is not shown decides.
+/// Every broker that `who` means, with what is asked of each; the first that is not shown decides.
 fn each(evidence: &Evidence, who: Who, one: impl FnMut(u32) -> Seen) -> Seen {
-    let seen: Vec<String> = brokers(evidence, who)?.iter().copied().map(one).collect::<Result<_, _>>()?;
+    let ids = evidence.targets.get(&who).filter(|ids| !ids.is_empty());
+    let Some(ids) = ids else { return absent(format!("who {who} is was not found out")) };
+    let seen: Vec<String> = ids.iter().copied().map(one).collect::<Result<_, _>>()?;
     Ok(seen.join("; "))
 }
 
@@ -775,7 +769,6 @@ mod tests {
         ];
     }
 
-    /// The broker named last loses its session; the others keep theirs.
     fn stays(evidence: &mut Evidence) {
         evidence.registered = vec![registered(0, 13_000, Some(BEFORE), Some(1))];
     }
