@@ -119,6 +119,9 @@ fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
     assert_eq!((standing.partitions[0].unread, standing.partitions[0].missing), (4, 0));
     assert_eq!(standing.remarks, ["4 acknowledged messages lie where the consumer has not read"]);
+    // Clocks are granted five seconds, and not a millisecond more.
+    let began = |began_ms| found(&judged(&[producer(1, began_ms, 20)], &consumer(90, &[(1, 4..20)]), 106, "first"));
+    assert_eq!((began(55_000), began(55_001)), (vec![], vec![(Kind::Missing, 4)]));
     // No more than there is room for lies there.
     let standing = judged(&[producer(1, 54_000, 20)], &consumer(1, &[]), 1, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 19)], 1));
@@ -136,6 +139,17 @@ fn what_has_not_been_read_yet_is_open_and_no_more_than_that_is() {
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::NotDrained, 5)]));
     let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..15)]), 18, "first");
     assert_eq!(found(&standing), [(Kind::Missing, 5), (Kind::NotDrained, 3)]);
+    // What retention took before it was read is open too, and is counted.
+    let mut received = consumer(0, &[(1, 0..15)]);
+    let row = &mut received.partitions[0];
+    (row.start_moved, row.retired, row.offset_gaps, row.next) = (true, 5, 5, 20);
+    let standing = judged(&[producer(1, 55_000, 20)], &received, 20, "first");
+    assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::StartMoved, 5)], 5));
+    // By number only, where the sets tell nothing.
+    let mut received = consumer(0, &[(1, 0..15)]);
+    received.streams[0].exact = false;
+    let standing = judged(&[producer(1, 55_000, 20)], &received, 15, "first");
+    assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Inexact, 1)], 5));
 }
 
 #[test]
@@ -210,6 +224,13 @@ fn producers_that_are_gone_are_not_judged_and_that_is_said() {
     assert!(standing.remarks[0].starts_with("2 sequences of producers that are gone did not arrive"), "{standing:?}");
     let standing = judged(&[], &received, 27, "first");
     assert_eq!(standing.remarks.last().unwrap(), "no producer runs: nothing is promised");
+    // A stream that a running one opened after its last line is not of one that is gone.
+    let mut received = received;
+    received.streams[0].run = run(1);
+    received.streams[0].producer = ProducerId(1);
+    received.streams[0].epoch = 1;
+    let standing = judged(&[producer(1, 55_000, 20)], &received, 27, "first");
+    assert_eq!((standing.verdict, standing.remarks.as_slice()), (Verdict::Pass, [].as_slice()));
 }
 
 #[test]

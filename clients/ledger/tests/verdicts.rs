@@ -457,6 +457,17 @@ fn what_cannot_be_told_is_inconclusive() {
             "partition 1: read from 7 on, and the run began at 5",
         ),
         (
+            // The first two were acknowledged, and lie where reading had not begun yet.
+            |s| {
+                let row = &mut s.consumed.partitions[1];
+                (row.start, row.counts.records, row.counts.received) = (9, 48, 48);
+                (s.consumed.streams[1].first, s.consumed.streams[1].received) = (2, 48);
+            },
+            Inconclusive,
+            &[(NotDrained, Some(1), 1)],
+            "partition 1: read from 9 on, and the run began at 7",
+        ),
+        (
             |s| s.consumed.partitions.truncate(1),
             Inconclusive,
             &[(Silent, Some(1), 1)],
@@ -580,6 +591,59 @@ fn a_witness_that_saw_no_more_changes_nothing() {
     let report = sample.judge();
     assert_eq!(report.findings, [Finding { kind: Kind::Missing, partition: Some(1), count: 2 }]);
     assert_eq!((report.partitions[1].missing, report.partitions[1].unread), (2, 0));
+}
+
+#[test]
+fn what_a_witness_saw_of_a_stream_and_the_last_reader_did_not_has_vanished() {
+    // The last two were sent and never acknowledged; the witness read all fifty.
+    let mut sample = Sample::clean();
+    sample.expected = None;
+    let sent = &mut sample.produced.streams[1];
+    (sent.acked, sent.unknown) = (48, 2);
+    (sent.acked_ranges, sent.unknown_ranges) = (set(&[(0, 48)]), set(&[(48, 50)]));
+    sample.witnesses = vec![sample.consumed.clone()];
+    let row = &mut sample.consumed.partitions[1];
+    (row.counts.received, row.counts.other_runs) = (48, 2);
+    let read = &mut sample.consumed.streams[1];
+    (read.next, read.received) = (48, 48);
+    let report = sample.judge();
+    assert_eq!(report.findings, [Finding { kind: Kind::Vanished, partition: Some(1), count: 2 }]);
+    // A last reader that does not know what it read proves nothing gone.
+    sample.consumed.streams[1].exact = false;
+    let report = sample.judge();
+    assert_eq!(report.findings, [Finding { kind: Kind::Inexact, partition: Some(1), count: 1 }]);
+}
+
+#[test]
+fn a_set_that_is_not_whole_counts_by_number_only() {
+    let mut sample = Sample::clean();
+    sample.expected = None;
+    let stream = &mut sample.produced.streams[1];
+    (stream.exact, stream.sent, stream.acked) = (false, 60, 60);
+    stream.acked_ranges = set(&[(0, 60)]);
+    let report = sample.judge();
+    assert_eq!(report.findings, [Finding { kind: Kind::Inexact, partition: Some(1), count: 1 }]);
+    assert_eq!((report.partitions[1].unread, report.partitions[1].missing), (10, 0));
+}
+
+#[test]
+fn only_epochs_before_those_that_are_told_can_be_folded() {
+    let judged = |folded: u64, told: u32, received: u32| {
+        let mut sample = Sample::clean();
+        sample.expected = None;
+        sample.produced.folded_epochs = folded;
+        // Epoch `told` has sent nothing more than what partition 0 holds; partition 1 received another one.
+        sample.produced.streams.truncate(1);
+        sample.produced.streams[0].epoch = told;
+        sample.consumed.streams[0].epoch = told;
+        sample.consumed.streams[1].epoch = received;
+        sample.judge().findings.into_iter().map(|Finding { kind, count, .. }| (kind, count)).collect::<Vec<_>>()
+    };
+    let never_sent = (Kind::NeverSent, 50);
+    assert_eq!(judged(1, 2, 1), [(Kind::Inexact, 1)]);
+    assert_eq!(judged(1, 2, 2), [never_sent, (Kind::Inexact, 1)]);
+    assert_eq!(judged(1, 2, 3), [never_sent, (Kind::Inexact, 1)]);
+    assert_eq!(judged(0, 2, 1), [never_sent]);
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         return Ok(());
     }
     let line = install_line(packages);
+    // A machine that has just started often runs apt by itself.
+    let patient = line.replacen("apt-get ", "apt-get -o DPkg::Lock::Timeout=300 ", 1);
     if env.find("apt-get").is_none() {
         return Err(Failure::new(
             Exit::Preflight,
@@ -29,7 +31,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
             Failure::new(Exit::Preflight, "--fix needs root or sudo").fix(format!("as root: apt-get update && {line}"))
         );
     }
-    for words in ["apt-get update", &line] {
+    for words in ["apt-get update", &patient] {
         let words = if env.root { words.to_string() } else { format!("sudo {words}") };
         eprintln!("--fix runs: {words}");
         let mut words = words.split_whitespace();
@@ -80,7 +82,10 @@ mod tests {
         let (env, exec) = with_apt(0);
         install(&["maven"], &env, &exec).unwrap();
         let asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(asked[1], "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends maven");
+        assert_eq!(
+            asked[1],
+            "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends maven"
+        );
         std::fs::remove_dir_all(&env.path[0]).unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
 
 /// Bytes of values kept to make the next ones of: a value of each partition, as long as they are few or short.
-const KEPT_BYTES: usize = 4 * 1024 * 1024;
+const KEPT_BYTES: usize = 4_194_304;
 
 /// Writes stamps for one (run, producer, epoch).
 #[derive(Debug)]
@@ -100,6 +100,16 @@ impl Written {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::super::tests::encoder;
+    use super::Written;
+
+    #[test]
+    fn the_next_value_is_made_of_the_last_one() {
+        let mut written = Written::new(" kl2 r 00000001 0 ", 100, 3, 8, 1_000);
+        assert!(written.advance(9, 1_007));
+        assert_eq!(written.finish(5), Written::new(" kl2 r 00000001 0 ", 100, 3, 9, 1_007).finish(5));
+        assert!(!written.advance(9, 1_007) && !written.advance(11, 1_007), "not the next one");
+        assert!(!Written::default().advance(1, 5), "there is none to make it of");
+    }
 
     #[test]
     fn long_values_are_not_kept_for_every_partition() {
