@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Exit codes are an interface; the README lists them.
+/// Exit codes are an interface; docs/reference.md lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done. Also: there was nothing to tear down.

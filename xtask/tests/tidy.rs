@@ -87,15 +87,43 @@ fn one_module_each_for_yaml_and_bars() {
     }
 }
 
+const COMMANDS: [&str; 12] = [
+    "up",
+    "verify",
+    "teardown",
+    "status",
+    "logs",
+    "clients",
+    "drill",
+    "render",
+    "kubectl",
+    "kafka-topics",
+    "zookeeper-shell",
+    "test",
+];
+
 #[test]
-fn the_readme_tells_every_command_and_exit_code() {
+fn the_readme_and_the_reference_tell_every_command_and_exit_code() {
     let readme = std::fs::read_to_string(repo().join("README.md")).unwrap();
-    for command in ["up", "verify", "teardown", "status", "logs", "clients", "kafka-topics", "zookeeper-shell", "test"]
-    {
-        assert!(readme.contains(&format!("`{command}")), "README.md does not tell `{command}`");
+    let reference = std::fs::read_to_string(repo().join("docs/reference.md")).unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let listed: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert_eq!(BTreeSet::from(COMMANDS), listed.into_iter().collect());
+    for command in COMMANDS {
+        let example = format!("cargo xtask {command}");
+        assert!(readme.contains(&example), "README.md does not show `{example}`");
+        assert!(reference.contains(&format!("| `{command}")), "docs/reference.md does not tell `{command}`");
     }
     for code in [0, 1, 2, 3, 4, 5, 6, 7, 130] {
-        assert!(readme.contains(&format!("| {code} |")), "README.md does not tell exit code {code}");
+        assert!(reference.contains(&format!("| {code} |")), "docs/reference.md does not tell exit code {code}");
     }
 }
 
