@@ -139,3 +139,73 @@ fn the_map_names_every_module() {
         assert!(map.contains(&name), "docs/architecture.md does not name {}", path.display());
     }
 }
+
+/// README.md and the pages of docs/, each by its path and its text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut pages = vec![repo().join("README.md")];
+    files(&repo().join("docs"), "md", &mut pages);
+    assert!(pages.len() > 5, "{pages:?}");
+    pages.into_iter().map(|page| (page.clone(), std::fs::read_to_string(page).unwrap())).collect()
+}
+
+/// The lines outside code fences, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.lines().enumerate().map(|(at, line)| (at + 1, line)).filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+#[test]
+fn the_readme_is_short_and_no_line_of_prose_is_long() {
+    for (page, text) in pages() {
+        for (at, line) in prose(&text).filter(|(_, line)| !line.starts_with('|') && !line.contains("://")) {
+            let length = line.chars().count();
+            assert!(length <= 120, "{}:{at} has {length} characters", page.display());
+        }
+        if page.ends_with("README.md") {
+            let lines = text.lines().count();
+            assert!(lines <= 150, "README.md has {lines} lines; move details to a page of docs/");
+        }
+    }
+}
+
+/// The name by which a link finds a heading: lower case, without punctuation, with dashes for spaces.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for (at, line) in prose(&text) {
+            let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+            for target in targets.filter(|target| !target.contains("://")) {
+                let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+                let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+                assert!(file.is_file(), "{}:{at} links to {target}, which is not there", page.display());
+                if !heading.is_empty() {
+                    let linked = std::fs::read_to_string(&file).unwrap();
+                    let found = prose(&linked)
+                        .any(|(_, line)| line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading);
+                    assert!(found, "{}:{at} links to {target}, and no heading is called so", page.display());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} links were found");
+}
+
+#[test]
+fn the_readme_leads_to_every_page() {
+    let (_, readme) = pages().swap_remove(0);
+    for (page, _) in pages().into_iter().skip(1) {
+        let path = page.strip_prefix(repo()).unwrap().display().to_string();
+        assert!(readme.contains(&format!("]({path})")), "README.md does not link {path}");
+    }
+}
