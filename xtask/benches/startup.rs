@@ -9,7 +9,7 @@
     reason = "a benchmark drives programs itself and fails by panicking"
 )]
 
-#[path = "../tests/common/interrupt.rs"]
+#[path = "../tests/it/common/interrupt.rs"]
 mod interrupt;
 
 use std::io::{Read, Write};

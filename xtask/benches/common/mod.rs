@@ -1,6 +1,6 @@
 //! What the benchmarks of the clients share: a lab of processes, and a client run to its end.
 
-#[path = "../../tests/common/interrupt.rs"]
+#[path = "../../tests/it/common/interrupt.rs"]
 mod interrupt;
 
 use std::path::{Path, PathBuf};

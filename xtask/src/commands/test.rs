@@ -22,12 +22,20 @@ use crate::wait::{self, Poll};
 /// One of the checks.
 struct Check {
     title: &'static str,
-    /// cargo's arguments.
-    cargo: &'static [&'static str],
+    runs: Runs,
     /// The cargo subcommand or component it needs, and what installs it.
     needs: Option<(&'static str, &'static [&'static str])>,
     /// What it needs of this machine beside cargo.
     lab: Place,
+}
+
+/// What a check runs.
+enum Runs {
+    /// cargo, with these arguments.
+    Cargo(&'static [&'static str]),
+    /// Modules of the integration tests with a feature. Each starts when the one before it has ended, so that their labs
+    /// never share the machine.
+    Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
 }
 
 /// What a check runs on.
@@ -47,13 +55,13 @@ const MACOS: &str = "aarch64-apple-darwin";
 const CHECKS: &[Check] = &[
     Check {
         title: "format",
-        cargo: &["fmt", "--all", "--check"],
+        runs: Runs::Cargo(&["fmt", "--all", "--check"]),
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
         lab: Place::Nothing,
     },
     Check {
         title: "clippy",
-        cargo: &[
+        runs: Runs::Cargo(&[
             "clippy",
             "--workspace",
             "--all-targets",
@@ -63,19 +71,19 @@ const CHECKS: &[Check] = &[
             "--",
             "-D",
             "warnings",
-        ],
+        ]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: Place::Nothing,
     },
     Check {
         title: "macOS",
-        cargo: &["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"],
+        runs: Runs::Cargo(&["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: Place::Nothing,
     },
     Check {
         title: "licences",
-        cargo: &[
+        runs: Runs::Cargo(&[
             "deny",
             "--all-features",
             "--locked",
@@ -85,13 +93,13 @@ const CHECKS: &[Check] = &[
             "licenses",
             "bans",
             "sources",
-        ],
+        ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: Place::Nothing,
     },
     Check {
         title: "advisories",
-        cargo: &[
+        runs: Runs::Cargo(&[
             "deny",
             "--all-features",
             "--locked",
@@ -100,77 +108,72 @@ const CHECKS: &[Check] = &[
             "check",
             "--disable-fetch",
             "advisories",
-        ],
+        ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: Place::Nothing,
     },
     Check {
         title: "unit and integration tests",
-        cargo: &["test", "--workspace", "--locked"],
+        runs: Runs::Cargo(&["test", "--workspace", "--locked"]),
         needs: None,
         lab: Place::Nothing,
     },
     Check {
         title: "the lab, end to end",
-        cargo: &[
-            "test",
-            "--package",
-            "xtask",
-            "--locked",
-            "--features",
-            "lab",
-            "--test",
-            "lab",
-            "--test",
-            "delivery",
-            "--test",
-            "drills",
-            "--test",
-            "survive",
-            "--",
+        runs: Runs::Modules {
+            feature: "lab",
+            modules: &["lab", "delivery", "drills", "survive"],
             // Each has a lab and ports of its own, and mostly waits.
-            "--test-threads=3",
-            "--nocapture",
-        ],
+            args: &["--test-threads=3", "--nocapture"],
+        },
         needs: None,
         lab: Place::Local,
     },
     Check {
         title: "the lab on kind, end to end",
-        cargo: &[
-            "test",
-            "--package",
-            "xtask",
-            "--locked",
-            "--features",
-            "kind",
-            "--test",
-            "kind",
-            "--",
-            "--test-threads=1",
-            "--nocapture",
-        ],
+        runs: Runs::Modules { feature: "kind", modules: &["kind"], args: &["--test-threads=1", "--nocapture"] },
         needs: None,
         lab: Place::Kind,
     },
     Check {
         title: "images and registry",
-        cargo: &[
-            "test",
-            "--package",
-            "xtask",
-            "--locked",
-            "--features",
-            "kind",
-            "--test",
-            "contract",
-            "--test",
-            "registry",
-        ],
+        runs: Runs::Modules { feature: "kind", modules: &["contract", "registry"], args: &[] },
         needs: None,
         lab: Place::Kind,
     },
 ];
+
+impl Runs {
+    /// cargo's command lines, in their order.
+    fn lines(&self) -> Vec<Vec<String>> {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        match self {
+            Runs::Cargo(args) => vec![words(&[&["cargo"], *args].concat())],
+            Runs::Modules { feature, modules, args } => {
+                let test =
+                    ["cargo", "test", "--package", "xtask", "--locked", "--features", feature, "--test", "it", "--"];
+                let line = |module: &&str| words(&[&test[..], &[&format!("{module}::")], args].concat());
+                modules.iter().map(line).collect()
+            }
+        }
+    }
+}
+
+impl Check {
+    /// Runs it, as far as its first line that fails. The exit code is the last one.
+    fn run(&self, env: &Env, stop: &Stop) -> Result<i32> {
+        let mut code = 0;
+        for words in self.runs.lines() {
+            let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(&words[1..]).dir(&env.repo));
+            eprintln!("\n── {} ── {cmd}", self.title);
+            code = RealExec.attached(&cmd)?;
+            if code != 0 || stop.asked() {
+                break;
+            }
+        }
+        Ok(code)
+    }
+}
 
 /// Runs them all, says what it skipped and why.
 ///
@@ -179,7 +182,8 @@ const CHECKS: &[Check] = &[
 pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
         for check in CHECKS.iter().filter(|check| check.lab == Place::Nothing || !args.quick) {
-            print_text(&format!("# {}\ncargo {}\n", check.title, check.cargo.join(" ")));
+            let lines = check.runs.lines().into_iter().map(|words| words.join(" ") + "\n");
+            print_text(&format!("# {}\n{}", check.title, lines.collect::<String>()));
         }
         return Ok(Exit::Ok);
     }
@@ -226,10 +230,8 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
             ));
             continue;
         }
-        let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(check.cargo).dir(&env.repo));
-        eprintln!("\n── {} ── {cmd}", check.title);
         let begin = Instant::now();
-        let code = RealExec.attached(&cmd)?;
+        let code = check.run(env, stop)?;
         if stop.asked() {
             wait_for_test_programs()?;
         }
@@ -325,4 +327,26 @@ fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     }
     packages.dedup();
     packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_that_needs_a_feature_is_run_with_it_by_a_check() {
+        let program: Vec<&str> = include_str!("../../tests/it/main.rs").lines().collect();
+        let gated: Vec<_> = program.windows(2).filter(|pair| pair[0].starts_with("#[cfg(feature")).collect();
+        assert!(gated.len() > 5, "{gated:?}");
+        for pair in gated {
+            let (gate, module) = (pair[0], pair[1].trim_start_matches("mod ").trim_end_matches(';'));
+            let is_run = |runs: &Runs| match runs {
+                Runs::Modules { feature, modules, .. } => {
+                    gate == format!("#[cfg(feature = \"{feature}\")]") && modules.contains(&module)
+                }
+                _ => false,
+            };
+            assert!(CHECKS.iter().any(|check| is_run(&check.runs)), "no check runs {module}");
+        }
+    }
 }

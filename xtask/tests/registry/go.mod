@@ -1,4 +1,4 @@
-// An image registry for tests, built and started by xtask/tests/common/registry.rs. Later releases need Go 1.25.
+// An image registry for tests, built and started by xtask/tests/it/common/registry.rs. Later releases need Go 1.25.
 module kafka-lab/tests/registry
 
 go 1.24.0

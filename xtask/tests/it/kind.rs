@@ -1,12 +1,5 @@
 //! The lab on a real kind cluster, with images from packages, end to end. `cargo xtask test` runs it where a Docker
 //! engine answers. The walk is that of the course: every command by hand, with the answer it must give.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,17 +7,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::clients::{Clients, judged, positions};
-use common::engine::{self, Container};
-use common::lab::Lab;
-use common::registry::Registry;
-use common::strike::strike;
-use common::{Dir, Ran, Report, manifests, run, start, wait_for};
 use ledger::judge::{Verdict, Went};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::clients::{Clients, judged, positions};
+use crate::common::engine::{self, Container};
+use crate::common::lab::Lab;
+use crate::common::registry::Registry;
+use crate::common::report::Report;
+use crate::common::strike::strike;
+use crate::common::{Dir, Ran, manifests, run, start, wait_for};
+
 /// What only a lab on kind has.
 impl Lab {
+    /// On a kind cluster of its own.
+    fn on_kind(name: &str) -> Self {
+        let mut lab = Self::in_folder(name, "state with space");
+        lab.backend = "kind";
+        lab
+    }
+
     /// `kubectl ARGS` as a student types it.
     #[track_caller]
     fn kubectl(&self, args: &[&str]) -> String {
@@ -169,7 +171,13 @@ fn the_walk(lab: &Lab) {
 #[track_caller]
 fn interrupted_at(command: &mut Command, step: &str) {
     let struck = strike(command, &["started"], |_, title| title == step, |pid| kill_process(pid, Signal::INT).unwrap());
-    assert!(struck.hit && struck.ran.code == 130, "interrupted at {step}: {:?}", struck.ran);
+    assert!(
+        struck.hit && struck.ran.code == 130,
+        "interrupted at {step}, its last: {}, ended after {:?}: {:?}",
+        struck.last,
+        struck.elapsed,
+        struck.ran
+    );
 }
 
 fn second_up(lab: &Lab) {

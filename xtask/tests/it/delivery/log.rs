@@ -1,14 +1,17 @@
 //! A pass is a proof: what happens to the log of a running lab is told as what it is, on real brokers.
+
 use std::path::PathBuf;
 
-use crate::common::clients::{Clients, judged, positions};
-use crate::common::lab::Lab;
-use crate::common::others::Others;
-use crate::common::{Report, wait_for};
 use ledger::judge::{Kind, Verdict, Went};
 use ledger::lines::{ConsumerState, Explained};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+
+use crate::common::clients::{Clients, judged, positions};
+use crate::common::lab::Lab;
+use crate::common::others::Others;
+use crate::common::report::Report;
+use crate::common::wait_for;
 
 /// What the lab's own consumer last wrote down.
 fn consumer(lab: &Lab) -> ConsumerState {

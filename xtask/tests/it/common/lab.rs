@@ -4,11 +4,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-
 use super::interrupt::go_on;
-use super::{Dir, Ran, Report, run, wait_for, xtask};
+use super::report::Report;
+use super::{Dir, Ran, run, xtask};
 
 /// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
 pub struct Lab {
@@ -20,10 +18,6 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub fn new(name: &str) -> Self {
-        Self::in_folder(name, "state")
-    }
-
     pub fn in_folder(name: &str, folder: &str) -> Self {
         Self::at(Dir::new(folder), name)
     }
@@ -32,13 +26,6 @@ impl Lab {
     pub fn at(state: Dir, name: &str) -> Self {
         let name = format!("test-{name}-{}", std::process::id());
         Lab { state, name, base: free_base(), manifests: None, backend: "local" }
-    }
-
-    /// On a kind cluster of its own.
-    pub fn on_kind(name: &str) -> Self {
-        let mut lab = Self::in_folder(name, "state with space");
-        lab.backend = "kind";
-        lab
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -83,24 +70,6 @@ impl Lab {
 
     pub fn folder(&self) -> PathBuf {
         self.state.0.join("kafka-lab").join(&self.name)
-    }
-
-    pub fn pid(&self, process: &str) -> Pid {
-        let text = std::fs::read_to_string(self.folder().join(process).join("process.json")).unwrap();
-        let record: Value = serde_json::from_str(&text).unwrap();
-        Pid::from_raw(i32::try_from(record["identity"]["pid"].as_i64().unwrap()).unwrap()).unwrap()
-    }
-
-    /// Kills a process, and waits until it is dead: on a busy machine that takes a while.
-    pub fn kill(&self, process: &str) -> Pid {
-        let pid = self.pid(process);
-        kill_process(pid, Signal::KILL).unwrap();
-        let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
-        wait_for("its death", 30, || {
-            let state = std::fs::read_to_string(&stat).ok().and_then(|text| Some(text.rsplit_once(')')?.1.to_string()));
-            state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
-        });
-        pid
     }
 
     /// Process ids and command lines of living processes that name this lab's folder.

@@ -1,23 +1,17 @@
 //! Drills on a lab of processes, and the controls: the ledger finds what was lost and what came twice, to the message.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use common::clients::{Clients, judged, positions};
-use common::lab::Lab;
-use common::proxy::Proxy;
-use common::{manifests, start, wait_for};
 use ledger::judge::{Verdict, Went};
 use ledger::lines::ConsumerState;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::common::clients::{Clients, judged, positions};
+use crate::common::lab::Lab;
+use crate::common::proxy::Proxy;
+use crate::common::{manifests, start, wait_for};
 
 /// What `drill --format json` says of each drill.
 fn drills(lab: &Lab, args: &[&str], code: i32) -> Vec<Value> {

@@ -1,21 +1,16 @@
 //! The real lab, end to end: real ZooKeeper, real brokers, real clients. `cargo xtask test` runs it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 
-use common::clients::{Clients, judged, positions};
-use common::lab::Lab;
-use common::{Dir, Report, manifests, run, start, wait_for};
 use ledger::judge::{Claim, Verdict, Went};
 use ledger::lines::ConsumerState;
 use serde_json::Value;
+
+use crate::common::clients::{Clients, judged, positions};
+use crate::common::lab::Lab;
+use crate::common::report::Report;
+use crate::common::{Dir, manifests, run, start, wait_for};
 
 /// A producer that is killed and started again, and a consumer likewise, are accounted for to the last message.
 fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {

@@ -1,34 +1,29 @@
 //! The built program, run with folders of its own.
 
 #[cfg(any(feature = "lab", feature = "kind"))]
-#[allow(dead_code, reason = "not every test file runs the clients")]
 pub mod clients;
 #[cfg(feature = "kind")]
-#[allow(dead_code, reason = "not every test file needs an engine")]
 pub mod engine;
 pub mod interrupt;
 #[cfg(any(feature = "lab", feature = "kind"))]
-#[allow(dead_code, reason = "not every test file brings a lab up")]
 pub mod lab;
 #[cfg(feature = "lab")]
-#[allow(dead_code, reason = "not every test file has others in its lab")]
 pub mod others;
 #[cfg(feature = "lab")]
-#[allow(dead_code, reason = "not every test file needs a network that fails")]
+mod processes;
+#[cfg(feature = "lab")]
 pub mod proxy;
 #[cfg(feature = "kind")]
-#[allow(dead_code, reason = "not every test file needs a registry")]
 pub mod registry;
 #[cfg(any(feature = "lab", feature = "kind"))]
-#[allow(dead_code, reason = "not every test file interrupts at a step")]
+pub mod report;
+#[cfg(any(feature = "lab", feature = "kind"))]
 pub mod strike;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use serde_json::Value;
 
 use interrupt::go_on;
 
@@ -47,7 +42,6 @@ impl Dir {
     }
 
     /// A program of the folder: a shell script.
-    #[allow(dead_code, reason = "not every test file fakes tools")]
     pub fn tool(&self, name: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.0.join(name);
@@ -83,7 +77,6 @@ impl Ran {
 
     /// Fails the test unless standard error holds each of `words`.
     #[track_caller]
-    #[allow(dead_code, reason = "not every test file reads it")]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not in:\n{}", self.stderr);
@@ -116,13 +109,13 @@ pub fn run(command: &mut Command) -> Ran {
 }
 
 /// Starts a command, to be signalled.
-#[allow(dead_code, reason = "not every test file interrupts")]
-pub fn start(command: &mut Command) -> Child {
+#[cfg(any(feature = "lab", feature = "kind"))]
+pub fn start(command: &mut Command) -> std::process::Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Waits until `ready`; fails the test when it is not within so many seconds.
-#[allow(dead_code, reason = "not every test file waits")]
+#[cfg(any(feature = "lab", feature = "kind"))]
 pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     let begin = std::time::Instant::now();
     while !ready() {
@@ -133,7 +126,6 @@ pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
 }
 
 /// A copy of the committed manifests with changes, each `(file, from, to)`.
-#[allow(dead_code, reason = "not every test file changes manifests")]
 pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
     let dir = Dir::new("manifests");
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
@@ -146,38 +138,4 @@ pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
         std::fs::write(dir.0.join(file), text).unwrap();
     }
     dir
-}
-
-/// The last JSON line of a command.
-#[allow(dead_code, reason = "not every test file brings a lab up")]
-pub struct Report(pub Value);
-
-#[allow(dead_code, reason = "not every test file brings a lab up")]
-impl Report {
-    /// The line, when the command ended with `code`.
-    #[track_caller]
-    pub fn of(ran: &Ran, code: i32) -> Self {
-        assert_eq!(ran.code, code, "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
-        let line = ran.json("kafka-lab.report/1").pop().unwrap();
-        assert_eq!(line["exit"], code);
-        Report(line)
-    }
-
-    /// All that it says of a step.
-    #[track_caller]
-    pub fn step(&self, title: &str) -> &Value {
-        let steps = self.0["steps"].as_array().unwrap();
-        steps.iter().find(|step| step["step"] == title).unwrap_or_else(|| panic!("no step {title} in {}", self.0))
-    }
-
-    /// What the step did.
-    #[track_caller]
-    pub fn state(&self, title: &str) -> &str {
-        self.step(title)["state"].as_str().unwrap()
-    }
-
-    /// The step's line of proof.
-    pub fn proof(&self, title: &str) -> &str {
-        self.step(title)["proof"].as_str().unwrap()
-    }
 }

@@ -1,22 +1,15 @@
 //! The registry of the tests itself: images come back as they were, and its faults are those it was asked for.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-#[allow(dead_code, reason = "the lab's tests need more of it")]
-mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::engine::{docker, kafka_image};
-use common::registry::Registry;
-use common::start;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::engine::{docker, kafka_image};
+use crate::common::registry::Registry;
+use crate::common::start;
 
 fn id(image: &str) -> String {
     docker(["image", "inspect", "--format", "{{.Id}}", image]).stdout.trim().into()

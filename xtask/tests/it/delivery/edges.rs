@@ -1,16 +1,18 @@
 //! The clients at their edges, on a real lab: what others write, the largest values, the smallest topics, many partitions, nobody who reads.
+
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use ledger::lines::{ConsumerState, ProducerState, Reason};
+use ledger::size::{VALUE_SIZE_MAX, longest_value};
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::common::clients::{Clients, positions};
 use crate::common::lab::Lab;
 use crate::common::others::Others;
 use crate::common::wait_for;
-use ledger::lines::{ConsumerState, ProducerState, Reason};
-use ledger::size::{VALUE_SIZE_MAX, longest_value};
-use rustix::process::{Pid, Signal, kill_process};
 
 /// The most memory that a client may come to take, in KiB.
 const MEMORY_KIB: u64 = 64 * 1024;

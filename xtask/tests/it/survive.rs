@@ -1,22 +1,17 @@
 //! What the tool itself survives: being interrupted at every step, servers that die under it, disks that are full or read-only, odd paths.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::lab::Lab;
-use common::strike::strike;
-use common::{Dir, Report, run, wait_for};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+
+use crate::common::lab::Lab;
+use crate::common::report::Report;
+use crate::common::strike::strike;
+use crate::common::{Dir, run, wait_for};
 
 /// The events of a command that count as its steps.
 const STEPS: &[&str] = &["started"];

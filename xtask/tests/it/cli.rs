@@ -1,17 +1,10 @@
 //! The program with nothing, or fake tools, on PATH: what it says and how it ends when something is wrong.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test drives programs itself and fails by panicking"
-)]
-
-mod common;
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Dir, manifests, run, xtask};
+use crate::common::{Dir, manifests, run, xtask};
 
 /// `up` with only the tools of `tools` on PATH, and empty caches.
 fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {

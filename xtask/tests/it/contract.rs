@@ -1,11 +1,5 @@
 //! What kafka.yml may rely on in its image, as one list held on both sides: the manifest uses nothing else, and our own
 //! image keeps all of it. The list was read from the published sources of the official image, so that it serves both.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![cfg_attr(feature = "kind", expect(clippy::disallowed_methods, reason = "a test drives programs itself"))]
-
-#[cfg(feature = "kind")]
-#[allow(dead_code, reason = "the lab's tests need more of it")]
-mod common;
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;

@@ -1,0 +1,23 @@
+//! The integration tests, one program with a module for each kind. `cargo xtask test` runs the modules that need a
+//! feature one after another.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test drives programs itself and fails by panicking"
+)]
+
+mod cli;
+mod common;
+mod contract;
+#[cfg(feature = "lab")]
+mod delivery;
+#[cfg(feature = "lab")]
+mod drills;
+#[cfg(feature = "kind")]
+mod kind;
+#[cfg(feature = "lab")]
+mod lab;
+#[cfg(feature = "kind")]
+mod registry;
+#[cfg(feature = "lab")]
+mod survive;
