@@ -1,4 +1,4 @@
-//! SHA-256 in hex, of files and streams. The only user of hmac-sha256.
+//! SHA-256 in hex, of files, bytes and streams. The only user of hmac-sha256.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,6 +41,11 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// The SHA-256 of `bytes`.
+pub fn of(bytes: impl AsRef<[u8]>) -> String {
+    hex(Hash::hash(bytes.as_ref()))
+}
+
 /// The SHA-256 of a file, and its size.
 ///
 /// # Errors
@@ -71,8 +76,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_that_of_the_standard() {
-        let of = |bytes: &[u8]| hex(Hash::hash(bytes));
-        assert_eq!((of(b""), of(b"abc")), (EMPTY.into(), ABC.into()));
+        assert_eq!((of(b""), of("abc")), (EMPTY.into(), ABC.into()));
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn one_module_each_for_yaml_and_bars() {
         ("indicatif::", "progress.rs"),
         ("duct::", "exec.rs"),
         ("hmac_sha256::", "sha256.rs"),
+        ("use elf::", "program.rs"),
     ] {
         let users: Vec<&PathBuf> =
             sources.iter().filter(|path| std::fs::read_to_string(path).unwrap().contains(word)).collect();
