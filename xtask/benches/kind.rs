@@ -79,6 +79,18 @@ fn forget(nodes: &[String], names: &[&str]) {
     }
 }
 
+/// Removes the image's archive from the cache. A file beside it has the image's id.
+fn forget_archive(id: &str) {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+    for entry in std::fs::read_dir(cache.join("kafka-lab/images/packed")).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "id") && std::fs::read_to_string(&path).unwrap().trim() == id {
+            std::fs::remove_file(path.with_extension("tar")).unwrap();
+        }
+    }
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -150,8 +162,7 @@ fn main() {
         });
         forget(&nodes, &[&full, &id]);
         // Packing is part of it.
-        let packed = run(Command::new(repo().join("manifests/images/pack")).arg(&image));
-        std::fs::remove_file(packed.trim()).unwrap();
+        forget_archive(&id);
         let load = seconds(&bench.up(), Some("load kafka"));
         run(&mut bench.xtask(&["teardown"]));
         println!(

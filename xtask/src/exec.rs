@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::environment::{self, Purpose};
-use crate::failure::{Failure, IoContext, Result, tail};
+use crate::failure::{Exit, Failure, IoContext, Result, tail};
 use crate::signal::Stop;
 
 /// A command as data: printable, pasteable, comparable in tests.
@@ -166,6 +166,9 @@ fn ended(code: Option<i32>) -> String {
     }
 }
 
+/// Consumes the standard output of a program.
+pub type Reader<'a> = dyn FnMut(&mut dyn Read) -> Result<()> + Send + 'a;
+
 /// Runs commands. Tests put a fake here, and the fake can fail.
 pub trait Exec: Sync {
     /// Runs to the end and captures what it says. An exit code other than 0 is not an error here.
@@ -179,6 +182,12 @@ pub trait Exec: Sync {
     /// # Errors
     /// As [`Exec::capture`], and an exit code other than 0.
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()>;
+
+    /// Runs to the end and streams standard output to `read`, however large it is. Standard error goes to `log`.
+    ///
+    /// # Errors
+    /// As [`Exec::build`], and those of `read`.
+    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()>;
 
     /// Starts a program that outlives us, on Linux in a session of its own, so that neither Ctrl-C nor a closed terminal
     /// reaches it. Its output goes to `out`. Returns its process id.
@@ -251,14 +260,7 @@ impl Exec for RealExec {
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output> {
         let expression = cmd.fed().stdout_capture().stderr_capture();
         let result = self.wait(cmd, expression, stop, || {});
-        // The log is for people who look later: that it cannot be written is no reason to fail.
-        if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
-            let said = match &result {
-                Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
-                Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.what),
-            };
-            let _ = writeln!(file, "$ {cmd}\n{said}\n");
-        }
+        note(log, cmd, &result);
         result.map_err(|failure| failure.log(log))
     }
 
@@ -279,6 +281,31 @@ impl Exec for RealExec {
                 .output(&read_from(log, begin))
                 .log(log)),
             Err(failure) => Err(failure.output(&read_from(log, begin)).log(log)),
+        }
+    }
+
+    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
+        let (from, into) = std::io::pipe().map_err(|error| cannot_start(cmd, &error))?;
+        let expression = cmd.fed().stdout_file(into).stderr_capture();
+        let mut from = Until { from, ended: false };
+        let (result, taken) = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let taken = read(&mut from);
+                // Drain what `read` left, or the program fails to write it. After an error, let it fail.
+                let ended = from.ended || (taken.is_ok() && std::io::copy(&mut from, &mut std::io::sink()).is_ok());
+                drop(from);
+                (taken, ended)
+            });
+            let result = self.wait(cmd, expression, stop, || {});
+            (result, reading.join())
+        });
+        note(log, cmd, &result);
+        let (taken, ended) = taken
+            .unwrap_or_else(|_| (Err(Failure::new(Exit::Unexpected, "a defect of this program, see above")), true));
+        match (result.map_err(|failure| failure.log(log))?.success(cmd, log), taken) {
+            // If `read` gave up before the end of the output, that is why the program failed, not the other way round.
+            (Err(_), Err(failure)) if !ended => Err(failure),
+            (result, taken) => result.and(taken),
         }
     }
 
@@ -310,6 +337,31 @@ impl Exec for RealExec {
     fn attached(&self, cmd: &Cmd) -> Result<i32> {
         let output = cmd.expression(true).run().map_err(|error| cannot_start(cmd, &error))?;
         Ok(output.status.code().unwrap_or(130))
+    }
+}
+
+/// Writes a command and its output to the step's log. The log is for later reading: failing to write it is ignored.
+fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
+    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
+        let said = match result {
+            Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
+            Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.what),
+        };
+        let _ = writeln!(file, "$ {cmd}\n{said}\n");
+    }
+}
+
+/// A reader that remembers whether it reached the end.
+struct Until<R> {
+    from: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.from.read(bytes)?;
+        self.ended |= read == 0 && !bytes.is_empty();
+        Ok(read)
     }
 }
 
@@ -366,6 +418,11 @@ pub mod fake {
             self.ask(cmd)?.success(cmd, log).map(|_| ())
         }
 
+        fn stream(&self, cmd: &Cmd, log: &Path, _stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
+            let output = self.ask(cmd)?.success(cmd, log)?;
+            read(&mut output.stdout.as_bytes())
+        }
+
         fn start(&self, cmd: &Cmd, _out: &Path) -> Result<u32> {
             self.ask(cmd).map(|_| 4_000_000)
         }
@@ -379,7 +436,6 @@ pub mod fake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Exit;
 
     fn sh(script: &str, deadline_ms: u64) -> Cmd {
         Cmd::new("sh", Duration::from_millis(deadline_ms)).args(["-c", script])
@@ -445,6 +501,52 @@ mod tests {
         assert!(failure.output.iter().any(|line| line == "no space left"), "{:?}", failure.output);
         assert_eq!(failure.log.as_deref(), Some(path.as_path()));
         std::fs::remove_file(&path).unwrap();
+    }
+
+    fn stream(script: &str, name: &str, read: &mut Reader<'_>) -> Result<()> {
+        let path = log(name);
+        let result = RealExec.stream(&sh(script, 60_000), &path, &Stop::default(), read);
+        let _ = std::fs::remove_file(path);
+        result
+    }
+
+    #[test]
+    fn a_stream_is_read_to_its_end() {
+        let mut size = 0;
+        stream("head -c 3000000 /dev/zero; echo >&2", "stream", &mut |from| {
+            size = std::io::copy(from, &mut std::io::sink()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(size, 3_000_000);
+        // Output that nobody reads is no failure.
+        stream("head -c 3000000 /dev/zero", "unwanted", &mut |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_failed_stream_names_the_side_that_failed_first() {
+        let failed = |from: &mut dyn Read, bytes: u64| {
+            let read = std::io::copy(&mut from.take(bytes), &mut std::io::sink()).unwrap();
+            Err(Failure::step(format!("cannot write the {read} bytes")))
+        };
+        let program = stream("echo half; echo no such image >&2; exit 1", "program", &mut |from| failed(from, 100));
+        assert_eq!(program.unwrap_err().output, ["no such image"]);
+        let reader = stream("head -c 3000000 /dev/zero; exit 1", "reader", &mut |from| failed(from, 10));
+        assert_eq!(reader.unwrap_err().what, "cannot write the 10 bytes");
+        let both = stream("echo whole", "both", &mut |from| failed(from, 100));
+        assert_eq!(both.unwrap_err().what, "cannot write the 6 bytes");
+    }
+
+    #[test]
+    fn being_asked_to_stop_ends_a_stream() {
+        let (path, stop) = (log("stop-stream"), Stop::default());
+        stop.cancel();
+        let read = &mut |from: &mut dyn Read| {
+            std::io::copy(from, &mut std::io::sink()).cannot("read", Path::new("it")).map(drop)
+        };
+        let failure = RealExec.stream(&sh("sleep 300", 600_000), &path, &stop, read).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(failure.exit, Exit::Interrupted);
     }
 
     #[test]

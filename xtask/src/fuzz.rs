@@ -21,6 +21,7 @@ use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 use crate::config::{Lab, manifests, sample};
 use crate::drill::timing;
 use crate::exec::Output;
+use crate::kind::pack::{oci, program};
 use crate::kind::{cluster, images, pods, render};
 use crate::local::process::{self, Started};
 use crate::local::{ports, process::Life};
@@ -49,7 +50,10 @@ const SAMPLES: &[&str] = &[
     "kind v0.30.0 go1.24.6 linux/amd64\n",
     "xkindest/node:v1.34.0@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdefkindest/base",
     "kind acce72e570ea done /c/my cache/kind-acce72e570ea\nimage 25de1352678a missing kafka-lab-node:v1.33.13-25de\n",
-    "/c/my cache/ab.tar kafka-lab-clients:ab sha256:cd\n",
+    r#"[{"Config":"blobs/sha256/ab","RepoTags":["kafka-lab-clients:ab"],"Layers":["blobs/sha256/cd","1/layer.tar"]}]"#,
+    "\u{7f}ELF\u{2}\u{1}\u{1}\0\0\0\0\0\0\0\0\0\u{2}\0\u{3e}\0\u{1}\0\0\0\0\0\u{40}\0\0\0\0\0\u{40}\0\0\0\
+     \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\u{40}\0\u{38}\0\u{1}\0\0\0\0\0\0\0\u{1}\0\0\0\u{5}\0\0\0\0\0\0\0\0\
+     \0\0\0\0\0\u{40}\0\0\0\0\0\0\0\u{40}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\u{10}\0\0\0\0\0\0",
     "REF TYPE DIGEST SIZE PLATFORMS LABELS\ndocker.io/library/k:1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\nsha256:id1 application/vnd.oci.image.manifest.v1+json sha256:aa 36.1 MiB linux/amd64 x=y\n",
     r#"{"ServerVersion":"28.2","NCPU":2,"MemTotal":5,"CgroupVersion":"2","DockerRootDir":"/var/lib/docker","Architecture":"x86_64","ServerErrors":["Cannot connect to the Docker daemon"]}"#,
     r#"[{"Name":"/k-worker","State":{"Running":true,"Paused":false},"Image":"sha256:1","Config":{"Image":"node:1","Labels":{"io.x-k8s.kind.role":"worker"}},"Mounts":[{"Source":"/s/mark","Destination":"/kafka-lab"}],"HostConfig":{"PortBindings":{"30090/tcp":[{"HostIp":"127.0.0.1","HostPort":"30090"}],"6443/tcp":null}}}]"#,
@@ -228,7 +232,8 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     let _ = (zookeeper::parse_ls(&text), zookeeper::parse_get(&text), zookeeper::mode(&text));
     let _ = (zookeeper::registered(&text), zookeeper::connected(&text), zookeeper::controller(&text));
     let _ = (java::parse_version(&text), kind::parse_version(&text), kind::default_node_image(bytes));
-    let _ = images::parse_archive(&text).map(|archive| images::full_name(&archive.name));
+    let _ = (images::full_name(&text), images::own_name(&text), oci::Packed::of(bytes), oci::parse_saved(bytes));
+    let _ = program::machine(std::io::Cursor::new(bytes));
     let stages = images::parse_stages(&text);
     assert!(stages.len() <= text.lines().count());
     for code in [Some(0), Some(1), None] {

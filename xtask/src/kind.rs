@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod config;
 pub mod images;
 pub mod job;
+pub mod pack;
 pub mod pods;
 pub mod render;
 pub mod setup;

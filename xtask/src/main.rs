@@ -19,6 +19,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod sha256;
 mod signal;
 mod state;
 mod step;

@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and SIGHUP become a flag that every wait looks at.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,5 +45,26 @@ impl Stop {
     /// The same signals, another plan: what one plan cancels leaves the next alone.
     pub fn next_plan(&self) -> Self {
         Stop { signalled: Arc::clone(&self.signalled), cancelled: Arc::default() }
+    }
+
+    /// Wraps a reader so that it fails once we are asked to stop.
+    pub fn reading<R: Read>(&self, from: R) -> Reading<'_, R> {
+        Reading { from, stop: self }
+    }
+}
+
+/// A reader that [`Stop::reading`] wrapped.
+#[derive(Debug)]
+pub struct Reading<'a, R> {
+    from: R,
+    stop: &'a Stop,
+}
+
+impl<R: Read> Read for Reading<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.stop.asked() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.from.read(bytes)
     }
 }

@@ -80,7 +80,13 @@ fn every_module_says_what_it_is_for() {
 fn one_module_each_for_yaml_and_bars() {
     let mut sources = Vec::new();
     files(&repo().join("xtask/src"), "rs", &mut sources);
-    for (word, home) in [("serde_yaml::", "yaml.rs"), ("indicatif::", "progress.rs"), ("duct::", "exec.rs")] {
+    for (word, home) in [
+        ("serde_yaml::", "yaml.rs"),
+        ("indicatif::", "progress.rs"),
+        ("duct::", "exec.rs"),
+        ("hmac_sha256::", "sha256.rs"),
+        ("use elf::", "program.rs"),
+    ] {
         let users: Vec<&PathBuf> =
             sources.iter().filter(|path| std::fs::read_to_string(path).unwrap().contains(word)).collect();
         assert!(users.len() == 1 && users[0].ends_with(home), "{word} is used in {users:?}");

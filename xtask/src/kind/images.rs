@@ -1,6 +1,8 @@
-//! Images: what the recipes print, what an archive holds, what a node calls it. Pure.
+//! Images: what the recipes print, what an archive holds, what engine and nodes call it. Pure.
 
 use std::path::PathBuf;
+
+use crate::kind::render::CLIENT_IMAGE;
 
 /// A stage of a recipe, as `build --list` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +43,10 @@ pub struct Archive {
     pub id: String,
 }
 
-/// Reads the line that `clients/build` prints: archive, name, id.
-pub fn parse_archive(line: &str) -> Option<Archive> {
-    let mut words = line.trim().rsplitn(3, ' ');
-    let (id, name, file) = (words.next()?, words.next()?, words.next()?);
-    id.starts_with("sha256:").then(|| Archive { file: file.into(), name: name.into(), id: id.into() })
+/// The name of the clients' image with this id. No other image ever gets it.
+pub fn own_name(id: &str) -> String {
+    let digest = id.trim_start_matches("sha256:");
+    format!("{}:{}", CLIENT_IMAGE.trim_end_matches(":lab"), digest.get(..12).unwrap_or(digest))
 }
 
 /// The name by which containerd knows an image: with the registry's host in front.
@@ -70,16 +71,6 @@ mod tests {
         assert_eq!(stages.len(), 2);
         assert_eq!((stages[0].done, stages[0].product.to_str().unwrap()), (true, "/c/my cache/kind-acce72e570ea"));
         assert_eq!((stages[1].done, stages[1].product.to_str().unwrap()), (false, "kafka-lab-node:v1.33.13-25de"));
-    }
-
-    #[test]
-    fn an_archive_is_read() {
-        let archive = parse_archive("/c/my cache/ab.tar kafka-lab-clients:ab sha256:cd\n").unwrap();
-        assert_eq!(
-            (archive.file.to_str().unwrap(), archive.name.as_str()),
-            ("/c/my cache/ab.tar", "kafka-lab-clients:ab")
-        );
-        assert_eq!(parse_archive("no such image"), None);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Recipe {
 
     /// Runs it. Through bash: a checkout that came as an archive may have lost that it can be run.
     pub fn build(self, lab: &Lab, deadline: Duration) -> Cmd {
-        script(&self.script(lab), deadline)
+        Cmd::new("bash", deadline).arg(self.script(lab)).purpose(Purpose::Build)
     }
 
     /// Its stages as they are now.
@@ -52,11 +52,6 @@ impl Recipe {
         let cmd = self.build(lab, Duration::from_secs(120)).arg("--list");
         Ok(parse_stages(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
     }
-}
-
-/// Runs a script of manifests/images.
-pub fn script(path: &Path, deadline: Duration) -> Cmd {
-    Cmd::new("bash", deadline).arg(path).purpose(Purpose::Build)
 }
 
 /// Settles programs and images, building and fetching nothing.

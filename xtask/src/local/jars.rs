@@ -15,7 +15,7 @@ pub struct Jars {
     pub pom: PathBuf,
     /// The lock: a SHA-256 and a file name a line, as sha256sum(1) writes it.
     pub lock: PathBuf,
-    /// What the lock says, with line ends as sha256sum(1) reads them.
+    /// The content of the lock, with Unix line endings.
     pub lock_text: String,
     /// The file names in the lock.
     pub names: Vec<String>,
@@ -54,6 +54,26 @@ impl Jars {
             lock_text,
             names,
         })
+    }
+
+    /// The SHA-256 and name of each jar in the lock.
+    ///
+    /// # Errors
+    /// A line is malformed.
+    pub fn sums(&self) -> Result<Vec<(&str, &str)>> {
+        fn parse(line: &str) -> Option<(&str, &str)> {
+            let (sum, name) = line.split_once("  ")?;
+            let is_sum = sum.len() == 64 && sum.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            (is_sum && !name.is_empty() && !name.contains(['/', ' '])).then_some((sum, name))
+        }
+        let lines = self.lock_text.lines();
+        lines
+            .map(|line| {
+                parse(line).ok_or_else(|| {
+                    Failure::usage(format!("{}: \"{line}\" is not a checksum and a file name", self.lock.display()))
+                })
+            })
+            .collect()
     }
 
     /// Whether every jar of the lock is there. The folder appears under its name only after every checksum matched,
@@ -102,6 +122,21 @@ mod tests {
             assert!(jars.names.iter().any(|name| name == needed), "{needed}");
         }
         assert!(!jars.present());
+        let named: Vec<&str> = jars.sums().unwrap().into_iter().map(|(_, name)| name).collect();
+        assert_eq!(named, jars.names);
+    }
+
+    #[test]
+    fn a_malformed_lock_is_refused() {
+        let mut jars = Jars::describe(&crate::config::sample::lab().env).unwrap();
+        let sum = "0123456789abcdef".repeat(4);
+        jars.lock_text = format!("{sum}  a.jar\n");
+        assert_eq!(jars.sums().unwrap(), [(sum.as_str(), "a.jar")]);
+        for line in ["", "a.jar", &sum, &format!("{sum} a.jar"), &format!("{sum}  ../a.jar"), &format!("x{sum}  a.jar")]
+        {
+            jars.lock_text = format!("{sum}  a.jar\n{line}\n");
+            assert!(jars.sums().is_err(), "{line}");
+        }
     }
 
     #[test]

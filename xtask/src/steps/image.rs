@@ -9,9 +9,10 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::kind::config::MARK;
-use crate::kind::images::{self, Archive};
+use crate::kind::images::{self, Archive, own_name};
+use crate::kind::pack::{Packer, from_engine, from_program};
 use crate::kind::render::CLIENT_IMAGE;
-use crate::kind::setup::{Recipe, script};
+use crate::kind::setup::Recipe;
 use crate::local::process;
 use crate::state::{ImageSource, Setup, private_dir};
 use crate::step::{Outcome, Step, Task};
@@ -21,14 +22,13 @@ use crate::wait::{self, Poll};
 /// Each question runs a program in a node, which costs CPU that a starting node needs.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-fn pack(lab: &Lab, image: &str) -> Cmd {
-    script(&lab.env.repo.join("manifests/images/pack"), lab.timeout(|t| t.load)).arg(image)
+fn packer<'a>(task: &'a Task<'_>) -> Packer<'a> {
+    let (lab, ctx) = (task.lab(), task.ctx);
+    let deadline = lab.timeout(|t| t.load);
+    Packer { cache: &lab.env.cache, exec: ctx.exec, log: &task.log, stop: ctx.stop, deadline, status: task.status }
 }
 
-fn clients_build(lab: &Lab) -> Cmd {
-    if lab.program_becomes_image() {
-        return Recipe::Clients.build(lab, lab.timeout(|t| t.load)).arg(lab.clients_program());
-    }
+fn build_in_docker(lab: &Lab) -> Cmd {
     docker::build(&dockerfile(lab), CLIENT_IMAGE, &id_file(lab), &lab.env.repo, lab.timeout(|t| t.clients_build))
 }
 
@@ -42,19 +42,17 @@ fn id_file(lab: &Lab) -> PathBuf {
     lab.state.join("clients.id")
 }
 
-/// An image's name made of its id, which no other image ever has.
-fn own_name(id: &str) -> String {
-    let digest = id.trim_start_matches("sha256:");
-    format!("{}:{}", CLIENT_IMAGE.trim_end_matches(":lab"), digest.get(..12).unwrap_or(digest))
-}
-
 /// What a step would run.
 pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
     let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
     match (step, setup.source) {
-        (Step::Image(Recipe::Clients), _) if lab.program_becomes_image() => vec![clients_build(lab).to_string()],
+        (Step::Image(Recipe::Clients), _) if lab.program_becomes_image() => {
+            let program = lab.clients_program();
+            let load = docker::load(Path::new("ARCHIVE"), lab.timeout(|t| t.load));
+            vec![format!("# make an image of {} alone; unless the engine has it:", program.display()), load.to_string()]
+        }
         (Step::Image(Recipe::Clients), _) => {
-            vec![clients_build(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()]
+            vec![build_in_docker(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()]
         }
         (Step::Image(recipe), ImageSource::Packages) => {
             vec!["# unless the engine has it:".into(), recipe.build(lab, Duration::ZERO).to_string()]
@@ -66,10 +64,10 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
         (Step::Load(recipe), _) => {
             let mut lines = match recipe {
                 Recipe::Clients if lab.program_becomes_image() => {
-                    vec!["# the archive is what clients/build printed".into()]
+                    vec!["# archive=ARCHIVE, as loaded into the engine".into()]
                 }
-                Recipe::Clients => vec![format!("archive=$({})", pack(lab, &own_name("FIRST-12-OF-ID")))],
-                _ => vec![format!("archive=$({})", pack(lab, &setup.kafka_image))],
+                Recipe::Clients => preview_pack(lab, &own_name("FIRST-12-OF-ID")),
+                _ => preview_pack(lab, &setup.kafka_image),
             };
             lines.push("# in every node at once, unless it has the image:".into());
             let name = match recipe {
@@ -84,6 +82,15 @@ pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// What packing an image would run.
+fn preview_pack(lab: &Lab, image: &str) -> Vec<String> {
+    let deadline = lab.timeout(|t| t.load);
+    vec![
+        format!("archive=$(mktemp) && {} >\"$archive\"", docker::save(image, deadline)),
+        format!("# compress each layer, once per image: {}", from_engine::zstd(Path::new("LAYER"), deadline)),
+    ]
 }
 
 /// The image that a recipe's place takes; `None` when kind itself chooses it.
@@ -136,26 +143,47 @@ fn id(task: &Task<'_>, image: &str) -> Result<Option<String>> {
 
 /// The client image, of the program that was just built or in the engine.
 fn clients(task: &Task<'_>) -> Result<Outcome> {
-    if !task.lab().program_becomes_image() {
+    let lab = task.lab();
+    if !lab.program_becomes_image() {
         return clients_in_docker(task);
     }
-    let cmd = clients_build(task.lab());
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
-    let Some(archive) = output.stdout.lines().last().and_then(images::parse_archive) else {
-        return Err(Failure::step("clients/build names no archive").command(cmd).output(&output.stdout).log(&task.log));
-    };
-    let size = fs::metadata(&archive.file).map_or(0, |meta| meta.len());
-    let proof = format!("{}, {:.1} MB", archive.name, size as f64 / 1e6);
-    let loaded = output.stderr.contains("loaded");
+    let archive = from_program::make(&packer(task), &lab.clients_program())?;
+    // With containerd's image store the engine's id is not the archive's, but it is the same for both names.
+    let there = task.ctx.exec.capture(&docker::image_ids(&[&archive.name, CLIENT_IMAGE]), &task.log, task.ctx.stop)?;
+    let ids: Vec<&str> = there.stdout.lines().collect();
+    let loaded = !matches!(ids[..], [own, lab] if own == lab);
+    if loaded {
+        let load = docker::load(&archive.file, lab.timeout(|t| t.load));
+        task.ctx.exec.capture(&load, &task.log, task.ctx.stop)?.success(&load, &task.log)?;
+    }
+    remove_earlier(task, &archive.name)?;
+    let proof = format!("{}, {:.1} MB", archive.name, megabytes(&archive.file));
     let _ = task.ctx.client_image.set(archive);
     Ok(if loaded { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+fn megabytes(file: &Path) -> f64 {
+    fs::metadata(file).map_or(0, |meta| meta.len()) as f64 / 1e6
+}
+
+/// Removes earlier images of the clients. Nodes have their own copies.
+fn remove_earlier(task: &Task<'_>, name: &str) -> Result<()> {
+    let list = docker::our_images();
+    let listed = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?.success(&list, &task.log)?;
+    for old in listed.stdout.lines().filter(|old| old.starts_with(&own_name(""))) {
+        if ![CLIENT_IMAGE, name].contains(&old) {
+            // An image in use cannot be removed, and stays.
+            let _ = task.ctx.exec.capture(&docker::remove_image(old), &task.log, task.ctx.stop);
+        }
+    }
+    Ok(())
 }
 
 /// As [`clients`], on a host that builds no Linux programs.
 fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
     let run = |cmd: &Cmd| task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log);
     let before = id(task, CLIENT_IMAGE)?;
-    let build = clients_build(task.lab());
+    let build = build_in_docker(task.lab());
     task.ctx.exec.build(&build, &task.log, task.ctx.stop, task.status).map_err(|failure| {
         if failure.exit == crate::failure::Exit::Interrupted {
             return failure;
@@ -168,40 +196,26 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
     let name = own_name(&after);
     run(&docker::tag(&after, &name))?;
     let archive = packed(task, &name)?;
-    // Earlier ones: nodes have copies of their own.
-    for old in run(&docker::our_images())?.stdout.lines() {
-        if old.starts_with(&own_name("")) && ![CLIENT_IMAGE, &name].contains(&old) {
-            let _ = run(&docker::remove_image(old));
-        }
-    }
-    let size = fs::metadata(&archive.file).map_or(0, |meta| meta.len());
-    let proof = format!("{name}, {:.1} MB, built in Docker", size as f64 / 1e6);
+    remove_earlier(task, &name)?;
+    let proof = format!("{name}, {:.1} MB, built in Docker", megabytes(&archive.file));
     let _ = task.ctx.client_image.set(archive);
     Ok(if before == Some(after) { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
 
-/// An image of the engine, packed for nodes, once.
+/// The packed archive of an image of the engine.
 fn packed(task: &Task<'_>, image: &str) -> Result<Archive> {
-    (task.status)("packing it, once");
-    let cmd = pack(task.lab(), image);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
-    let file = PathBuf::from(output.stdout.trim_end_matches('\n'));
-    let beside = file.with_extension("id");
-    let id = fs::read_to_string(&beside).cannot("read", &beside)?.trim().to_string();
-    Ok(Archive { file, name: image.into(), id })
+    match id(task, image)? {
+        Some(id) => from_engine::pack(&packer(task), image, &id),
+        None => Err(Failure::step(format!("the engine has no image {image}")).fix(task.lab().xtask("up"))),
+    }
 }
 
 /// An image as an archive that nodes take.
 fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
-    let lab = task.lab();
     if recipe == Recipe::Clients {
         return task.ctx.client_image.get().cloned().ok_or_else(|| Failure::step("the client image was not built"));
     }
-    let image = task.setup()?.kafka_image;
-    if id(task, &image)?.is_none() {
-        return Err(Failure::step(format!("the engine has no image {image}")).fix(lab.xtask("up")));
-    }
-    packed(task, &image)
+    packed(task, &task.setup()?.kafka_image)
 }
 
 /// Brings an image into every node that lacks it, all at once, and looks whether it is there.
@@ -292,22 +306,70 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::facts::BuiltOn;
     use crate::config::sample;
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
+    use crate::kind::pack::{self, tarball::Tarball};
     use crate::local::jars::Jars;
+    use crate::sha256;
     use crate::signal::Stop;
-    use crate::step::Ctx;
+    use crate::state::Backend;
+    use crate::step::{Ctx, State};
+
+    /// The output of `docker save` for an image without layers.
+    fn saved() -> String {
+        let mut tarball = Tarball::new(Vec::new());
+        for (name, text) in [("c.json", "{}"), ("manifest.json", r#"[{"Config":"c.json","Layers":[]}]"#)] {
+            tarball.file(name, 0o644, text.len() as u64, text.as_bytes()).unwrap();
+        }
+        String::from_utf8(tarball.finish().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_programs_image_is_loaded_if_missing_and_earlier_ones_are_removed() {
+        let mut lab = sample::lab();
+        let dir = std::env::temp_dir().join(format!("kafka-lab-program-{}", std::process::id()));
+        (lab.backend, lab.settings.kind.clients_image) = (Backend::Kind, BuiltOn::Host);
+        (lab.env.cache, lab.env.target) = (dir.join("cache"), dir.clone());
+        let program = lab.clients_program();
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, pack::program::sample::program(62, &[1])).unwrap();
+        let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
+        for (ids, loads) in
+            [("", true), ("sha256:1\n", true), ("sha256:1\nsha256:2\n", true), ("sha256:1\nsha256:1\n", false)]
+        {
+            let exec = FakeExec::new(|cmd: &Cmd| {
+                let words = cmd.to_string();
+                let stdout = match words.split(' ').nth(2) {
+                    Some("inspect") => ids.into(),
+                    Some("ls") => format!("{CLIENT_IMAGE}\nkafka-lab-clients:a1135c7b456d\nkafka-lab-clients:old\n"),
+                    _ => String::new(),
+                };
+                Ok(Output { code: Some(i32::from(words.contains(" rm "))), stdout, ..Output::default() })
+            });
+            let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+            let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
+            let outcome = image(&task, Recipe::Clients).unwrap();
+            assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
+            assert_eq!(outcome.state == State::Changed, loads, "{ids}");
+            let archive = ctx.client_image.get().unwrap().file.display();
+            let mut asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!(asked.pop().unwrap(), "docker image rm kafka-lab-clients:old");
+            assert_eq!(asked.contains(&format!("docker load --quiet --input {archive}")), loads, "{asked:?}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn an_image_built_in_docker_is_named_by_its_id_and_those_before_it_go() {
         let (mut lab, dir) =
             (sample::lab(), std::env::temp_dir().join(format!("kafka-lab-image-{}", std::process::id())));
-        lab.settings.kind.clients_image = crate::config::facts::BuiltOn::Docker;
+        lab.settings.kind.clients_image = BuiltOn::Docker;
         lab.state = dir.clone();
         fs::create_dir_all(&dir).unwrap();
+        lab.env.cache = dir.join("cache");
         let (id, name) = (format!("sha256:{}", "0123456789ab".repeat(5)), "kafka-lab-clients:0123456789ab");
-        let archive = dir.join("packed.tar");
         let exec = FakeExec::new(|cmd: &Cmd| {
             let words = cmd.to_string();
             let answer = |stdout: &str| Ok(Output { code: Some(0), stdout: stdout.into(), ..Output::default() });
@@ -317,9 +379,9 @@ mod tests {
                     "{words}"
                 );
                 fs::write(id_file(&lab), &id).unwrap();
-            } else if words.contains("images/pack") {
-                fs::write(archive.with_extension("id"), "sha256:c0ffee\n").unwrap();
-                return answer(&format!("{}\n", archive.display()));
+            } else if words.contains(" save ") {
+                assert!(words.ends_with(name), "{words}");
+                return answer(&saved());
             } else if words.contains("image ls") {
                 return answer(&format!("kafka-lab-clients:old\n{name}\n{CLIENT_IMAGE}\nkafka-lab-kafka:3\n"));
             }
@@ -330,7 +392,7 @@ mod tests {
         let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
         image(&task, Recipe::Clients).unwrap();
         let made = ctx.client_image.get().unwrap();
-        assert_eq!((made.name.as_str(), made.id.as_str()), (name, "sha256:c0ffee"));
+        assert_eq!((made.name.as_str(), &made.id), (name, &format!("sha256:{}", sha256::of("{}"))));
         let asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
         assert!(asked.contains(&format!("docker tag {id} {name}")), "{asked:?}");
         let removed: Vec<_> = asked.iter().filter(|line| line.contains("image rm")).collect();

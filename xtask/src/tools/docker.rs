@@ -53,6 +53,21 @@ pub fn image_id(image: &str) -> Cmd {
     docker(ASK).args(["image", "inspect", "--format", "{{.Id}}", image])
 }
 
+/// The ids of the given images, without those that are missing.
+pub fn image_ids(images: &[&str]) -> Cmd {
+    docker(ASK).args(["image", "inspect", "--format", "{{.Id}}"]).args(images.iter().copied())
+}
+
+/// Writes an image to standard output as a tar archive.
+pub fn save(image: &str, deadline: Duration) -> Cmd {
+    docker(deadline).args(["save", image])
+}
+
+/// Loads an image from an archive.
+pub fn load(archive: &Path, deadline: Duration) -> Cmd {
+    docker(deadline).args(["load", "--quiet", "--input"]).arg(archive)
+}
+
 /// Fetches an image.
 pub fn pull(image: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["pull", image])

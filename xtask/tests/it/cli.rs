@@ -19,7 +19,7 @@ fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
 
 fn basics() -> Dir {
     let tools = Dir::new("tools");
-    for name in ["cc", "c++", "make", "bash", "setsid", "sha256sum"] {
+    for name in ["cc", "c++", "make", "bash", "setsid"] {
         tools.tool(name, "exit 0");
     }
     java(&tools, "java", "openjdk version \"17.0.1\" 2021-10-19");
@@ -167,10 +167,9 @@ fn jars_that_do_not_match_the_lock_are_not_kept() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/images/kafka/jars.sha256");
     let fetch = "for arg; do case $arg in -DoutputDirectory=*) dir=${arg#*=};; esac; done";
     tools.tool("mvn", &format!("{fetch}; while read sum name; do : >\"$dir/$name\"; done <'{}'", lock.display()));
-    tools.tool("sha256sum", "exec /usr/bin/sha256sum \"$@\"");
     tools.tool("cargo", "exec /bin/sleep 60");
     let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
-    ran.expect(4).says(&["sha256sum exited with 1", "zstd-jni-1.5.2-1.jar: FAILED"]);
+    ran.expect(4).says(&["42 of 42 jars do not match ", "zstd-jni-1.5.2-1.jar: wrong checksum"]);
     let kept: Vec<_> = std::fs::read_dir(state.0.join("cache/kafka-lab")).unwrap().flatten().collect();
     assert!(kept.iter().all(|entry| !entry.path().join("sizes").exists()), "{kept:?}");
 }

@@ -2,7 +2,6 @@
 //! engine answers. The walk is that of the course: every command by hand, with the answer it must give.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -501,12 +500,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     }
     let cluster = PlainCluster { lab: &lab, path: path_to_kind() };
     cluster.run("kind", &["create", "cluster", "--config", &file("cluster.yml")]).expect(0);
-    let kafka = run(Command::new(repo().join("manifests/images/pack")).arg(engine::kafka_image())).expect(0).stdout;
-    for node in cluster.run("kind", &["get", "nodes", "--name", &lab.name]).expect(0).stdout.lines() {
-        let mut import = Command::new("docker");
-        import.args(["exec", "--interactive", node, "ctr", "--namespace", "k8s.io", "images", "import", "-"]);
-        run(import.stdin(File::open(kafka.trim()).unwrap())).expect(0);
-    }
+    cluster.run("kind", &["load", "docker-image", "--name", &lab.name, engine::kafka_image()]).expect(0);
     cluster.kubectl(&["apply", "--filename", &file("kafka.yml"), "--filename", &file("host-access.yml")]);
     let clients = std::fs::read_to_string(file("clients.yml")).unwrap();
     let image = clients.lines().find_map(|line| line.trim().strip_prefix("image: ")).unwrap();

@@ -140,8 +140,16 @@ fn not_docker(name: &str, findings: &mut Findings) {
 
 /// The programs that pack images and, from packages, build them; those that `env` lacks, with the Debian package of each.
 pub fn missing_programs(env: &Env, images: ImageSource) -> Vec<(&'static str, &'static str)> {
-    let packing = [("jq", "jq"), ("zstd", "zstd"), ("tar", "tar"), ("bash", "bash"), ("sha256sum", "coreutils")];
-    let building = [("mmdebstrap", "mmdebstrap"), ("busybox", "busybox-static"), ("mvn", "maven")];
+    let packing = [("zstd", "zstd")];
+    let building = [
+        ("jq", "jq"),
+        ("tar", "tar"),
+        ("bash", "bash"),
+        ("sha256sum", "coreutils"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("busybox", "busybox-static"),
+        ("mvn", "maven"),
+    ];
     let building = building.iter().filter(|_| images == ImageSource::Packages);
     let programs = packing.iter().chain(building).filter(|(program, _)| env.find(program).is_none()).copied();
     let jdk = (images == ImageSource::Packages && !has_jdk_17(env))
@@ -164,11 +172,12 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         findings.package(format!("no {program}: images are made and packed with it"), &[package]);
     }
     if !lab.clients_program().exists() {
-        let missing: Vec<&str> = ["cc", "c++", "make"].into_iter().filter(|name| env.find(name).is_none()).collect();
+        let missing: Vec<&str> =
+            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
         if !missing.is_empty() {
             findings.package(
                 format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
-                &["build-essential"],
+                &["build-essential", "bash"],
             );
         }
     }
@@ -205,7 +214,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
         return Ok(None);
     }
     let images = task.lab().env.repo.join("manifests/images");
-    for script in ["stages", "pack", "node/build", "kafka/build", "clients/build"].map(|script| images.join(script)) {
+    for script in ["stages", "node/build", "kafka/build"].map(|script| images.join(script)) {
         if std::fs::read(&script).is_ok_and(|text| text.windows(2).any(|pair| pair == b"\r\n")) {
             findings.problem(
                 format!("{} has the line ends of Windows, which bash does not read", script.display()),
