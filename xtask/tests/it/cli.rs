@@ -180,12 +180,13 @@ fn fix_runs_the_line_it_shows() {
     tools.tool("sudo", "exec \"$@\"");
     let said = state.0.join("said");
     tools.tool("apt-get", &format!("echo \"$@\" >>'{}'; [ \"$1\" = update ]", said.display()));
+    let install = "-o DPkg::Lock::Timeout=300 install -y --no-install-recommends maven";
     run(&mut up(&state, &tools, &["--fix"])).expect(3).says(&[
         "--fix runs: ",
-        "install -y --no-install-recommends maven",
+        &format!("apt-get {install}"),
         "exited with 1",
     ]);
-    assert_eq!(std::fs::read_to_string(said).unwrap(), "update\ninstall -y --no-install-recommends maven\n");
+    assert_eq!(std::fs::read_to_string(said).unwrap(), format!("update\n{install}\n"));
 }
 
 #[test]
