@@ -28,9 +28,11 @@ use crate::context::LabContext;
 use crate::memory;
 use crate::metadata::{self, TopicState, topic_state};
 use crate::native::{Batch, Buffer, Code, Fetched, Queue, Topic};
-use crate::output::{Output, lock, now_ms};
+use crate::output::Output;
 use crate::pulse::Pulse;
 use crate::stop::Stop;
+use crate::sync::lock;
+use crate::time::now_ms;
 use crate::verifiable::{self, RecordSet, TopicPartition};
 use crate::{offsets, settings, state};
 

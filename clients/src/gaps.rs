@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::output::lock;
+use crate::sync::lock;
 
 /// Schema of a [`GapLine`].
 pub const GAP: &str = "kafka-lab.gap/1";

@@ -13,14 +13,13 @@
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
 //! | [`batches`] | what the offsets are at which a reader was shown no record |
 //! | [`report`] | the JSON lines of the questions |
-//! | [`state`] | the last of them in a file, and the command that prints it |
+//! | [`state`] | the last line of a client in a file |
 //! | [`output`] | where lines go, dated, rotated, throttled |
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
 //! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; unsafe code is here and in `memory` only |
 //! | [`memory`] | what the clients do about their own memory |
 //! | [`stop`] | SIGTERM and SIGINT |
-//!
-//! Times of text lines are UTC: the local zone would cost a dependency, and in a container it is UTC anyway.
+//! | [`time`], [`random`], [`sync`] | the time of day, numbers that no other client draws, locks |
 
 pub mod batches;
 pub mod bootstrap;
@@ -37,13 +36,15 @@ pub mod pace;
 pub mod probe;
 pub mod producer;
 pub mod pulse;
+pub mod random;
 pub mod report;
 pub mod settings;
 pub mod state;
 pub mod stop;
+pub mod sync;
+pub mod time;
 pub mod verifiable;
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -107,13 +108,10 @@ async fn answer(question: Command, output: Arc<Output>) -> Result<u8> {
         Command::Metadata(args) => metadata::run(args, &output).await,
         Command::Offsets(args) => tokio::task::spawn_blocking(move || offsets::run(&args, &output)).await?,
         Command::Probe(args) => tokio::task::spawn_blocking(move || probe::run(&args, &output)).await?,
-        Command::State(args) => state::run(&args, &output),
+        Command::State(args) => {
+            output.line(&state::read(&args.state_file)?);
+            Ok(0)
+        }
         Command::Producer(_) | Command::Consumer(_) => Ok(0),
     }
-}
-
-/// A number that nobody can guess and nobody else draws, from the system's own source. `fastrand` seeds itself from the clock and the thread, so that two
-/// clients started at the same moment could take the same names.
-pub fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

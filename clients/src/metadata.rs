@@ -33,7 +33,7 @@ pub fn topic_id(
     let began = Instant::now();
     loop {
         if let Ok(metadata) = metadata(TOPIC_ID_WITHIN)
-            && let Ok(id) = native::topic_id(client, topic, answering(&metadata), TOPIC_ID_WITHIN)
+            && let Ok(id) = native::topic_id::topic_id(client, topic, answering(&metadata), TOPIC_ID_WITHIN)
         {
             return id;
         }

@@ -26,13 +26,10 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaRespErr, RDKafkaTopic};
 use tokio::sync::Notify;
 
-use crate::output::lock;
+use crate::sync::lock;
 
-mod topic_id;
-mod topic_setting;
-
-pub use self::topic_id::topic_id;
-pub use self::topic_setting::topic_setting;
+pub mod topic_id;
+pub mod topic_setting;
 
 /// Messages taken from a queue at a time.
 pub const BATCH: usize = 256;

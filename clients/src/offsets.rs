@@ -46,7 +46,7 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
     };
     // What is deleted and made again while it is asked about has two ids.
     let broker = answering(&metadata);
-    let id = native::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
+    let id = native::topic_id::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
     let count = i32::try_from(count)?;
     let known = loop {
         // A partition may be between two leaders; ask until the time is up.

@@ -16,9 +16,12 @@ use crate::cli::ProbeArgs;
 use crate::context::LabContext;
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{Buffer, Fetched, Queue, Reports, Told, Topic};
-use crate::output::{Output, lock, now_ms};
+use crate::output::Output;
+use crate::random::random;
 use crate::report::{self, ProbeLine};
 use crate::settings;
+use crate::sync::lock;
+use crate::time::now_ms;
 
 /// Between two questions for metadata: often enough to lose no time, seldom enough to leave brokers that are still starting their processors.
 const ASK_EVERY: Duration = Duration::from_millis(25);
@@ -65,8 +68,8 @@ impl Probe<'_> {
 
         let partition = self.wait_for_leader(&producer, &reports)?;
         let sent = Topic::open(Arc::clone(&producer), topic)?;
-        fastrand::seed(crate::random());
-        let mut encoder = Encoder::new(RunId::random(), ProducerId(crate::random() as u32), 0, 0);
+        fastrand::seed(random());
+        let mut encoder = Encoder::new(RunId::random(), ProducerId(random() as u32), 0, 0);
         let sent_ms = now_ms();
         let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, sent_ms);
         self.send(&reports, &sent, partition, value, sent_ms)?;

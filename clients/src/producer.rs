@@ -22,12 +22,15 @@ use crate::bootstrap::Bootstrap;
 use crate::cli::ProducerArgs;
 use crate::context::LabContext;
 use crate::metadata::{self, TopicState, answering, topic_state};
-use crate::native::{self, Code, Report, Reports, Told, Topic};
-use crate::output::{Output, now_ms};
+use crate::native::topic_setting::topic_setting;
+use crate::native::{Code, Report, Reports, Told, Topic};
+use crate::output::Output;
 use crate::pace::{Pacer, Turns};
+use crate::random::random;
 use crate::settings::{self, Sizes};
 use crate::state;
 use crate::stop::Stop;
+use crate::time::now_ms;
 use crate::verifiable;
 
 /// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
@@ -193,7 +196,7 @@ struct Session<'a> {
 pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
     let now = Instant::now();
     let sizes = Sizes::of_values(args.longest_value());
-    fastrand::seed(crate::random());
+    fastrand::seed(random());
     let mut session = Session {
         args,
         output,
@@ -201,7 +204,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         stop,
         run: args.run.unwrap_or_else(RunId::random),
         // Not of the seed that the run came of, which would make one draw of both.
-        producer: ProducerId(crate::random() as u32),
+        producer: ProducerId(random() as u32),
         epoch: 0,
         sizes,
         tally: Tally::default(),
@@ -361,7 +364,7 @@ impl Session<'_> {
     fn limit(&self, handle: &Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let stopped = || self.finished();
-        match native::topic_setting(&*handle.client, topic, "max.message.bytes", handle.asked, LIMITS_WITHIN, stopped) {
+        match topic_setting(&*handle.client, topic, "max.message.bytes", handle.asked, LIMITS_WITHIN, stopped) {
             Ok(bytes) => bytes.parse().ok(),
             Err(error) => {
                 self.output.remark_of_kind(

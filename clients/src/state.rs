@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::StateArgs;
-use crate::output::Output;
-
 /// Most streams that a line tells of one by one. Of more the counts are in the line, as of those that are folded.
 pub const STREAMS_MAX: usize = 8192;
 
@@ -53,17 +50,15 @@ impl StateFile {
     }
 }
 
-/// Prints the line that a client has written last.
+/// The line that a client has written last.
 ///
 /// # Errors
 /// When there is none.
-pub fn run(args: &StateArgs, output: &Output) -> Result<u8> {
-    let path = args.state_file.display();
-    let line = fs::read(&args.state_file).with_context(|| {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| {
+        let path = path.display();
         format!("--state-file {path}: no state to read; a client started with this --state-file writes one each second")
-    })?;
-    output.line(&line);
-    Ok(0)
+    })
 }
 
 #[cfg(test)]

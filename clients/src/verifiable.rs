@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::output::now_ms;
+use crate::time::now_ms;
 
 /// What happened, in Kafka's words.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@
     reason = "a test drives programs itself and fails by panicking"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -213,5 +213,112 @@ fn the_readme_leads_to_every_page() {
     for (page, _) in pages().into_iter().skip(1) {
         let path = page.strip_prefix(repo()).unwrap().display().to_string();
         assert!(readme.contains(&format!("]({path})")), "README.md does not link {path}");
+    }
+}
+
+/// A source without comments, tests and what only the documentation needs: everything that rustfmt puts under such an
+/// attribute at the margin.
+fn code(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut code = String::new();
+    while let Some(line) = lines.next() {
+        if line == "#[cfg(test)]" || line == "#[cfg(doc)]" {
+            if lines.next().is_some_and(|item| item.ends_with('{')) {
+                lines.by_ref().take_while(|line| *line != "}").for_each(drop);
+            }
+        } else if !line.trim_start().starts_with("//") {
+            code += &format!("{line}\n");
+        }
+    }
+    code
+}
+
+/// The paths that a `use` or an expression spells from here on, as segments: `a::{b, c::d}` is two.
+fn paths(text: &str, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = before.to_vec();
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if word > 0 {
+            path.push(rest[..word].to_string());
+            at += word;
+        } else if rest.starts_with('{') {
+            at += 1;
+            while !text[at..].starts_with('}') {
+                at += text[at..].find(|c: char| !c.is_whitespace() && c != ',').unwrap_or(0);
+                if !text[at..].starts_with('}') {
+                    at += paths(&text[at..], &path, found).max(1);
+                }
+            }
+            return at + 1;
+        }
+        if !text[at..].starts_with("::") {
+            found.push(path);
+            return at;
+        }
+        at += 2;
+    }
+}
+
+/// Which modules of a crate each of its modules uses, from its `crate::`, `super::` and `self::` paths.
+fn imports(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut sources = Vec::new();
+    files(root, "rs", &mut sources);
+    let lib = sources.iter().any(|path| path.ends_with("lib.rs"));
+    let name = |path: &PathBuf| -> Option<String> {
+        let name = path.strip_prefix(root).unwrap().with_extension("").to_string_lossy().replace('/', "::");
+        match name.as_str() {
+            "main" if lib => None,
+            "lib" | "main" => Some(String::new()),
+            _ => Some(name),
+        }
+    };
+    let modules: BTreeMap<String, &PathBuf> = sources.iter().filter_map(|path| Some((name(path)?, path))).collect();
+    let of = |(module, path): (&String, &&PathBuf)| {
+        let code = code(&std::fs::read_to_string(path).unwrap());
+        let mut found = Vec::new();
+        for start in ["crate::", "super::", "self::"] {
+            for (at, _) in code.match_indices(start) {
+                let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                if !code[..at].ends_with(word) {
+                    let line = code[..at].rsplit('\n').next().unwrap();
+                    // The parent of a module within the file is the file.
+                    let inner = start == "super::" && line.trim() == "use" && line.starts_with(' ');
+                    paths(&code[at + if inner { start.len() } else { 0 }..], &[], &mut found);
+                }
+            }
+        }
+        let used = found.into_iter().map(|path| {
+            let mut here: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
+            for part in &path {
+                match part.as_str() {
+                    "crate" => here.clear(),
+                    "super" => drop(here.pop()),
+                    "self" => {}
+                    name => here.push(name),
+                }
+            }
+            while !modules.contains_key(&here.join("::")) {
+                here.pop();
+            }
+            here.join("::")
+        });
+        (module.clone(), used.filter(|used| used != module).collect())
+    };
+    modules.iter().map(of).collect()
+}
+
+#[test]
+fn imports_go_in_no_circle() {
+    for dir in ["clients/src"] {
+        let mut left = imports(&repo().join(dir));
+        assert!(left.values().any(|used| !used.is_empty()), "{dir}: no imports found");
+        // What uses none of those that are left is in no circle.
+        while let Some(done) = left.iter().find(|(_, used)| used.is_empty()).map(|(module, _)| module.clone()) {
+            left.remove(&done);
+            left.values_mut().for_each(|used| used.retain(|module| *module != done));
+        }
+        assert!(left.is_empty(), "{dir}: a circle is among {left:#?}");
     }
 }

@@ -1,0 +1,31 @@
+//! The time of day, as lines tell it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+
+/// Milliseconds since the Unix epoch, now.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `2024/11/23 07:35:35`, in UTC. The local zone would need the host's zone files, and in a container it is UTC anyway.
+pub fn date(time: Timestamp) -> String {
+    time.strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn dates_are_civil_and_utc() {
+        let date = |seconds| date(Timestamp::from_second(seconds).unwrap());
+        assert_eq!(date(0), "1970/01/01 00:00:00");
+        assert_eq!(date(1_732_347_335), "2024/11/23 07:35:35");
+        assert_eq!(date(1_709_164_799), "2024/02/28 23:59:59");
+        assert_eq!(date(1_709_164_800), "2024/02/29 00:00:00");
+        assert_eq!(date(951_868_800), "2000/03/01 00:00:00");
+    }
+}
