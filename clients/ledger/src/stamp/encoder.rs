@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
+use super::format::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
 
 /// Bytes of values kept to make the next ones of: a value of each partition, as long as they are few or short.
 const KEPT_BYTES: usize = 4_194_304;
@@ -29,7 +29,7 @@ impl Encoder {
     /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
     pub fn minimum_size(run: RunId) -> usize {
         let number_and_mark = MARK_AT + MARK.len();
-        let fields = [usize::from(run.len), 8, 4, 4, 12, 13];
+        let fields = [run.as_str().len(), 8, 4, 4, 12, 13];
         number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + CHECKSUM
     }
 
@@ -99,7 +99,7 @@ impl Written {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-    use super::super::tests::encoder;
+    use super::super::format::tests::encoder;
     use super::Written;
 
     #[test]

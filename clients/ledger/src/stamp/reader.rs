@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHECKSUM, MARK_AT, Stamp, Value, add, checksum_of, decimal, parse, read_number};
+use super::format::{CHECKSUM, MARK_AT, Stamp, Value, add, checksum_of, decimal, parse, read_number};
 
 /// Longest value, in bytes, that is kept for the next one to follow: a reader is kept for each partition, of which there may be many. Longer ones are read
 /// anew each time, which takes less than their checksums.
@@ -87,7 +87,7 @@ impl Last {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-    use super::super::tests::encoder;
+    use super::super::format::tests::encoder;
     use super::super::{Encoder, ProducerId};
     use super::*;
 
