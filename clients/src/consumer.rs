@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use ledger::lines::{
-    self, ConsumerStart, ConsumerState, Event, LINE_INTERVALS_MAX, Reason, ReceivePartition, ReceiveStream,
+    self, ConsumerStart, ConsumerState, Event, LINE_INTERVALS_MAX, Milestone, Reason, ReceivePartition, ReceiveStream,
     ReceiveTotals, Span,
 };
 use ledger::received::{Counts, PartitionLedger, Record};
@@ -720,7 +720,7 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
         Fetched::Record { offset, value, created_ms, keyed, leader_epoch } => {
             stuck = Some(Code::NONE);
             ledger.record(Record { offset, value, created_ms, keyed, leader_epoch });
-            shared.output.moved("received", number);
+            shared.output.moved(Milestone::Received, number);
             if shared.output.is_verifiable() {
                 let text = value.map(String::from_utf8_lossy);
                 let value = text.as_deref();

@@ -3,28 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use crate::sync::lock;
-
-/// Schema of a [`GapLine`].
-pub const GAP: &str = "kafka-lab.gap/1";
-
-/// Says that nothing happened in a partition for a while, once it goes on, or that it begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GapLine {
-    /// [`GAP`].
-    pub schema: &'static str,
-    /// What did not happen meanwhile: `acked` of a producer, `received` of a consumer.
-    pub what: &'static str,
-    /// Where.
-    pub partition: i32,
-    /// The last one before, in ms since the Unix epoch: `to_ms` less the time that passed, however the clock was set meanwhile; the same as `to_ms` for the
-    /// first one of this process.
-    pub from_ms: u64,
-    /// The first one after.
-    pub to_ms: u64,
-}
 
 /// Remembers when something last happened in each partition.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The clients of the Kafka lab: a producer, a consumer, and three small tools that ask brokers questions.
 //!
 //! The binary is reached as a process. People read its dated text lines; programs ask for `--format json` and read the lines that begin
-//! `{"schema":`, documented field by field in [`ledger::lines`] and [`report`]. What can be thought about without Kafka is in the crate
-//! [`ledger`], which xtask links too.
+//! `{"schema":`, documented field by field in [`ledger::lines`]. What can be thought about without Kafka is in the crate [`ledger`], which
+//! xtask links too.
 //!
 //! | module | its one job |
 //! | --- | --- |
@@ -12,7 +12,6 @@
 //! | [`pace`] | when the next message is due, and which partition takes it |
 //! | [`metadata`], [`offsets`], [`probe`] | the questions |
 //! | [`batches`] | what the offsets are at which a reader was shown no record |
-//! | [`report`] | the JSON lines of the questions |
 //! | [`state`] | the last line of a client in a file |
 //! | [`output`] | where lines go, dated, rotated, throttled |
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
@@ -37,7 +36,6 @@ pub mod probe;
 pub mod producer;
 pub mod pulse;
 pub mod random;
-pub mod report;
 pub mod settings;
 pub mod state;
 pub mod stop;

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use ledger::lines::{self, BrokerInfo, METADATA, PartitionInfo, TopicInfo};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use tokio::task::JoinSet;
 
 use crate::cli::MetadataArgs;
 use crate::context::LabContext;
 use crate::native::{self, Code, NativeClient};
 use crate::output::Output;
-use crate::report::{self, BrokerInfo, MetadataLine, PartitionInfo, TopicInfo};
 use crate::settings;
 
 /// How long one answer with the topic's id may take, and how long it is asked for when a client begins.
@@ -64,12 +64,12 @@ pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
     Ok(u8::from(!all))
 }
 
-fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> MetadataLine {
+fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> lines::Metadata {
     let began = Instant::now();
     let answer = ask(&broker, topic, timeout, output);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut line = MetadataLine {
-        schema: report::METADATA,
+    let mut line = lines::Metadata {
+        schema: METADATA.into(),
         broker,
         ok: answer.is_ok(),
         error: None,
@@ -96,8 +96,11 @@ fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output
 }
 
 fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {
-    let mut brokers: Vec<_> =
-        metadata.brokers().iter().map(|b| BrokerInfo { id: b.id(), host: b.host().into(), port: b.port() }).collect();
+    // No broker has a negative id, or a port that is none.
+    let broker = |b: &MetadataBroker| {
+        Some(BrokerInfo { id: u32::try_from(b.id()).ok()?, host: b.host().into(), port: u16::try_from(b.port()).ok()? })
+    };
+    let mut brokers: Vec<_> = metadata.brokers().iter().filter_map(broker).collect();
     brokers.sort_by_key(|b| b.id);
     brokers
 }
@@ -110,18 +113,20 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
             let mut partitions: Vec<_> = topic
                 .partitions()
                 .iter()
-                .map(|p| PartitionInfo {
-                    partition: p.id(),
-                    leader: p.leader(),
-                    replicas: p.replicas().to_vec(),
-                    isr: p.isr().to_vec(),
-                    error: p.error().map(|code| Code::from(code).name()),
+                .filter_map(|p| {
+                    Some(PartitionInfo {
+                        partition: u32::try_from(p.id()).ok()?,
+                        leader: p.leader(),
+                        replicas: p.replicas().to_vec(),
+                        isr: p.isr().to_vec(),
+                        error: p.error().map(|code| Code::from(code).name().into_owned()),
+                    })
                 })
                 .collect();
             partitions.sort_by_key(|p| p.partition);
             TopicInfo {
                 topic: topic.name().into(),
-                error: topic.error().map(|code| Code::from(code).name()),
+                error: topic.error().map(|code| Code::from(code).name().into_owned()),
                 partitions,
             }
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use ledger::lines::{OFFSETS, Offsets, Watermarks};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -13,7 +14,6 @@ use crate::context::LabContext;
 use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering, topic_state};
 use crate::native;
 use crate::output::Output;
-use crate::report::{self, OffsetsLine, PartitionOffsets};
 use crate::settings;
 
 /// Prints one line; returns 0 when it has the offsets.
@@ -22,17 +22,17 @@ use crate::settings;
 /// Never for brokers that do not answer: the line says why.
 pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     let answer = ask(args, output);
-    let topic = args.target.topic.as_str();
+    let topic = args.target.topic.clone();
     let (topic_id, partitions, error) = match answer {
-        Ok((id, partitions)) => (id, Some(partitions), None),
-        Err(error) => (None, None, Some(format!("{error:#}"))),
+        Ok((id, partitions)) => (id, partitions, None),
+        Err(error) => (None, Vec::new(), Some(format!("{error:#}"))),
     };
     let code = u8::from(error.is_some());
-    output.json(&OffsetsLine { schema: report::OFFSETS, topic, topic_id, partitions, error });
+    output.json(&Offsets { schema: OFFSETS.into(), topic, topic_id, partitions, error });
     Ok(code)
 }
 
-fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<PartitionOffsets>)> {
+fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
     let client: BaseConsumer<LabContext> =
@@ -56,8 +56,10 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let partition = |(partition, (low, high))| PartitionOffsets { partition, low, high };
-    Ok((id, known.into_iter().map(partition).collect()))
+    let marks = |(partition, (low, high))| -> Result<Watermarks> {
+        Ok(Watermarks { partition: u32::try_from(partition)?, low: u64::try_from(low)?, high: u64::try_from(high)? })
+    };
+    Ok((id, known.into_iter().map(marks).collect::<Result<_>>()?))
 }
 
 /// The first and the end offset of each of these partitions, each broker asked for all that it leads at once. It waits.

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use ledger::lines::{GAP, Gap, Milestone};
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::gaps::{GAP, GapLine, Gaps};
+use crate::gaps::Gaps;
 use crate::state::StateFile;
 use crate::stop::Stop;
 use crate::sync::lock;
@@ -386,11 +387,13 @@ impl Output {
     }
 
     /// A message of `partition` was acked, or received: `what` says which.
-    pub fn moved(&self, what: &'static str, partition: i32) {
+    pub fn moved(&self, what: Milestone, partition: i32) {
         let Some(gaps) = &self.gaps else { return };
-        if let Some(gap_ms) = gaps.note(partition, Instant::now()) {
+        if let Some(gap_ms) = gaps.note(partition, Instant::now())
+            && let Ok(partition) = u32::try_from(partition)
+        {
             let to_ms = now_ms();
-            self.json(&GapLine { schema: GAP, what, partition, from_ms: to_ms.saturating_sub(gap_ms), to_ms });
+            self.json(&Gap { schema: GAP.into(), what, partition, from_ms: to_ms.saturating_sub(gap_ms), to_ms });
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use ledger::lines::{self, PROBE, ProbeEvent};
 use ledger::sent::Outcome;
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,7 +19,6 @@ use crate::metadata::{TopicState, topic_state};
 use crate::native::{Buffer, Fetched, Queue, Reports, Told, Topic};
 use crate::output::Output;
 use crate::random::random;
-use crate::report::{self, ProbeLine};
 use crate::settings;
 use crate::sync::lock;
 use crate::time::now_ms;
@@ -50,7 +50,7 @@ pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
     match probe.go() {
         Ok(()) => Ok(0),
         Err(error) => {
-            probe.say(ProbeLine { event: "error", error: Some(&format!("{error:#}")), ..probe.line() });
+            probe.say(lines::Probe { error: Some(format!("{error:#}")), ..probe.line(ProbeEvent::Error) });
             Ok(1)
         }
     }
@@ -75,7 +75,8 @@ impl Probe<'_> {
         self.send(&reports, &sent, partition, value, sent_ms)?;
         self.waiting("acknowledgement: every in-sync replica has to have the message");
         let offset = self.wait_for_ack(&reports)?;
-        self.say(ProbeLine { event: "acked", partition: Some(partition), offset: Some(offset), ..self.line() });
+        let on = u32::try_from(partition).ok();
+        self.say(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Acked) });
 
         let received = Topic::open(Arc::clone(&consumer), topic)?;
         let queue = Queue::new(Arc::clone(&consumer))?;
@@ -93,7 +94,7 @@ impl Probe<'_> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.say(ProbeLine { event: "received", partition: Some(partition), offset: Some(offset), ..self.line() });
+        self.say(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Received) });
         // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
         std::mem::forget((queue, received, sent, reports));
         Ok(())
@@ -199,14 +200,14 @@ impl Probe<'_> {
         let mut last = lock(&self.status);
         if *last != status {
             status.clone_into(&mut last);
-            self.say(ProbeLine { event: "waiting", status: Some(status), ..self.line() });
+            self.say(lines::Probe { status: Some(status.to_owned()), ..self.line(ProbeEvent::Waiting) });
         }
     }
 
-    fn line(&self) -> ProbeLine<'static> {
-        ProbeLine {
-            schema: report::PROBE,
-            event: "",
+    fn line(&self, event: ProbeEvent) -> lines::Probe {
+        lines::Probe {
+            schema: PROBE.into(),
+            event,
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             status: None,
             partition: None,
@@ -215,7 +216,7 @@ impl Probe<'_> {
         }
     }
 
-    fn say(&self, line: ProbeLine<'_>) {
+    fn say(&self, line: lines::Probe) {
         self.output.json(&line);
     }
 }

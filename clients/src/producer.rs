@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ledger::lines::{
-    self, Event, LINE_INTERVALS_MAX, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
+    self, Event, LINE_INTERVALS_MAX, Milestone, ProducerStart, ProducerState, Reason, SendPartition, SendStream,
+    SendTotals,
 };
 use ledger::sent::{Outcome, SendLedger};
 use ledger::size;
@@ -82,7 +83,7 @@ impl Tally {
             stream.settle(sequence as u64, outcome);
         }
         if outcome == Outcome::Acked {
-            output.moved("acked", partition);
+            output.moved(Milestone::Acked, partition);
             self.acked += 1;
             if self.acked.is_multiple_of(LINE_EVERY) {
                 output.text(format_args!("{topic}: {} messages published", self.acked));

@@ -4,15 +4,11 @@
 
 use std::process::Command;
 
-use clients::gaps::{GAP, GapLine};
-use clients::report::{
-    BrokerInfo, METADATA, MetadataLine, OFFSETS, OffsetsLine, PROBE, PartitionInfo, PartitionOffsets, ProbeLine,
-    TopicInfo,
-};
 use ledger::judge::{Case, Claim, Kind, LEDGER, RUNNING, Range, Running, Went, judge, judge_running};
 use ledger::lines::{
-    CONSUMER, ConsumerStart, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition,
-    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span,
+    BrokerInfo, CONSUMER, ConsumerStart, ConsumerState, Event, GAP, Gap, METADATA, Metadata, Milestone, OFFSETS,
+    Offsets, PROBE, PRODUCER, PartitionInfo, Probe, ProbeEvent, ProducerStart, ProducerState, Reason, ReceivePartition,
+    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span, TopicInfo, Watermarks,
 };
 use ledger::received::{PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
@@ -232,8 +228,8 @@ fn made() -> Vec<Value> {
         partitions: vec![Span { partition: 0, start: 5, end: None }],
     };
     let partition = PartitionInfo { partition: 0, leader: -1, replicas: vec![0, 1], isr: vec![1], error: None };
-    let metadata = MetadataLine {
-        schema: METADATA,
+    let metadata = Metadata {
+        schema: METADATA.into(),
         broker: "a:1".into(),
         ok: true,
         error: None,
@@ -241,16 +237,16 @@ fn made() -> Vec<Value> {
         brokers: vec![BrokerInfo { id: 0, host: "a".into(), port: 1 }],
         topics: vec![TopicInfo { topic: "test".into(), error: None, partitions: vec![partition] }],
     };
-    let offsets = OffsetsLine {
-        schema: OFFSETS,
-        topic: "test",
+    let offsets = Offsets {
+        schema: OFFSETS.into(),
+        topic: "test".into(),
         topic_id: Some("AAAAAAAAAAAAAAAAAAAAAA".into()),
-        partitions: Some(vec![PartitionOffsets { partition: 0, low: 0, high: 10 }]),
+        partitions: vec![Watermarks { partition: 0, low: 0, high: 10 }],
         error: None,
     };
-    let probe = ProbeLine {
-        schema: PROBE,
-        event: "received",
+    let probe = Probe {
+        schema: PROBE.into(),
+        event: ProbeEvent::Received,
         elapsed_ms: 9,
         status: None,
         partition: Some(0),
@@ -263,7 +259,7 @@ fn made() -> Vec<Value> {
         to_value(began).unwrap(),
         to_value(consumer()).unwrap(),
         to_value(metadata).unwrap(),
-        to_value(GapLine { schema: GAP, what: "acked", partition: 1, from_ms: 5, to_ms: 905 }).unwrap(),
+        to_value(Gap { schema: GAP.into(), what: Milestone::Acked, partition: 1, from_ms: 5, to_ms: 905 }).unwrap(),
         to_value(offsets).unwrap(),
         to_value(probe).unwrap(),
         to_value(report).unwrap(),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ledger::intervals::INTERVALS_MAX;
 use ledger::judge::{Case, Running, Went, judge, judge_running};
-use ledger::lines::{ConsumerState, ProducerState};
+use ledger::lines::{ConsumerState, Metadata, Offsets, Probe, ProducerState};
 use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
@@ -256,17 +256,17 @@ fn texts(lab: &Lab, bytes: &[u8]) {
 
 /// The clients' lines, and what is concluded from them.
 fn lines(lab: &Lab, text: &str) {
-    let metadata: Vec<clients::Metadata> = clients::lines(text, "kafka-lab.metadata/1");
+    let metadata: Vec<Metadata> = clients::lines(text);
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
     let _ = (serve::not_serving(&wanted, &metadata), serve::in_sync(lab, &metadata));
-    let _ = clients::lines::<clients::Probe>(text, "kafka-lab.probe/1");
-    let offsets: Vec<clients::Offsets> = clients::lines(text, "kafka-lab.offsets/1");
-    for state in clients::lines::<ConsumerState>(text, ledger::lines::CONSUMER) {
+    let _ = clients::lines::<Probe>(text);
+    let offsets: Vec<Offsets> = clients::lines(text);
+    for state in clients::lines::<ConsumerState>(text) {
         let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(&state, offsets)).max();
         let look = crate::steps::rolled_out::Look::at_consumer(&state);
         let _ = look.standing_still(&look);
     }
-    for state in clients::lines::<ProducerState>(text, ledger::lines::PRODUCER) {
+    for state in clients::lines::<ProducerState>(text) {
         let look = crate::steps::rolled_out::Look::at_producer(&state);
         let _ = look.standing_still(&look);
     }

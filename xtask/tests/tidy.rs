@@ -311,7 +311,7 @@ fn imports(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn imports_go_in_no_circle() {
-    for dir in ["clients/src"] {
+    for dir in ["clients/src", "clients/ledger/src"] {
         let mut left = imports(&repo().join(dir));
         assert!(left.values().any(|used| !used.is_empty()), "{dir}: no imports found");
         // What uses none of those that are left is in no circle.
@@ -320,5 +320,28 @@ fn imports_go_in_no_circle() {
             left.values_mut().for_each(|used| used.retain(|module| *module != done));
         }
         assert!(left.is_empty(), "{dir}: a circle is among {left:#?}");
+    }
+}
+
+#[test]
+fn every_schema_is_declared_once() {
+    let mut sources = Vec::new();
+    for dir in ["xtask/src", "clients/src", "clients/ledger/src"] {
+        files(&repo().join(dir), "rs", &mut sources);
+    }
+    let mut declared: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    // What the fuzzer mangles are whole lines.
+    for path in sources.into_iter().filter(|path| !path.ends_with("xtask/src/fuzz.rs")) {
+        let code = code(&std::fs::read_to_string(&path).unwrap());
+        for (at, mark) in code.match_indices("\"kafka-lab.") {
+            let name = code[at + mark.len()..].split('"').next().unwrap();
+            if name.split_once('/').is_some_and(|(_, version)| version.parse::<u32>().is_ok()) {
+                declared.entry(name.to_string()).or_default().push(path.clone());
+            }
+        }
+    }
+    assert!(declared.len() >= 13, "{declared:#?}");
+    for (name, places) in declared {
+        assert!(places.len() == 1, "kafka-lab.{name} is declared in {places:?}");
     }
 }

@@ -9,7 +9,7 @@
 //! | [`intervals`] | sets of sequence numbers |
 //! | [`sent`] | a producer's side: acked, not persisted, unknown |
 //! | [`received`] | a consumer's side: received, missing, duplicate, out of order |
-//! | [`lines`] | both sides as JSON lines |
+//! | [`lines`] | the JSON lines: both sides, the questions to brokers, the verdict |
 //! | [`judge`] | the verdict |
 //!
 //! # Words

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::intervals::{IntervalSet, Removed};
-use crate::lines::Explained;
 use crate::stamp::{self, ProducerId, Reader, RunId, Stamp, Value};
 
 /// Most changes of leadership a partition keeps; of more, the latest.
@@ -236,6 +237,19 @@ impl Counts {
         self.offset_gaps = self.offset_gaps.saturating_add(other.offset_gaps);
         self.retired = self.retired.saturating_add(other.retired);
     }
+}
+
+/// What the offsets without a record are, as the brokers' own batches tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Taken by control records: a transaction's commit or abort.
+    pub markers: u64,
+    /// Removed by compaction: the batches around them say so.
+    pub compacted: u64,
+    /// Records are there, and were not shown.
+    pub hidden: u64,
+    /// Not looked at, because no broker gave the batch.
+    pub unknown: u64,
 }
 
 /// What was read from one partition.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ledger::judge::{Claim, Went};
-use ledger::lines::{Event, PRODUCER, ProducerState};
-use serde::de::DeserializeOwned;
+use ledger::lines::{Event, Line, PRODUCER, ProducerState};
 
 use crate::failure::Result;
 use crate::local::process::{Identity, Life};
@@ -58,9 +57,9 @@ impl Client {
         self.files().collect()
     }
 
-    /// Its last line of `schema`. What is asked while something stands still must not read a log of hours.
-    pub fn last<T: DeserializeOwned>(&self, schema: &str) -> Option<T> {
-        self.files().rev().find_map(|text| clients::last(&text, schema))
+    /// Its last line of this kind. What is asked while something stands still must not read a log of hours.
+    pub fn last<T: Line>(&self) -> Option<T> {
+        self.files().rev().find_map(|text| clients::last(&text))
     }
 
     /// Whether it is gone.
@@ -102,14 +101,14 @@ impl Client {
 
 /// What a producer said before the last line that tells of its state.
 fn without_last_state(said: &str) -> &str {
-    let mark = format!("{{\"schema\":\"{PRODUCER}\"");
+    let mark = clients::mark(PRODUCER);
     let last = said.match_indices(&mark).filter(|(at, _)| *at == 0 || said[..*at].ends_with('\n')).last();
     last.map_or(said, |(at, _)| &said[..at])
 }
 
 /// What a producer said before its `end` line, if there is one.
 fn without_end(said: &str) -> &str {
-    match clients::lines::<ProducerState>(said, PRODUCER).last() {
+    match clients::lines::<ProducerState>(said).last() {
         Some(state) if state.event == Event::End => without_last_state(said),
         _ => said,
     }

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::drill::faults::{How, Who};
-use crate::drill::timing::Gap;
-use ledger::lines::Reason;
+use ledger::lines::{Gap, Reason};
 
 /// A number for each partition.
 pub type ByPartition<T> = BTreeMap<u32, T>;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ledger::judge::Claim;
-use ledger::lines::{CONSUMER, ConsumerStart, ConsumerState, PRODUCER, ProducerState, ReceivePartition};
+use ledger::lines::{ConsumerStart, ConsumerState, Gap, Offsets, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -15,14 +15,14 @@ use crate::drill::control::Without;
 use crate::drill::evidence::{ByPartition, ClientEnd, Reader, Standing};
 use crate::drill::faults::Who;
 use crate::drill::mend::topics;
-use crate::drill::timing::{self, Gap, LEAST_GAP_MS};
+use crate::drill::timing::{self, LEAST_GAP_MS};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::local::process::{Identity, Memory, Started};
 use crate::state::private_dir;
 use crate::step::Task;
 use crate::steps::serve;
-use crate::tools::clients::{self, Offsets};
+use crate::tools::clients;
 use crate::wait::{self, Poll};
 
 /// By partition, how many messages were acknowledged and how many received.
@@ -169,7 +169,7 @@ impl Load {
 
     /// What each consumer process said last.
     pub fn witnesses(&self) -> Vec<ConsumerState> {
-        self.consumers.iter().filter_map(|client| client.last(CONSUMER)).collect()
+        self.consumers.iter().filter_map(|client| client.last()).collect()
     }
 
     /// The client processes that ended though nobody told them to, or did not though they were told, in words.
@@ -186,8 +186,8 @@ impl Load {
     pub fn ends(&self) -> Vec<ClientEnd> {
         let one = |who: Who, client: &Client| {
             let reason = match who {
-                Who::Producer => client.last::<ProducerState>(PRODUCER).and_then(|state| state.reason),
-                _ => client.last::<ConsumerState>(CONSUMER).and_then(|state| state.reason),
+                Who::Producer => client.last::<ProducerState>().and_then(|state| state.reason),
+                _ => client.last::<ConsumerState>().and_then(|state| state.reason),
             };
             ClientEnd { who, asked: client.fate == (Fate::Asked { in_time: true }), reason }
         };
@@ -199,11 +199,11 @@ impl Load {
     pub fn readers(&self) -> Vec<Reader> {
         let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
         let one = |client: &Client| {
-            let state = client.last::<ConsumerState>(CONSUMER);
+            let state = client.last::<ConsumerState>();
             let rows = || state.iter().flat_map(|state| &state.partitions);
             // Its first line has gone with the oldest file when it ran for hours.
             let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
-            let start = client.files().find_map(|text| clients::lines::<ConsumerStart>(&text, CONSUMER).pop());
+            let start = client.files().find_map(|text| clients::lines::<ConsumerStart>(&text).pop());
             let spans = start.iter().flat_map(|start| &start.partitions);
             from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
             Reader { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
@@ -213,7 +213,7 @@ impl Load {
 
     /// What the last consumer process received: each one counts from the run's start.
     pub fn received(&self) -> Option<ConsumerState> {
-        self.consumers.last()?.last(CONSUMER)
+        self.consumers.last()?.last()
     }
 
     /// Every gap that both told of.
@@ -223,7 +223,7 @@ impl Load {
 
     /// What the last producer process said last.
     fn sent(&self) -> Option<ProducerState> {
-        self.producers.last()?.last(PRODUCER)
+        self.producers.last()?.last()
     }
 
     /// Waits until messages of every partition are acknowledged and received.
@@ -418,8 +418,8 @@ pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<E
             Ok(output) => output,
             Err(failure) => return Poll::Failed(failure),
         };
-        match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
-            Some(Offsets { error: None, partitions, topic_id }) if !partitions.is_empty() => Poll::Ready(Ends {
+        match clients::lines::<Offsets>(&output.stdout).pop() {
+            Some(Offsets { error: None, partitions, topic_id, .. }) if !partitions.is_empty() => Poll::Ready(Ends {
                 offsets: partitions.iter().map(|mark| (mark.partition, mark.high)).collect(),
                 topic_id,
             }),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ledger::lines::Metadata;
+
 use crate::drill::control::Without;
 use crate::failure::Result;
 use crate::local::service::Service;
@@ -9,7 +11,7 @@ use crate::state::Backend;
 use crate::step::{Part, Task};
 use crate::steps::workload::{self, Patience};
 use crate::steps::{cluster, service};
-use crate::tools::clients::{self, Metadata};
+use crate::tools::clients;
 use crate::tools::kafka::{Place, Tool};
 use crate::wait::{self, Poll};
 
@@ -70,7 +72,7 @@ pub fn in_sync(task: &Task<'_>, topic: &str, without: Without) -> Result<()> {
 pub fn metadata(task: &Task<'_>, topic: &str, brokers: &str) -> Result<Vec<Metadata>> {
     let cmd = clients::metadata(&task.lab().clients_program(), brokers, topic, ASK);
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
-    Ok(clients::lines(&output.stdout, "kafka-lab.metadata/1"))
+    Ok(clients::lines(&output.stdout))
 }
 
 /// How long brokers may answer kafka-topics with an error of their own, as they did once when ZooKeeper had been killed: the
@@ -139,8 +141,9 @@ fn absent(answers: &[Metadata]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::TopicInfo;
+
     use super::*;
-    use crate::tools::clients::Topic;
 
     #[test]
     fn only_brokers_that_say_so_know_no_such_topic() {
@@ -148,10 +151,10 @@ mod tests {
             ok,
             topics: topics
                 .iter()
-                .map(|(error, partitions)| Topic {
+                .map(|(error, partitions)| TopicInfo {
                     error: error.map(Into::into),
                     partitions: vec![Default::default(); *partitions],
-                    ..Topic::default()
+                    ..TopicInfo::default()
                 })
                 .collect(),
             ..Metadata::default()

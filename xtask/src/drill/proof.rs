@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use ledger::lines::{Gap, Milestone, Reason};
 use serde::Serialize;
 
 use crate::drill::evidence::{Blow, Evidence, Registered, Standing};
 use crate::drill::faults::{How, Who};
-use crate::drill::timing::{self, Gap};
-use ledger::lines::Reason;
+use crate::drill::timing;
 
 /// The most messages that the producer gives librdkafka of a partition at a time: a batch of 64 KiB of the shortest stamps.
 const BATCH: u64 = 520;
@@ -464,14 +464,14 @@ fn clock_held(evidence: &Evidence) -> Result<(), (Sight, String)> {
 const PAUSE_MS: u64 = 2 * timing::LEAST_GAP_MS;
 
 /// The gaps of a partition that overlap the fault.
-fn gaps<'a>(evidence: &'a Evidence, what: &'a str, partition: u32) -> impl Iterator<Item = &'a Gap> {
+fn gaps(evidence: &Evidence, what: Milestone, partition: u32) -> impl Iterator<Item = &Gap> {
     let (from, to) = evidence.wall;
     let mine = evidence.gaps.iter().filter(move |gap| gap.what == what && gap.partition == partition);
     mine.filter(move |gap| gap.to_ms > from && gap.from_ms < to)
 }
 
 /// The longest of them.
-fn longest_gap(evidence: &Evidence, what: &str, partition: u32) -> u64 {
+fn longest_gap(evidence: &Evidence, what: Milestone, partition: u32) -> u64 {
     gaps(evidence, what, partition).map(Gap::length).max().unwrap_or(0)
 }
 
@@ -517,7 +517,7 @@ fn acked_meanwhile(evidence: &Evidence, who: Who) -> Seen {
         if is <= was {
             return contradicted(format!("partition {partition}: {was} acknowledged before, {is} when it came back"));
         }
-        let gap = longest_gap(evidence, "acked", partition);
+        let gap = longest_gap(evidence, Milestone::Acked, partition);
         if gap > away / 2 {
             return contradicted(format!(
                 "partition {partition} stood still for {} of {}",
@@ -535,7 +535,7 @@ fn acks_waited(evidence: &Evidence, ms: u64) -> Seen {
     if evidence.struck_ms.is_none() {
         return absent("nothing was hit");
     }
-    let gap = longest_gap(evidence, "acked", evidence.partition);
+    let gap = longest_gap(evidence, Milestone::Acked, evidence.partition);
     let told = format!("partition {}: {}", evidence.partition, seconds(gap));
     if gap >= ms { Ok(told) } else { contradicted(told) }
 }
@@ -549,18 +549,19 @@ fn lagged(evidence: &Evidence, ms: u64) -> Seen {
     let mut least = u64::MAX;
     for partition in 0..count {
         // Of the gaps between receipts those in which acknowledgements went on count, for half of the time at least. Short ones between these are their rhythm.
-        let paused = |gap: &&Gap| gap.what == "acked" && gap.partition == partition && gap.length() >= PAUSE_MS;
+        let paused =
+            |gap: &&Gap| gap.what == Milestone::Acked && gap.partition == partition && gap.length() >= PAUSE_MS;
         let acked = |receipts: &Gap| -> u64 {
             evidence.gaps.iter().filter(paused).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
         };
-        let lags = gaps(evidence, "received", partition).filter(|gap| acked(gap) <= gap.length() / 2);
+        let lags = gaps(evidence, Milestone::Received, partition).filter(|gap| acked(gap) <= gap.length() / 2);
         let received = lags.map(Gap::length).max().unwrap_or(0);
         if received < ms {
             let told = format!(
                 "partition {partition}: no receipt for {} with acknowledgements, for {} in all, no acknowledgement for {}",
                 seconds(received),
-                seconds(longest_gap(evidence, "received", partition)),
-                seconds(longest_gap(evidence, "acked", partition))
+                seconds(longest_gap(evidence, Milestone::Received, partition)),
+                seconds(longest_gap(evidence, Milestone::Acked, partition))
             );
             return contradicted(told);
         }
@@ -728,10 +729,11 @@ fn node_restarted(evidence: &Evidence, who: Who) -> Seen {
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::GAP;
+
     use super::*;
     use crate::drill::evidence::{ClientEnd, Emptied, Led, NodeSeen, Pair, PodSeen, Reader, Stopped};
     use crate::drill::faults::FAULTS;
-    use crate::drill::timing::Gap;
 
     /// A fault that hit everybody after 1 s, and was mended from 8 s to 12 s; nothing else was seen. Clients' clocks are 100 s ahead.
     fn struck() -> Evidence {
@@ -791,8 +793,12 @@ mod tests {
         evidence.led = leaders.iter().enumerate().map(led).collect();
     }
 
-    fn gaps(evidence: &mut Evidence, what: &str, ms: u64) {
-        let one = |partition| Gap { what: what.into(), partition, from_ms: 101_100, to_ms: 101_100 + ms };
+    fn gap(what: Milestone, partition: u32, from_ms: u64, to_ms: u64) -> Gap {
+        Gap { schema: GAP.into(), what, partition, from_ms, to_ms }
+    }
+
+    fn gaps(evidence: &mut Evidence, what: Milestone, ms: u64) {
+        let one = |partition| gap(what, partition, 101_100, 101_100 + ms);
         evidence.gaps.extend([one(0), one(1)]);
     }
 
@@ -876,11 +882,11 @@ mod tests {
             Proof::StoodStill,
             |e| {
                 e.down_wall = Some((101_050, 108_000));
-                gaps(e, "acked", 7_000);
+                gaps(e, Milestone::Acked, 7_000);
             },
             |e| {
                 e.down_wall = Some((101_050, 108_000));
-                gaps(e, "acked", 3_000);
+                gaps(e, Milestone::Acked, 3_000);
             },
         ),
         (
@@ -888,16 +894,16 @@ mod tests {
             |e| standings(e, [10, 900], 0, 0),
             |e| {
                 standings(e, [10, 900], 0, 0);
-                gaps(e, "acked", 5_000);
+                gaps(e, Milestone::Acked, 5_000);
             },
         ),
-        (Proof::AcksWaited(1_500), |e| gaps(e, "acked", 1_900), |e| gaps(e, "acked", 400)),
+        (Proof::AcksWaited(1_500), |e| gaps(e, Milestone::Acked, 1_900), |e| gaps(e, Milestone::Acked, 400)),
         (
             Proof::Lagged(4_000),
-            |e| gaps(e, "received", 4_900),
+            |e| gaps(e, Milestone::Received, 4_900),
             |e| {
-                gaps(e, "received", 4_900);
-                gaps(e, "acked", 4_800);
+                gaps(e, Milestone::Received, 4_900);
+                gaps(e, Milestone::Acked, 4_800);
             },
         ),
         (Proof::CaughtUp, |e| standings(e, [9, 9], 0, 0), |e| standings(e, [9, 9], 0, 7)),
@@ -978,13 +984,14 @@ mod tests {
     #[test]
     fn acknowledgements_that_paused_at_another_time_do_not_hide_a_lag() {
         let mut evidence = struck();
-        gaps(&mut evidence, "received", 700);
-        let apart = |gap: &Gap| Gap { from_ms: gap.to_ms, to_ms: gap.to_ms + 600, what: "acked".into(), ..gap.clone() };
+        gaps(&mut evidence, Milestone::Received, 700);
+        let apart =
+            |gap: &Gap| Gap { from_ms: gap.to_ms, to_ms: gap.to_ms + 600, what: Milestone::Acked, ..gap.clone() };
         let pauses: Vec<Gap> = evidence.gaps.iter().map(apart).collect();
         evidence.gaps.extend(pauses);
         assert_eq!(Proof::Lagged(500).judge(&evidence).found, Sight::Shown);
         // Several short ones within it are as good as one.
-        let within = |from_ms| Gap { what: "acked".into(), partition: 1, from_ms, to_ms: from_ms + PAUSE_MS };
+        let within = |from_ms| gap(Milestone::Acked, 1, from_ms, from_ms + PAUSE_MS);
         evidence.gaps.extend([within(101_150), within(101_400)]);
         let found = Proof::Lagged(500).judge(&evidence);
         assert_eq!(found.found, Sight::Contradicted, "{found:?}");

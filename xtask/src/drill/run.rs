@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ledger::lines::Gap;
 use ledger::stamp::RunId;
 
 use crate::drill::closing::{Account, close};
@@ -16,7 +17,7 @@ use crate::drill::mend::{mend, topics};
 use crate::drill::outcome::{Drill, SCHEMA, Struck, outcome};
 use crate::drill::promise::Promise;
 use crate::drill::strike::Strike;
-use crate::drill::timing::{self, Gap};
+use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};

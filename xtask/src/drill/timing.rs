@@ -1,6 +1,7 @@
 //! When partitions went on after a fault, from the lines of clients that were told to report gaps. Pure.
 
-use serde::{Deserialize, Serialize};
+use ledger::lines::{Gap, Milestone};
+use serde::Serialize;
 
 use crate::tools::clients;
 
@@ -10,34 +11,9 @@ pub const LEAST_GAP_MS: u64 = 100;
 /// How long after a fault its effect may begin, in ms: a broker that is told to stop hands its leaderships over first.
 const EFFECT_MS: u64 = 3_000;
 
-/// A `kafka-lab.gap/1` line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Gap {
-    /// `acked` or `received`.
-    pub what: String,
-    /// The partition.
-    pub partition: u32,
-    /// The last message before, in ms since the Unix epoch; the same as `to_ms` for the first one of a process.
-    pub from_ms: u64,
-    /// The first one after.
-    pub to_ms: u64,
-}
-
-impl Gap {
-    /// How long it was, in ms.
-    pub fn length(&self) -> u64 {
-        self.to_ms.saturating_sub(self.from_ms)
-    }
-
-    /// How much of it lies between two times, in ms.
-    pub fn overlap(&self, from_ms: u64, to_ms: u64) -> u64 {
-        self.to_ms.min(to_ms).saturating_sub(self.from_ms.max(from_ms))
-    }
-}
-
 /// The gaps in what a client printed.
 pub fn gaps(output: &str) -> Vec<Gap> {
-    clients::lines(output, "kafka-lab.gap/1")
+    clients::lines(output)
 }
 
 /// How a partition came through. A time that is absent is shorter than [`LEAST_GAP_MS`]: the fault did not stop it.
@@ -57,7 +33,7 @@ pub struct Row {
 
 /// How each partition came through a fault at `struck_ms`.
 pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
-    let of = |what: &str, partition: u32| {
+    let of = |what: Milestone, partition: u32| {
         let mine = gaps.iter().filter(move |gap| gap.partition == partition && gap.to_ms > struck_ms);
         // A process that begins now stands for one that was there until the fault, or for a partition that is new with it.
         let begun = |gap: &Gap| if gap.from_ms == gap.to_ms { struck_ms } else { gap.from_ms };
@@ -68,8 +44,8 @@ pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
     };
     (0..partitions)
         .map(|partition| {
-            let (acked_after_ms, longest_ack_gap_ms) = of("acked", partition);
-            let (received_after_ms, longest_receive_gap_ms) = of("received", partition);
+            let (acked_after_ms, longest_ack_gap_ms) = of(Milestone::Acked, partition);
+            let (received_after_ms, longest_receive_gap_ms) = of(Milestone::Received, partition);
             Row { partition, acked_after_ms, received_after_ms, longest_ack_gap_ms, longest_receive_gap_ms }
         })
         .collect()
@@ -80,7 +56,7 @@ const ON_ITS_WAY_MS: u64 = 1_000;
 
 /// Whether nothing was acknowledged in any partition while servers were down, `from` and `to` in ms since the Unix epoch.
 pub fn stood_still(gaps: &[Gap], partitions: u32, (from, to): (u64, u64)) -> bool {
-    let covers = |gap: &Gap| gap.what == "acked" && gap.from_ms <= from + ON_ITS_WAY_MS && gap.to_ms >= to;
+    let covers = |gap: &Gap| gap.what == Milestone::Acked && gap.from_ms <= from + ON_ITS_WAY_MS && gap.to_ms >= to;
     partitions > 0 && (0..partitions).all(|partition| gaps.iter().any(|gap| gap.partition == partition && covers(gap)))
 }
 
@@ -92,30 +68,32 @@ pub fn calm(gaps: &[Gap], struck_ms: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::GAP;
+    use ledger::lines::Milestone::{Acked, Received};
+
     use super::*;
 
-    fn gap(what: &str, partition: u32, from_ms: u64, to_ms: u64) -> Gap {
-        Gap { what: what.into(), partition, from_ms, to_ms }
+    fn gap(what: Milestone, partition: u32, from_ms: u64, to_ms: u64) -> Gap {
+        Gap { schema: GAP.into(), what, partition, from_ms, to_ms }
     }
 
     #[test]
     fn lines_of_gaps_are_read_among_others() {
         let line = "{\"schema\":\"kafka-lab.gap/1\",\"what\":\"acked\",\"partition\":2,\"from_ms\":5,\"to_ms\":905}";
-        assert_eq!(gaps(&format!("noise\n{line}\n{{\"schema\":\"kafka-lab.gap/1\",")), [gap("acked", 2, 5, 905)]);
+        assert_eq!(gaps(&format!("noise\n{line}\n{{\"schema\":\"kafka-lab.gap/1\",")), [gap(Acked, 2, 5, 905)]);
     }
 
     #[test]
     fn standing_still_is_to_acknowledge_nothing_in_any_partition_until_the_servers_are_started_again() {
         let down = (10_000, 22_000);
-        let still =
-            [gap("acked", 0, 9_900, 25_000), gap("acked", 1, 10_300, 22_400), gap("received", 1, 9_000, 15_000)];
+        let still = [gap(Acked, 0, 9_900, 25_000), gap(Acked, 1, 10_300, 22_400), gap(Received, 1, 9_000, 15_000)];
         assert!(stood_still(&still, 2, down));
         assert!(!stood_still(&still, 3, down), "of one partition there is no gap");
         // As after an ordinary failover: longer than any session, and yet acknowledged while two brokers are down.
         let mut resumed = still.to_vec();
         resumed[1].to_ms = 16_000;
         assert!(!stood_still(&resumed, 2, down));
-        resumed.push(gap("acked", 1, 16_000, 30_000));
+        resumed.push(gap(Acked, 1, 16_000, 30_000));
         assert!(!stood_still(&resumed, 2, down));
         assert!(!stood_still(&[], 0, down));
     }
@@ -123,15 +101,15 @@ mod tests {
     #[test]
     fn the_gap_around_the_fault_counts_and_those_before_do_not() {
         let found = [
-            gap("acked", 0, 100, 350),
-            gap("acked", 0, 990, 5200),
-            gap("acked", 0, 7000, 12000),
-            gap("received", 0, 1040, 5300),
-            gap("acked", 1, 1500, 1700),
-            gap("acked", 1, 3000, 5000),
-            gap("acked", 1, 5000, 9000),
-            gap("acked", 3, 10, 10),
-            gap("acked", 3, 1600, 1600),
+            gap(Acked, 0, 100, 350),
+            gap(Acked, 0, 990, 5200),
+            gap(Acked, 0, 7000, 12000),
+            gap(Received, 0, 1040, 5300),
+            gap(Acked, 1, 1500, 1700),
+            gap(Acked, 1, 3000, 5000),
+            gap(Acked, 1, 5000, 9000),
+            gap(Acked, 3, 10, 10),
+            gap(Acked, 3, 1600, 1600),
         ];
         let rows = rows(&found, 4, 1000);
         assert_eq!(rows[0].acked_after_ms, Some(4200));

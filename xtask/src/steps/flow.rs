@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use ledger::judge::{Case, Claim, Verdict, Went, judge};
-use ledger::lines::Event;
+use ledger::lines::{Event, Offsets};
 use ledger::stamp::RunId;
 
 use crate::account::{table, totals};
@@ -18,7 +18,7 @@ use crate::local::ports;
 use crate::state::{Backend, now_ms};
 use crate::step::{Outcome, Task};
 use crate::steps::workload;
-use crate::tools::clients::{self, Offsets};
+use crate::tools::clients;
 
 fn run_id() -> Result<RunId> {
     format!("verify-{:x}", now_ms()).parse().map_err(Failure::step)
@@ -146,7 +146,7 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
 fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Offsets> {
     (task.status)("asking for end offsets");
     let output = task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log)?;
-    match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
+    match clients::lines::<Offsets>(&output.stdout).pop() {
         Some(offsets) if offsets.error.is_none() && !offsets.partitions.is_empty() => Ok(offsets),
         Some(Offsets { error: Some(error), .. }) => {
             Err(Failure::step(format!("no end offsets: {error}")).command(cmd).log(&task.log))

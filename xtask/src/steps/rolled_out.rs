@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ledger::judge::{Claim, Range, Row, Running, Standing, Verdict, Went, judge_running};
-use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerState};
-use serde::de::DeserializeOwned;
+use ledger::lines::{ConsumerState, Line, Offsets, ProducerState, Watermarks};
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
@@ -13,7 +12,7 @@ use crate::local::service::Service;
 use crate::state::Backend;
 use crate::step::{Outcome, State, Task};
 use crate::steps::workload;
-use crate::tools::clients::{self, Offsets};
+use crate::tools::clients;
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
 
@@ -25,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const REASONS_MAX: usize = 8;
 
 /// What a client last wrote down of itself, each second; otherwise why that is not known.
-fn state<T: DeserializeOwned>(task: &Task<'_>, client: &str, schema: &str) -> Result<std::result::Result<T, String>> {
+fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T, String>> {
     let lab = task.lab();
     let text = match lab.backend {
         Backend::Kind => {
@@ -50,7 +49,7 @@ fn state<T: DeserializeOwned>(task: &Task<'_>, client: &str, schema: &str) -> Re
             std::fs::read_to_string(service.state_file(lab)).unwrap_or_default()
         }
     };
-    Ok(clients::lines::<T>(&text, schema).pop().ok_or_else(|| "it has counted nothing yet".into()))
+    Ok(clients::lines::<T>(&text).pop().ok_or_else(|| "it has counted nothing yet".into()))
 }
 
 /// Every partition's offsets, or why they are not known.
@@ -58,7 +57,7 @@ fn offsets(task: &Task<'_>) -> Result<std::result::Result<Offsets, String>> {
     let lab = task.lab();
     let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic);
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
-    Ok(match clients::lines::<Offsets>(&output.stdout, "kafka-lab.offsets/1").pop() {
+    Ok(match clients::lines::<Offsets>(&output.stdout).pop() {
         Some(Offsets { error: Some(error), .. }) => Err(format!("the brokers tell no end offsets: {error}")),
         Some(offsets) if !offsets.partitions.is_empty() => Ok(offsets),
         _ => Err("the brokers tell no end offsets".into()),
@@ -67,7 +66,7 @@ fn offsets(task: &Task<'_>) -> Result<std::result::Result<Offsets, String>> {
 
 /// How far a consumer is behind the brokers' end offsets, by partition.
 pub fn lag(consumer: &ConsumerState, offsets: &Offsets) -> BTreeMap<u32, u64> {
-    let behind = |mark: &clients::Watermarks| {
+    let behind = |mark: &Watermarks| {
         let read = consumer.partitions.iter().find(|row| u32::try_from(row.partition) == Ok(mark.partition));
         let next = read.and_then(|row| u64::try_from(row.next).ok()).unwrap_or(mark.low);
         (mark.partition, mark.high.saturating_sub(next.max(mark.low)))
@@ -154,7 +153,7 @@ fn since(first: &mut Option<Look>, now: Look) -> (&Look, Look) {
 }
 
 fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
-    let state: ProducerState = match state(task, client, PRODUCER)? {
+    let state: ProducerState = match state(task, client)? {
         Err(status) => return Ok(Poll::NotYet(status)),
         Ok(state) => state,
     };
@@ -171,7 +170,7 @@ fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
 
 fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
     let most = task.lab().settings.lag_messages;
-    let state: ConsumerState = match state(task, client, CONSUMER)? {
+    let state: ConsumerState = match state(task, client)? {
         Err(status) => return Ok(Poll::NotYet(status)),
         Ok(state) => state,
     };
@@ -261,7 +260,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
     let claims = std::cell::RefCell::new(Vec::new());
     for producer in &producers {
         ask(&format!("the state of {producer}"), &|| {
-            Ok(state::<ProducerState>(task, producer, PRODUCER)?
+            Ok(state::<ProducerState>(task, producer)?
                 .map(|state| claims.borrow_mut().push(Claim::by(state, Went::Running))))
         })
         .map_err(cannot_tell)?;
@@ -276,7 +275,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
         let last = std::cell::RefCell::new(None);
         // That it does not get there is for the verdict to say.
         let read = ask(&format!("{consumer} to read what was acknowledged"), &|| {
-            Ok(state::<ConsumerState>(task, consumer, CONSUMER)?.and_then(|state| {
+            Ok(state::<ConsumerState>(task, consumer)?.and_then(|state| {
                 let done = up_to(&state, &ranges);
                 *last.borrow_mut() = Some(state);
                 done
@@ -361,8 +360,9 @@ fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Sta
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::CONSUMER;
+
     use super::*;
-    use crate::tools::clients::Watermarks;
 
     /// A consumer that has read to these offsets.
     fn consumer(next: &[i64]) -> ConsumerState {

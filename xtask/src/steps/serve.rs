@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ledger::lines::{Metadata, Probe, ProbeEvent};
+
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
 use crate::state::Backend;
 use crate::step::{Outcome, Step, Task};
 use crate::steps::{service, workload};
-use crate::tools::clients::{self, Metadata, Probe};
+use crate::tools::clients;
 use crate::tools::kafka::{self, Place, Tool};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::zookeeper;
@@ -91,7 +93,7 @@ fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
     let lab = task.lab();
     let cmd = clients::metadata(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, ASK);
     let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
-    let answers: Vec<Metadata> = clients::lines(&output.stdout, "kafka-lab.metadata/1");
+    let answers: Vec<Metadata> = clients::lines(&output.stdout);
     if answers.is_empty() {
         let said = crate::failure::tail(&output.stderr, 1).concat();
         return Ok(Err(format!("no metadata: {said}")));
@@ -184,7 +186,7 @@ pub fn inside(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
             true => workload::run_in_producer(task, &clients::args(&ask), deadline)?,
             false => workload::run_job(task, "metadata", &clients::args(&ask), deadline)?,
         };
-        let answers: Vec<Metadata> = clients::lines(&said, "kafka-lab.metadata/1");
+        let answers: Vec<Metadata> = clients::lines(&said);
         let Some(status) = not_serving(&wanted, &answers) else {
             return Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", "))));
         };
@@ -239,11 +241,11 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     (task.status)("the first message");
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
     let output = service::capture_while_served(task, &cmd)?;
-    let events: Vec<Probe> = clients::lines(&output.stdout, "kafka-lab.probe/1");
-    let find = |event: &str| events.iter().find(|found| found.event == event);
-    let (Some(acked), Some(received)) = (find("acked"), find("received")) else {
-        let last = events.iter().rev().find(|event| !event.status.is_empty() || event.error.is_some());
-        let status = last.map_or("nothing", |event| event.error.as_deref().unwrap_or(&event.status));
+    let events: Vec<Probe> = clients::lines(&output.stdout);
+    let find = |event: ProbeEvent| events.iter().find(|found| found.event == event);
+    let (Some(acked), Some(received)) = (find(ProbeEvent::Acked), find(ProbeEvent::Received)) else {
+        let told = |event: &Probe| event.error.clone().or_else(|| event.status.clone());
+        let status = events.iter().rev().find_map(told).unwrap_or_else(|| "nothing".into());
         let what = format!(
             "no message went through topic {} within {} s; last status: {status}",
             lab.facts.topic,
@@ -346,25 +348,32 @@ pub fn in_sync(lab: &Lab, answers: &[Metadata]) -> Poll<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::{BrokerInfo, PartitionInfo, TopicInfo};
+
     use super::*;
     use crate::config::sample;
-    use crate::tools::clients::{Broker, Topic, TopicPartition};
 
     fn wanted(lab: &Lab) -> Vec<(u32, String)> {
         lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect()
     }
 
     fn answers(lab: &Lab) -> Vec<Metadata> {
-        let broker = |id| Broker { id, host: "127.0.0.1".into(), port: lab.ports.broker(id) };
-        let partition =
-            |n| TopicPartition { partition: n, leader: (n % 3) as i32, replicas: vec![0, 1, 2], isr: vec![2, 0, 1] };
-        let topic = Topic { topic: "test".into(), error: None, partitions: (0..4).map(partition).collect() };
+        let broker = |id| BrokerInfo { id, host: "127.0.0.1".into(), port: lab.ports.broker(id) };
+        let partition = |n| PartitionInfo {
+            partition: n,
+            leader: (n % 3) as i32,
+            replicas: vec![0, 1, 2],
+            isr: vec![2, 0, 1],
+            error: None,
+        };
+        let topic = TopicInfo { topic: "test".into(), error: None, partitions: (0..4).map(partition).collect() };
         let answer = |id| Metadata {
             broker: lab.broker_address(id),
             ok: true,
             error: None,
             brokers: lab.broker_ids().map(broker).collect(),
             topics: vec![topic.clone()],
+            ..Metadata::default()
         };
         lab.broker_ids().map(answer).collect()
     }

@@ -1,94 +1,29 @@
-//! The contract with the clients' program: commands, and the JSON lines it prints (documented in clients/ledger/src/lines.rs and
-//! clients/src/report.rs). xtask never links the clients, only their ledger.
+//! The clients' program: its commands, and how the JSON lines that it prints are found ([`ledger::lines`] declares them). xtask
+//! never links the clients, only their ledger.
 
 use std::path::Path;
 use std::time::Duration;
 
 use ledger::judge::{Claim, Range, Went};
-use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerStart, ProducerState};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use ledger::lines::{ConsumerState, Line, ProducerStart, ProducerState};
 
 use crate::exec::Cmd;
 
-/// What one broker answered to a metadata request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Metadata {
-    pub broker: String,
-    pub ok: bool,
-    pub error: Option<String>,
-    pub brokers: Vec<Broker>,
-    pub topics: Vec<Topic>,
+/// How a line of a schema begins.
+pub fn mark(schema: &str) -> String {
+    format!("{{\"schema\":\"{schema}\"")
 }
 
-/// A broker in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Broker {
-    pub id: u32,
-    pub host: String,
-    pub port: u16,
-}
-
-/// A topic in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Topic {
-    pub topic: String,
-    pub error: Option<String>,
-    pub partitions: Vec<TopicPartition>,
-}
-
-/// A partition in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct TopicPartition {
-    pub partition: u32,
-    pub leader: i32,
-    pub replicas: Vec<i32>,
-    pub isr: Vec<i32>,
-}
-
-/// The watermarks of a topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Offsets {
-    pub error: Option<String>,
-    /// The topic's id; absent where the brokers did not tell.
-    pub topic_id: Option<String>,
-    pub partitions: Vec<Watermarks>,
-}
-
-/// The first offset in a partition's log and the one its next record gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Watermarks {
-    pub partition: u32,
-    pub low: u64,
-    pub high: u64,
-}
-
-/// An event of the probe: one message sent, acknowledged, received.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Probe {
-    pub event: String,
-    pub elapsed_ms: u64,
-    pub partition: u32,
-    pub offset: i64,
-    pub status: String,
-    pub error: Option<String>,
-}
-
-/// The marked lines of `schema` in `output`: streams get mixed, so every other line is somebody else's.
-pub fn lines<T: DeserializeOwned>(output: &str, schema: &str) -> Vec<T> {
-    let mark = format!("{{\"schema\":\"{schema}\"");
+/// The lines of this kind in `output`: streams get mixed, so every other line is somebody else's.
+pub fn lines<T: Line>(output: &str) -> Vec<T> {
+    let mark = mark(T::SCHEMA);
     let marked = output.lines().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
     marked.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// The last of these lines: what a long log says now, without reading all that it said.
-pub fn last<T: DeserializeOwned>(output: &str, schema: &str) -> Option<T> {
-    let mark = format!("{{\"schema\":\"{schema}\"");
+pub fn last<T: Line>(output: &str) -> Option<T> {
+    let mark = mark(T::SCHEMA);
     let mut marked = output.lines().rev().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
     marked.find_map(|line| serde_json::from_str(line).ok())
 }
@@ -116,13 +51,13 @@ fn numbers_can_be_added(line: &str) -> bool {
 /// What a producer that `went` so claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
 /// sent anything. Lines that a signal cut short are not complete and claim nothing.
 pub fn claim(output: &str, went: Went) -> Option<Claim> {
-    let start = lines::<ProducerStart>(output, PRODUCER).pop();
-    Claim::of(start.as_ref(), lines::<ProducerState>(output, PRODUCER), went)
+    let start = lines::<ProducerStart>(output).pop();
+    Claim::of(start.as_ref(), lines::<ProducerState>(output), went)
 }
 
 /// What a consumer received by all it printed, or by what it left in its state file.
 pub fn received(output: &str) -> Option<ConsumerState> {
-    lines(output, CONSUMER).pop()
+    lines(output).pop()
 }
 
 /// What to judge, of (partition, first offset, end offset). Offsets beyond what Kafka has are as good as none.
@@ -194,6 +129,8 @@ pub fn consume(
 
 #[cfg(test)]
 mod tests {
+    use ledger::lines::{Offsets, Watermarks};
+
     use super::*;
 
     #[test]
@@ -201,11 +138,11 @@ mod tests {
         let output = "2024/11/23 07:35:35 test: 1000 messages published\n\
             {\"schema\":\"kafka-lab.offsets/1\",\"topic\":\"test\",\"partitions\":[{\"partition\":0,\"low\":1,\"high\":5}]}\n\
             prefix {\"schema\":\"kafka-lab.offsets/1\"}\n{\"schema\":\"kafka-lab.offsets/12\"}\n{\"schema\":\"kafka-lab.offsets/1\",\n";
-        let found: Vec<Offsets> = lines(output, "kafka-lab.offsets/1");
+        let found: Vec<Offsets> = lines(output);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].partitions, [Watermarks { partition: 0, low: 1, high: 5 }]);
-        assert_eq!(last::<Offsets>(output, "kafka-lab.offsets/1").as_ref(), found.last());
-        assert_eq!(last::<Offsets>(output, "kafka-lab.offsets/2"), None);
+        assert_eq!(last::<Offsets>(output).as_ref(), found.last());
+        assert_eq!(last::<Offsets>(&output.replace("offsets/1", "offsets/2")), None);
     }
 
     #[test]
@@ -215,8 +152,8 @@ mod tests {
                 "{{\"schema\":\"kafka-lab.offsets/1\",\"topic\":\"12345678901234567890\\\"1\",\"partitions\":[{{\"partition\":0,\"low\":1,\"high\":{high}}}]}}"
             )
         };
-        assert_eq!(lines::<Offsets>(&line("999999999999999"), "kafka-lab.offsets/1").len(), 1);
-        assert_eq!(lines::<Offsets>(&line("1000000000000000"), "kafka-lab.offsets/1").len(), 0);
+        assert_eq!(lines::<Offsets>(&line("999999999999999")).len(), 1);
+        assert_eq!(lines::<Offsets>(&line("1000000000000000")).len(), 0);
         assert!(numbers_can_be_added("{\"rate\":0.12345678901234567890}"));
     }
 

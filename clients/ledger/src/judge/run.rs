@@ -2,12 +2,73 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claim::{Claim, Range, Went};
+use super::concluded::{Concluded, conclude};
 use super::streams::{Found, Key, Unread, arrived, evidence, name, spelled};
-use super::{Case, Claim, Kind, Range, Row, Went};
-use crate::lines::{Event, ReceivePartition, ReceiveStream, SendStream};
+use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
+use crate::stamp::RunId;
+
+/// What is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The run.
+    pub run: RunId,
+    /// The topic, for the report only.
+    pub topic: &'a str,
+    /// Every partition of the topic.
+    pub ranges: &'a [Range],
+    /// One for each producer process of the run.
+    pub claims: &'a [Claim],
+    /// How many further producer processes left no line although nobody killed them: what they sent, nobody knows.
+    pub wordless: u64,
+    /// The last line of the consumer that read the run from `start` on. One that was started again counts for itself alone.
+    pub received: &'a ConsumerState,
+    /// Last lines of consumers that read while the run went on. What they saw and `received` has not, was in the log once and is gone.
+    pub witnesses: &'a [ConsumerState],
+    /// How many messages were to be sent, where all of them had to be acked. Without it a message may also end as not persisted or unknown.
+    pub expected: Option<u64>,
+    /// The topic's id each time it was asked for; empty when it never was.
+    pub topic_ids: &'a [String],
+}
+
+impl<'a> Case<'a> {
+    /// A run of which no number was expected and nothing else is known.
+    pub fn new(
+        run: RunId,
+        topic: &'a str,
+        ranges: &'a [Range],
+        claims: &'a [Claim],
+        received: &'a ConsumerState,
+    ) -> Self {
+        Self { run, topic, ranges, claims, wordless: 0, received, witnesses: &[], expected: None, topic_ids: &[] }
+    }
+}
+
+/// Compares what was promised of a run with what was read.
+pub fn judge(case: &Case<'_>) -> Report {
+    let mut found = Found::default();
+    let rows = rows(case, &mut found);
+    let Concluded { verdict, findings, reasons, evidence } = conclude(found, case.claims);
+    let states = || case.claims.iter().filter_map(|claim| claim.state.as_ref());
+    let ended = case.claims.iter().filter(|claim| claim.ended()).count() as u64;
+    Report {
+        schema: LEDGER.into(),
+        run: case.run,
+        topic: case.topic.to_owned(),
+        verdict,
+        reasons,
+        findings,
+        ended,
+        died: case.claims.len() as u64 - ended,
+        partitions: rows,
+        evidence,
+        producer_ms: states().map(|state| state.elapsed_ms).max().unwrap_or(0),
+        consumer_ms: case.received.elapsed_ms,
+    }
+}
 
 /// Judges each partition; what is found goes into `found`.
-pub(super) fn judge(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
+fn rows(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
     let mut judge = Judge { case, found };
     judge.whole_run();
     let rows: Vec<Row> = case.ranges.iter().map(|range| judge.partition(range)).collect();

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::claim::{Claim, Range};
+use super::concluded::{Concluded, conclude};
 use super::streams::{Found, Key, Unread, evidence, name};
-use super::{Claim, Concluded, Evidence, Finding, Kind, Range, Row, Verdict, conclude};
-use crate::lines::{ConsumerState, ReceivePartition, ReceiveStream, Schema, SendStream};
-
-/// Schema of a [`Standing`].
-pub const RUNNING: &str = "kafka-lab.running/1";
+use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
 
 /// How much earlier a producer may seem to have begun than it did, in ms: its clock may be another host's.
 const CLOCKS_MS: u64 = 5_000;
@@ -27,27 +23,6 @@ pub struct Running<'a> {
     pub received: &'a ConsumerState,
     /// The topic's id, asked for with the offsets.
     pub topic_id: Option<&'a str>,
-}
-
-/// How running clients stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// [`RUNNING`].
-    pub schema: Schema,
-    /// The topic.
-    pub topic: String,
-    /// The verdict over what the producers that run had acknowledged.
-    pub verdict: Verdict,
-    /// Why it is not `pass`, in sentences: faults before doubts.
-    pub reasons: Vec<String>,
-    /// The same, for programs, in the same order; sentences that only explain have none.
-    pub findings: Vec<Finding>,
-    /// What limits the verdict, in sentences: it says nothing of these.
-    pub remarks: Vec<String>,
-    /// Each partition. `received` counts all runs, `unpromised` and `missing` those of the producers that run.
-    pub partitions: Vec<Row>,
-    /// Streams with faults; of more than 64, the first.
-    pub evidence: Vec<Evidence>,
 }
 
 /// Compares what running producers had acknowledged with what a running consumer has read.

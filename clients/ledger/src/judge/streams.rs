@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 
-use super::{Claim, Evidence, Finding, Kind, Row};
+use super::claim::Claim;
 use crate::intervals::IntervalSet;
-use crate::lines::{ConsumerState, ReceivePartition, ReceiveStream, ReceiveTotals, SendStream, SendTotals};
+use crate::lines::{
+    ConsumerState, Evidence, Finding, Kind, ReceivePartition, ReceiveStream, ReceiveTotals, Row, SendStream, SendTotals,
+};
 use crate::stamp::ProducerId;
 
 /// Most intervals a sentence spells out.

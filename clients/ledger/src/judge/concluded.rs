@@ -1,0 +1,45 @@
+//! From all that was found to the verdict.
+
+use std::collections::BTreeMap;
+
+use super::claim::Claim;
+use super::streams::Found;
+use crate::lines::{Evidence, Finding, Verdict};
+
+/// Most streams of which a report keeps the evidence.
+const EVIDENCE_MAX: usize = 64;
+
+/// What a report says of all that was found.
+pub(super) struct Concluded {
+    pub(super) verdict: Verdict,
+    pub(super) findings: Vec<Finding>,
+    pub(super) reasons: Vec<String>,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+/// Faults before doubts, and the verdict that follows from them.
+pub(super) fn conclude(found: Found, claims: &[Claim]) -> Concluded {
+    let Found { mut found, mut evidence } = found;
+    found.sort_by_key(|(finding, _)| !finding.kind.is_fault());
+    let faulty = found.first().is_some_and(|(finding, _)| finding.kind.is_fault());
+    let verdict = match (faulty, found.is_empty()) {
+        (true, _) => Verdict::Fail,
+        (false, false) => Verdict::Inconclusive,
+        (false, true) => Verdict::Pass,
+    };
+    let (findings, mut reasons): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    if faulty {
+        reasons.extend(delivery_errors(claims));
+    }
+    evidence.truncate(EVIDENCE_MAX);
+    Concluded { verdict, findings, reasons, evidence }
+}
+
+/// What librdkafka complained of: it may explain a fault, and is none.
+fn delivery_errors(claims: &[Claim]) -> Vec<String> {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
+        *sums.entry(code).or_default() += count;
+    }
+    sums.into_iter().map(|(code, count)| format!("delivery error {code}, {count} times")).collect()
+}
