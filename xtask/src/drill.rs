@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod faults;
 pub mod load;
 pub mod mend;
+pub mod moves;
 pub mod outcome;
 pub mod pods;
 pub mod promise;

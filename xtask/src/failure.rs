@@ -74,9 +74,11 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
-    /// Adds what to do about it.
+    /// Adds what to do about it. An interruption needs no fix.
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+        if self.exit != Exit::Interrupted {
+            self.fix = Some(fix.into());
+        }
         self
     }
 

@@ -24,6 +24,7 @@ mod signal;
 mod state;
 mod step;
 mod steps;
+mod task;
 mod tools;
 mod wait;
 

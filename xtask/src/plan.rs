@@ -4,7 +4,9 @@ use crate::config::Lab;
 use crate::kind::setup::Recipe;
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::{Part, Step};
+use crate::step::Step;
+use crate::steps::check::ToolCheck;
+use crate::steps::workload::Part;
 
 /// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
 /// side by side.
@@ -183,8 +185,7 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
         plan.add(Step::NodesReady, &[up]);
     }
     // Each of the tools starts a JVM: side by side.
-    let tools = [Step::BrokerIds, Step::BrokerIdsData, Step::TopicList, Step::TopicShape];
-    let mut before = plan.add_all(tools, &[up]);
+    let mut before = plan.add_all(ToolCheck::ALL.map(Step::Tool), &[up]);
     let mut built = plan.client_image(lab, up);
     if lab.backend == Backend::Kind {
         built = plan.add(Step::Load(Recipe::Clients), &[built]);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cli::Format;
 use crate::config::Env;
 use crate::failure::{Exit, Failure};
-use crate::step::{Outcome, State};
+use crate::task::{Outcome, State};
 
 /// How often a plain log hears of a step that still runs.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -8,7 +8,7 @@ use crate::local::service::Service;
 use crate::progress::{Ended, print_failure, print_json};
 use crate::run::Report;
 use crate::state::Backend;
-use crate::step::State;
+use crate::task::State;
 
 /// The last JSON line of a command.
 #[derive(Serialize)]

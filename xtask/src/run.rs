@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::failure::{Exit, Failure};
 use crate::plan::Plan;
 use crate::progress::{Ended, Progress};
-use crate::step::{Ctx, Task};
+use crate::task::{Ctx, Task};
 
 /// How a step went.
 #[derive(Clone, Debug)]

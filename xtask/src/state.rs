@@ -254,10 +254,11 @@ impl Lock {
             Duration::from_millis(200),
             stop,
             status,
-            || match Self::attempt(state, &path) {
-                Ok(Ok(file)) => Poll::Ready(file),
-                Ok(Err(holder)) => Poll::NotYet(format!("waiting for {holder}")),
-                Err(failure) => Poll::Failed(failure),
+            || {
+                Ok(match Self::attempt(state, &path)? {
+                    Ok(file) => Poll::Ready(file),
+                    Err(holder) => Poll::NotYet(format!("waiting for {holder}")),
+                })
             },
         );
         let mut file = file.map_err(|failure| {

@@ -1,33 +1,19 @@
 //! The steps: what may run. Each has a title, a preview for `--dry-run`, and one way to run; it looks first and then
 //! decides, so that running it again is harmless.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use serde::Serialize;
-
 use crate::config::Lab;
-use crate::exec::Exec;
-use crate::failure::{Failure, Result};
-use crate::kind::images::Archive;
+use crate::failure::Result;
 use crate::kind::setup::Recipe;
 use crate::local::jars::Jars;
 use crate::local::service::Service;
-use crate::signal::Stop;
 use crate::state::{Backend, Setup};
+use crate::steps::check::ToolCheck;
+use crate::steps::workload::Part;
 use crate::steps::{
     build, check, cluster, flow, image, preflight, record, remove, rolled_out, serve, service, workload,
 };
-use crate::tools::java::{self, Java};
-
-/// A part of what runs in a cluster: applied and waited for as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// ZooKeeper and the brokers, with the host's way to them.
-    Servers,
-    /// The producer and the consumer.
-    Clients,
-}
+use crate::task::{Outcome, Task};
+use crate::tools::java::Java;
 
 /// A step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +72,8 @@ pub enum Step {
     LabIsUp,
     /// A process is there and healthy.
     Healthy(Service),
-    /// `zookeeper-shell ls /brokers/ids`.
-    BrokerIds,
-    /// `zookeeper-shell get /brokers/ids`.
-    BrokerIdsData,
-    /// `kafka-topics --list`.
-    TopicList,
-    /// `kafka-topics --describe`.
-    TopicShape,
+    /// A check with one of Kafka's tools.
+    Tool(ToolCheck),
     /// What running producers had acknowledged has been read by running consumers.
     Account,
     /// A fresh run of so many messages, proven exactly.
@@ -106,134 +86,6 @@ pub enum Step {
     Purge,
     /// Prove that nothing is left.
     NothingLeft,
-}
-
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It changed something.
-    Changed,
-    /// All was as it should be.
-    Unchanged,
-    /// A check passed.
-    Passed,
-    /// It had nothing to do here, and says why.
-    Skipped,
-}
-
-/// What a step did, with a line of proof and, for checks, the evidence as data.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// What it did.
-    pub state: State,
-    /// One line: "brokers 0, 1, 2 registered".
-    pub proof: String,
-    /// Worth knowing although nothing failed.
-    pub warnings: Vec<String>,
-    /// What the flow check found.
-    pub flow: Option<ledger::judge::Report>,
-    /// How running clients stand, one for each consumer.
-    pub account: Vec<ledger::judge::Standing>,
-}
-
-impl Outcome {
-    /// An outcome with its proof.
-    pub fn new(state: State, proof: impl Into<String>) -> Self {
-        Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
-    }
-
-    /// Something changed.
-    pub fn changed(proof: impl Into<String>) -> Self {
-        Self::new(State::Changed, proof)
-    }
-
-    /// Nothing had to change.
-    pub fn unchanged(proof: impl Into<String>) -> Self {
-        Self::new(State::Unchanged, proof)
-    }
-
-    /// A check passed.
-    pub fn passed(proof: impl Into<String>) -> Self {
-        Self::new(State::Passed, proof)
-    }
-}
-
-/// What all steps of a run share.
-pub struct Ctx<'a> {
-    /// The lab.
-    pub lab: &'a Lab,
-    /// Kafka's jars.
-    pub jars: &'a Jars,
-    /// What runs programs.
-    pub exec: &'a dyn Exec,
-    /// Whether to stop.
-    pub stop: &'a Stop,
-    /// The Java runtime, once somebody asked for it.
-    pub java: OnceLock<Java>,
-    /// Programs and images of the kind backend, once they are settled.
-    pub setup: OnceLock<Setup>,
-    /// The client image, once it was built.
-    pub client_image: OnceLock<Archive>,
-    /// Whether the cluster is to be made again.
-    pub recreate: bool,
-}
-
-impl<'a> Ctx<'a> {
-    /// With nothing settled but what was recorded.
-    pub fn new(lab: &'a Lab, jars: &'a Jars, exec: &'a dyn Exec, stop: &'a Stop) -> Self {
-        let setup = lab.setup.clone().map(OnceLock::from).unwrap_or_default();
-        let (java, client_image) = (OnceLock::new(), OnceLock::new());
-        Ctx { lab, jars, exec, stop, java, setup, client_image, recreate: false }
-    }
-
-    /// With nothing settled at all: `up` looks again.
-    pub fn afresh(mut self, recreate: bool) -> Self {
-        self.setup = OnceLock::new();
-        self.recreate = recreate;
-        self
-    }
-}
-
-/// One step at work.
-pub struct Task<'a> {
-    /// What it shares with the others.
-    pub ctx: &'a Ctx<'a>,
-    /// Its own log file.
-    pub log: PathBuf,
-    /// Hears what it waits for right now.
-    pub status: &'a (dyn Fn(&str) + Sync),
-}
-
-impl Task<'_> {
-    /// The lab.
-    pub fn lab(&self) -> &Lab {
-        self.ctx.lab
-    }
-
-    /// Programs and images of the kind backend.
-    ///
-    /// # Errors
-    /// They were not settled: there is no record of them.
-    pub fn setup(&self) -> Result<Setup> {
-        self.ctx.setup.get().cloned().ok_or_else(|| {
-            Failure::step("it is not recorded which kind and kubectl made this lab").fix(self.lab().xtask("up"))
-        })
-    }
-
-    /// The Java runtime; asked once in a run.
-    ///
-    /// # Errors
-    /// There is none, or it does not run.
-    pub fn java(&self) -> Result<Java> {
-        if let Some(java) = self.ctx.java.get() {
-            return Ok(java.clone());
-        }
-        let program = java::locate(&self.lab().env)
-            .ok_or_else(|| Failure::step("no java in JAVA_HOME or on PATH").fix("cargo xtask up --fix"))?;
-        let java = java::ask(&program, self.ctx.exec, &self.log, self.ctx.stop)?;
-        Ok(self.ctx.java.get_or_init(|| java).clone())
-    }
 }
 
 impl Step {
@@ -264,10 +116,7 @@ impl Step {
             Step::Serving => "brokers serve".into(),
             Step::Topic => format!("topic {}", lab.facts.topic),
             Step::LabIsUp => "lab is up".into(),
-            Step::BrokerIds => "ls /brokers/ids".into(),
-            Step::BrokerIdsData => "get /brokers/ids".into(),
-            Step::TopicList => "topic list".into(),
-            Step::TopicShape => "topic describe".into(),
+            Step::Tool(check) => check.title().into(),
             Step::Account => "account".into(),
             Step::Flow(_) => "flow".into(),
             Step::Stop(service) => format!("stop {}", service.name(lab)),
@@ -280,16 +129,18 @@ impl Step {
     /// What it would do, as commands that can be pasted; looks and waits are comments.
     pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
         match self {
-            Step::Image(_) | Step::Load(_) => image::preview(self, lab, setup),
-            Step::OldCluster { .. }
-            | Step::Cluster
-            | Step::ApiServer
-            | Step::NodesJoined
-            | Step::NodesReady
-            | Step::DeleteCluster => cluster::preview(self, lab, setup),
-            Step::Apply(_) | Step::PodsReady(_) | Step::RemoveClients | Step::ServingInside { .. } => {
-                workload::preview(self, lab, setup)
-            }
+            Step::Image(recipe) => image::preview_image(lab, setup, recipe),
+            Step::Load(recipe) => image::preview_load(lab, setup, recipe),
+            Step::OldCluster { recreate } => cluster::preview_old(lab, setup, recreate),
+            Step::Cluster => cluster::preview_cluster(lab, setup),
+            Step::ApiServer => cluster::preview_api_server(lab, setup),
+            Step::NodesJoined => cluster::preview_joined(lab, setup),
+            Step::NodesReady => cluster::preview_healthy(lab, setup),
+            Step::DeleteCluster => cluster::preview_delete(lab, setup),
+            Step::Apply(part) => workload::preview_apply(lab, setup, part),
+            Step::PodsReady(part) => workload::preview_ready(lab, setup, part),
+            Step::RemoveClients => workload::preview_remove_clients(lab, setup),
+            Step::ServingInside { .. } => serve::preview_inside(),
             Step::MergeKubeconfig => {
                 vec![format!("# put context {} into your kubeconfig; your current context stays", lab.context())]
             }
@@ -300,11 +151,11 @@ impl Step {
             Step::BuildClients => build::preview_clients(lab),
             Step::EndStrays => vec!["# end marked processes that the manifests no longer ask for".into()],
             Step::Start(which) => service::preview_start(lab, jars, java, which),
-            Step::Serving | Step::Topic => serve::preview(self, lab),
-            Step::LabIsUp | Step::Healthy(_) => check::preview_process(self, lab, setup),
-            Step::BrokerIds | Step::BrokerIdsData | Step::TopicList | Step::TopicShape => {
-                check::preview_tool(self, lab, jars, java, setup)
-            }
+            Step::Serving => serve::preview_serving(lab),
+            Step::Topic => serve::preview_topic(lab),
+            Step::LabIsUp => check::preview_lab_is_up(lab),
+            Step::Healthy(service) => check::preview_healthy(lab, setup, service),
+            Step::Tool(check) => check::preview_tool(check, lab, jars, java, setup),
             Step::Account => rolled_out::preview(lab),
             Step::Flow(messages) => flow::preview(lab, messages),
             Step::Stop(which) => service::preview_stop(lab, which),
@@ -353,10 +204,7 @@ impl Step {
                 Backend::Kind => cluster::is_up(task),
             },
             Step::Healthy(which) => check::healthy(task, which),
-            Step::BrokerIds => check::broker_ids(task),
-            Step::BrokerIdsData => check::broker_ids_data(task),
-            Step::TopicList => check::topic_list(task),
-            Step::TopicShape => check::topic_shape(task),
+            Step::Tool(check) => check::tool(task, check),
             Step::Account => rolled_out::account(task),
             Step::Flow(messages) => flow::run(task, messages),
             Step::Stop(which) => service::stop(task, which),

@@ -12,8 +12,13 @@ pub enum Poll<T> {
     Ready(T),
     /// Not yet, and why: "2 of 3 brokers registered: 0, 1".
     NotYet(String),
-    /// It will never be.
-    Failed(Failure),
+}
+
+impl Poll<()> {
+    /// Ready, unless there is an obstacle.
+    pub fn unless(obstacle: Option<String>) -> Self {
+        obstacle.map_or(Poll::Ready(()), Poll::NotYet)
+    }
 }
 
 /// Sleeps, unless asked to stop; returns within 50 ms of being asked.
@@ -35,8 +40,8 @@ pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     }
 }
 
-/// Probes every `interval` until it is ready, has failed, `timeout` has passed or we are asked to stop. `status`
-/// hears each new status once.
+/// Probes every `interval` until it is ready, fails, `timeout` has passed or we are asked to stop. `status` hears each new
+/// status once. A probe fails when what is waited for will never come.
 ///
 /// # Errors
 /// The probe's own failure, a timeout that quotes the last status, or an interruption.
@@ -46,14 +51,13 @@ pub fn until<T>(
     interval: Duration,
     stop: &Stop,
     status: &dyn Fn(&str),
-    mut probe: impl FnMut() -> Poll<T>,
+    mut probe: impl FnMut() -> Result<Poll<T>>,
 ) -> Result<T> {
     let start = Instant::now();
     let mut last = String::new();
     loop {
-        match probe() {
+        match probe()? {
             Poll::Ready(value) => return Ok(value),
-            Poll::Failed(failure) => return Err(failure),
             Poll::NotYet(now) => {
                 if now != last {
                     status(&now);
@@ -76,7 +80,7 @@ mod tests {
     use super::*;
     use crate::failure::Exit;
 
-    fn wait(timeout_ms: u64, stop: &Stop, probe: impl FnMut() -> Poll<u32>) -> Result<u32> {
+    fn wait(timeout_ms: u64, stop: &Stop, probe: impl FnMut() -> Result<Poll<u32>>) -> Result<u32> {
         until("brokers", Duration::from_millis(timeout_ms), Duration::from_millis(1), stop, &|_| {}, probe)
     }
 
@@ -85,7 +89,7 @@ mod tests {
         let mut polls = 0;
         let failure = wait(20, &Stop::default(), || {
             polls += 1;
-            Poll::NotYet(format!("{} of 3 brokers registered", polls.min(2)))
+            Ok(Poll::NotYet(format!("{} of 3 brokers registered", polls.min(2))))
         })
         .unwrap_err();
         assert_eq!(failure.exit, Exit::Step);
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_failed_probe_ends_the_wait_at_once() {
-        let failure = wait(60_000, &Stop::default(), || Poll::Failed(Failure::step("broker 1 exited"))).unwrap_err();
+        let failure = wait(60_000, &Stop::default(), || Err(Failure::step("broker 1 exited"))).unwrap_err();
         assert_eq!(failure.what, "broker 1 exited");
     }
 
@@ -102,7 +106,7 @@ mod tests {
     fn being_asked_to_stop_ends_the_wait() {
         let stop = Stop::default();
         stop.cancel();
-        let failure = wait(60_000, &stop, || Poll::NotYet("starting".into())).unwrap_err();
+        let failure = wait(60_000, &stop, || Ok(Poll::NotYet("starting".into()))).unwrap_err();
         assert_eq!(failure.exit, Exit::Interrupted);
     }
 
@@ -118,7 +122,7 @@ mod tests {
             &|status| heard.borrow_mut().push(status.to_string()),
             || {
                 polls += 1;
-                if polls < 5 { Poll::NotYet(format!("step {}", polls / 3)) } else { Poll::Ready(7) }
+                Ok(if polls < 5 { Poll::NotYet(format!("step {}", polls / 3)) } else { Poll::Ready(7) })
             },
         );
         assert_eq!(value.ok(), Some(7));

@@ -13,7 +13,7 @@ use crate::local::jars::Jars;
 use crate::plan;
 use crate::progress::print_text;
 use crate::state::{Backend, Setup, private_dir, read_record};
-use crate::step::Ctx;
+use crate::task::Ctx;
 use crate::tools::docker;
 use crate::tools::java::{self, Java};
 use crate::tools::kafka::{Place, Tool};

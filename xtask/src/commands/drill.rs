@@ -18,9 +18,10 @@ use crate::local::jars::Jars;
 use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
 use crate::state::{Backend, private_dir};
-use crate::step::{Ctx, Outcome, State, Step, Task};
+use crate::step::Step;
 use crate::steps::build;
 use crate::steps::preflight::lack_of_space;
+use crate::task::{Ctx, Outcome, State, Task};
 use serde::{Deserialize, Serialize};
 
 /// Where `drill matrix` keeps its results, in the working folder.

@@ -19,9 +19,9 @@ use crate::signal::Stop;
 use crate::state::{
     Backend, ImageSource, Lock, Record, Setup, has_lock, put_aside, read_record, remains, remove_remains,
 };
-use crate::step::{Ctx, Task};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
+use crate::task::{Ctx, Task};
 use crate::tools::docker;
 use crate::tools::java;
 
@@ -295,7 +295,7 @@ impl Session<'_> {
             return Ok(report.exit());
         }
         for ran in &report.steps {
-            if let crate::progress::Ended::Done(crate::step::Outcome { flow: Some(flow), .. }) = &ran.ended {
+            if let crate::progress::Ended::Done(crate::task::Outcome { flow: Some(flow), .. }) = &ran.ended {
                 print_text(&format!("\n{}", crate::account::table(flow)));
             }
         }

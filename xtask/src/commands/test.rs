@@ -268,10 +268,8 @@ fn wait_for_test_programs() -> Result<()> {
     };
     let tell = |status: &str| eprintln!("{status}");
     wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
-        match living() {
-            0 => Poll::Ready(()),
-            n => Poll::NotYet(format!("waiting for {n} test program(s) to take down what they made")),
-        }
+        let left = living();
+        Ok(Poll::unless((left > 0).then(|| format!("waiting for {left} test program(s) to take down what they made"))))
     })
 }
 

@@ -8,7 +8,7 @@ use ledger::lines::{Event, Line, PRODUCER, ProducerState};
 
 use crate::failure::Result;
 use crate::local::process::{Identity, Life};
-use crate::step::Task;
+use crate::task::Task;
 use crate::tools::clients;
 
 /// How a client process went.

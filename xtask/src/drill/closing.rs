@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::drill::load::{Ends, Load, end_offsets};
 use crate::failure::{Exit, Failure, Result};
-use crate::step::Task;
+use crate::task::Task;
 use crate::tools::clients;
 
 /// How long a producer may take to flush, and a consumer to read what is left.
@@ -98,7 +98,7 @@ fn final_read(
     let cmd =
         clients::consume(&lab.clients_program(), &lab.bootstrap(), &load.topic, load.run.as_str(), range, patience);
     let begin = Instant::now();
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop).map_err(|failure| match failure.exit {
+    let output = task.capture(&cmd).map_err(|failure| match failure.exit {
         Exit::Interrupted => failure,
         _ => Failure { exit: Exit::Inconclusive, what: format!("the final read: {}", failure.what), ..failure },
     })?;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::drill::faults::{How, Who};
+use crate::drill::moves::{How, Who};
 use ledger::lines::{Gap, Reason};
 
 /// A number for each partition.

@@ -13,17 +13,17 @@ use serde::Serialize;
 use crate::drill::client::{Client, Fate};
 use crate::drill::control::Without;
 use crate::drill::evidence::{ByPartition, ClientEnd, Reader, Standing};
-use crate::drill::faults::Who;
 use crate::drill::mend::topics;
+use crate::drill::moves::Who;
 use crate::drill::timing::{self, LEAST_GAP_MS};
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::local::process::{Identity, Memory, Started};
 use crate::state::private_dir;
-use crate::step::Task;
 use crate::steps::serve;
+use crate::task::Task;
 use crate::tools::clients;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// By partition, how many messages were acknowledged and how many received.
 type Moved = BTreeMap<u32, (u64, u64)>;
@@ -231,17 +231,17 @@ impl Load {
     /// # Errors
     /// They are not within a minute, or a client ended by itself.
     pub fn flows(&self, task: &Task<'_>, consumer: bool) -> Result<()> {
-        wait::until("the load", Duration::from_secs(60), Duration::from_millis(200), task.ctx.stop, task.status, || {
+        task.wait("the load", Duration::from_secs(60), Duration::from_millis(200), || {
             let ended =
                 [self.producers.last(), self.consumers.last()].into_iter().flatten().find(|client| client.ended());
             if let Some(client) = ended {
-                return Poll::Failed(Failure::fault(format!("{} ended by itself", client.name)).log(&client.log));
+                return Err(Failure::fault(format!("{} ended by itself", client.name)).log(&client.log));
             }
-            let Some(state) = self.sent() else { return Poll::NotYet("the producer has sent nothing yet".into()) };
+            let Some(state) = self.sent() else { return Ok(Poll::NotYet("the producer has sent nothing yet".into())) };
             if state.partitions.is_empty() || state.partitions.iter().any(|partition| partition.acked == 0) {
-                return Poll::NotYet("not every partition has acknowledged a message yet".into());
+                return Ok(Poll::NotYet("not every partition has acknowledged a message yet".into()));
             }
-            match self.received() {
+            Ok(match self.received() {
                 _ if !consumer => Poll::Ready(()),
                 Some(state)
                     if !state.partitions.is_empty() && state.partitions.iter().all(|p| p.counts.received > 0) =>
@@ -249,7 +249,7 @@ impl Load {
                     Poll::Ready(())
                 }
                 _ => Poll::NotYet("the consumer has not received of every partition yet".into()),
-            }
+            })
         })
     }
 
@@ -296,19 +296,14 @@ impl Load {
         patience: Duration,
         done: impl Fn(&ConsumerState) -> bool,
     ) -> Result<bool> {
-        let read = wait::until(
-            "the consumer",
-            patience,
-            Duration::from_millis(200),
-            task.ctx.stop,
-            task.status,
-            || match self.received() {
+        let read = task.wait("the consumer", patience, Duration::from_millis(200), || {
+            Ok(match self.received() {
                 Some(state) if done(&state) => Poll::Ready(true),
                 // It gets no further.
                 _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(false),
                 _ => Poll::NotYet("reading what is left".into()),
-            },
-        );
+            })
+        });
         match read {
             Err(failure) if task.ctx.stop.asked() => Err(failure),
             done => Ok(done.unwrap_or(false)),
@@ -341,7 +336,7 @@ impl Load {
         let end = Instant::now() + GOES_ON;
         let asked = self.moved().map(|(spoken, _)| spoken).unwrap_or_default();
         let mut first: Option<Moved> = None;
-        wait::until("the load", 2 * GOES_ON, Duration::from_millis(200), task.ctx.stop, task.status, || {
+        task.wait("the load", 2 * GOES_ON, Duration::from_millis(200), || {
             let ended = [self.producers.last(), self.consumers.last()]
                 .into_iter()
                 .any(|client| client.is_none_or(Client::ended));
@@ -352,9 +347,9 @@ impl Load {
             };
             first = first.take().or(now);
             if stuck.is_empty() || ended || Instant::now() >= end {
-                return Poll::Ready(stuck);
+                return Ok(Poll::Ready(stuck));
             }
-            Poll::NotYet(format!("partitions {stuck:?} have to go on"))
+            Ok(Poll::NotYet(format!("partitions {stuck:?} have to go on")))
         })
     }
 
@@ -413,19 +408,15 @@ pub struct Ends {
 pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<Ends> {
     let lab = task.lab();
     let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), topic);
-    wait::until("end offsets", patience, Duration::from_millis(500), task.ctx.stop, task.status, || {
-        let output = match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
-            Ok(output) => output,
-            Err(failure) => return Poll::Failed(failure),
-        };
-        match clients::lines::<Offsets>(&output.stdout).pop() {
+    task.wait("end offsets", patience, Duration::from_millis(500), || {
+        Ok(match clients::lines::<Offsets>(&task.capture(&cmd)?.stdout).pop() {
             Some(Offsets { error: None, partitions, topic_id, .. }) if !partitions.is_empty() => Poll::Ready(Ends {
                 offsets: partitions.iter().map(|mark| (mark.partition, mark.high)).collect(),
                 topic_id,
             }),
             Some(Offsets { error: Some(error), .. }) => Poll::NotYet(error),
             _ => Poll::NotYet("no answer".into()),
-        }
+        })
     })
 }
 
@@ -446,7 +437,7 @@ pub fn create_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     let lab = task.lab();
     serve::create_where_brokers_do_not(task, topic)?;
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), topic, lab.timeout(|t| t.topic));
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let output = task.capture(&cmd)?;
     match output.code {
         Some(0) => Ok(()),
         _ => Err(Failure::step(format!("no message gets through topic {topic}")).output(&output.stderr).log(&task.log)),

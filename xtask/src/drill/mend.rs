@@ -8,12 +8,12 @@ use crate::drill::control::Without;
 use crate::failure::Result;
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::{Part, Task};
-use crate::steps::workload::{self, Patience};
+use crate::steps::workload::{self, Part, Patience};
 use crate::steps::{cluster, service};
+use crate::task::Task;
 use crate::tools::clients;
 use crate::tools::kafka::{Place, Tool};
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// How often the brokers are asked.
 pub const INTERVAL: Duration = Duration::from_millis(200);
@@ -49,19 +49,15 @@ pub fn in_sync(task: &Task<'_>, topic: &str, without: Without) -> Result<()> {
     // A broker that lost its disk in a long soak fetches gigabytes.
     let usual = 4 * lab.timeout(|t| t.broker);
     let patience = if without.strike { without.patience(usual) } else { usual };
-    wait::until("every ISR", patience, INTERVAL, task.ctx.stop, task.status, || {
-        let answers = match metadata(task, topic, &lab.bootstrap()) {
-            Err(failure) => return Poll::Failed(failure),
-            Ok(answers) => answers,
-        };
+    task.wait("every ISR", patience, INTERVAL, || {
+        let answers = metadata(task, topic, &lab.bootstrap())?;
         let full = |answer: &Metadata| {
             let partitions: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.partitions).collect();
             !partitions.is_empty() && partitions.iter().all(|p| p.leader >= 0 && p.isr.len() == p.replicas.len())
         };
-        match answers.iter().filter(|answer| answer.ok && full(answer)).count() {
-            count if count == lab.broker_ids().count() => Poll::Ready(()),
-            count => Poll::NotYet(format!("{count} brokers name every replica as in sync")),
-        }
+        let count = answers.iter().filter(|answer| answer.ok && full(answer)).count();
+        let missing = count != lab.broker_ids().count();
+        Ok(Poll::unless(missing.then(|| format!("{count} brokers name every replica as in sync"))))
     })
 }
 
@@ -71,7 +67,7 @@ pub fn in_sync(task: &Task<'_>, topic: &str, without: Without) -> Result<()> {
 /// The question cannot be asked.
 pub fn metadata(task: &Task<'_>, topic: &str, brokers: &str) -> Result<Vec<Metadata>> {
     let cmd = clients::metadata(&task.lab().clients_program(), brokers, topic, ASK);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let output = task.capture(&cmd)?;
     Ok(clients::lines(&output.stdout))
 }
 
@@ -93,7 +89,7 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
     let end = Instant::now() + UNSETTLED;
     let mut again = false;
     loop {
-        let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+        let output = task.capture(&cmd)?;
         let says = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
         if output.code != Some(0) && again && says("TopicExistsException") {
             return Ok(output.stdout);
@@ -102,7 +98,7 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
         if output.code == Some(0) || !again || Instant::now() >= end {
             return Ok(output.success(&cmd, &task.log)?.stdout);
         }
-        wait::pause(task.ctx.stop, Duration::from_secs(1))?;
+        task.pause(Duration::from_secs(1))?;
     }
 }
 

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use crate::drill::evidence::PodSeen;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
-use crate::step::Task;
+use crate::task::Task;
 use crate::tools::docker;
 use crate::tools::kubectl::Kubectl;
-use crate::wait;
 
 fn ran(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
-    Ok(task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log)?.stdout)
+    Ok(task.run(cmd)?.stdout)
 }
 
 fn kubectl(task: &Task<'_>) -> Result<Kubectl> {
@@ -88,7 +87,7 @@ pub fn dns(task: &Task<'_>) -> Result<Option<BTreeSet<String>>> {
 
 /// What a program says that is asked to look only: nothing when it fails.
 fn told(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
-    match task.ctx.exec.capture(cmd, &task.log, task.ctx.stop) {
+    match task.capture(cmd) {
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
         Ok(output) if output.code == Some(0) => Ok(output.stdout),
         _ => Ok(String::new()),
@@ -152,7 +151,7 @@ pub fn pause_node(task: &Task<'_>, id: u32) -> Result<()> {
         if !busy || began.elapsed() >= FREEZE_WITHIN {
             return Err(failure);
         }
-        wait::pause(task.ctx.stop, Duration::from_millis(200))?;
+        task.pause(Duration::from_millis(200))?;
     }
 }
 

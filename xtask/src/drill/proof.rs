@@ -8,7 +8,7 @@ use ledger::lines::{Gap, Milestone, Reason};
 use serde::Serialize;
 
 use crate::drill::evidence::{Blow, Evidence, Registered, Standing};
-use crate::drill::faults::{How, Who};
+use crate::drill::moves::{How, Who};
 use crate::drill::timing;
 
 /// The most messages that the producer gives librdkafka of a partition at a time: a batch of 64 KiB of the shortest stamps.

@@ -25,9 +25,9 @@ use crate::local::process;
 use crate::local::service::Service;
 use crate::signal::Stop;
 use crate::state::{now_ms, write_atomically};
-use crate::step::Task;
 use crate::steps::{check, serve, service};
-use crate::wait::{self, Poll};
+use crate::task::Task;
+use crate::wait::Poll;
 
 /// How long the load goes on before a fault.
 const CALM: Duration = Duration::from_secs(2);
@@ -100,7 +100,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool, without: Wi
     let drilled = drill(task, plan, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
-    let ctx = crate::step::Ctx::new(task.ctx.lab, task.ctx.jars, task.ctx.exec, &stop);
+    let ctx = crate::task::Ctx::new(task.ctx.lab, task.ctx.jars, task.ctx.exec, &stop);
     if let Some(setup) = task.ctx.setup.get() {
         let _ = ctx.setup.set(setup.clone());
     }
@@ -184,7 +184,7 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
     }
     if kind != faults::Load::WithoutTopic && !without.load {
         load.flows(task, kind != faults::Load::WithoutConsumer)?;
-        wait::pause(task.ctx.stop, calm)?;
+        task.pause(calm)?;
     }
     let mut struck = Vec::new();
     match plan {
@@ -199,7 +199,7 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
                 let ends = end_offsets(task, &load.topic, OFFSETS)?;
                 load.reads_beyond(task, &ends.offsets, without.patience(CAUGHT_UP))?;
                 struck.push(strike(task, fault, load, clock)?);
-                wait::pause(task.ctx.stop, calm)?;
+                task.pause(calm)?;
             }
         }
     }
@@ -258,11 +258,8 @@ type Seen = (Option<u64>, BTreeSet<u32>, Vec<u32>, Evidence);
 fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch, topic: &str) -> Result<Seen> {
     let without = load.without;
     // Who was registered before is known before the first move.
-    wait::until("ZooKeeper", OFFSETS, Duration::from_millis(10), task.ctx.stop, task.status, || {
-        match watch.has_asked() {
-            true => Poll::Ready(()),
-            false => Poll::NotYet("it has not been asked yet".into()),
-        }
+    task.wait("ZooKeeper", OFFSETS, Duration::from_millis(10), || {
+        Ok(Poll::unless((!watch.has_asked()).then(|| "it has not been asked yet".into())))
     })?;
     let mut strike = Strike::new(task, load, watch, fault)?;
     fault.moves.iter().try_for_each(|step| strike.carry_out(*step))?;
@@ -324,7 +321,7 @@ fn conclude(task: &Task<'_>, plan: Plan, load: &Load, account: Account, mut stru
 pub fn commit(task: &Task<'_>) -> String {
     let words = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"];
     let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&task.lab().env.repo).args(words);
-    match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
+    match task.capture(&cmd) {
         Ok(output) if output.code == Some(0) => output.stdout.trim().to_string(),
         _ => "unknown".into(),
     }

@@ -10,9 +10,10 @@ use rustix::process::Signal;
 use crate::drill::client::Fate;
 use crate::drill::control::Without;
 use crate::drill::evidence::{Blow, Emptied, Evidence, Led};
-use crate::drill::faults::{self, Fault, How, Move, Who};
+use crate::drill::faults::{self, Fault};
 use crate::drill::load::{Load, create_topic};
 use crate::drill::mend::{ASK, INTERVAL, agreed, in_sync, metadata, no_such_topic, topics};
+use crate::drill::moves::{How, Move, Who};
 use crate::drill::pods;
 use crate::drill::proof::Proof;
 use crate::drill::watch::Watch;
@@ -20,10 +21,10 @@ use crate::failure::{Failure, IoContext, Result};
 use crate::local::process::{Identity, Life};
 use crate::local::service::Service;
 use crate::state::now_ms;
-use crate::step::Task;
 use crate::steps::{serve, service};
+use crate::task::Task;
 use crate::tools::zookeeper;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// What was done and seen, while it is done.
 pub struct Strike<'a, 'b> {
@@ -110,7 +111,7 @@ impl<'a, 'b> Strike<'a, 'b> {
         let (task, without) = (self.task, self.without);
         match step {
             Move::Wait(_) if without.strike => Ok(()),
-            Move::Wait(ms) => wait::pause(task.ctx.stop, Duration::from_millis(ms)),
+            Move::Wait(ms) => task.pause(Duration::from_millis(ms)),
             Move::Kill(who) => self.end(who, How::Kill),
             Move::Term(who) => self.end(who, How::Term),
             Move::Pause(who) => self.pause(who),
@@ -188,11 +189,9 @@ impl<'a, 'b> Strike<'a, 'b> {
         }
         // What is kept must be heard to be kept.
         let patience = Duration::from_secs(5);
-        let heard = wait::until("ZooKeeper", patience, INTERVAL, task.ctx.stop, task.status, || {
-            match self.watch.asked_ms() > now {
-                true => Poll::Ready(()),
-                false => Poll::NotYet("ZooKeeper has not been asked since".into()),
-            }
+        let heard = task.wait("ZooKeeper", patience, INTERVAL, || {
+            let asked = self.watch.asked_ms() > now;
+            Ok(Poll::unless((!asked).then(|| "ZooKeeper has not been asked since".into())))
         });
         match heard {
             Err(failure) if task.ctx.stop.asked() => Err(failure),
@@ -316,25 +315,22 @@ impl<'a, 'b> Strike<'a, 'b> {
     /// Who leads the partition, as soon as all brokers that answer say the same.
     fn leader(&self) -> Result<u32> {
         let (task, partition) = (self.task, self.evidence.partition);
-        wait::until("a leader", ASK * 5, INTERVAL, task.ctx.stop, task.status, || {
-            match metadata(task, &self.load.topic, &task.lab().bootstrap()) {
-                Err(failure) => Poll::Failed(failure),
-                Ok(answers) => match agreed(&answers, partition) {
-                    (Some(leader), _) => Poll::Ready(leader),
-                    _ => Poll::NotYet(format!("brokers name no leader of partition {partition}, or several")),
-                },
-            }
+        task.wait("a leader", ASK * 5, INTERVAL, || {
+            let answers = metadata(task, &self.load.topic, &task.lab().bootstrap())?;
+            Ok(match agreed(&answers, partition) {
+                (Some(leader), _) => Poll::Ready(leader),
+                _ => Poll::NotYet(format!("brokers name no leader of partition {partition}, or several")),
+            })
         })
     }
 
     fn controller(&self) -> Result<u32> {
-        wait::until("a controller", ASK * 5, INTERVAL, self.task.ctx.stop, self.task.status, || {
-            match serve::dump(self.task) {
-                Ok(Some(dump)) => zookeeper::controller(&dump)
+        self.task.wait("a controller", ASK * 5, INTERVAL, || {
+            Ok(match serve::dump(self.task)? {
+                Some(dump) => zookeeper::controller(&dump)
                     .map_or(Poll::NotYet("ZooKeeper knows no controller".into()), Poll::Ready),
-                Ok(None) => Poll::NotYet("ZooKeeper does not answer".into()),
-                Err(failure) => Poll::Failed(failure),
-            }
+                None => Poll::NotYet("ZooKeeper does not answer".into()),
+            })
         })
     }
 
@@ -409,11 +405,8 @@ impl<'a, 'b> Strike<'a, 'b> {
             return Ok(process.is_over());
         }
         let (task, patience) = (self.task, self.task.lab().timeout(|t| t.stop));
-        let over = wait::until("its end", patience, Duration::from_millis(20), task.ctx.stop, task.status, || {
-            match process.is_over() {
-                true => Poll::Ready(()),
-                false => Poll::NotYet(format!("pid {} is still there", process.pid)),
-            }
+        let over = task.wait("its end", patience, Duration::from_millis(20), || {
+            Ok(Poll::unless((!process.is_over()).then(|| format!("pid {} is still there", process.pid))))
         });
         match over {
             Err(failure) if task.ctx.stop.asked() => Err(failure),

@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::drill::evidence::{Registered, Stopped};
-use crate::drill::faults::Who;
+use crate::drill::moves::Who;
 use crate::local::process::{Identity, Life};
 use crate::signal::Stop;
 use crate::state::Backend;
-use crate::step::Task;
 use crate::steps::serve;
+use crate::task::Task;
 use crate::tools::zookeeper;
 use crate::wait;
 

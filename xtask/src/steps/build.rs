@@ -12,8 +12,8 @@ use crate::failure::{Failure, IoContext, Result};
 use crate::local::jars::Jars;
 use crate::sha256;
 use crate::state::private_dir;
-use crate::step::{Outcome, Task};
-use crate::wait::{self, Poll};
+use crate::task::{Outcome, Task};
+use crate::wait::Poll;
 
 fn shell() -> Result<Shell> {
     Shell::new().map_err(|error| {
@@ -85,14 +85,10 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     let lock = cache.join("lock");
     let file = File::create(&lock).cannot("open", &lock)?;
     let timeout = task.lab().timeout(|t| t.jars);
-    wait::until("the cache's lock", timeout, Duration::from_millis(200), task.ctx.stop, task.status, || {
-        match file.try_lock() {
-            Ok(()) => Poll::Ready(()),
-            Err(fs::TryLockError::WouldBlock) => Poll::NotYet("another lab fetches the jars".into()),
-            Err(fs::TryLockError::Error(error)) => {
-                Poll::Failed(Failure::step(format!("cannot lock {}: {error}", lock.display())))
-            }
-        }
+    task.wait("the cache's lock", timeout, Duration::from_millis(200), || match file.try_lock() {
+        Ok(()) => Ok(Poll::Ready(())),
+        Err(fs::TryLockError::WouldBlock) => Ok(Poll::NotYet("another lab fetches the jars".into())),
+        Err(fs::TryLockError::Error(error)) => Err(Failure::step(format!("cannot lock {}: {error}", lock.display()))),
     })?;
     if jars.present() {
         return Ok(Outcome::unchanged(there()));
@@ -105,10 +101,9 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     }
     private_dir(&partial)?;
     let cmd = maven(jars, &partial, timeout)?;
-    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status).map_err(|failure| {
-        let fix =
-            "Maven must reach a repository: see its proxy and mirror settings (~/.m2/settings.xml), then say it again";
-        if failure.exit == crate::failure::Exit::Interrupted { failure } else { failure.fix(fix) }
+    task.build(&cmd).map_err(|failure| {
+        failure
+            .fix("Maven must reach a repository: check its proxy and mirror settings (~/.m2/settings.xml), then rerun")
     })?;
     verify(task, &partial)?;
     let sizes = partial.join("sizes");
@@ -154,7 +149,7 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let modified = || -> Option<SystemTime> { fs::metadata(&program).ok()?.modified().ok() };
     let before = modified();
     let cmd = build_program(task.lab())?;
-    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status)?;
+    task.build(&cmd)?;
     match modified() {
         None => Err(Failure::step(format!("cargo built no {}", program.display())).log(&task.log)),
         after if after == before => Ok(Outcome::unchanged(program.display().to_string())),

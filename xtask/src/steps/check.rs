@@ -10,54 +10,99 @@ use crate::local::ports;
 use crate::local::process::{Life, Memory, Started};
 use crate::local::service::Service;
 use crate::state::{Backend, Setup, now_ms};
-use crate::step::{Outcome, Step, Task};
 use crate::steps::{rolled_out, serve, workload};
+use crate::task::{Outcome, State, Task};
 use crate::tools::java::Java;
 use crate::tools::kafka::{self, Place, Tool};
-use crate::tools::zookeeper;
+use crate::tools::kubectl::Kubectl;
+use crate::tools::{docker, zookeeper};
+
+/// A check with one of Kafka's own tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolCheck {
+    /// `zookeeper-shell ls /brokers/ids`.
+    BrokerIds,
+    /// `zookeeper-shell get /brokers/ids`.
+    BrokerIdsData,
+    /// `kafka-topics --list`.
+    TopicList,
+    /// `kafka-topics --describe`.
+    TopicShape,
+}
+
+impl ToolCheck {
+    /// All of them.
+    pub const ALL: [ToolCheck; 4] =
+        [ToolCheck::BrokerIds, ToolCheck::BrokerIdsData, ToolCheck::TopicList, ToolCheck::TopicShape];
+
+    /// Its name in lists, events and log files.
+    pub fn title(self) -> &'static str {
+        match self {
+            ToolCheck::BrokerIds => "ls /brokers/ids",
+            ToolCheck::BrokerIdsData => "get /brokers/ids",
+            ToolCheck::TopicList => "topic list",
+            ToolCheck::TopicShape => "topic describe",
+        }
+    }
+
+    /// Tool, arguments, and what should come.
+    fn spelled(self, lab: &Lab) -> (Tool, Vec<String>, String) {
+        let brokers = &lab.facts.brokers;
+        let args = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        match self {
+            ToolCheck::BrokerIds => {
+                let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
+                (Tool::ZooKeeperShell, args(&["ls", "/brokers/ids"]), format!("[{}]", ids.join(", ")))
+            }
+            ToolCheck::BrokerIdsData => (Tool::ZooKeeperShell, args(&["get", "/brokers/ids"]), "null".into()),
+            ToolCheck::TopicList => (Tool::KafkaTopics, args(&["--list"]), lab.facts.topic.clone()),
+            ToolCheck::TopicShape => (
+                Tool::KafkaTopics,
+                args(&["--describe", "--topic", &kafka::only(&lab.facts.topic)]),
+                format!("{} partitions × {} replicas, all in the ISR", brokers.partitions, brokers.replication_factor),
+            ),
+        }
+    }
+}
+
+/// Runs a check.
+///
+/// # Errors
+/// A fault when what comes is not what should, or when the tool fails.
+pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
+    match check {
+        ToolCheck::BrokerIds => broker_ids(task),
+        ToolCheck::BrokerIdsData => broker_ids_data(task),
+        ToolCheck::TopicList => topic_list(task),
+        ToolCheck::TopicShape => topic_shape(task),
+    }
+}
 
 /// What a tool check would run.
-pub fn preview_tool(step: Step, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
-    let (tool, args, expected) = spelled(step, lab);
+pub fn preview_tool(check: ToolCheck, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
+    let (tool, args, expected) = check.spelled(lab);
     vec![Place::of(lab, jars, java, Some(setup)).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
-/// What a process check looks at.
-pub fn preview_process(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
-    if lab.backend == Backend::Kind {
-        return vec![match step {
-            Step::Healthy(_) => crate::tools::kubectl::Kubectl::of(lab, setup).workloads().to_string(),
-            _ => crate::tools::docker::nodes(lab.cluster()).to_string(),
-        }];
-    }
-    vec![match step {
-        Step::Healthy(service) => format!("# {} of {} runs", service.name(lab), service.record(lab).display()),
-        _ => "# a process of this lab runs".into(),
+/// What [`healthy`] looks at.
+pub fn preview_healthy(lab: &Lab, setup: &Setup, service: Service) -> Vec<String> {
+    vec![match lab.backend {
+        Backend::Kind => Kubectl::of(lab, setup).workloads().to_string(),
+        Backend::Local => format!("# {} of {} runs", service.name(lab), service.record(lab).display()),
     }]
 }
 
-/// Tool, arguments, and what should come.
-fn spelled(step: Step, lab: &Lab) -> (Tool, Vec<String>, String) {
-    let brokers = &lab.facts.brokers;
-    let args = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    match step {
-        Step::BrokerIds => {
-            let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
-            (Tool::ZooKeeperShell, args(&["ls", "/brokers/ids"]), format!("[{}]", ids.join(", ")))
-        }
-        Step::BrokerIdsData => (Tool::ZooKeeperShell, args(&["get", "/brokers/ids"]), "null".into()),
-        Step::TopicList => (Tool::KafkaTopics, args(&["--list"]), lab.facts.topic.clone()),
-        _ => (
-            Tool::KafkaTopics,
-            args(&["--describe", "--topic", &kafka::only(&lab.facts.topic)]),
-            format!("{} partitions × {} replicas, all in the ISR", brokers.partitions, brokers.replication_factor),
-        ),
-    }
+/// What `lab is up` looks at.
+pub fn preview_lab_is_up(lab: &Lab) -> Vec<String> {
+    vec![match lab.backend {
+        Backend::Kind => docker::nodes(lab.cluster()).to_string(),
+        Backend::Local => "# a process of this lab runs".into(),
+    }]
 }
 
-fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)> {
+fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, crate::exec::Cmd, String)> {
     let lab = task.lab();
-    let (tool, args, expected) = spelled(step, lab);
+    let (tool, args, expected) = check.spelled(lab);
     // zookeeper-shell would try for half a minute where nothing listens.
     if lab.backend == Backend::Local
         && tool == Tool::ZooKeeperShell
@@ -66,23 +111,17 @@ fn ask(task: &Task<'_>, step: Step) -> Result<(Output, crate::exec::Cmd, String)
         return Err(Failure::fault(format!("ZooKeeper at {} does not answer: {error}", lab.zookeeper_address()))
             .fix(lab.xtask("up")));
     }
-    let cmd = match lab.backend {
-        Backend::Local => Place::of(lab, task.ctx.jars, Some(&task.java()?), None).tool(tool, args),
-        Backend::Kind => Place::of(lab, task.ctx.jars, None, Some(&task.setup()?)).tool(tool, args),
-    };
+    let cmd = task.place()?.tool(tool, args);
     (task.status)("starting a JVM for the tool");
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log);
+    let output = task.run(&cmd);
     // What the tool could not do the lab did not let it do: other checks still look.
     let output = output.map_err(|failure| Failure { exit: Exit::Fault, ..failure })?;
     Ok((output, cmd, expected))
 }
 
 /// The broker ids in ZooKeeper are those of the manifests.
-///
-/// # Errors
-/// A fault when they are not, or when the tool fails.
-pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
-    let (output, cmd, expected) = ask(task, Step::BrokerIds)?;
+fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, ToolCheck::BrokerIds)?;
     let mut ids: Vec<u32> =
         zookeeper::parse_ls(&output.stdout).unwrap_or_default().iter().filter_map(|child| child.parse().ok()).collect();
     ids.sort_unstable();
@@ -98,11 +137,8 @@ pub fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// The parent node holds no data.
-///
-/// # Errors
-/// A fault when it does, or when the tool fails.
-pub fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
-    let (output, cmd, expected) = ask(task, Step::BrokerIdsData)?;
+fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, ToolCheck::BrokerIdsData)?;
     match zookeeper::parse_get(&output.stdout) {
         Some(found) if found == expected => Ok(Outcome::passed("null: the node has children but no data")),
         found => Err(Failure::fault(format!("answered {found:?}, expected {expected}"))
@@ -113,11 +149,8 @@ pub fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// The topic is there.
-///
-/// # Errors
-/// A fault when it is not, or when the tool fails.
-pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
-    let (output, cmd, expected) = ask(task, Step::TopicList)?;
+fn topic_list(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, expected) = ask(task, ToolCheck::TopicList)?;
     let topics: Vec<&str> = output.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if topics.contains(&expected.as_str()) {
         return Ok(Outcome::passed(topics.join(", ")));
@@ -129,11 +162,8 @@ pub fn topic_list(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// The topic has the shape of the manifests, a leader everywhere and every replica in sync.
-///
-/// # Errors
-/// A fault when it has not, or when the tool fails.
-pub fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
-    let (output, cmd, _) = ask(task, Step::TopicShape)?;
+fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
+    let (output, cmd, _) = ask(task, ToolCheck::TopicShape)?;
     let brokers = &task.lab().facts.brokers;
     let Some(topic) = kafka::parse_describe(&output.stdout, &task.lab().facts.topic) else {
         return Err(Failure::fault("kafka-topics describes no such topic")
@@ -208,15 +238,18 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
                 (lab.facts.clients.get(index).map_or("", |client| client.name.as_str()), replica as usize)
             }
         };
-        return workload::healthy(task, &service.name(lab), app, place);
+        let Some(pod) = workload::healthy(task, &service.name(lab), app, place)? else { return Ok(not_started(lab)) };
+        let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
+        let mut outcome = Outcome::passed(format!("{} on {}, ready{restarts}", pod.name, pod.node));
+        if let Service::Client(..) = service {
+            outcome.proof += &format!("; {}", rolled_out::goes_on(task, app, &pod.name)?);
+        }
+        return Ok(outcome);
     }
     let record = Started::read(&service.record(lab));
     let Some(identity) = service.living(lab) else {
         if !service.record(lab).exists() && matches!(service, Service::Client(..)) {
-            return Ok(Outcome::new(
-                crate::step::State::Skipped,
-                format!("not started; `{}` does", lab.xtask("clients start")),
-            ));
+            return Ok(not_started(lab));
         }
         let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
         return Err(Failure::fault(format!("{} is not running", service.name(lab)))
@@ -250,6 +283,10 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
         proof += &format!("; {}", rolled_out::goes_on(task, deployment, &service.name(lab))?);
     }
     Ok(Outcome::passed(proof))
+}
+
+fn not_started(lab: &Lab) -> Outcome {
+    Outcome::new(State::Skipped, format!("not started; `{}` does", lab.xtask("clients start")))
 }
 
 fn duration(seconds: u64) -> String {

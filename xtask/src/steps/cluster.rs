@@ -4,53 +4,22 @@ use std::fs;
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::kind::cluster::{self, Node};
 use crate::kind::{pods, render};
 use crate::local::process;
 use crate::state::{Setup, private_dir};
-use crate::step::{Outcome, Step, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::{docker, kind};
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// The file that says that the cluster was made to its end: a cluster without it is half-made.
 pub const MADE: &str = "cluster.made";
 
 /// Each question is a kubectl, which costs a tenth of a second of CPU that joining nodes need.
 const INTERVAL: Duration = Duration::from_millis(700);
-
-/// What a step would run.
-pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
-    let config = lab.state.join("manifests/cluster.yml");
-    match step {
-        Step::OldCluster { recreate: true } => vec!["# if there is one:".into(), kind::delete(lab, setup).to_string()],
-        Step::OldCluster { .. } => {
-            vec!["# if an interrupted up left it half-made:".into(), kind::delete(lab, setup).to_string()]
-        }
-        Step::Cluster => vec![
-            format!(
-                "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
-                config.display()
-            ),
-            kind::create(lab, setup, &config).to_string(),
-        ],
-        Step::DeleteCluster => vec![kind::delete(lab, setup).to_string()],
-        Step::ApiServer => {
-            let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
-            vec![
-                docker::favour(&control_plane, FAVOUR).to_string(),
-                docker::listening(&control_plane, API_PORT, Duration::ZERO).to_string(),
-                "# until the API server answers and has a StorageClass:".into(),
-                Kubectl::of(lab, setup).ask(["get", "storageclasses", "--output", "name"]).to_string(),
-            ]
-        }
-        Step::NodesJoined => {
-            vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()]
-        }
-        _ => vec![Kubectl::of(lab, setup).ask(["get", "nodes"]).to_string()],
-    }
-}
 
 /// Where the API server listens in its node: kubeadm's own choice, which kind leaves as it is.
 const API_PORT: u16 = 6443;
@@ -80,6 +49,12 @@ fn end_orphans(task: &Task<'_>) -> Result<()> {
 fn not_ours(lab: &Lab) -> Failure {
     Failure::step(format!("there is a kind cluster {} that this lab did not make; it was left alone", lab.cluster()))
         .fix(format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()))
+}
+
+/// What [`old`] would run.
+pub fn preview_old(lab: &Lab, setup: &Setup, recreate: bool) -> Vec<String> {
+    let when = if recreate { "# if there is one:" } else { "# if an interrupted up left it half-made:" };
+    vec![when.into(), kind::delete(lab, setup).to_string()]
 }
 
 /// Deletes a cluster that was left half-made, or that is to be made again.
@@ -114,6 +89,16 @@ pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
     Ok(Outcome::changed(format!("{} was left half-made by an interrupted up: deleted", lab.cluster())))
 }
 
+/// What [`cluster`] would run.
+pub fn preview_cluster(lab: &Lab, setup: &Setup) -> Vec<String> {
+    let config = lab.state.join("manifests/cluster.yml");
+    let note = format!(
+        "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
+        config.display()
+    );
+    vec![note, kind::create(lab, setup, &config).to_string()]
+}
+
 /// Makes the cluster, or starts what was stopped of it.
 ///
 /// # Errors
@@ -126,8 +111,7 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
         private_dir(&dir)?;
         private_dir(&lab.mark())?;
         let config = render::write(&dir, "cluster.yml", &render::cluster(lab, &setup, true)?)?;
-        let create = kind::create(lab, &setup, &config);
-        task.ctx.exec.build(&create, &task.log, task.ctx.stop, task.status)?;
+        task.build(&kind::create(lab, &setup, &config))?;
         let made = lab.state.join(MADE);
         fs::write(&made, "").cannot("write", &made)?;
         "made"
@@ -136,9 +120,8 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
         if !stopped.is_empty() {
             (task.status)(&format!("starting {}", stopped.join(", ")));
             // A paused container cannot be started, one that is not paused cannot be resumed: which it is does not matter.
-            let _ = task.ctx.exec.capture(&docker::unpause(&stopped), &task.log, task.ctx.stop)?;
-            let start = docker::start(&stopped);
-            task.ctx.exec.capture(&start, &task.log, task.ctx.stop)?.success(&start, &task.log)?;
+            let _ = task.capture(&docker::unpause(&stopped))?;
+            task.run(&docker::start(&stopped))?;
         }
         if !stopped.is_empty() || !lab.kubeconfig().exists() {
             kubeconfig(task)?;
@@ -149,6 +132,21 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
     Ok(if what == "reused" { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
 
+/// What [`api_server`] would run.
+pub fn preview_api_server(lab: &Lab, setup: &Setup) -> Vec<String> {
+    let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
+    vec![
+        docker::favour(&control_plane, FAVOUR).to_string(),
+        docker::listening(&control_plane, API_PORT, lab.timeout(|t| t.cluster)).to_string(),
+        "# until the API server answers and has a StorageClass:".into(),
+        storage_classes(&Kubectl::of(lab, setup)).to_string(),
+    ]
+}
+
+fn storage_classes(kubectl: &Kubectl) -> Cmd {
+    kubectl.ask(["get", "storageclasses", "--output", "name"])
+}
+
 /// Waits until the API server answers and there is a StorageClass, which kind installs before other nodes join.
 ///
 /// # Errors
@@ -157,17 +155,15 @@ pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let mut listens = lab.state.join(MADE).exists();
     let mut waited = false;
-    wait::until("the API server", lab.timeout(|t| t.cluster), INTERVAL, task.ctx.stop, task.status, || {
+    task.wait("the API server", lab.timeout(|t| t.cluster), INTERVAL, || {
         let answers = if listens { Ok(None) } else { reachable(task) };
         listens = matches!(answers, Ok(None));
-        match answers.and_then(|obstacle| if obstacle.is_some() { Ok(obstacle) } else { no_volumes(task) }) {
-            Err(failure) => Poll::Failed(failure),
-            Ok(Some(status)) => {
-                waited = true;
-                Poll::NotYet(status)
-            }
-            Ok(None) => Poll::Ready(()),
-        }
+        let obstacle = match answers? {
+            None => no_volumes(task)?,
+            obstacle => obstacle,
+        };
+        waited |= obstacle.is_some();
+        Ok(Poll::unless(obstacle))
     })
     .map_err(|failure| failure.log(&task.log))?;
     let proof = "answers, and has a StorageClass";
@@ -180,29 +176,31 @@ fn reachable(task: &Task<'_>) -> Result<Option<String>> {
     let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
         return Ok(Some("its node is not there yet".into()));
     };
-    let favour = docker::favour(&node.name, FAVOUR);
-    if task.ctx.exec.capture(&favour, &task.log, task.ctx.stop)?.code != Some(0) {
+    if task.capture(&docker::favour(&node.name, FAVOUR))?.code != Some(0) {
         return Ok(Some("its node is starting".into()));
     }
     (task.status)("kubeadm starts it");
     let listening = docker::listening(&node.name, API_PORT, task.lab().timeout(|t| t.cluster));
-    if task.ctx.exec.capture(&listening, &task.log, task.ctx.stop)?.code != Some(0) {
+    if task.capture(&listening)?.code != Some(0) {
         return Ok(Some("it does not listen yet".into()));
     }
-    let export = kind::export_kubeconfig(task.lab(), &task.setup()?);
-    let output = task.ctx.exec.capture(&export, &task.log, task.ctx.stop)?;
+    let output = task.capture(&kind::export_kubeconfig(task.lab(), &task.setup()?))?;
     Ok((output.code != Some(0)).then(|| crate::failure::tail(&output.stderr, 1).concat()))
 }
 
 /// Why volumes cannot be asked for yet.
 fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
-    let ask = Kubectl::of(task.lab(), &task.setup()?).ask(["get", "storageclasses", "--output", "name"]);
-    let output = task.ctx.exec.capture(&ask, &task.log, task.ctx.stop)?;
+    let output = task.capture(&storage_classes(&task.kubectl()?))?;
     Ok(match (output.code, output.stdout.trim()) {
         (Some(0), "") => Some("there is no StorageClass yet".into()),
         (Some(0), _) => None,
         _ => Some(crate::failure::tail(&output.stderr, 1).concat()),
     })
+}
+
+/// What [`joined`] would run.
+pub fn preview_joined(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).nodes().to_string()]
 }
 
 /// Waits until every node is Ready.
@@ -212,15 +210,10 @@ fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
 pub fn joined(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let mut waited = false;
-    wait::until("the nodes", lab.timeout(|t| t.cluster), 2 * INTERVAL, task.ctx.stop, task.status, || match not_ready(
-        task,
-    ) {
-        Err(failure) => Poll::Failed(failure),
-        Ok(Some(status)) => {
-            waited = true;
-            Poll::NotYet(status)
-        }
-        Ok(None) => Poll::Ready(()),
+    task.wait("the nodes", lab.timeout(|t| t.cluster), 2 * INTERVAL, || {
+        let obstacle = not_ready(task)?;
+        waited |= obstacle.is_some();
+        Ok(Poll::unless(obstacle))
     })
     .map_err(|failure| failure.log(&task.log).fix(format!("{} makes it anew", lab.xtask("up --recreate"))))?;
     let proof = format!("{} nodes Ready", lab.facts.cluster.nodes.len());
@@ -229,16 +222,13 @@ pub fn joined(task: &Task<'_>) -> Result<Outcome> {
 
 /// Writes the lab's kubeconfig.
 fn kubeconfig(task: &Task<'_>) -> Result<()> {
-    let export = kind::export_kubeconfig(task.lab(), &task.setup()?);
-    task.ctx.exec.capture(&export, &task.log, task.ctx.stop)?.success(&export, &task.log)?;
-    Ok(())
+    task.run(&kind::export_kubeconfig(task.lab(), &task.setup()?)).map(drop)
 }
 
 /// Why not all nodes are Ready.
 fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
     let lab = task.lab();
-    let ask = Kubectl::of(lab, &task.setup()?).nodes();
-    let output = task.ctx.exec.capture(&ask, &task.log, task.ctx.stop)?;
+    let output = task.capture(&task.kubectl()?.nodes())?;
     let Some(found) = pods::nodes(&output.stdout) else {
         return Ok(Some(crate::failure::tail(&output.stderr, 1).concat()));
     };
@@ -250,6 +240,11 @@ fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
         .filter(|name| !found.iter().any(|(node, ready)| node == name && *ready))
         .collect();
     Ok((!waiting.is_empty()).then(|| format!("not Ready: {}", waiting.join(", "))))
+}
+
+/// What [`healthy`] would run.
+pub fn preview_healthy(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec![Kubectl::of(lab, setup).nodes().to_string()]
 }
 
 /// Every node is Ready.
@@ -292,6 +287,11 @@ pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::passed(proof))
 }
 
+/// What [`delete`] would run.
+pub fn preview_delete(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec![kind::delete(lab, setup).to_string()]
+}
+
 /// Deletes the cluster when it is ours.
 ///
 /// # Errors
@@ -318,5 +318,5 @@ fn remove(task: &Task<'_>, nodes: &[Node]) -> Result<()> {
         Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),
         _ => docker::remove(&nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>()),
     };
-    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status)
+    task.build(&cmd)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::exec::Cmd;
 use crate::kind::pods;
 use crate::state::{now_ms, private_dir};
-use crate::step::Ctx;
+use crate::task::Ctx;
 use crate::tools::docker;
 use crate::tools::kind;
 use crate::tools::kubectl::Kubectl;

@@ -16,8 +16,8 @@ use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::local::ports;
 use crate::state::{Backend, now_ms};
-use crate::step::{Outcome, Task};
 use crate::steps::workload;
+use crate::task::{Outcome, Task};
 use crate::tools::clients;
 
 fn run_id() -> Result<RunId> {
@@ -145,7 +145,7 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
 
 fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Offsets> {
     (task.status)("asking for end offsets");
-    let output = task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log)?;
+    let output = task.run(cmd)?;
     match clients::lines::<Offsets>(&output.stdout).pop() {
         Some(offsets) if offsets.error.is_none() && !offsets.partitions.is_empty() => Ok(offsets),
         Some(Offsets { error: Some(error), .. }) => {
@@ -158,7 +158,7 @@ fn offsets(task: &Task<'_>, cmd: &Cmd) -> Result<Offsets> {
 /// Runs a client to its end line, on Kubernetes as a Job. Its exit code says no more than that line does.
 fn ran<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
     let output = match task.lab().backend {
-        Backend::Local => task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?,
+        Backend::Local => task.capture(cmd)?,
         Backend::Kind => Output {
             code: None,
             stdout: workload::run_job(task, role, &clients::args(cmd), cmd.deadline)?,

@@ -15,7 +15,7 @@ use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup::Recipe;
 use crate::local::process;
 use crate::state::{ImageSource, Setup, private_dir};
-use crate::step::{Outcome, Step, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::docker;
 use crate::wait::{self, Poll};
 
@@ -42,45 +42,49 @@ fn id_file(lab: &Lab) -> PathBuf {
     lab.state.join("clients.id")
 }
 
-/// What a step would run.
-pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
+/// What [`image`] would run.
+pub fn preview_image(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
+    if recipe == Recipe::Clients && lab.program_becomes_image() {
+        let program = lab.clients_program();
+        let load = docker::load(Path::new("ARCHIVE"), lab.timeout(|t| t.load));
+        return vec![
+            format!("# make an image of {} alone; unless the engine has it:", program.display()),
+            load.to_string(),
+        ];
+    }
+    if recipe == Recipe::Clients {
+        return vec![build_in_docker(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()];
+    }
+    match wanted(setup, recipe) {
+        Some(image) => vec!["# unless the engine has it:".into(), fetch(lab, setup, recipe, &image).to_string()],
+        None => vec!["# kind pulls its own node image".into()],
+    }
+}
+
+/// What [`load`] would run.
+pub fn preview_load(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
     let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
-    match (step, setup.source) {
-        (Step::Image(Recipe::Clients), _) if lab.program_becomes_image() => {
-            let program = lab.clients_program();
-            let load = docker::load(Path::new("ARCHIVE"), lab.timeout(|t| t.load));
-            vec![format!("# make an image of {} alone; unless the engine has it:", program.display()), load.to_string()]
-        }
-        (Step::Image(Recipe::Clients), _) => {
-            vec![build_in_docker(lab).to_string(), docker::tag("ID", &own_name("FIRST-12-OF-ID")).to_string()]
-        }
-        (Step::Image(recipe), ImageSource::Packages) => {
-            vec!["# unless the engine has it:".into(), recipe.build(lab, Duration::ZERO).to_string()]
-        }
-        (Step::Image(recipe), ImageSource::Registry) => match wanted(setup, recipe) {
-            Some(image) => vec!["# unless the engine has it:".into(), docker::pull(&image, Duration::ZERO).to_string()],
-            None => vec!["# kind pulls its own node image".into()],
-        },
-        (Step::Load(recipe), _) => {
-            let mut lines = match recipe {
-                Recipe::Clients if lab.program_becomes_image() => {
-                    vec!["# archive=ARCHIVE, as loaded into the engine".into()]
-                }
-                Recipe::Clients => preview_pack(lab, &own_name("FIRST-12-OF-ID")),
-                _ => preview_pack(lab, &setup.kafka_image),
-            };
-            lines.push("# in every node at once, unless it has the image:".into());
-            let name = match recipe {
-                Recipe::Clients => "NAME".to_string(),
-                _ => images::full_name(&setup.kafka_image),
-            };
-            let (archive, seen) = (Path::new("ARCHIVE"), "");
-            let bring = docker::Bring { archive, seen, name: &name, id: "sha256:ID", unpack: true };
-            let bring = docker::bring(&node, bring, Duration::ZERO).to_string();
-            lines.push(bring.replace("<ARCHIVE", "<\"$archive\""));
-            lines
-        }
-        _ => Vec::new(),
+    let mut lines = match recipe {
+        Recipe::Clients if lab.program_becomes_image() => vec!["# archive=ARCHIVE, as loaded into the engine".into()],
+        Recipe::Clients => preview_pack(lab, &own_name("FIRST-12-OF-ID")),
+        _ => preview_pack(lab, &setup.kafka_image),
+    };
+    lines.push("# in every node at once, unless it has the image:".into());
+    let name = match recipe {
+        Recipe::Clients => "NAME".to_string(),
+        _ => images::full_name(&setup.kafka_image),
+    };
+    let bring = docker::Bring { archive: Path::new("ARCHIVE"), seen: "", name: &name, id: "sha256:ID", unpack: true };
+    lines.push(docker::bring(&node, bring, Duration::ZERO).to_string().replace("<ARCHIVE", "<\"$archive\""));
+    lines
+}
+
+/// What puts an image into the engine.
+fn fetch(lab: &Lab, setup: &Setup, recipe: Recipe, image: &str) -> Cmd {
+    let timeout = lab.timeout(|t| t.images);
+    match setup.source {
+        ImageSource::Packages => recipe.build(lab, timeout),
+        ImageSource::Registry => docker::pull(image, timeout),
     }
 }
 
@@ -111,19 +115,14 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     }
     let (lab, setup) = (task.lab(), task.setup()?);
     let Some(image) = wanted(&setup, recipe) else {
-        return Ok(Outcome::new(crate::step::State::Skipped, "kind pulls its own"));
+        return Ok(Outcome::new(crate::task::State::Skipped, "kind pulls its own"));
     };
     let programs = setup.kind.exists() && setup.kubectl.exists();
     if id(task, &image)?.is_some() && (recipe != Recipe::Node || programs) {
         return Ok(Outcome::unchanged(image));
     }
-    let timeout = lab.timeout(|t| t.images);
-    let cmd = match setup.source {
-        ImageSource::Packages => recipe.build(lab, timeout),
-        ImageSource::Registry => docker::pull(&image, timeout),
-    };
-    task.ctx.exec.build(&cmd, &task.log, task.ctx.stop, task.status).map_err(|failure| match setup.source {
-        _ if failure.exit == crate::failure::Exit::Interrupted => failure,
+    let cmd = fetch(lab, &setup, recipe, &image);
+    task.build(&cmd).map_err(|failure| match setup.source {
         ImageSource::Packages => failure.fix(format!("mend what it says and say `{}` again: what is done is kept", lab.xtask("up"))),
         ImageSource::Registry => failure.fix(
             "say it again; or `--images packages`, which needs no registry; or `--backend local`, which needs no images",
@@ -137,7 +136,7 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
 
 /// The id of an image in the engine.
 fn id(task: &Task<'_>, image: &str) -> Result<Option<String>> {
-    let output = task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?;
+    let output = task.capture(&docker::image_id(image))?;
     Ok((output.code == Some(0)).then(|| output.stdout.trim().to_string()))
 }
 
@@ -149,12 +148,12 @@ fn clients(task: &Task<'_>) -> Result<Outcome> {
     }
     let archive = from_program::make(&packer(task), &lab.clients_program())?;
     // With containerd's image store the engine's id is not the archive's, but it is the same for both names.
-    let there = task.ctx.exec.capture(&docker::image_ids(&[&archive.name, CLIENT_IMAGE]), &task.log, task.ctx.stop)?;
+    let there = task.capture(&docker::image_ids(&[&archive.name, CLIENT_IMAGE]))?;
     let ids: Vec<&str> = there.stdout.lines().collect();
     let loaded = !matches!(ids[..], [own, lab] if own == lab);
     if loaded {
         let load = docker::load(&archive.file, lab.timeout(|t| t.load));
-        task.ctx.exec.capture(&load, &task.log, task.ctx.stop)?.success(&load, &task.log)?;
+        task.run(&load)?;
     }
     remove_earlier(task, &archive.name)?;
     let proof = format!("{}, {:.1} MB", archive.name, megabytes(&archive.file));
@@ -169,11 +168,11 @@ fn megabytes(file: &Path) -> f64 {
 /// Removes earlier images of the clients. Nodes have their own copies.
 fn remove_earlier(task: &Task<'_>, name: &str) -> Result<()> {
     let list = docker::our_images();
-    let listed = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?.success(&list, &task.log)?;
+    let listed = task.run(&list)?;
     for old in listed.stdout.lines().filter(|old| old.starts_with(&own_name(""))) {
         if ![CLIENT_IMAGE, name].contains(&old) {
             // An image in use cannot be removed, and stays.
-            let _ = task.ctx.exec.capture(&docker::remove_image(old), &task.log, task.ctx.stop);
+            let _ = task.capture(&docker::remove_image(old));
         }
     }
     Ok(())
@@ -181,15 +180,11 @@ fn remove_earlier(task: &Task<'_>, name: &str) -> Result<()> {
 
 /// As [`clients`], on a host that builds no Linux programs.
 fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
-    let run = |cmd: &Cmd| task.ctx.exec.capture(cmd, &task.log, task.ctx.stop)?.success(cmd, &task.log);
+    let run = |cmd: &Cmd| task.run(cmd);
     let before = id(task, CLIENT_IMAGE)?;
     let build = build_in_docker(task.lab());
-    task.ctx.exec.build(&build, &task.log, task.ctx.stop, task.status).map_err(|failure| {
-        if failure.exit == crate::failure::Exit::Interrupted {
-            return failure;
-        }
-        failure.fix(format!("mend what it says and say `{}` again", task.lab().xtask("up")))
-    })?;
+    task.build(&build)
+        .map_err(|failure| failure.fix(format!("mend what it says and say `{}` again", task.lab().xtask("up"))))?;
     let written = id_file(task.lab());
     let after = fs::read_to_string(&written).cannot("read", &written)?.trim().to_string();
     process::remove_file(&written)?;
@@ -291,15 +286,11 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
     let bring = docker::bring(node, what, patience + lab.timeout(|t| t.load));
     // The cluster may be in the making: a node takes images long before it has joined.
     wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
-        match task.ctx.exec.capture(&bring, &task.log, task.ctx.stop) {
-            Ok(output) if ![Some(0), Some(docker::REFUSED)].contains(&output.code) => {
-                Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat())
-            }
-            answer => match answer.and_then(|output| output.success(&bring, &task.log)) {
-                Ok(output) => Poll::Ready(output.stdout.trim() == "sent"),
-                Err(failure) => Poll::Failed(failure),
-            },
+        let output = task.capture(&bring)?;
+        if ![Some(0), Some(docker::REFUSED)].contains(&output.code) {
+            return Ok(Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()));
         }
+        Ok(Poll::Ready(output.success(&bring, &task.log)?.stdout.trim() == "sent"))
     })
 }
 
@@ -315,7 +306,7 @@ mod tests {
     use crate::sha256;
     use crate::signal::Stop;
     use crate::state::Backend;
-    use crate::step::{Ctx, State};
+    use crate::task::{Ctx, State};
 
     /// The output of `docker save` for an image without layers.
     fn saved() -> String {

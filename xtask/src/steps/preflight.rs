@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::state::{Backend, private_dir};
-use crate::step::{Outcome, Task};
+use crate::task::{Outcome, Task};
 
 /// A mebibyte.
 pub const MIB: u64 = 1024 * 1024;

@@ -8,7 +8,7 @@ use crate::config::Lab;
 use crate::exec::{Cmd, quoted};
 use crate::failure::{Failure, IoContext, Result};
 use crate::state::{RECORD_SCHEMA, Record, now_ms, private_dir, read_record, write_record};
-use crate::step::{Outcome, Task};
+use crate::task::{Outcome, Task};
 
 /// What it would do.
 pub fn preview(lab: &Lab) -> Vec<String> {
@@ -67,7 +67,7 @@ pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     // Ours without a current context, so that theirs, or that they have none, stays.
     let ours = lab.state.join("kubeconfig.merge");
     std::fs::copy(lab.kubeconfig(), &ours).cannot("write", &ours)?;
-    let run = |cmd: Cmd| task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log);
+    let run = |cmd: Cmd| task.run(&cmd);
     let ask = || Cmd::new(&setup.kubectl, Duration::from_secs(20));
     run(ask().args(["config", "unset", "current-context", "--kubeconfig"]).arg(&ours))?;
     let both = std::env::join_paths([&ours, &theirs]).cannot("merge", &theirs)?;
@@ -101,12 +101,12 @@ pub fn unmerge(task: &Task<'_>) -> Result<Outcome> {
         let cmd =
             Cmd::new(&kubectl, Duration::from_secs(20)).args(["config", what, &context, "--kubeconfig"]).arg(theirs);
         // That somebody took it out before is fine.
-        task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+        task.capture(&cmd)?;
     }
     let list = Cmd::new(&kubectl, Duration::from_secs(20))
         .args(["config", "get-contexts", "--output=name", "--kubeconfig"])
         .arg(theirs);
-    let left = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?.success(&list, &task.log)?.stdout;
+    let left = task.run(&list)?.stdout;
     if left.lines().any(|line| line == context) {
         return Err(Failure::step(format!("context {context} is still in {}", theirs.display()))
             .fix(format!("take it out by hand: kubectl config delete-context {context}"))

@@ -7,8 +7,8 @@ use crate::kind::cluster;
 use crate::local::service::Service;
 use crate::local::{ports, process};
 use crate::state::Backend;
-use crate::step::{Outcome, State, Task};
 use crate::steps::service::is_mark;
+use crate::task::{Outcome, State, Task};
 use crate::tools::docker;
 
 /// Removes the state folder.
@@ -67,13 +67,13 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
         return Ok((removed, kept));
     }
     let list = docker::our_images();
-    let output = task.ctx.exec.capture(&list, &task.log, task.ctx.stop)?;
+    let output = task.capture(&list)?;
     if output.code != Some(0) {
         kept.push("no Docker engine answers: images that it has stay in it".into());
     }
     for image in output.stdout.lines().filter(|image| image.starts_with("kafka-lab-")) {
         let remove = docker::remove_image(image);
-        let output = task.ctx.exec.capture(&remove, &task.log, task.ctx.stop)?;
+        let output = task.capture(&remove)?;
         match output.code {
             Some(0) => removed.push(format!("image {image}")),
             // One that somebody's container still needs.

@@ -10,11 +10,11 @@ use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::{Outcome, State, Task};
 use crate::steps::workload;
+use crate::task::{Outcome, State, Task};
 use crate::tools::clients;
 use crate::tools::kubectl::Kubectl;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// How long a client may take to tell its state.
 const ASK: Duration = Duration::from_secs(8);
@@ -30,7 +30,7 @@ fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T
         Backend::Kind => {
             let cmd = Kubectl::of(lab, &task.setup()?).cmd(ASK, ["exec", client, "--", "/clients", "state"]);
             // On a node that is gone nobody answers at all.
-            let output = match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
+            let output = match task.capture(&cmd) {
                 Err(failure) if failure.exit != Exit::Interrupted => {
                     return Ok(Err(format!("{client} does not answer")));
                 }
@@ -56,7 +56,7 @@ fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T
 fn offsets(task: &Task<'_>) -> Result<std::result::Result<Offsets, String>> {
     let lab = task.lab();
     let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let output = task.capture(&cmd)?;
     Ok(match clients::lines::<Offsets>(&output.stdout).pop() {
         Some(Offsets { error: Some(error), .. }) => Err(format!("the brokers tell no end offsets: {error}")),
         Some(offsets) if !offsets.partitions.is_empty() => Ok(offsets),
@@ -124,20 +124,10 @@ pub fn goes_on(task: &Task<'_>, deployment: &str, client: &str) -> Result<String
     let lab = task.lab();
     let role = lab.facts.clients.iter().find(|client| client.name == deployment).map_or("", |client| &client.role);
     let mut first: Option<Look> = None;
-    let found = wait::until(
-        &format!("{client} goes on"),
-        lab.timeout(|t| t.clients),
-        INTERVAL,
-        task.ctx.stop,
-        task.status,
-        || {
-            let looked = match role {
-                "producer" => look_at_producer(task, client, &mut first),
-                _ => look_at_consumer(task, client, &mut first),
-            };
-            looked.unwrap_or_else(Poll::Failed)
-        },
-    );
+    let found = task.wait(&format!("{client} goes on"), lab.timeout(|t| t.clients), INTERVAL, || match role {
+        "producer" => look_at_producer(task, client, &mut first),
+        _ => look_at_consumer(task, client, &mut first),
+    });
     found.map_err(|failure| match failure.exit {
         Exit::Step => Failure { exit: Exit::Fault, ..failure }.log(&task.log).fix(lab.xtask("clients logs -n 200")),
         _ => failure,
@@ -247,11 +237,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
     }
     let patience = lab.timeout(|t| t.clients);
     let ask = |what: &str, ask: &dyn Fn() -> Result<std::result::Result<(), String>>| {
-        wait::until(what, patience, INTERVAL, task.ctx.stop, task.status, || match ask() {
-            Err(failure) => Poll::Failed(failure),
-            Ok(Err(status)) => Poll::NotYet(status),
-            Ok(Ok(())) => Poll::Ready(()),
-        })
+        task.wait(what, patience, INTERVAL, || Ok(Poll::unless(ask()?.err())))
     };
     let cannot_tell = |failure: Failure| match failure.exit {
         Exit::Step => Failure { exit: Exit::Inconclusive, ..failure }.log(&task.log).fix(lab.xtask("status")),

@@ -7,45 +7,60 @@ use std::time::{Duration, Instant};
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
 use crate::config::Lab;
+use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
 use crate::state::Backend;
-use crate::step::{Outcome, Step, Task};
 use crate::steps::{service, workload};
+use crate::task::{Outcome, Task};
 use crate::tools::clients;
-use crate::tools::kafka::{self, Place, Tool};
+use crate::tools::kafka::{self, Tool};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::zookeeper;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const ASK: Duration = Duration::from_secs(3);
 
-/// What the two steps would run.
-pub fn preview(step: Step, lab: &Lab) -> Vec<String> {
-    let (program, brokers, topic) = (lab.clients_program(), lab.bootstrap(), &lab.facts.topic);
-    let timeout = lab.timeout(|t| t.topic);
-    match step {
-        Step::Serving => vec![
-            "# until ZooKeeper lists all brokers, and each of them, asked by itself, names all of them:".into(),
-            clients::metadata(&program, &brokers, topic, ASK).to_string(),
+/// What [`serving`] would run.
+pub fn preview_serving(lab: &Lab) -> Vec<String> {
+    vec![
+        "# until ZooKeeper lists all brokers, and each of them, asked by itself, names all of them:".into(),
+        metadata(lab).to_string(),
+    ]
+}
+
+/// What [`topic`] would run.
+pub fn preview_topic(lab: &Lab) -> Vec<String> {
+    let topic = &lab.facts.topic;
+    let mut lines = match lab.facts.brokers.auto_create_topics {
+        true => vec![format!("# the first message creates topic {topic} with {}", shape(lab))],
+        false => vec![
+            format!("# {NO_AUTO_CREATION}: unless it is there, topic {topic} is created with {}:", shape(lab)),
+            lab.xtask(&format!("kafka-topics -- {}", creation(lab, topic).join(" "))),
         ],
-        _ => {
-            let mut lines = match lab.facts.brokers.auto_create_topics {
-                true => vec![format!("# the first message creates topic {topic} with {}", shape(lab))],
-                false => vec![
-                    format!("# {NO_AUTO_CREATION}: unless it is there, topic {topic} is created with {}:", shape(lab)),
-                    lab.xtask(&format!("kafka-topics -- {}", creation(lab, topic).join(" "))),
-                ],
-            };
-            lines.extend([
-                clients::probe(&program, &brokers, topic, timeout).to_string(),
-                "# until as many are in each ISR as there are replicas:".into(),
-                clients::metadata(&program, &brokers, topic, ASK).to_string(),
-            ]);
-            lines
-        }
-    }
+    };
+    lines.extend([
+        probe(lab).to_string(),
+        "# until as many are in each ISR as there are replicas:".into(),
+        metadata(lab).to_string(),
+    ]);
+    lines
+}
+
+/// What [`inside`] would run.
+pub fn preview_inside() -> Vec<String> {
+    vec!["# every broker is asked at its address inside the cluster, from a client's pod or a Job of its image".into()]
+}
+
+/// Asks each broker for its metadata.
+fn metadata(lab: &Lab) -> Cmd {
+    clients::metadata(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, ASK)
+}
+
+/// Sends a message through the topic and receives it.
+fn probe(lab: &Lab) -> Cmd {
+    clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, lab.timeout(|t| t.topic))
 }
 
 /// Why no message creates a topic.
@@ -75,12 +90,7 @@ pub fn create_where_brokers_do_not(task: &Task<'_>, topic: &str) -> Result<bool>
 
 /// What kafka-topics answers.
 fn tool(task: &Task<'_>, args: Vec<String>) -> Result<String> {
-    let lab = task.lab();
-    let place = match lab.backend {
-        Backend::Local => Place::of(lab, task.ctx.jars, Some(&task.java()?), None),
-        Backend::Kind => Place::of(lab, task.ctx.jars, None, Some(&task.setup()?)),
-    };
-    let cmd = place.tool(Tool::KafkaTopics, args);
+    let cmd = task.place()?.tool(Tool::KafkaTopics, args);
     Ok(service::capture_while_served(task, &cmd)?.success(&cmd, &task.log)?.stdout)
 }
 
@@ -90,9 +100,7 @@ fn shape(lab: &Lab) -> String {
 
 /// Asks each broker by itself. A call that fails is a status, not an error: brokers may be starting.
 fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
-    let lab = task.lab();
-    let cmd = clients::metadata(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, ASK);
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?;
+    let output = task.capture(&metadata(task.lab()))?;
     let answers: Vec<Metadata> = clients::lines(&output.stdout);
     if answers.is_empty() {
         let said = crate::failure::tail(&output.stderr, 1).concat();
@@ -102,8 +110,8 @@ fn ask(task: &Task<'_>) -> Result<std::result::Result<Vec<Metadata>, String>> {
 }
 
 /// A status, unless a server died: then there is nothing to wait for.
-fn not_yet<T>(task: &Task<'_>, status: String) -> Poll<T> {
-    service::died(task.lab(), &Service::servers(task.lab())).map_or(Poll::NotYet(status), Poll::Failed)
+fn not_yet<T>(task: &Task<'_>, status: String) -> Result<Poll<T>> {
+    service::died(task.lab(), &Service::servers(task.lab())).map_or(Ok(Poll::NotYet(status)), Err)
 }
 
 /// Waits until every broker answers and names all brokers at their addresses.
@@ -119,19 +127,19 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     // Each question is a program that starts, on the processors that starting brokers need; in pods they need them longer.
     let interval = if lab.backend == Backend::Kind { 4 * INTERVAL } else { INTERVAL };
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
-    wait::until("the brokers", timeout, interval, task.ctx.stop, task.status, || match ask(task) {
-        Err(failure) => Poll::Failed(failure),
-        Ok(Err(status)) => not_yet(task, status),
-        Ok(Ok(answers)) => match not_serving(&wanted, &answers) {
-            Some(status) => not_yet(task, status),
-            None => match connected(task) {
-                Err(failure) => Poll::Failed(failure),
-                Ok(ids) if lab.broker_ids().all(|id| ids.contains(&id)) => Poll::Ready(()),
-                Ok(ids) => {
-                    not_yet(task, format!("{} of {} brokers in touch with ZooKeeper: {ids:?}", ids.len(), wanted.len()))
-                }
-            },
-        },
+    task.wait("the brokers", timeout, interval, || {
+        let status = match ask(task)? {
+            Err(status) => Some(status),
+            Ok(answers) => not_serving(&wanted, &answers),
+        };
+        if let Some(status) = status {
+            return not_yet(task, status);
+        }
+        let ids = connected(task)?;
+        if lab.broker_ids().all(|id| ids.contains(&id)) {
+            return Ok(Poll::Ready(()));
+        }
+        not_yet(task, format!("{} of {} brokers in touch with ZooKeeper: {ids:?}", ids.len(), wanted.len()))
     })
     .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
@@ -158,7 +166,7 @@ pub fn dump(task: &Task<'_>) -> Result<Option<String>> {
             let words = ["exec", "zookeeper-0", &container, "--", "sh", "-c", &ask];
             let cmd = Kubectl::of(lab, &task.setup()?).cmd(Duration::from_secs(8), words);
             // On a node that is gone nobody answers at all.
-            match task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop) {
+            match task.capture(&cmd) {
                 Err(failure) if failure.exit != Exit::Interrupted => String::new(),
                 answer => answer?.stdout,
             }
@@ -194,7 +202,7 @@ pub fn inside(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
             return Err(Failure::step(status).output(&said).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100")));
         }
         (task.status)(&status);
-        wait::pause(task.ctx.stop, Duration::from_secs(1))?;
+        task.pause(Duration::from_secs(1))?;
     }
 }
 
@@ -239,7 +247,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     }
     let created = !existed && create_where_brokers_do_not(task, &lab.facts.topic)?;
     (task.status)("the first message");
-    let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, timeout);
+    let cmd = probe(lab);
     let output = service::capture_while_served(task, &cmd)?;
     let events: Vec<Probe> = clients::lines(&output.stdout);
     let find = |event: ProbeEvent| events.iter().find(|found| found.event == event);
@@ -263,15 +271,15 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
         });
     };
     let what = format!("the replicas of topic {}", lab.facts.topic);
-    let found = wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || match ask(task) {
-        Err(failure) => Poll::Failed(failure),
-        Ok(Err(status)) => not_yet(task, status),
-        Ok(Ok(answers)) => match in_sync(lab, &answers) {
-            Poll::NotYet(status) => not_yet(task, status),
-            found => found,
-        },
-    })
-    .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
+    let found = task
+        .wait(&what, timeout, INTERVAL, || match ask(task)? {
+            Err(status) => not_yet(task, status),
+            Ok(answers) => match in_sync(lab, &answers) {
+                Poll::NotYet(status) => not_yet(task, status),
+                found => Ok(found),
+            },
+        })
+        .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let proof = format!(
         "{} partitions × {} replicas, all in sync; message acked after {} ms, received after {} ms",
         found.0, found.1, acked.elapsed_ms, received.elapsed_ms

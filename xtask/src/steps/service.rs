@@ -14,12 +14,12 @@ use crate::local::jars::Jars;
 use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
 use crate::state::{Backend, private_dir};
-use crate::step::{Outcome, Task};
 use crate::steps::preflight::{self, MIB};
+use crate::task::{Outcome, Task};
 use crate::tools::causes::{self, Way};
 use crate::tools::java::Java;
 use crate::tools::zookeeper;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// How often a broker is started that dies of its ZooKeeper session.
 const ATTEMPTS: u32 = 3;
@@ -245,18 +245,18 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
     let port = task.lab().ports.zookeeper;
     let timeout = task.lab().timeout(|t| t.broker);
     let what = format!("the former session of broker {id}");
-    wait::until(&what, timeout, INTERVAL, task.ctx.stop, task.status, || {
+    task.wait(&what, timeout, INTERVAL, || {
         if let Some(cause) = died(task.lab(), &[Service::ZooKeeper]) {
-            return Poll::Failed(cause);
+            return Err(cause);
         }
-        match zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::sessions(&dump)) {
+        Ok(match zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::sessions(&dump)) {
             Ok(Some(held)) if held.contains_key(&id) => {
                 Poll::NotYet(format!("ZooKeeper still keeps /brokers/ids/{id} of its former session"))
             }
             Ok(Some(_)) => Poll::Ready(()),
             Ok(None) => Poll::NotYet(format!("ZooKeeper on port {port} does not serve yet")),
             Err(error) => Poll::NotYet(format!("ZooKeeper on port {port} does not answer: {error}")),
-        }
+        })
     })
 }
 
@@ -281,13 +281,13 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
         Service::Broker(_) => lab.timeout(|t| t.broker),
         Service::Client(..) => lab.timeout(|t| t.clients),
     };
-    wait::until(&name, timeout, INTERVAL, task.ctx.stop, task.status, || {
+    task.wait(&name, timeout, INTERVAL, || {
         if identity.life() == Life::Gone {
-            return Poll::Failed(gone(lab, service, identity, written.unwrap_or(0)));
+            return Err(gone(lab, service, identity, written.unwrap_or(0)));
         }
         // Without it a broker waits for as long as it is let, and says nothing of the cause.
         if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::ZooKeeper])) {
-            return Poll::Failed(cause);
+            return Err(cause);
         }
         let ready = match service {
             Service::ZooKeeper => {
@@ -301,7 +301,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             // A client says so once it knows the topic's partitions.
             Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),
         };
-        match (service, ready) {
+        Ok(match (service, ready) {
             (_, Ok(true)) => Poll::Ready(()),
             (Service::ZooKeeper, Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
             (Service::ZooKeeper, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
@@ -311,7 +311,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
                 let last = crate::failure::tail(&said(&log, written.unwrap_or(0)), 1).concat();
                 Poll::NotYet(if last.is_empty() { "has said nothing yet".into() } else { last })
             }
-        }
+        })
     })
     .map_err(
         |failure| if failure.log.is_some() { failure } else { quoting(lab, service, written.unwrap_or(0), failure) },

@@ -13,10 +13,10 @@ use crate::kind::{job, render};
 use crate::local::process::remove_file;
 use crate::signal::Stop;
 use crate::state::{Setup, now_ms, private_dir, write_atomically};
-use crate::step::{Outcome, Part, Step, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::causes;
 use crate::tools::kubectl::Kubectl;
-use crate::wait::{self, Poll};
+use crate::wait::Poll;
 
 /// Each question is a kubectl, which costs a tenth of a second of CPU that starting brokers need.
 const INTERVAL: Duration = Duration::from_millis(700);
@@ -26,6 +26,15 @@ const UNHURRIED: Duration = Duration::from_millis(1500);
 
 /// How long a pod may find no node: the scheduler may not have seen a new node or volume yet, and takes its time on a busy machine.
 const HOMELESS: Duration = Duration::from_secs(30);
+
+/// A part of what runs in a cluster: applied and waited for as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// ZooKeeper and the brokers, with the host's way to them.
+    Servers,
+    /// The producer and the consumer.
+    Clients,
+}
 
 impl Part {
     /// The files it is made of.
@@ -45,52 +54,30 @@ impl Part {
     }
 }
 
-/// What a step would run.
-pub fn preview(step: Step, lab: &Lab, setup: &Setup) -> Vec<String> {
-    let kubectl = Kubectl::of(lab, setup);
-    let file = |name: &&str| lab.state.join("manifests").join(name);
-    match step {
-        Step::Apply(part) => {
-            let mut lines = vec![format!("# written by `{}` too", lab.xtask("render --out DIR"))];
-            lines.push(kubectl.apply(&part.files().iter().map(file).collect::<Vec<_>>()).to_string());
-            lines
-        }
-        Step::PodsReady(part) => vec![
-            format!(
-                "# until {} have all pods ready; what will never get ready is a failure at once",
-                part.workloads(lab).join(" and ")
-            ),
-            kubectl.ask(["get", "pods"]).to_string(),
-        ],
-        Step::RemoveClients => {
-            vec![
-                kubectl
-                    .cmd(Duration::ZERO, ["delete", "--ignore-not-found", "--filename"])
-                    .arg(file(&"clients.yml"))
-                    .to_string(),
-            ]
-        }
-        _ => vec![
-            "# every broker is asked at its address inside the cluster, from a client's pod or a Job of its image"
-                .into(),
-        ],
-    }
-}
-
-fn kubectl(task: &Task<'_>) -> Result<Kubectl> {
-    Ok(Kubectl::of(task.lab(), &task.setup()?))
-}
-
 /// What runs now.
 ///
 /// # Errors
 /// The API server does not answer.
 pub fn snapshot(task: &Task<'_>) -> Result<Snapshot> {
-    let cmd = kubectl(task)?.workloads();
-    let output = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.success(&cmd, &task.log)?;
+    let cmd = task.kubectl()?.workloads();
+    let output = task.run(&cmd)?;
     pods::parse(&output.stdout).ok_or_else(|| {
         Failure::step("kubectl prints what nobody understands").command(cmd).output(&output.stdout).log(&task.log)
     })
+}
+
+/// Where the rendered manifests are written.
+fn rendered(lab: &Lab) -> PathBuf {
+    lab.state.join("manifests")
+}
+
+/// What [`apply`] would run.
+pub fn preview_apply(lab: &Lab, setup: &Setup, part: Part) -> Vec<String> {
+    let files: Vec<PathBuf> = part.files().iter().map(|name| rendered(lab).join(name)).collect();
+    vec![
+        format!("# written by `{}` too", lab.xtask("render --out DIR")),
+        Kubectl::of(lab, setup).apply(&files).to_string(),
+    ]
 }
 
 /// Applies the manifests of a part as they are in use.
@@ -98,8 +85,8 @@ pub fn snapshot(task: &Task<'_>) -> Result<Snapshot> {
 /// # Errors
 /// The API server refuses one.
 pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
-    let (lab, setup, kubectl) = (task.lab(), task.setup()?, kubectl(task)?);
-    let dir = lab.state.join("manifests");
+    let (lab, setup, kubectl) = (task.lab(), task.setup()?, task.kubectl()?);
+    let dir = rendered(lab);
     private_dir(&dir)?;
     let before = snapshot(task)?;
     let mut files = Vec::new();
@@ -115,7 +102,7 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
     let differs = match there {
         true => {
             (task.status)("comparing with what is there");
-            let output = task.ctx.exec.capture(&kubectl.diff(&files), &task.log, task.ctx.stop)?;
+            let output = task.capture(&kubectl.diff(&files))?;
             (output.code != Some(0)).then_some(output.stdout)
         }
         false => Some(String::new()),
@@ -132,8 +119,7 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
     let mut said = String::new();
     if differs.is_some() {
         (task.status)("applying");
-        let apply = kubectl.apply(&files);
-        said = task.ctx.exec.capture(&apply, &task.log, task.ctx.stop)?.success(&apply, &task.log)?.stdout;
+        said = task.run(&kubectl.apply(&files))?.stdout;
     }
     // Kubernetes waits ever longer before it starts a pod again that failed, and a rollout waits for it. A new pod starts
     // now, as the manifest is now.
@@ -145,13 +131,11 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
         .collect();
     if !failed.is_empty() {
         let delete = kubectl.ask(["delete", "pod", "--ignore-not-found", "--wait=false"]);
-        let delete = delete.args(failed.iter().map(|pod| pod.name.clone()));
-        task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?;
+        task.run(&delete.args(failed.iter().map(|pod| pod.name.clone())))?;
     }
     let kind = if part == Part::Servers { "statefulset" } else { "deployment" };
     for (name, due) in restarts.iter().filter(|(_, due)| due.exists()) {
-        let restart = kubectl.ask(["rollout", "restart"]).arg(format!("{kind}/{name}"));
-        task.ctx.exec.capture(&restart, &task.log, task.ctx.stop)?.success(&restart, &task.log)?;
+        task.run(&kubectl.ask(["rollout", "restart"]).arg(format!("{kind}/{name}")))?;
         remove_file(due)?;
     }
     let mut proof = part.files().join(" and ");
@@ -236,7 +220,7 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
     let message = trouble.map(|trouble| trouble.message.as_str()).filter(|message| !message.is_empty());
     let mut failure =
         Failure::step(format!("{}: {reason}{}", pod.name, message.map(|m| format!(": {m}")).unwrap_or_default()));
-    let Ok(kubectl) = kubectl(task) else { return failure };
+    let Ok(kubectl) = task.kubectl() else { return failure };
     let said = |cmd: Cmd| {
         task.ctx.exec.capture(&cmd, &task.log, &Stop::default()).map(|output| output.stdout).unwrap_or_default()
     };
@@ -272,6 +256,17 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
     Failure { output: words, ..failure.log(&task.log).fix(fix) }
 }
 
+/// What [`ready`] would run.
+pub fn preview_ready(lab: &Lab, setup: &Setup, part: Part) -> Vec<String> {
+    vec![
+        format!(
+            "# until {} have all pods ready; what will never get ready is a failure at once",
+            part.workloads(lab).join(" and ")
+        ),
+        Kubectl::of(lab, setup).workloads().to_string(),
+    ]
+}
+
 /// Waits until every pod of a part is ready.
 ///
 /// # Errors
@@ -289,23 +284,21 @@ pub fn ready_with(task: &Task<'_>, part: Part, mut patience: Patience) -> Result
     let workloads = part.workloads(lab);
     let mut waited = false;
     let interval = if part == Part::Servers { UNHURRIED } else { INTERVAL };
-    let found = wait::until("the pods", lab.timeout(|t| t.pods), interval, task.ctx.stop, task.status, || {
-        let found = match snapshot(task) {
-            Ok(found) => found,
-            Err(failure) => return Poll::Failed(failure),
-        };
-        if let Some(lost) = patience.lost(found.pods.iter().filter(|pod| workloads.contains(&pod.app))) {
-            return Poll::Failed(pod_failure(task, &lost));
-        }
-        match pods::not_ready(&found, &workloads) {
-            Some(status) => {
-                waited = true;
-                Poll::NotYet(status)
+    let found = task
+        .wait("the pods", lab.timeout(|t| t.pods), interval, || {
+            let found = snapshot(task)?;
+            if let Some(lost) = patience.lost(found.pods.iter().filter(|pod| workloads.contains(&pod.app))) {
+                return Err(pod_failure(task, &lost));
             }
-            None => Poll::Ready(found),
-        }
-    })
-    .map_err(|failure| failure.log(&task.log))?;
+            Ok(match pods::not_ready(&found, &workloads) {
+                Some(status) => {
+                    waited = true;
+                    Poll::NotYet(status)
+                }
+                None => Poll::Ready(found),
+            })
+        })
+        .map_err(|failure| failure.log(&task.log))?;
     let mine: Vec<Pod> = found.pods.into_iter().filter(|pod| workloads.contains(&pod.app) && pod.ready).collect();
     let proof = format!("{} ready", names(&mine));
     Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
@@ -316,9 +309,9 @@ pub fn ready_with(task: &Task<'_>, part: Part, mut patience: Patience) -> Result
 /// # Errors
 /// It does not start, or not end in time.
 pub fn run_job(task: &Task<'_>, purpose: &str, args: &[String], deadline: Duration) -> Result<String> {
-    let (lab, kubectl) = (task.lab(), kubectl(task)?);
+    let (lab, kubectl) = (task.lab(), task.kubectl()?);
     let name = format!("check-{purpose}-{:x}", now_ms());
-    let dir = lab.state.join("manifests");
+    let dir = rendered(lab);
     private_dir(&dir)?;
     let file = render::write(
         &dir,
@@ -338,44 +331,46 @@ pub fn run_job(task: &Task<'_>, purpose: &str, args: &[String], deadline: Durati
 /// # Errors
 /// There is no such pod, or kubectl fails.
 pub fn run_in_producer(task: &Task<'_>, args: &[String], deadline: Duration) -> Result<String> {
-    let (lab, kubectl) = (task.lab(), kubectl(task)?);
+    let (lab, kubectl) = (task.lab(), task.kubectl()?);
     let producer = lab.facts.clients.iter().find(|client| client.role == "producer" && client.replicas > 0);
     let Some(producer) = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0)) else {
         return run_job(task, "metadata", args, deadline);
     };
     let place = format!("deployment/{}", producer.name);
     let cmd = kubectl.cmd(deadline, ["exec", &place, "--", "/clients"]).args(args.iter().cloned());
-    Ok(task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout)
+    Ok(task.capture(&cmd)?.stdout)
 }
 
 fn watch_job(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &PathBuf, deadline: Duration) -> Result<String> {
-    let (exec, stop) = (task.ctx.exec, task.ctx.stop);
-    let create = kubectl.ask(["create", "--filename"]).arg(file);
-    exec.capture(&create, &task.log, stop)?.success(&create, &task.log)?;
+    task.run(&kubectl.ask(["create", "--filename"]).arg(file))?;
     let mut patience = Patience::new();
-    let pod = wait::until(&format!("Job {name}"), deadline, INTERVAL, stop, task.status, || {
-        let ask = kubectl.job_pods(name);
-        let found = exec.capture(&ask, &task.log, stop).map(|output| pods::parse(&output.stdout).unwrap_or_default());
-        let found = match found {
-            Ok(found) => found,
-            Err(failure) => return Poll::Failed(failure),
-        };
-        match found.pods.first() {
+    let pod = task.wait(&format!("Job {name}"), deadline, INTERVAL, || {
+        let found = pods::parse(&task.capture(&kubectl.job_pods(name))?.stdout).unwrap_or_default();
+        Ok(match found.pods.first() {
             None => Poll::NotYet("has no pod yet".into()),
             // Its exit code says no more than its last line does.
             Some(pod) if ["Succeeded", "Failed"].contains(&pod.phase.as_str()) => Poll::Ready(pod.clone()),
             Some(pod) => match patience.lost(found.pods.iter()) {
-                Some(lost) => Poll::Failed(pod_failure(task, &lost)),
+                Some(lost) => return Err(pod_failure(task, &lost)),
                 None => Poll::NotYet(format!("{} {}", pod.name, pod.status)),
             },
-        }
+        })
     })?;
-    let log = kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]);
-    let said = exec.capture(&log, &task.log, stop)?.success(&log, &task.log)?.stdout;
+    let said = task.run(&kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]))?.stdout;
     if said.trim().is_empty() {
         return Err(pod_failure(task, &pod));
     }
     Ok(said)
+}
+
+/// What [`remove_clients`] would run.
+pub fn preview_remove_clients(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec![delete_clients(lab, &Kubectl::of(lab, setup)).to_string()]
+}
+
+fn delete_clients(lab: &Lab, kubectl: &Kubectl) -> Cmd {
+    let file = lab.manifests.join("clients.yml");
+    kubectl.cmd(Duration::from_secs(90), ["delete", "--ignore-not-found", "--filename"]).arg(file)
 }
 
 /// Removes the clients, as `kubectl delete -f clients.yml` does.
@@ -383,64 +378,46 @@ fn watch_job(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &PathBuf, dea
 /// # Errors
 /// The API server refuses.
 pub fn remove_clients(task: &Task<'_>) -> Result<Outcome> {
-    let (lab, kubectl) = (task.lab(), kubectl(task)?);
-    let file = lab.manifests.join("clients.yml");
-    let delete = kubectl.cmd(Duration::from_secs(90), ["delete", "--ignore-not-found", "--filename"]).arg(&file);
+    let lab = task.lab();
     (task.status)("the producer flushes");
-    let said = task.ctx.exec.capture(&delete, &task.log, task.ctx.stop)?.success(&delete, &task.log)?.stdout;
+    let said = task.run(&delete_clients(lab, &task.kubectl()?))?.stdout;
     // Deleting a Deployment does not wait for its pods.
-    wait::until(
-        "the clients' pods",
-        lab.timeout(|t| t.pods),
-        INTERVAL,
-        task.ctx.stop,
-        task.status,
-        || match snapshot(task) {
-            Err(failure) => Poll::Failed(failure),
-            Ok(found) => {
-                let left: Vec<Pod> =
-                    found.pods.into_iter().filter(|pod| Part::Clients.workloads(lab).contains(&pod.app)).collect();
-                if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(format!("{} ending", names(&left))) }
-            }
-        },
-    )?;
+    task.wait("the clients' pods", lab.timeout(|t| t.pods), INTERVAL, || {
+        let workloads = Part::Clients.workloads(lab);
+        let left: Vec<Pod> = snapshot(task)?.pods.into_iter().filter(|pod| workloads.contains(&pod.app)).collect();
+        Ok(if left.is_empty() { Poll::Ready(()) } else { Poll::NotYet(format!("{} ending", names(&left))) })
+    })?;
     Ok(match said.lines().count() {
         0 => Outcome::unchanged("not running"),
         count => Outcome::changed(format!("{count} deleted")),
     })
 }
 
-/// A pod of a service runs and is ready.
+/// The pod of a service, which runs and is ready; `None` for a client that was not started.
 ///
 /// # Errors
 /// A fault when it does not.
-pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<Outcome> {
+pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<Option<Pod>> {
     let lab = task.lab();
     let found = snapshot(task)?;
     let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
     // The pods of a Deployment that was deleted outlive it for a while; they are nobody's client any more.
     if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
-        let why = format!("not started; `{}` does", lab.xtask("clients start"));
-        return Ok(Outcome::new(crate::step::State::Skipped, why));
+        return Ok(None);
     }
     let pod = match found.pods.iter().find(|pod| pod.name == name) {
         Some(pod) => Some(pod),
         // A Deployment's pods have names of their own: its Nth one stands for the Nth client.
         None => found.pods.iter().filter(|pod| pod.app == app && !pod.deleting).nth(place),
     };
-    let Some(pod) = pod else {
+    let Some(pod) = pod.cloned() else {
         return Err(Failure::fault(format!("there is no pod {name}")).fix(lab.xtask("up")));
     };
     if !pod.ready {
-        let failure = pod_failure(task, pod);
+        let failure = pod_failure(task, &pod);
         return Err(Failure { exit: Exit::Fault, what: format!("not ready: {}", failure.what), ..failure });
     }
-    let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
-    let mut outcome = Outcome::passed(format!("{} on {}, ready{restarts}", pod.name, pod.node));
-    if is_client {
-        outcome.proof += &format!("; {}", crate::steps::rolled_out::goes_on(task, app, &pod.name)?);
-    }
-    Ok(outcome)
+    Ok(Some(pod))
 }
 
 #[cfg(test)]

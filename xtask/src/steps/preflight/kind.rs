@@ -12,9 +12,9 @@ use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup;
 use crate::local::ports;
 use crate::state::{ImageSource, Setup};
-use crate::step::Task;
 use crate::steps::image;
 use crate::steps::preflight::{Findings, MIB, Problem, available_memory, free_space, lab_of, room, writable};
+use crate::task::Task;
 use crate::tools::docker::{self, Info, NoEngine};
 use crate::tools::kind;
 
@@ -93,7 +93,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 
 /// The engine, or why there is none.
 fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
-    let output = match task.ctx.exec.capture(&docker::info(), &task.log, task.ctx.stop) {
+    let output = match task.capture(&docker::info()) {
         Ok(output) => output,
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) => {
@@ -107,7 +107,7 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
     match docker::parse_info(&output) {
         Ok(info) => {
             // Podman's socket answers Docker's own client almost as Docker does.
-            let version = task.ctx.exec.capture(&docker::version(), &task.log, task.ctx.stop)?;
+            let version = task.capture(&docker::version())?;
             if let Some(name) = docker::parse_version(&version) {
                 not_docker(name, findings);
                 return Ok(None);
@@ -197,7 +197,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         None => findings.problem("no go on PATH: Kubernetes, kind and CoreDNS are built from Go modules", advice),
         Some(go) => {
             let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]).purpose(Purpose::Build);
-            let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+            let said = task.capture(&cmd)?.stdout;
             let version = kind::parse_version(&said.trim().replace("go", "v"));
             if version.is_none_or(|version| version < (1, 24)) {
                 findings.problem(format!("Go is {}, too old for Kubernetes 1.33", said.trim()), advice);
@@ -251,7 +251,7 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     // What the recipe is yet to build is of the version that it builds.
     if setup.kind.exists() {
         let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
-        let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+        let said = task.capture(&cmd)?.stdout;
         match kind::parse_version(&said) {
             Some(version) if version < (0, 27) => findings.problem(
                 format!("{} is {}, too old for this cluster.yml", setup.kind.display(), said.trim()),
@@ -264,7 +264,7 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     }
     if setup.kubectl.exists() {
         let cmd = Cmd::new(&setup.kubectl, Duration::from_secs(20)).args(["version", "--client"]);
-        let said = task.ctx.exec.capture(&cmd, &task.log, task.ctx.stop)?.stdout;
+        let said = task.capture(&cmd)?.stdout;
         match kind::parse_version(&said) {
             Some((major, minor)) => findings.notes.push(format!("kubectl {major}.{minor}")),
             None => findings.problem(
@@ -289,7 +289,7 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
 
 fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
-    let publisher = |port| task.ctx.exec.capture(&docker::publisher(port), &task.log, task.ctx.stop);
+    let publisher = |port| task.capture(&docker::publisher(port));
     let mut taken = Vec::new();
     for port in lab.host_ports().into_iter().filter(|port| !ports::is_free(*port)) {
         let container = publisher(port)?.stdout;
@@ -408,9 +408,7 @@ fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
 fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
     let limit = Duration::from_secs(lab.settings.kind.registry_s);
-    let there = |image: &str| -> Result<bool> {
-        Ok(task.ctx.exec.capture(&docker::image_id(image), &task.log, task.ctx.stop)?.code == Some(0))
-    };
+    let there = |image: &str| -> Result<bool> { Ok(task.capture(&docker::image_id(image))?.code == Some(0)) };
     let mut wanted: Vec<(String, String)> = Vec::new();
     if setup.source == ImageSource::Registry {
         let images = setup.node_image.iter().chain([&setup.kafka_image]);
@@ -428,7 +426,7 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
         }
         (task.status)(&format!("asking the registry for {image}"));
         // Only the engine knows its proxies and mirrors, so it is the engine that is asked: by a pull that may begin.
-        let said = match task.ctx.exec.capture(&docker::pull(image, limit), &task.log, task.ctx.stop) {
+        let said = match task.capture(&docker::pull(image, limit)) {
             Ok(output) if output.code == Some(0) => continue,
             Ok(output) => output.stderr.trim().to_string(),
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),

@@ -5,8 +5,8 @@ use crate::failure::{Exit, Result};
 use crate::local::ports;
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::step::Task;
 use crate::steps::preflight::{Findings, MIB, available_memory, free_space, lab_of, room, writable};
+use crate::task::Task;
 use crate::tools::java;
 
 /// What preflight would look at.
