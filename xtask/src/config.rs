@@ -15,9 +15,10 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{Format, Global};
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{Backend, ImageSource, Record, Setup};
+use crate::state::{ImageSource, Record, Setup};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
 /// What the environment says, read once.

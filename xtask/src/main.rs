@@ -4,6 +4,7 @@
 //! [`run`] walks and [`report`] tells. docs/architecture.md is the map.
 
 mod account;
+mod backend;
 mod cli;
 mod commands;
 mod config;
@@ -11,10 +12,12 @@ mod drill;
 mod environment;
 mod exec;
 mod failure;
+mod files;
 #[cfg(test)]
 mod fuzz;
 mod kind;
 mod local;
+mod lock;
 mod plan;
 mod progress;
 mod report;
@@ -24,6 +27,7 @@ mod signal;
 mod state;
 mod step;
 mod steps;
+mod system;
 mod task;
 mod tools;
 mod wait;

@@ -1,9 +1,9 @@
 //! From a [`Lab`] to the list of every step that may run. Pure; the only module that knows the backends apart.
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::kind::setup::Recipe;
 use crate::local::service::Service;
-use crate::state::Backend;
 use crate::step::Step;
 use crate::steps::check::ToolCheck;
 use crate::steps::workload::Part;

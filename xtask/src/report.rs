@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure};
 use crate::local::service::Service;
 use crate::progress::{Ended, print_failure, print_json};
 use crate::run::Report;
-use crate::state::Backend;
 use crate::task::State;
 
 /// The last JSON line of a command.
@@ -16,7 +16,7 @@ struct Line<'a> {
     schema: &'static str,
     command: &'a str,
     lab: &'a str,
-    backend: crate::state::Backend,
+    backend: crate::backend::Backend,
     exit: i32,
     elapsed_ms: u128,
     brokers: Vec<String>,

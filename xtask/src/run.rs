@@ -55,7 +55,7 @@ impl Report {
 pub fn run(plan: &Plan, ctx: &Ctx<'_>, progress: &Progress<'_>, logs: &Path) -> Report {
     let begin = Instant::now();
     // Without the folder there are no logs, which a step that needs one will say.
-    let _ = if ctx.lab.state.exists() { crate::state::private_dir(logs).is_ok() } else { false };
+    let _ = if ctx.lab.state.exists() { crate::files::private_dir(logs).is_ok() } else { false };
     let titles: Vec<String> = plan.steps.iter().map(|planned| planned.step.title(ctx.lab)).collect();
     let mut ended: Vec<Option<Ran>> = vec![None; plan.steps.len()];
     let mut started = vec![false; plan.steps.len()];

@@ -1,12 +1,13 @@
 //! The steps: what may run. Each has a title, a preview for `--dry-run`, and one way to run; it looks first and then
 //! decides, so that running it again is harmless.
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::failure::Result;
 use crate::kind::setup::Recipe;
 use crate::local::jars::Jars;
 use crate::local::service::Service;
-use crate::state::{Backend, Setup};
+use crate::state::Setup;
 use crate::steps::check::ToolCheck;
 use crate::steps::workload::Part;
 use crate::steps::{

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Failure, Result};
 use crate::kind::images::Archive;
 use crate::local::jars::Jars;
 use crate::signal::Stop;
-use crate::state::{Backend, Setup};
+use crate::state::Setup;
 use crate::tools::java::{self, Java};
 use crate::tools::kafka::Place;
 use crate::tools::kubectl::Kubectl;

@@ -3,16 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{Passthrough, Render};
 use crate::commands::lab::Session;
 use crate::config::{Choice, Lab, state_dir};
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::private_dir;
 use crate::kind::{images, render, setup};
 use crate::local::jars::Jars;
 use crate::plan;
 use crate::progress::print_text;
-use crate::state::{Backend, Setup, private_dir, read_record};
+use crate::state::{Setup, read_record};
 use crate::task::Ctx;
 use crate::tools::docker;
 use crate::tools::java::{self, Java};

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::config::Lab;
@@ -14,13 +15,13 @@ use crate::drill::outcome::{Drill, Outcome as End, SCHEMA, Unfinished};
 use crate::drill::run::{Plan, commit, run};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::private_dir;
 use crate::local::jars::Jars;
 use crate::progress::Ended;
 use crate::progress::{Progress, print_json, print_text};
-use crate::state::{Backend, private_dir};
 use crate::step::Step;
 use crate::steps::build;
-use crate::steps::preflight::lack_of_space;
+use crate::system::lack_of_space;
 use crate::task::{Ctx, Outcome, State, Task};
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{BackendChoice, Format, Global, ImagesChoice, Teardown, Up, Verify};
 use crate::commands::{fix, logs};
 use crate::config::{Choice, Env, Lab, spelled, state_dir};
@@ -11,14 +12,13 @@ use crate::failure::{Exit, Failure, Result};
 use crate::kind::{cluster, setup};
 use crate::local::jars::Jars;
 use crate::local::process;
+use crate::lock::{Lock, has_lock};
 use crate::plan::{self, Plan, Wish};
 use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{
-    Backend, ImageSource, Lock, Record, Setup, has_lock, put_aside, read_record, remains, remove_remains,
-};
+use crate::state::{ImageSource, Record, Setup, put_aside, read_record, remains, remove_remains};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
 use crate::task::{Ctx, Task};

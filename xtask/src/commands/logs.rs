@@ -6,13 +6,13 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{ClientLogs, Logs};
 use crate::config::Lab;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::state::Backend;
 use crate::tools::kubectl::Kubectl;
 use crate::wait;
 

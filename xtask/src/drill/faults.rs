@@ -1,9 +1,9 @@
 //! The catalogue: what can be broken, in which order, what is promised, and what shows that it struck. Pure.
 
+use crate::backend::Backend;
 use crate::drill::moves::{How, Move, Who};
 use crate::drill::promise::Promise;
 use crate::drill::proof::Proof;
-use crate::state::Backend;
 
 /// Something that can be broken.
 #[derive(Debug)]

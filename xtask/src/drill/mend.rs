@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use ledger::lines::Metadata;
 
+use crate::backend::Backend;
 use crate::drill::control::Without;
 use crate::failure::Result;
 use crate::local::service::Service;
-use crate::state::Backend;
 use crate::steps::workload::{self, Part, Patience};
 use crate::steps::{cluster, service};
 use crate::task::Task;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::judge::Report;
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::drill::closing::FinalRead;
 use crate::drill::control::Part;
 use crate::drill::evidence::Evidence;
@@ -12,7 +13,6 @@ use crate::drill::load::Peaks;
 use crate::drill::promise::{Judged, Promise};
 use crate::drill::proof::{Found, Proof, Sight};
 use crate::drill::timing::Row;
-use crate::state::Backend;
 
 /// The schema of [`Drill`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";

@@ -21,11 +21,11 @@ use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
-use crate::local::process;
+use crate::files::{self, write_atomically};
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::state::{now_ms, write_atomically};
 use crate::steps::{check, serve, service};
+use crate::system::now_ms;
 use crate::task::Task;
 use crate::wait::Poll;
 
@@ -113,7 +113,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool, without: Wi
     };
     // What is left for the next drill to do is written there.
     let cleared = match mended.is_ok() && deleted.is_ok() {
-        true => process::remove_file(&under_way),
+        true => files::remove_file(&under_way),
         false => Ok(()),
     };
     let drilled = match (drilled, mended) {
@@ -144,7 +144,7 @@ fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
     serve::serving(task)?;
     (task.status)("removing its topic");
     topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()])?;
-    process::remove_file(under_way)
+    files::remove_file(under_way)
 }
 
 /// What was broken before a drill is not its own to mend, and nothing could be told of the drill.

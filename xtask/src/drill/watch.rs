@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::backend::Backend;
 use crate::drill::evidence::{Registered, Stopped};
 use crate::drill::moves::Who;
 use crate::local::process::{Identity, Life};
 use crate::signal::Stop;
-use crate::state::Backend;
 use crate::steps::serve;
 use crate::task::Task;
 use crate::tools::zookeeper;

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::exec::Exec;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::private_dir;
 use crate::sha256::Hashing;
 use crate::signal::Stop;
-use crate::state::private_dir;
 use tarball::Tarball;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

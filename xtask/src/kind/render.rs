@@ -75,7 +75,7 @@ fn read(lab: &Lab, file: &str) -> Result<String> {
 /// The folder cannot be written.
 pub fn write(dir: &Path, file: &str, text: &str) -> Result<std::path::PathBuf> {
     let path = dir.join(file);
-    crate::state::write_atomically(&path, text)?;
+    crate::files::write_atomically(&path, text)?;
     Ok(path)
 }
 

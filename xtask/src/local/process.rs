@@ -21,9 +21,9 @@ use linux as system;
 #[cfg(all(test, target_os = "linux"))]
 pub use linux::parse_stat;
 
-use crate::failure::{Failure, IoContext, Result};
+use crate::failure::{Failure, Result};
+use crate::files::{to_json, write_atomically};
 use crate::signal::Stop;
-use crate::state::{to_json, write_atomically};
 use crate::wait;
 
 /// A process that cannot be confused with another of the same id.
@@ -87,7 +87,7 @@ impl Started {
         let Stat { start_ticks, .. } =
             system::stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
         let identity = Identity { pid, start_ticks, boot: system::boot_id() };
-        Ok(Started { schema: SCHEMA.into(), identity, settings, command, started_ms: crate::state::now_ms(), trains })
+        Ok(Started { schema: SCHEMA.into(), identity, settings, command, started_ms: crate::system::now_ms(), trains })
     }
 
     /// Reads a record. One that cannot be understood counts as none: the mark finds the process.
@@ -204,17 +204,6 @@ pub fn find(record: Option<&Started>, mark: &str) -> Option<Identity> {
     recorded.or_else(|| marked(mark).into_iter().find(|identity| identity.life() != Life::Gone))
 }
 
-/// Removes a file; that it is absent is fine.
-///
-/// # Errors
-/// It is there and cannot be removed.
-pub fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", path),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,7 +289,7 @@ mod tests {
         let started = sleeper(&mark);
         let pid = started.identity.pid;
         let seen = elsewhere::stat(pid).unwrap();
-        let now = crate::state::now_ms() / 1000;
+        let now = crate::system::now_ms() / 1000;
         assert!(seen.life == Life::Running && !seen.over && seen.start_ticks.abs_diff(now) < 60, "{seen:?} at {now}");
         let line = elsewhere::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
         assert!(

@@ -9,9 +9,9 @@ use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::private_dir;
 use crate::local::jars::Jars;
 use crate::sha256;
-use crate::state::private_dir;
 use crate::task::{Outcome, Task};
 use crate::wait::Poll;
 
@@ -160,9 +160,9 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend;
     use crate::config::facts::BuiltOn;
     use crate::config::sample;
-    use crate::state::Backend;
 
     #[test]
     fn the_program_of_the_image_loads_nothing_and_tells_no_paths() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::{Output, quoted};
 use crate::failure::{Exit, Failure, Result};
@@ -9,8 +10,9 @@ use crate::local::jars::Jars;
 use crate::local::ports;
 use crate::local::process::{Life, Memory, Started};
 use crate::local::service::Service;
-use crate::state::{Backend, Setup, now_ms};
+use crate::state::Setup;
 use crate::steps::{rolled_out, serve, workload};
+use crate::system::now_ms;
 use crate::task::{Outcome, State, Task};
 use crate::tools::java::Java;
 use crate::tools::kafka::{self, Place, Tool};

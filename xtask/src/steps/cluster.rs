@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::{self, private_dir};
 use crate::kind::cluster::{self, Node};
 use crate::kind::{pods, render};
 use crate::local::process;
-use crate::state::{Setup, private_dir};
+use crate::state::Setup;
 use crate::task::{Outcome, Task};
 use crate::tools::kubectl::Kubectl;
 use crate::tools::{docker, kind};
@@ -67,7 +68,7 @@ pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
     end_orphans(task)?;
     let nodes = nodes(task)?;
     if nodes.is_empty() {
-        process::remove_file(&made)?;
+        files::remove_file(&made)?;
         return Ok(Outcome::unchanged("none"));
     }
     if !cluster::is_ours(lab, &nodes) {
@@ -312,7 +313,7 @@ pub fn delete(task: &Task<'_>) -> Result<Outcome> {
 
 fn remove(task: &Task<'_>, nodes: &[Node]) -> Result<()> {
     let lab = task.lab();
-    process::remove_file(&lab.state.join(MADE))?;
+    files::remove_file(&lab.state.join(MADE))?;
     // A lab whose record was lost has no kind program, and needs none: its nodes are containers.
     let cmd = match task.setup() {
         Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exec::Cmd;
+use crate::files::private_dir;
 use crate::kind::pods;
-use crate::state::{now_ms, private_dir};
+use crate::system::now_ms;
 use crate::task::Ctx;
 use crate::tools::docker;
 use crate::tools::kind;

@@ -11,12 +11,13 @@ use ledger::lines::{Event, Offsets};
 use ledger::stamp::RunId;
 
 use crate::account::{table, totals};
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::local::ports;
-use crate::state::{Backend, now_ms};
 use crate::steps::workload;
+use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 use crate::tools::clients;
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::{self, private_dir};
 use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive, own_name};
 use crate::kind::pack::{Packer, from_engine, from_program};
 use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup::Recipe;
-use crate::local::process;
-use crate::state::{ImageSource, Setup, private_dir};
+use crate::state::{ImageSource, Setup};
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
 use crate::wait::{self, Poll};
@@ -187,7 +187,7 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
         .map_err(|failure| failure.fix(format!("mend what it says and say `{}` again", task.lab().xtask("up"))))?;
     let written = id_file(task.lab());
     let after = fs::read_to_string(&written).cannot("read", &written)?.trim().to_string();
-    process::remove_file(&written)?;
+    files::remove_file(&written)?;
     let name = own_name(&after);
     run(&docker::tag(&after, &name))?;
     let archive = packed(task, &name)?;
@@ -225,10 +225,10 @@ pub fn load(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     // Where that cannot be, as with an engine on another machine, they are sent it.
     private_dir(&lab.mark())?;
     let shown = archive.file.file_name().map(|name| lab.mark().join(name));
-    let shown = shown.filter(|link| process::remove_file(link).is_ok() && fs::hard_link(&archive.file, link).is_ok());
+    let shown = shown.filter(|link| files::remove_file(link).is_ok() && fs::hard_link(&archive.file, link).is_ok());
     let loaded = load_into(task, &archive, &nodes);
     if let Some(link) = shown {
-        process::remove_file(&link)?;
+        files::remove_file(&link)?;
     }
     loaded
 }
@@ -297,6 +297,7 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend;
     use crate::config::facts::BuiltOn;
     use crate::config::sample;
     use crate::exec::Output;
@@ -305,7 +306,6 @@ mod tests {
     use crate::local::jars::Jars;
     use crate::sha256;
     use crate::signal::Stop;
-    use crate::state::Backend;
     use crate::task::{Ctx, State};
 
     /// The output of `docker save` for an image without layers.

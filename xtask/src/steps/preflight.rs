@@ -3,15 +3,14 @@
 pub mod kind;
 mod local;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{Backend, private_dir};
+use crate::files::private_dir;
+use crate::system::lack_of_space;
 use crate::task::{Outcome, Task};
-
-/// A mebibyte.
-pub const MIB: u64 = 1024 * 1024;
 
 /// Something this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,41 +166,10 @@ fn lab_of(holder: &str) -> Option<String> {
     Some(Path::new(dir).parent()?.file_name()?.to_string_lossy().into_owned())
 }
 
-/// MemAvailable, or what the control group still allows, whichever is less; bytes.
-fn available_memory() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine = line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024;
-    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = [
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ]
-    .iter()
-    .find_map(|(limit, used)| Some(read(limit)?.saturating_sub(read(used)?)));
-    Some(group.map_or(machine, |group| machine.min(group)))
-}
-
 fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
     if let Some(lack) = lack_of_space(dir, need, what) {
         findings.problem(lack, "make room, or point XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR elsewhere");
     }
-}
-
-/// What is wrong when fewer than `need` bytes are free below `dir` for `what`.
-pub fn lack_of_space(dir: &Path, need: u64, what: &str) -> Option<String> {
-    let free = free_space(dir).filter(|free| *free < need)?;
-    Some(format!("{} MiB are free in {}, {what} needs {} MiB", free / MIB, dir.display(), need / MIB))
-}
-
-/// Bytes that we may still write below `dir`, or below its nearest parent that exists.
-pub fn free_space(dir: &Path) -> Option<u64> {
-    let mut dir: PathBuf = dir.into();
-    while !dir.exists() {
-        dir = dir.parent()?.into();
-    }
-    let stat = rustix::fs::statvfs(&dir).ok()?;
-    Some(stat.f_bavail * stat.f_frsize)
 }
 
 #[cfg(test)]
@@ -215,11 +183,5 @@ mod tests {
         findings.package("no mvn", &["maven"]);
         findings.package("no java either", &["openjdk-17-jre-headless"]);
         assert_eq!(findings.packages(), ["maven", "openjdk-17-jre-headless"]);
-    }
-
-    #[test]
-    fn free_space_is_that_of_the_nearest_parent() {
-        assert!(free_space(Path::new("/nonexistent/a/b")).is_some());
-        assert!(available_memory().is_some_and(|bytes| bytes > 0));
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::{Cmd, quoted};
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::{RECORD_SCHEMA, Record, now_ms, private_dir, read_record, write_record};
+use crate::files::private_dir;
+use crate::state::{RECORD_SCHEMA, Record, read_record, write_record};
+use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 
 /// What it would do.

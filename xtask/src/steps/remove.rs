@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use crate::backend::Backend;
 use crate::failure::{Failure, IoContext, Result, tail};
 use crate::kind::cluster;
 use crate::local::service::Service;
 use crate::local::{ports, process};
-use crate::state::Backend;
 use crate::steps::service::is_mark;
 use crate::task::{Outcome, State, Task};
 use crate::tools::docker;

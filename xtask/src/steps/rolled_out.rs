@@ -6,10 +6,10 @@ use std::time::Duration;
 use ledger::judge::{Claim, Range, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{ConsumerState, Line, Offsets, ProducerState, Watermarks};
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
-use crate::state::Backend;
 use crate::steps::workload;
 use crate::task::{Outcome, State, Task};
 use crate::tools::clients;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
-use crate::state::Backend;
 use crate::steps::{service, workload};
 use crate::task::{Outcome, Task};
 use crate::tools::clients;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::{self, private_dir};
 use crate::local::jars::Jars;
 use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Service, Spec};
-use crate::state::{Backend, private_dir};
-use crate::steps::preflight::{self, MIB};
+use crate::system::{self, MIB};
 use crate::task::{Outcome, Task};
 use crate::tools::causes::{self, Way};
 use crate::tools::java::Java;
@@ -102,7 +103,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             None => "restarted, its record was lost",
         };
         (task.status)("stopping it, to start it again");
-        process::remove_file(&service.record(lab))?;
+        files::remove_file(&service.record(lab))?;
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     } else if let Some(died) = &record {
         // It may have been killed a moment ago and still hold its port and the lock of its data.
@@ -203,7 +204,7 @@ fn is_itself(task: &Task<'_>, service: Service, identity: &Identity) -> Result<(
     for process in &all {
         process.end(task.lab().timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
-    process::remove_file(&service.record(task.lab()))?;
+    files::remove_file(&service.record(task.lab()))?;
     Err(Failure::step(what)
         .fix("set JAVA_HOME to a Java whose bin/java is Java itself; see that setsid on PATH is that of util-linux"))
 }
@@ -320,7 +321,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
 
 /// The failure with the service's own words only: the log of an earlier process would mislead. On a full disk it could not even write those.
 fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> Failure {
-    if preflight::free_space(&lab.state).is_some_and(|free| free < MIB) {
+    if system::free_space(&lab.state).is_some_and(|free| free < MIB) {
         failure.what += &format!("; no space is left on the disk of {}", lab.state.display());
     }
     let (log, out) = (service.log(lab), service.out(lab));
@@ -393,7 +394,7 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     found.sort_by_key(|identity| identity.pid);
     found.dedup();
     // Before the signal: an `up` after an interruption must not take for healthy what is on its way out.
-    process::remove_file(&path)?;
+    files::remove_file(&path)?;
     let mut proofs = Vec::new();
     for identity in &found {
         (task.status)(&format!("pid {} is stopping", identity.pid));

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::local::jars::Jars;
 use crate::local::service::file_url;
-use crate::state::{Backend, Setup};
+use crate::state::Setup;
 use crate::tools::java::Java;
 use crate::tools::kubectl::Kubectl;
 

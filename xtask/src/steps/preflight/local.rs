@@ -5,7 +5,8 @@ use crate::failure::{Exit, Result};
 use crate::local::ports;
 use crate::local::service::Service;
 use crate::signal::Stop;
-use crate::steps::preflight::{Findings, MIB, available_memory, free_space, lab_of, room, writable};
+use crate::steps::preflight::{Findings, lab_of, room, writable};
+use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::java;
 
