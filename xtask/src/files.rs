@@ -3,7 +3,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -14,12 +14,20 @@ pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
+/// `path` with `.EXTENSION` after its name, dots in it or not.
+pub fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
 /// Writes a file beside `path`, which only its owner may read, and renames it over it.
 ///
 /// # Errors
 /// The folder cannot be written or is full.
 pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    let partial = path.with_extension("partial");
+    let partial = beside(path, "partial");
     let mut options = OpenOptions::new();
     let mut file =
         options.create(true).truncate(true).write(true).mode(0o600).open(&partial).cannot("write", &partial)?;

@@ -208,15 +208,24 @@ pub fn status(lab: &Lab) -> Plan {
     plan
 }
 
+/// What `teardown` takes away beside the lab itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Teardown {
+    /// The caches.
+    pub purge: bool,
+    /// The logs of an `up` that failed and took its lab down.
+    pub failure_logs: bool,
+}
+
 /// `teardown`.
-pub fn teardown(lab: &Lab, purge: bool) -> Plan {
+pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
     match lab.backend {
         Backend::Kind => {
             let mut plan = Plan::default();
             let unmerge = plan.add(Step::UnmergeKubeconfig, &[]);
             let strays = plan.add(Step::EndStrays, &[]);
             let delete = plan.add(Step::DeleteCluster, &[unmerge, strays]);
-            let mut last = plan.add(Step::Remove, &[delete]);
+            let mut last = plan.add(Step::Remove { failure_logs }, &[delete]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -231,7 +240,7 @@ pub fn teardown(lab: &Lab, purge: bool) -> Plan {
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
             // Brokers hand over their partitions through ZooKeeper, so it goes last.
             let zookeeper = plan.add(Step::Stop(Service::ZooKeeper), &brokers);
-            let mut last = plan.add(Step::Remove, &[zookeeper]);
+            let mut last = plan.add(Step::Remove { failure_logs }, &[zookeeper]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -310,7 +319,7 @@ mod tests {
              20 kubeconfig after [8]\n"
         );
         assert_eq!(
-            written(&teardown(&lab, false)),
+            written(&teardown(&lab, Teardown::default())),
             "0 kubeconfig after []\n1 strays after []\n2 delete cluster after [0, 1]\n3 files after [2]\n4 nothing left after [3]\n"
         );
     }
@@ -341,7 +350,7 @@ mod tests {
     #[test]
     fn teardown_stops_zookeeper_last_and_proves_the_end() {
         assert_eq!(
-            written(&teardown(&sample::lab(), true)),
+            written(&teardown(&sample::lab(), Teardown { purge: true, failure_logs: true })),
             "0 stop producer after []\n\
              1 stop consumer after []\n\
              2 strays after []\n\
@@ -375,7 +384,7 @@ mod tests {
             for plan in [
                 up(&lab, Wish::default()),
                 verify(&lab, 1),
-                teardown(&lab, true),
+                teardown(&lab, Teardown { purge: true, failure_logs: true }),
                 status(&lab),
                 clients_build(&lab),
                 clients_load(&lab),

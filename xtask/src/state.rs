@@ -134,7 +134,7 @@ pub fn put_aside(state: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A file cannot be removed.
-pub fn remove_remains(state: &Path) -> Result<()> {
+fn remove_remains(state: &Path) -> Result<()> {
     let kept = remains(state);
     match std::fs::remove_dir_all(&kept) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", &kept),

@@ -82,7 +82,10 @@ pub enum Step {
     /// Stop a process.
     Stop(Service),
     /// Remove the lab's files.
-    Remove,
+    Remove {
+        /// Those of an `up` that failed as well.
+        failure_logs: bool,
+    },
     /// Remove the caches.
     Purge,
     /// Prove that nothing is left.
@@ -121,7 +124,7 @@ impl Step {
             Step::Account => "account".into(),
             Step::Flow(_) => "flow".into(),
             Step::Stop(service) => format!("stop {}", service.name(lab)),
-            Step::Remove => "files".into(),
+            Step::Remove { .. } => "files".into(),
             Step::Purge => "caches".into(),
             Step::NothingLeft => "nothing left".into(),
         }
@@ -141,7 +144,7 @@ impl Step {
             Step::Apply(part) => workload::preview_apply(lab, setup, part),
             Step::PodsReady(part) => workload::preview_ready(lab, setup, part),
             Step::RemoveClients => workload::preview_remove_clients(lab, setup),
-            Step::ServingInside { .. } => serve::preview_inside(),
+            Step::ServingInside { clients } => serve::preview_inside(lab, setup, clients),
             Step::MergeKubeconfig => {
                 vec![format!("# put context {} into your kubeconfig; your current context stays", lab.context())]
             }
@@ -160,14 +163,8 @@ impl Step {
             Step::Account => rolled_out::preview(lab),
             Step::Flow(messages) => flow::preview(lab, messages),
             Step::Stop(which) => service::preview_stop(lab, which),
-            Step::Remove => vec![format!("rm -r {}", crate::exec::quoted(lab.state.as_os_str()))],
-            Step::Purge => {
-                let cache = crate::exec::quoted(lab.env.cache.as_os_str());
-                vec![
-                    "# unless another lab is up:".into(),
-                    format!("rm -rf {cache}/kafka-* {cache}/class-data {cache}/images {cache}/lock"),
-                ]
-            }
+            Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
+            Step::Purge => remove::preview_caches(lab),
             Step::NothingLeft => vec!["# look for processes with this lab's mark, its ports, its files".into()],
         }
     }
@@ -209,9 +206,108 @@ impl Step {
             Step::Account => rolled_out::account(task),
             Step::Flow(messages) => flow::run(task, messages),
             Step::Stop(which) => service::stop(task, which),
-            Step::Remove => remove::files(task),
+            Step::Remove { failure_logs } => remove::files(task, failure_logs),
             Step::Purge => remove::caches(task),
             Step::NothingLeft => remove::nothing_left(task),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::backend::Backend;
+    use crate::config::sample;
+    use crate::exec::Output;
+    use crate::exec::fake::FakeExec;
+    use crate::plan::{self, Plan, Wish};
+    use crate::signal::Stop;
+    use crate::task::Ctx;
+
+    /// A lab in a folder of its own, at ports where nobody listens, that waits for nothing.
+    fn lab(backend: Backend, dir: &std::path::Path) -> Lab {
+        let mut lab = sample::lab();
+        lab.backend = backend;
+        lab.state = dir.join("state");
+        lab.env.state_root = dir.into();
+        lab.env.cache = dir.join("cache");
+        lab.env.target = dir.join("target");
+        (lab.ports.base, lab.ports.zookeeper) = (2, 1);
+        let t = &mut lab.settings.timeouts_s;
+        for limit in [&mut t.zookeeper, &mut t.broker, &mut t.topic, &mut t.clients, &mut t.cluster, &mut t.pods] {
+            *limit = 0;
+        }
+        lab
+    }
+
+    /// Whether a command changes nothing: a preview tells looks as comments.
+    fn only_looks(asked: &str) -> bool {
+        let looks = [
+            "docker image inspect ",
+            "docker image ls ",
+            "docker ps ",
+            "docker inspect ",
+            " get pods,statefulsets,deployments ",
+            " --list",
+        ];
+        looks.iter().any(|look| asked.contains(look))
+    }
+
+    fn plans(lab: &Lab) -> Vec<Plan> {
+        let wish = Wish { merge: true, ..Wish::default() };
+        let all = plan::Teardown { purge: true, failure_logs: true };
+        vec![
+            plan::up(lab, wish),
+            plan::up(lab, Wish { recreate: true, no_clients: true, ..wish }),
+            plan::verify(lab, 10),
+            plan::status(lab),
+            plan::clients_start(lab),
+            plan::clients_stop(lab),
+            plan::teardown(lab, all),
+        ]
+    }
+
+    #[test]
+    fn whatever_a_step_runs_is_in_its_preview() {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-preview-{}", std::process::id()));
+        let mut compared = 0;
+        let mut hidden = Vec::new();
+        for backend in [Backend::Local, Backend::Kind] {
+            let lab = lab(backend, &dir);
+            crate::files::private_dir(&lab.state).unwrap();
+            let jars = Jars::describe(&lab.env).unwrap();
+            let java = Java::unasked("java");
+            for step in plans(&lab).into_iter().flat_map(|plan| plan.steps).map(|planned| planned.step) {
+                if step == Step::Preflight {
+                    continue;
+                }
+                let answer = |_: &crate::exec::Cmd| Ok(Output { code: Some(0), ..Output::default() });
+                let exec = FakeExec::new(answer);
+                // So that no wait asks twice.
+                let stop = Stop::default();
+                stop.cancel();
+                let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+                let _ = ctx.setup.set(sample::setup());
+                let _ = ctx.java.set(java.clone());
+                let task = Task { ctx: &ctx, log: PathBuf::from("/dev/null"), status: &|_| {} };
+                let _ = step.run(&task);
+                let shown = step.preview(&lab, &jars, Some(&java), &sample::setup());
+                for asked in exec.asked.lock().unwrap().iter().map(ToString::to_string) {
+                    compared += 1;
+                    if !only_looks(&asked) && !shown.iter().any(|line| line.contains(&asked)) {
+                        hidden.push(format!(
+                            "{backend} {}:\n    {asked}\n  not in\n    {}",
+                            step.title(&lab),
+                            shown.join("\n    ")
+                        ));
+                    }
+                }
+            }
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(compared > 20, "{compared}");
+        assert!(hidden.is_empty(), "{}", hidden.join("\n"));
     }
 }

@@ -18,7 +18,7 @@ use crate::progress::{Progress, print_text};
 use crate::report;
 use crate::run::{self, Report};
 use crate::signal::Stop;
-use crate::state::{ImageSource, Record, Setup, put_aside, read_record, remains, remove_remains};
+use crate::state::{ImageSource, Record, Setup, put_aside, read_record, remains};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
 use crate::task::{Ctx, Task};
@@ -136,6 +136,7 @@ impl Session<'_> {
         let wish = Wish { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
         // Before the lock, so that a wrong flag or manifest leaves no folder behind.
         let (lab, jars) = load(read_record(&state)?.as_ref())?;
+        for_kind_only(up, &lab)?;
         if self.global.dry_run {
             return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, wish)));
         }
@@ -146,16 +147,7 @@ impl Session<'_> {
         if self.global.format == Format::Text {
             eprintln!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why);
         }
-        if lab.backend == Backend::Local {
-            let given = [
-                (up.images.is_some(), "--images"),
-                (up.recreate, "--recreate"),
-                (up.merge_kubeconfig, "--merge-kubeconfig"),
-            ];
-            if let Some((_, flag)) = given.iter().find(|(given, _)| *given) {
-                return Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on local")));
-            }
-        }
+        for_kind_only(up, &lab)?;
         if up.fix {
             self.fix(&lab, &jars)?;
         }
@@ -182,7 +174,7 @@ impl Session<'_> {
                 let session = Session { stop: &stop, ..*self };
                 // As it is recorded now: where the context was put, for one.
                 let lab = session.load_or_own(read_record(&state).unwrap_or_default().as_ref(), lab.backend)?;
-                session.run("teardown", &lab, &jars, &plan::teardown(&lab, false));
+                session.run("teardown", &lab, &jars, &plan::teardown(&lab, plan::Teardown::default()));
                 match kept {
                     Ok(dir) => eprintln!(
                         "\nlogs and diagnostics of the failure are in {}; `{}` removes them",
@@ -352,7 +344,7 @@ impl Session<'_> {
         let backend = record.as_ref().map_or_else(|| self.unrecorded(), |record| record.backend);
         let lab = self.load_or_own(record.as_ref(), backend)?;
         let jars = Jars::describe(self.env)?;
-        let plan = plan::teardown(&lab, teardown.purge);
+        let plan = plan::teardown(&lab, plan::Teardown { purge: teardown.purge, failure_logs: true });
         if self.global.dry_run {
             return Ok(self.dry_run("teardown", &lab, &jars, &plan));
         }
@@ -368,7 +360,6 @@ impl Session<'_> {
             return Ok(Exit::Ok);
         }
         let lock = self.lock("teardown")?;
-        remove_remains(&state)?;
         let report = self.run("teardown", &lab, &jars, &plan);
         drop(lock);
         match lab.format {
@@ -397,6 +388,16 @@ impl Session<'_> {
     pub fn logs(&self, args: &crate::cli::Logs) -> Result<Exit> {
         let (lab, _) = self.recorded()?;
         logs::all(&lab, args, self.stop)
+    }
+}
+
+/// Refuses flags that mean nothing where this lab runs.
+fn for_kind_only(up: &Up, lab: &Lab) -> Result<()> {
+    let given =
+        [(up.images.is_some(), "--images"), (up.recreate, "--recreate"), (up.merge_kubeconfig, "--merge-kubeconfig")];
+    match given.iter().find(|(given, _)| *given && lab.backend == Backend::Local) {
+        Some((_, flag)) => Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on local"))),
+        None => Ok(()),
     }
 }
 

@@ -7,9 +7,9 @@ use xshell::{Shell, cmd};
 
 use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
-use crate::exec::Cmd;
+use crate::exec::{Cmd, quoted};
 use crate::failure::{Failure, IoContext, Result};
-use crate::files::private_dir;
+use crate::files::{beside, private_dir};
 use crate::local::jars::Jars;
 use crate::sha256;
 use crate::task::{Outcome, Task};
@@ -59,8 +59,10 @@ fn cargo_static(lab: &Lab) -> Result<Cmd> {
 /// What fetching the jars would run.
 pub fn preview_jars(jars: &Jars) -> Vec<String> {
     let mut lines = vec![format!("# only when {} is not there yet:", jars.dir.display())];
-    lines.extend(maven(jars, &jars.dir, Duration::ZERO).map(|cmd| cmd.to_string()));
+    let partial = beside(&jars.dir, "partial");
+    lines.extend(maven(jars, &partial, Duration::ZERO).map(|cmd| cmd.to_string()));
     lines.push(format!("# compare the checksum of each jar with {}", jars.lock.display()));
+    lines.push(format!("mv {} {}", quoted(partial.as_os_str()), quoted(jars.dir.as_os_str())));
     lines
 }
 
@@ -93,7 +95,7 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     if jars.present() {
         return Ok(Outcome::unchanged(there()));
     }
-    let partial = jars.dir.with_extension("partial");
+    let partial = beside(&jars.dir, "partial");
     for leftover in [&partial, &jars.dir] {
         if leftover.exists() {
             fs::remove_dir_all(leftover).cannot("remove", leftover)?;

@@ -1,27 +1,60 @@
 //! Removing the lab's files, and proving that nothing is left.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::backend::Backend;
+use crate::config::Lab;
+use crate::exec::quoted;
 use crate::failure::{Failure, IoContext, Result, tail};
 use crate::kind::cluster;
 use crate::local::service::Service;
 use crate::local::{ports, process};
+use crate::state::remains;
 use crate::steps::service::is_mark;
 use crate::task::{Outcome, State, Task};
 use crate::tools::docker;
 
-/// Removes the state folder.
+/// The lab's own folders: its state, and what stays of a failure.
+fn folders(lab: &Lab, failure_logs: bool) -> Vec<PathBuf> {
+    let failed = failure_logs.then(|| remains(&lab.state)).filter(|dir| dir.exists());
+    std::iter::once(lab.state.clone()).chain(failed).collect()
+}
+
+/// What [`files`] would run.
+pub fn preview_files(lab: &Lab, failure_logs: bool) -> Vec<String> {
+    folders(lab, failure_logs).iter().map(|dir| format!("rm -r {}", quoted(dir.as_os_str()))).collect()
+}
+
+/// Removes the state folder, and the logs of an `up` that failed where they are to go.
 ///
 /// # Errors
 /// A file cannot be removed.
-pub fn files(task: &Task<'_>) -> Result<Outcome> {
-    let lab = task.lab();
-    if !lab.state.exists() {
-        return Ok(Outcome::unchanged("none"));
+pub fn files(task: &Task<'_>, failure_logs: bool) -> Result<Outcome> {
+    let mut removed = Vec::new();
+    for dir in folders(task.lab(), failure_logs).into_iter().filter(|dir| dir.exists()) {
+        fs::remove_dir_all(&dir).cannot("remove", &dir)?;
+        removed.push(dir.display().to_string());
     }
-    fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
-    Ok(Outcome::changed(format!("removed {}", lab.state.display())))
+    Ok(match removed.is_empty() {
+        true => Outcome::unchanged("none"),
+        false => Outcome::changed(format!("removed {}", removed.join(", "))),
+    })
+}
+
+/// What a cache holds that we made: Kafka's jars by version, and these.
+const CACHED: [&str; 2] = ["class-data", "images"];
+
+/// What [`caches`] would run.
+pub fn preview_caches(lab: &Lab) -> Vec<String> {
+    let cache = quoted(lab.env.cache.as_os_str());
+    let made: Vec<String> = CACHED.iter().map(|name| format!(" {cache}/{name}")).collect();
+    let mut lines = vec!["# unless another lab is up:".into()];
+    if lab.env.find("docker").is_some() {
+        lines.push(format!("{} | grep '^{OUR_IMAGES}' | xargs -r docker image rm", docker::our_images()));
+    }
+    lines.push(format!("rm -rf {cache}/kafka-*{} {cache}/lock", made.concat()));
+    lines
 }
 
 /// Removes what xtask keeps in the cache: Kafka's jars and the class-data archives. What others made there stays, and
@@ -44,7 +77,7 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     let (mut removed, kept) = images(task)?;
     for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
-        if name.starts_with("kafka-") || ["class-data", "images"].contains(&name.as_str()) {
+        if name.starts_with("kafka-") || CACHED.contains(&name.as_str()) {
             fs::remove_dir_all(&path).cannot("remove", &path)?;
             removed.push(name);
         } else if name == "lock" {
@@ -60,6 +93,9 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// How the names of images begin that our recipes made.
+const OUR_IMAGES: &str = "kafka-lab-";
+
 /// Removes the images that our recipes made, where there is an engine. Returns what was removed, and why something was not.
 fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut removed, mut kept) = (Vec::new(), Vec::new());
@@ -71,7 +107,7 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     if output.code != Some(0) {
         kept.push("no Docker engine answers: images that it has stay in it".into());
     }
-    for image in output.stdout.lines().filter(|image| image.starts_with("kafka-lab-")) {
+    for image in output.stdout.lines().filter(|image| image.starts_with(OUR_IMAGES)) {
         let remove = docker::remove_image(image);
         let output = task.capture(&remove)?;
         match output.code {

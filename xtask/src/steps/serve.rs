@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
@@ -11,6 +11,7 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
+use crate::state::Setup;
 use crate::steps::{service, workload};
 use crate::task::{Outcome, Task};
 use crate::tools::clients;
@@ -49,8 +50,20 @@ pub fn preview_topic(lab: &Lab) -> Vec<String> {
 }
 
 /// What [`inside`] would run.
-pub fn preview_inside() -> Vec<String> {
-    vec!["# every broker is asked at its address inside the cluster, from a client's pod or a Job of its image".into()]
+pub fn preview_inside(lab: &Lab, setup: &Setup, with_clients: bool) -> Vec<String> {
+    let args = clients::args(&metadata_inside(lab));
+    let pod =
+        with_clients.then(|| workload::in_producer(lab, &Kubectl::of(lab, setup), &args, Duration::ZERO)).flatten();
+    vec![match pod {
+        Some(cmd) => cmd.to_string(),
+        None => format!("# in a Job of the clients' image: clients {}", args.join(" ")),
+    }]
+}
+
+/// Asks each broker for its metadata at its address inside the cluster.
+fn metadata_inside(lab: &Lab) -> Cmd {
+    let addresses: Vec<String> = lab.broker_ids().map(|id| lab.facts.brokers.inner_address(id)).collect();
+    clients::metadata(Path::new("clients"), &addresses.join(","), &lab.facts.topic, Duration::from_secs(20))
 }
 
 /// Asks each broker for its metadata.
@@ -185,25 +198,24 @@ const NAMED_WITHIN: Duration = Duration::from_secs(30);
 pub fn inside(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
     let lab = task.lab();
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.facts.brokers.inner_address(id))).collect();
-    let addresses: Vec<&str> = wanted.iter().map(|(_, address)| address.as_str()).collect();
-    let ask = clients::metadata(Path::new("clients"), &addresses.join(","), &lab.facts.topic, Duration::from_secs(20));
+    let args = clients::args(&metadata_inside(lab));
     let deadline = lab.timeout(|t| t.clients) + Duration::from_secs(30);
-    let began = Instant::now();
-    loop {
+    let last = std::cell::RefCell::new(String::new());
+    let answered = task.wait("the brokers inside the cluster", NAMED_WITHIN, Duration::from_secs(1), || {
         let said = match with_clients {
-            true => workload::run_in_producer(task, &clients::args(&ask), deadline)?,
-            false => workload::run_job(task, "metadata", &clients::args(&ask), deadline)?,
+            true => workload::run_in_producer(task, &args, deadline)?,
+            false => workload::run_job(task, "metadata", &args, deadline)?,
         };
-        let answers: Vec<Metadata> = clients::lines(&said);
-        let Some(status) = not_serving(&wanted, &answers) else {
-            return Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", "))));
-        };
-        if began.elapsed() >= NAMED_WITHIN {
-            return Err(Failure::step(status).output(&said).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100")));
-        }
-        (task.status)(&status);
-        task.pause(Duration::from_secs(1))?;
-    }
+        let obstacle = not_serving(&wanted, &clients::lines::<Metadata>(&said));
+        *last.borrow_mut() = said;
+        Ok(Poll::unless(obstacle))
+    });
+    answered.map_err(|failure| match failure.log {
+        None => failure.output(&last.borrow()).log(&task.log).fix(lab.xtask("logs kafka-0 -n 100")),
+        Some(_) => failure,
+    })?;
+    let addresses: Vec<&str> = wanted.iter().map(|(_, address)| address.as_str()).collect();
+    Ok(Outcome::passed(format!("each broker answers at {}", addresses.join(", "))))
 }
 
 /// Why the brokers do not all serve yet at the addresses where they should.

@@ -333,14 +333,18 @@ pub fn run_job(task: &Task<'_>, purpose: &str, args: &[String], deadline: Durati
 /// # Errors
 /// There is no such pod, or kubectl fails.
 pub fn run_in_producer(task: &Task<'_>, args: &[String], deadline: Duration) -> Result<String> {
-    let (lab, kubectl) = (task.lab(), task.kubectl()?);
+    match in_producer(task.lab(), &task.kubectl()?, args, deadline) {
+        Some(cmd) => Ok(task.capture(&cmd)?.stdout),
+        None => run_job(task, "metadata", args, deadline),
+    }
+}
+
+/// The clients' program in the pod of a rolled-out producer, or of another client; `None` where none is asked for.
+pub fn in_producer(lab: &Lab, kubectl: &Kubectl, args: &[String], deadline: Duration) -> Option<Cmd> {
     let producer = lab.facts.clients.iter().find(|client| client.role == "producer" && client.replicas > 0);
-    let Some(producer) = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0)) else {
-        return run_job(task, "metadata", args, deadline);
-    };
+    let producer = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0))?;
     let place = format!("deployment/{}", producer.name);
-    let cmd = kubectl.cmd(deadline, ["exec", &place, "--", "/clients"]).args(args.iter().cloned());
-    Ok(task.capture(&cmd)?.stdout)
+    Some(kubectl.cmd(deadline, ["exec", &place, "--", "/clients"]).args(args.iter().cloned()))
 }
 
 fn watch_job(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &PathBuf, deadline: Duration) -> Result<String> {

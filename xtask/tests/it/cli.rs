@@ -312,8 +312,22 @@ fn every_command_knows_dry_run_and_the_tests_do_not_run() {
     let state = Dir::new("state");
     let ran = run(&mut xtask(&state.0, ["test", "--dry-run", "--fix"])).expect(0);
     assert!(ran.stdout.contains("# clippy\ncargo clippy"), "{}", ran.stdout);
+    let failed = state.0.join("kafka-lab/kafka-lab.failed");
+    std::fs::create_dir_all(&failed).unwrap();
     let ran = run(&mut xtask(&state.0, ["teardown", "--dry-run", "--purge"])).expect(0);
-    assert!(ran.stdout.contains("rm -r"), "{}", ran.stdout);
+    for words in ["rm -r ", "rm -rf ", &format!("rm -r {}\n", failed.display())] {
+        assert!(ran.stdout.contains(words), "{words} is not in:\n{}", ran.stdout);
+    }
+    assert!(failed.exists());
+}
+
+#[test]
+fn a_dry_run_refuses_what_the_command_refuses() {
+    let state = Dir::new("state");
+    for flag in ["--recreate", "--merge-kubeconfig", "--images=packages"] {
+        let ran = run(&mut xtask(&state.0, ["up", "--backend", "local", flag, "--dry-run"])).expect(2);
+        assert!(ran.stderr.contains("is for --backend kind"), "{}", ran.stderr);
+    }
 }
 
 #[test]
