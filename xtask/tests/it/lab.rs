@@ -256,7 +256,7 @@ fn changed_facts_are_followed_and_an_older_topic_is_reported_not_altered() {
     assert!(failure["what"].as_str().unwrap().contains("4 partitions, kafka.yml says 6"), "{failure}");
     let fix = format!("cargo xtask kafka-topics --name {} -- --alter --topic test --partitions 6", lab.name);
     assert_eq!(failure["fix"], fix);
-    assert_eq!(fault.proof("ls /brokers/ids"), "[0, 1, 2, 3, 4]");
+    assert_eq!(fault.proof("ls /brokers/ids"), "[0, 1, 2, 3, 4]", "{}", fault.0);
 
     lab.run(&["kafka-topics", "--", "--alter", "--topic", "test", "--partitions", "6"]).expect(0);
     let flow = lab.verify(0);
