@@ -12,7 +12,7 @@ use crate::config::Lab;
 use crate::drill::control::{Part, Without};
 use crate::drill::faults::{FAULTS, Fault, named};
 use crate::drill::outcome::{Drill, Outcome as End, SCHEMA, Unfinished};
-use crate::drill::run::{Plan, commit, run};
+use crate::drill::run::{Scenario, commit, run};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
@@ -42,9 +42,9 @@ impl Session<'_> {
             return Ok(Exit::Ok);
         }
         // What cannot be meant is said before what is not there.
-        plans(args, None)?;
+        scenarios(args, None)?;
         let (lab, _) = self.recorded()?;
-        let plans = plans(args, Some(lab.backend))?;
+        let scenarios = scenarios(args, Some(lab.backend))?;
         let brokers = &lab.facts.brokers;
         if brokers.count != 3 || brokers.replication_factor != 3 || brokers.min_insync_replicas != 2 {
             let what = format!(
@@ -54,13 +54,13 @@ impl Session<'_> {
             return Err(Failure::usage(what).fix("set them as the committed kafka.yml does, and say `cargo xtask up`"));
         }
         if self.global.dry_run {
-            for plan in &plans {
-                print_text(&preview(*plan, lab.backend));
+            for scenario in &scenarios {
+                print_text(&preview(*scenario, lab.backend));
             }
             return Ok(Exit::Ok);
         }
-        for plan in &plans {
-            enough_disk(&lab, *plan, args.rate)?;
+        for scenario in &scenarios {
+            enough_disk(&lab, *scenario, args.rate)?;
         }
         let _lock = self.lock("drill")?;
         // What another command changed while we waited for the lock counts.
@@ -84,9 +84,9 @@ impl Session<'_> {
         }
         // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
         self.build_clients(&lab, &jars, &progress, &logs)?;
-        for (place, plan) in plans.into_iter().enumerate() {
-            let title = title(plan);
-            if let Some(found) = done.iter().position(|done| done.is(plan, args.rate, &without.parts())) {
+        for (place, scenario) in scenarios.into_iter().enumerate() {
+            let title = title(scenario);
+            if let Some(found) = done.iter().position(|done| done.is(scenario, args.rate, &without.parts())) {
                 let said = match done.swap_remove(found).kept {
                     true => "there already",
                     false => {
@@ -102,8 +102,13 @@ impl Session<'_> {
             let stop = self.stop.next_plan();
             let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
             let log = logs.join(format!("{:02}-{title}.log", place + 1));
-            let result =
-                run(&Task { ctx: &ctx, log: log.clone(), status: &status }, plan, args.rate, args.keep_topic, without);
+            let result = run(
+                &Task { ctx: &ctx, log: log.clone(), status: &status },
+                scenario,
+                args.rate,
+                args.keep_topic,
+                without,
+            );
             let ended = match &result {
                 Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, proof(drill))),
                 Ok(drill) => Ended::Failed(broken(drill).log(&log)),
@@ -169,8 +174,8 @@ impl Session<'_> {
 }
 
 /// A soak keeps all it sends, on every replica.
-fn enough_disk(lab: &Lab, plan: Plan, rate: u32) -> Result<()> {
-    let (Plan::Soak { duration, .. }, Backend::Local) = (plan, lab.backend) else { return Ok(()) };
+fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
+    let (Scenario::Soak { duration, .. }, Backend::Local) = (scenario, lab.backend) else { return Ok(()) };
     let need = duration
         .as_secs()
         .saturating_mul(rate.into())
@@ -198,9 +203,9 @@ struct Done {
 
 impl Done {
     /// Whether it is what would be done now.
-    fn is(&self, plan: Plan, rate: u32, without: &[Part]) -> bool {
+    fn is(&self, scenario: Scenario, rate: u32, without: &[Part]) -> bool {
         (self.drill.as_str(), (self.seed, self.duration_s), self.rate, &self.without[..])
-            == (title(plan), plan.schedule(), plan.rate(rate), without)
+            == (title(scenario), scenario.schedule(), scenario.rate(rate), without)
     }
 }
 
@@ -223,10 +228,10 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     writeln!(out, "{line}").cannot("write", file)
 }
 
-fn title(plan: Plan) -> &'static str {
-    match plan {
-        Plan::One(fault) => fault.name,
-        Plan::Soak { .. } => "soak",
+fn title(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::One(fault) => fault.name,
+        Scenario::Soak { .. } => "soak",
     }
 }
 
@@ -249,20 +254,20 @@ fn broken(drill: &Drill) -> Failure {
 }
 
 /// What was asked for, in order; where the lab is known, of what can be done there.
-fn plans(args: &Args, backend: Option<Backend>) -> Result<Vec<Plan>> {
+fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
     if args.faults.is_empty() {
         return Err(
             Failure::usage("which fault? Name one or more, or `all`, `matrix`, `soak`").fix("cargo xtask drill --list")
         );
     }
-    let soak = Plan::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
-    let mut plans = Vec::new();
+    let soak = Scenario::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
+    let mut scenarios = Vec::new();
     for name in &args.faults {
         match (name.as_str(), named(name)) {
-            ("all" | "matrix", _) => plans.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Plan::One)),
-            ("soak", _) => plans.push(soak),
-            (_, Some(fault)) if runs(fault) => plans.push(Plan::One(fault)),
+            ("all" | "matrix", _) => scenarios.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Scenario::One)),
+            ("soak", _) => scenarios.push(soak),
+            (_, Some(fault)) if runs(fault) => scenarios.push(Scenario::One(fault)),
             (_, Some(fault)) => {
                 let here = backend.map(|backend| backend.to_string()).unwrap_or_default();
                 return Err(Failure::usage(format!("{} cannot be done on {here}, where this lab runs", fault.name))
@@ -275,7 +280,7 @@ fn plans(args: &Args, backend: Option<Backend>) -> Result<Vec<Plan>> {
             }
         }
     }
-    Ok(std::iter::repeat_n(plans, args.rounds as usize).flatten().collect())
+    Ok(std::iter::repeat_n(scenarios, args.rounds as usize).flatten().collect())
 }
 
 fn list() -> String {
@@ -303,13 +308,13 @@ fn places(fault: &Fault) -> &'static str {
     }
 }
 
-fn preview(plan: Plan, backend: Backend) -> String {
-    match plan {
-        Plan::One(fault) => {
+fn preview(scenario: Scenario, backend: Backend) -> String {
+    match scenario {
+        Scenario::One(fault) => {
             let moves: Vec<String> = fault.moves.iter().map(|step| format!("#   {step:?}\n")).collect();
             format!("# {}: {}\n{}", fault.name, fault.breaks, moves.concat())
         }
-        Plan::Soak { seed, duration } => {
+        Scenario::Soak { seed, duration } => {
             let names: Vec<&str> =
                 crate::drill::faults::schedule(seed, backend).take(10).map(|fault| fault.name).collect();
             format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
@@ -353,8 +358,8 @@ mod tests {
         let done = finished(&file, "c1", backend).unwrap();
         let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.kept)).collect();
         assert_eq!(names, [("leader-kill", true), ("soak", true), ("leader-kill", false)]);
-        let soak = |seed, seconds| Plan::Soak { seed, duration: Duration::from_secs(seconds) };
-        let kill = Plan::One(named("leader-kill").unwrap());
+        let soak = |seed, seconds| Scenario::Soak { seed, duration: Duration::from_secs(seconds) };
+        let kill = Scenario::One(named("leader-kill").unwrap());
         assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));
         assert!(
             done[1].is(soak(1, 60), 200, &[])
@@ -378,12 +383,12 @@ mod tests {
             seed: 1,
             duration: 1,
         };
-        let titles = |plans: Vec<Plan>| plans.into_iter().map(title).collect::<Vec<_>>();
-        let twice = plans(&args(&["leader-kill", "soak"], 2), Some(Backend::Local)).unwrap();
+        let titles = |scenarios: Vec<Scenario>| scenarios.into_iter().map(title).collect::<Vec<_>>();
+        let twice = scenarios(&args(&["leader-kill", "soak"], 2), Some(Backend::Local)).unwrap();
         assert_eq!(titles(twice), ["leader-kill", "soak", "leader-kill", "soak"]);
-        let on_kind = titles(plans(&args(&["all"], 1), Some(Backend::Kind)).unwrap());
+        let on_kind = titles(scenarios(&args(&["all"], 1), Some(Backend::Kind)).unwrap());
         assert!(on_kind.contains(&"pod-delete") && !on_kind.contains(&"leader-kill"), "{on_kind:?}");
-        assert_eq!(plans(&args(&["leader-kill"], 1), Some(Backend::Kind)).unwrap_err().exit, Exit::Usage);
-        assert_eq!(plans(&args(&["no-such"], 1), None).unwrap_err().exit, Exit::Usage);
+        assert_eq!(scenarios(&args(&["leader-kill"], 1), Some(Backend::Kind)).unwrap_err().exit, Exit::Usage);
+        assert_eq!(scenarios(&args(&["no-such"], 1), None).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -20,13 +20,13 @@ pub struct Fault {
     pub look: &'static str,
     /// What is done, in this order. Whatever is still broken then is mended.
     pub moves: &'static [Move],
-    /// What is done before the load begins.
-    pub load: Load,
+    /// Which load it is drilled under.
+    pub load: LoadKind,
 }
 
-/// What is there when the load begins.
+/// Which load a fault is drilled under: what is there when it begins, and how the producer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub enum LoadKind {
     /// The topic, the producer and the consumer.
     Steady,
     /// The consumer is started by the moves only.
@@ -62,7 +62,7 @@ impl Fault {
 
     /// Whether it fits into a soak: it ends as it began, and its promise is `pass`.
     pub fn soaks(&self) -> bool {
-        self.promise == Promise::Pass && self.load == Load::Steady && !self.moves.contains(&Move::GrowTopic)
+        self.promise == Promise::Pass && self.load == LoadKind::Steady && !self.moves.contains(&Move::GrowTopic)
     }
 }
 
@@ -87,7 +87,7 @@ macro_rules! fault {
             promise: Promise::$promise,
             look: $look,
             moves: &[$($step),*],
-            load: Load::$load,
+            load: LoadKind::$load,
             proofs: &[$($proof),*],
         }
     };

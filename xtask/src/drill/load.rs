@@ -89,7 +89,7 @@ pub struct Load {
 
 impl Load {
     /// Looks at the living processes' peaks again: the system forgets those of a process that ends.
-    pub fn look_at_memory(&mut self) -> Peaks {
+    pub fn sample_memory(&mut self) -> Peaks {
         let peak = |clients: &[Client]| {
             clients.iter().filter_map(|client| client.identity.memory_kib(Memory::Peak)).max().unwrap_or_default()
         };

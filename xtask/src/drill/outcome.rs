@@ -31,7 +31,7 @@ pub enum Outcome {
 
 /// How one fault went.
 #[derive(Clone, Debug, Serialize)]
-pub struct Struck {
+pub struct FaultResult {
     /// Its name.
     pub fault: &'static str,
     /// The brokers that were hit.
@@ -58,7 +58,7 @@ pub struct Struck {
     pub proofs: &'static [Proof],
 }
 
-impl Struck {
+impl FaultResult {
     /// What was not seen of it, in words.
     pub fn not_seen(&self) -> impl Iterator<Item = String> {
         let not = self.evidence.iter().filter(|found| found.found != Sight::Shown);
@@ -108,7 +108,7 @@ pub struct Drill {
     /// The longest gap between two messages of a partition before the first fault, in ms: how calm the machine was.
     pub calm_gap_ms: u64,
     /// What struck.
-    pub struck: Vec<Struck>,
+    pub struck: Vec<FaultResult>,
     /// Delivery reports that were not a plain success, by the name of their code.
     pub errors: BTreeMap<String, u64>,
     /// The verdict.
@@ -137,7 +137,7 @@ pub struct Unfinished<'a> {
 }
 
 /// What all of it comes to. What was found wrong outweighs what could not be seen, and that outweighs a promise that seems kept.
-pub fn outcome(promised: Promise, promise: Judged, struck: &[Struck], faults: &[String]) -> Outcome {
+pub fn outcome(promised: Promise, promise: Judged, struck: &[FaultResult], faults: &[String]) -> Outcome {
     let of = |shown| struck.iter().flat_map(|struck| &struck.evidence).any(|found| found.found == shown);
     // To stand still is a part of the promise.
     let moved = promised == Promise::PassStandingStill
@@ -161,9 +161,9 @@ mod tests {
     use super::*;
     use crate::drill::faults::{FAULTS, Fault};
 
-    fn struck(fault: &'static Fault, shown: impl Fn(usize) -> Sight) -> Struck {
+    fn struck(fault: &'static Fault, shown: impl Fn(usize) -> Sight) -> FaultResult {
         let found = |(at, proof): (usize, &Proof)| Found { found: shown(at), ..proof.judge(&Evidence::default()) };
-        Struck {
+        FaultResult {
             fault: fault.name,
             brokers: BTreeSet::new(),
             struck_ms: 0,
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn no_promise_is_kept_without_all_of_its_evidence() {
         for fault in FAULTS {
-            let of = |promise, struck: Struck| outcome(fault.promise, promise, &[struck], &[]);
+            let of = |promise, struck: FaultResult| outcome(fault.promise, promise, &[struck], &[]);
             assert_eq!(of(Judged::Kept, struck(fault, |_| Sight::Shown)), Outcome::Kept, "{}", fault.name);
             for missing in 0..fault.proofs.len() {
                 for instead in [Sight::Absent, Sight::Contradicted] {
@@ -192,14 +192,14 @@ mod tests {
                 }
             }
             let judged = fault.proofs.iter().map(|proof| proof.judge(&Evidence::default())).collect();
-            let nothing = Struck { evidence: judged, ..struck(fault, |_| Sight::Shown) };
+            let nothing = FaultResult { evidence: judged, ..struck(fault, |_| Sight::Shown) };
             assert_eq!(of(Judged::Kept, nothing), Outcome::CouldNotTell, "{}", fault.name);
-            let unjudged = Struck { evidence: Vec::new(), ..struck(fault, |_| Sight::Shown) };
+            let unjudged = FaultResult { evidence: Vec::new(), ..struck(fault, |_| Sight::Shown) };
             assert_eq!(of(Judged::Kept, unjudged), Outcome::CouldNotTell, "{}", fault.name);
             // What was found wrong is told, whether or not it struck.
             assert_eq!(of(Judged::Broken, struck(fault, |_| Sight::Absent)), Outcome::Broken, "{}", fault.name);
             assert_eq!(of(Judged::Unknown, struck(fault, |_| Sight::Shown)), Outcome::CouldNotTell, "{}", fault.name);
-            let stands = Struck { stuck: vec![1], ..struck(fault, |_| Sight::Shown) };
+            let stands = FaultResult { stuck: vec![1], ..struck(fault, |_| Sight::Shown) };
             assert_eq!(of(Judged::Kept, stands), Outcome::Broken, "{}", fault.name);
         }
     }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn one_fault_of_a_soak_that_did_not_strike_leaves_it_open() {
         let [first, second, ..] = FAULTS else { panic!("there are no faults") };
-        let of = |struck: &[Struck]| outcome(Promise::Pass, Judged::Kept, struck, &[]);
+        let of = |struck: &[FaultResult]| outcome(Promise::Pass, Judged::Kept, struck, &[]);
         let shown = |fault| struck(fault, |_| Sight::Shown);
         assert_eq!(of(&[shown(first), shown(second)]), Outcome::Kept);
         assert_eq!(of(&[shown(first), struck(second, |_| Sight::Absent)]), Outcome::CouldNotTell);

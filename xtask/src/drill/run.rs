@@ -14,7 +14,7 @@ use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault};
 use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
 use crate::drill::mend::{mend, topics};
-use crate::drill::outcome::{Drill, SCHEMA, Struck, outcome};
+use crate::drill::outcome::{Drill, FaultResult, SCHEMA, outcome};
 use crate::drill::promise::Promise;
 use crate::drill::strike::Strike;
 use crate::drill::timing;
@@ -40,7 +40,7 @@ const OFFSETS: Duration = Duration::from_secs(60);
 
 /// What is drilled under one load.
 #[derive(Clone, Copy, Debug)]
-pub enum Plan {
+pub enum Scenario {
     /// One fault.
     One(&'static Fault),
     /// Faults of a seed's schedule, until so much time has passed.
@@ -52,25 +52,25 @@ pub enum Plan {
     },
 }
 
-impl Plan {
+impl Scenario {
     /// The seed of a soak, and how long it is asked for in s.
     pub fn schedule(self) -> (Option<u64>, Option<u64>) {
         match self {
-            Plan::One(_) => (None, None),
-            Plan::Soak { seed, duration } => (Some(seed), Some(duration.as_secs())),
+            Scenario::One(_) => (None, None),
+            Scenario::Soak { seed, duration } => (Some(seed), Some(duration.as_secs())),
         }
     }
 
     /// Messages a second, where `asked` were asked for; 0 is as many as the brokers take.
     pub fn rate(self, asked: u32) -> u32 {
-        if self.load() == faults::Load::Flat { 0 } else { asked }
+        if self.load() == faults::LoadKind::Flat { 0 } else { asked }
     }
 
-    /// What is there when the load begins.
-    fn load(self) -> faults::Load {
+    /// Which load it is drilled under.
+    fn load(self) -> faults::LoadKind {
         match self {
-            Plan::One(fault) => fault.load,
-            Plan::Soak { .. } => faults::Load::Steady,
+            Scenario::One(fault) => fault.load,
+            Scenario::Soak { .. } => faults::LoadKind::Steady,
         }
     }
 }
@@ -80,13 +80,13 @@ impl Plan {
 ///
 /// # Errors
 /// Something could not be done, or an interruption; a broken promise is no error but a [`Drill`] that says so.
-pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool, without: Without) -> Result<Drill> {
+pub fn run(task: &Task<'_>, scenario: Scenario, rate: u32, keep_topic: bool, without: Without) -> Result<Drill> {
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
-    let rate = plan.rate(rate);
-    let flags: &[&str] = match plan.load() {
-        faults::Load::AcksOne => &["--acks", "1"],
-        faults::Load::NotIdempotent => &["--no-idempotence"],
-        faults::Load::WithoutTopic => &["--no-create-topic"],
+    let rate = scenario.rate(rate);
+    let flags: &[&str] = match scenario.load() {
+        faults::LoadKind::AcksOne => &["--acks", "1"],
+        faults::LoadKind::NotIdempotent => &["--no-idempotence"],
+        faults::LoadKind::WithoutTopic => &["--no-create-topic"],
         _ => &[],
     };
     let topic = run.to_string();
@@ -97,7 +97,7 @@ pub fn run(task: &Task<'_>, plan: Plan, rate: u32, keep_topic: bool, without: Wi
     clear(task, &under_way)?;
     servers_run(task)?;
     write_atomically(&under_way, &load.topic)?;
-    let drilled = drill(task, plan, &mut load);
+    let drilled = drill(task, scenario, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
     let ctx = crate::task::Ctx::new(task.ctx.lab, task.ctx.jars, task.ctx.exec, &stop);
@@ -159,16 +159,16 @@ fn servers_run(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
-    let (kind, without) = (plan.load(), load.without);
+fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> {
+    let (kind, without) = (scenario.load(), load.without);
     let calm = if without.any() { Duration::ZERO } else { CALM };
     let clock = Clock(Instant::now());
     (task.status)("starting the load");
     let mut topic_ids = Vec::new();
-    if kind == faults::Load::WithoutTopic {
+    if kind == faults::LoadKind::WithoutTopic {
         load.before = (0..task.lab().facts.brokers.partitions).map(|partition| (partition, 0)).collect();
     } else {
-        if matches!(plan, Plan::Soak { .. }) {
+        if matches!(scenario, Scenario::Soak { .. }) {
             create_lasting_topic(task, &load.topic)?;
         }
         create_topic(task, &load.topic)?;
@@ -179,17 +179,17 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
     if !without.load {
         load.start_producer(task)?;
     }
-    if kind != faults::Load::WithoutConsumer {
+    if kind != faults::LoadKind::WithoutConsumer {
         load.start_consumer(task)?;
     }
-    if kind != faults::Load::WithoutTopic && !without.load {
-        load.flows(task, kind != faults::Load::WithoutConsumer)?;
+    if kind != faults::LoadKind::WithoutTopic && !without.load {
+        load.flows(task, kind != faults::LoadKind::WithoutConsumer)?;
         task.pause(calm)?;
     }
     let mut struck = Vec::new();
-    match plan {
-        Plan::One(fault) => struck.push(strike(task, fault, load, clock)?),
-        Plan::Soak { seed, duration } => {
+    match scenario {
+        Scenario::One(fault) => struck.push(strike(task, fault, load, clock)?),
+        Scenario::Soak { seed, duration } => {
             let end = Instant::now() + duration;
             for fault in faults::schedule(seed, task.lab().backend) {
                 if Instant::now() >= end {
@@ -204,18 +204,18 @@ fn drill(task: &Task<'_>, plan: Plan, load: &mut Load) -> Result<Drill> {
         }
     }
     if let Some(last) = struck.last_mut() {
-        last.peaks = load.look_at_memory();
+        last.peaks = load.sample_memory();
     }
     let account = close(task, load, &mut topic_ids)?;
     if let [one] = &mut struck[..] {
         let mut ids = topic_ids.into_iter();
         (one.seen.topic_id.before, one.seen.topic_id.after) = (ids.next(), ids.next_back());
     }
-    Ok(conclude(task, plan, load, account, struck))
+    Ok(conclude(task, scenario, load, account, struck))
 }
 
 /// One fault, until everything is mended and in sync again, and the load has gone on.
-fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<Struck> {
+fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<FaultResult> {
     let topic = load.topic.clone();
     let watch = Watch::new(clock);
     let began = (clock.ms(), now_ms());
@@ -237,7 +237,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
     let after = seen.registered.iter().filter(|registered| seen.struck_ms.is_some_and(|hit| registered.from_ms >= hit));
     let gone = after.filter(|registered| registered.sessions.as_ref().is_some_and(missing)).map(|seen| seen.from_ms);
     let detected_after_ms = gone.min().zip(seen.struck_ms).map(|(at, hit)| at - hit);
-    Ok(Struck {
+    Ok(FaultResult {
         fault: fault.name,
         brokers,
         struck_ms,
@@ -245,7 +245,7 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
         mended_after_ms,
         partitions: Vec::new(),
         stuck,
-        peaks: load.look_at_memory(),
+        peaks: load.sample_memory(),
         evidence: Vec::new(),
         seen,
         proofs: fault.proofs,
@@ -271,7 +271,7 @@ fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch
     Ok((strike.struck_ms, strike.brokers, stuck, strike.evidence))
 }
 
-fn conclude(task: &Task<'_>, plan: Plan, load: &Load, account: Account, mut struck: Vec<Struck>) -> Drill {
+fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, mut struck: Vec<FaultResult>) -> Drill {
     let gaps = load.gaps();
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
     let (ends, readers) = (load.ends(), load.readers());
@@ -287,11 +287,11 @@ fn conclude(task: &Task<'_>, plan: Plan, load: &Load, account: Account, mut stru
         one.seen.run_start = load.before.iter().copied().collect();
         one.evidence = one.proofs.iter().map(|proof| proof.judge(&one.seen)).collect();
     }
-    let (drill, promised) = match plan {
-        Plan::One(fault) => (fault.name, fault.promise),
-        Plan::Soak { .. } => ("soak", Promise::Pass),
+    let (drill, promised) = match scenario {
+        Scenario::One(fault) => (fault.name, fault.promise),
+        Scenario::Soak { .. } => ("soak", Promise::Pass),
     };
-    let (seed, duration_s) = plan.schedule();
+    let (seed, duration_s) = scenario.schedule();
     let promise = promised.judge(&account.report);
     let outcome = outcome(promised, promise, &struck, &account.faults);
     Drill {

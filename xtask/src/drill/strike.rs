@@ -68,7 +68,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             strike.servers(who)?;
         }
         strike.evidence.epochs.before = strike.load.epochs();
-        if fault.load != faults::Load::WithoutTopic {
+        if fault.load != faults::LoadKind::WithoutTopic {
             strike.evidence.partitions.before = Some(strike.partitions()?);
         }
         if strike.has(|proof| matches!(proof, Proof::EpochRaised(_) | Proof::EpochSame)) {
@@ -107,7 +107,7 @@ impl<'a, 'b> Strike<'a, 'b> {
     pub fn carry_out(&mut self, step: Move) -> Result<()> {
         (self.task.status)(&format!("{step:?}"));
         // The step may end a client, and with it what the system knows of its memory.
-        self.load.look_at_memory();
+        self.load.sample_memory();
         let (task, without) = (self.task, self.without);
         match step {
             Move::Wait(_) if without.strike => Ok(()),
