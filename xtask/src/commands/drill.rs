@@ -10,9 +10,10 @@ use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::config::Lab;
 use crate::drill::control::{Part, Without};
-use crate::drill::faults::{FAULTS, Fault, named};
+use crate::drill::faults::{FAULTS, Fault, Scenario, named};
 use crate::drill::outcome::{Drill, Outcome as End, SCHEMA, Unfinished};
-use crate::drill::run::{Scenario, commit, run};
+use crate::drill::run::{commit, run};
+use crate::drill::told;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
@@ -38,7 +39,7 @@ impl Session<'_> {
     /// Nothing is up, a fault's name is wrong, or something could not be done.
     pub fn drill(&self, args: &Args) -> Result<Exit> {
         if args.list {
-            print_text(&list());
+            print_text(&told::list());
             return Ok(Exit::Ok);
         }
         // What cannot be meant is said before what is not there.
@@ -55,7 +56,7 @@ impl Session<'_> {
         }
         if self.global.dry_run {
             for scenario in &scenarios {
-                print_text(&preview(*scenario, lab.backend));
+                print_text(&told::preview(*scenario, lab.backend));
             }
             return Ok(Exit::Ok);
         }
@@ -85,7 +86,7 @@ impl Session<'_> {
         // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
         self.build_clients(&lab, &jars, &progress, &logs)?;
         for (place, scenario) in scenarios.into_iter().enumerate() {
-            let title = title(scenario);
+            let title = scenario.name();
             if let Some(found) = done.iter().position(|done| done.is(scenario, args.rate, &without.parts())) {
                 let said = match done.swap_remove(found).kept {
                     true => "there already",
@@ -110,7 +111,7 @@ impl Session<'_> {
                 without,
             );
             let ended = match &result {
-                Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, proof(drill))),
+                Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, drill.proof())),
                 Ok(drill) => Ended::Failed(broken(drill).log(&log)),
                 Err(failure) => Ended::Failed(failure.clone()),
             };
@@ -205,7 +206,7 @@ impl Done {
     /// Whether it is what would be done now.
     fn is(&self, scenario: Scenario, rate: u32, without: &[Part]) -> bool {
         (self.drill.as_str(), (self.seed, self.duration_s), self.rate, &self.without[..])
-            == (title(scenario), scenario.schedule(), scenario.rate(rate), without)
+            == (scenario.name(), scenario.schedule(), scenario.rate(rate), without)
     }
 }
 
@@ -226,19 +227,6 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     let mut out = fs::OpenOptions::new().create(true).append(true).open(file).cannot("write", file)?;
     let line = serde_json::to_string(drill).map_err(|error| Failure::step(error.to_string()))?;
     writeln!(out, "{line}").cannot("write", file)
-}
-
-fn title(scenario: Scenario) -> &'static str {
-    match scenario {
-        Scenario::One(fault) => fault.name,
-        Scenario::Soak { .. } => "soak",
-    }
-}
-
-fn proof(drill: &Drill) -> String {
-    let shown = drill.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
-    let proofs = if shown == 1 { "proof" } else { "proofs" };
-    format!("{}, as promised; {shown} {proofs} of the strike", drill.promised)
 }
 
 fn broken(drill: &Drill) -> Failure {
@@ -281,45 +269,6 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
         }
     }
     Ok(std::iter::repeat_n(scenarios, args.rounds as usize).flatten().collect())
-}
-
-fn list() -> String {
-    let entry = |fault: &Fault| {
-        let shown: Vec<String> = fault.proofs.iter().map(|proof| proof.words()).collect();
-        format!(
-            "{} ({})\n  breaks    {}\n  promised  {}\n  shown by  {}\n  look at   {}\n",
-            fault.name,
-            places(fault),
-            fault.breaks,
-            fault.promise.words(),
-            shown.join("\n            "),
-            fault.look
-        )
-    };
-    FAULTS.iter().map(entry).collect::<Vec<_>>().join("\n")
-        + "\nall\n  every fault above that can be done there, one after the other\n\nmatrix\n  the same, each result appended to drills.jsonl or --out; --resume goes on where that ends\n\nsoak\n  faults of --seed's schedule under one load, for --duration seconds\n"
-}
-
-fn places(fault: &Fault) -> &'static str {
-    match (fault.runs_on(Backend::Local), fault.runs_on(Backend::Kind)) {
-        (true, true) => "local, kind",
-        (true, false) => "local",
-        _ => "kind",
-    }
-}
-
-fn preview(scenario: Scenario, backend: Backend) -> String {
-    match scenario {
-        Scenario::One(fault) => {
-            let moves: Vec<String> = fault.moves.iter().map(|step| format!("#   {step:?}\n")).collect();
-            format!("# {}: {}\n{}", fault.name, fault.breaks, moves.concat())
-        }
-        Scenario::Soak { seed, duration } => {
-            let names: Vec<&str> =
-                crate::drill::faults::schedule(seed, backend).take(10).map(|fault| fault.name).collect();
-            format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -383,7 +332,7 @@ mod tests {
             seed: 1,
             duration: 1,
         };
-        let titles = |scenarios: Vec<Scenario>| scenarios.into_iter().map(title).collect::<Vec<_>>();
+        let titles = |scenarios: Vec<Scenario>| scenarios.into_iter().map(Scenario::name).collect::<Vec<_>>();
         let twice = scenarios(&args(&["leader-kill", "soak"], 2), Some(Backend::Local)).unwrap();
         assert_eq!(titles(twice), ["leader-kill", "soak", "leader-kill", "soak"]);
         let on_kind = titles(scenarios(&args(&["all"], 1), Some(Backend::Kind)).unwrap());

@@ -1,4 +1,6 @@
-//! The catalogue: what can be broken, in which order, what is promised, and what shows that it struck. Pure.
+//! The catalogue: what can be broken, in which order, what is promised, what shows that it struck; and what is drilled. Pure.
+
+use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::drill::moves::{How, Move, Who};
@@ -445,6 +447,59 @@ pub const FAULTS: &[Fault] = &[
         [DnsReplaced]
     ),
 ];
+
+/// What is drilled under one load.
+#[derive(Clone, Copy, Debug)]
+pub enum Scenario {
+    /// One fault.
+    One(&'static Fault),
+    /// Faults of a seed's schedule, until so much time has passed.
+    Soak {
+        /// The seed.
+        seed: u64,
+        /// How long.
+        duration: Duration,
+    },
+}
+
+impl Scenario {
+    /// The fault's name, or `soak`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::One(fault) => fault.name,
+            Scenario::Soak { .. } => "soak",
+        }
+    }
+
+    /// What is promised.
+    pub fn promise(self) -> Promise {
+        match self {
+            Scenario::One(fault) => fault.promise,
+            Scenario::Soak { .. } => Promise::Pass,
+        }
+    }
+
+    /// The seed of a soak, and how long it is asked for in s.
+    pub fn schedule(self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Scenario::One(_) => (None, None),
+            Scenario::Soak { seed, duration } => (Some(seed), Some(duration.as_secs())),
+        }
+    }
+
+    /// Messages a second, where `asked` were asked for; 0 is as many as the brokers take.
+    pub fn rate(self, asked: u32) -> u32 {
+        if self.load() == LoadKind::Flat { 0 } else { asked }
+    }
+
+    /// Which load it is drilled under.
+    pub fn load(self) -> LoadKind {
+        match self {
+            Scenario::One(fault) => fault.load,
+            Scenario::Soak { .. } => LoadKind::Steady,
+        }
+    }
+}
 
 /// The fault of that name.
 pub fn named(name: &str) -> Option<&'static Fault> {

@@ -41,6 +41,23 @@ impl fmt::Display for Who {
     }
 }
 
+impl Who {
+    /// The same, with the partition that is meant where nothing chooses another one.
+    fn in_full(self) -> &'static str {
+        match self {
+            Who::Leader => "the leader of partition 0",
+            Who::Controller => "the controller",
+            Who::LeaderAndController => "the leader of partition 0 and the controller",
+            Who::TwoBrokers => "the leader of partition 0 and the next broker",
+            Who::AllBrokers => "every broker",
+            Who::Followers => "the followers of partition 0",
+            Who::ZooKeeper => "ZooKeeper",
+            Who::Producer => "the producer",
+            Who::Consumer => "the consumer",
+        }
+    }
+}
+
 /// How a process is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
@@ -89,4 +106,34 @@ pub enum Move {
     RecreateTopic,
     /// The topic gets twice as many partitions.
     GrowTopic,
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Move::Kill(who) => write!(f, "kill {} (SIGKILL)", who.in_full()),
+            Move::Term(who) => write!(f, "stop {} (SIGTERM) and wait until it has ended", who.in_full()),
+            Move::Pause(who) => write!(f, "pause {} (SIGSTOP)", who.in_full()),
+            Move::Resume(who) => write!(f, "resume {} (SIGCONT)", who.in_full()),
+            Move::Start(Who::Producer) => f.write_str("start another producer of the run"),
+            Move::Start(Who::Consumer) => f.write_str("start a consumer that reads the run from its beginning"),
+            Move::Start(who) => write!(f, "start {}", who.in_full()),
+            Move::Wipe(who) => write!(f, "delete the log folder of {}", who.in_full()),
+            Move::WipeTopic(who) => write!(f, "delete the topic's records from the disk of {}", who.in_full()),
+            Move::Wait(ms) => write!(f, "wait {} s", *ms as f64 / 1000.0),
+            Move::Rolling => {
+                f.write_str("restart each broker (SIGTERM), the next one when the last is in every ISR again")
+            }
+            Move::DeletePod(who) => write!(f, "delete the pod of {}", who.in_full()),
+            Move::KillContainer(who) => write!(f, "kill the container of {} (SIGKILL)", who.in_full()),
+            // Which partition's, depends on where ZooKeeper runs.
+            Move::PauseNode(who) => write!(f, "pause the node of {who}"),
+            Move::ResumeNode(who) => write!(f, "resume the node of {who}"),
+            Move::RestartNode(who) => write!(f, "restart the node of {who}"),
+            Move::DeleteDns => f.write_str("delete the pods of CoreDNS"),
+            Move::CreateTopic => f.write_str("create the topic"),
+            Move::RecreateTopic => f.write_str("delete the topic and create it again under the same name"),
+            Move::GrowTopic => f.write_str("double the topic's partitions"),
+        }
+    }
 }

@@ -11,11 +11,10 @@ use ledger::stamp::RunId;
 use crate::drill::closing::{Account, close};
 use crate::drill::control::Without;
 use crate::drill::evidence::Evidence;
-use crate::drill::faults::{self, Fault};
+use crate::drill::faults::{self, Fault, LoadKind, Scenario};
 use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
 use crate::drill::mend::{mend, topics};
 use crate::drill::outcome::{Drill, FaultResult, SCHEMA, outcome};
-use crate::drill::promise::Promise;
 use crate::drill::strike::Strike;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
@@ -38,43 +37,6 @@ const CAUGHT_UP: Duration = Duration::from_secs(600);
 /// How long a question for end offsets may take while all goes on.
 const OFFSETS: Duration = Duration::from_secs(60);
 
-/// What is drilled under one load.
-#[derive(Clone, Copy, Debug)]
-pub enum Scenario {
-    /// One fault.
-    One(&'static Fault),
-    /// Faults of a seed's schedule, until so much time has passed.
-    Soak {
-        /// The seed.
-        seed: u64,
-        /// How long.
-        duration: Duration,
-    },
-}
-
-impl Scenario {
-    /// The seed of a soak, and how long it is asked for in s.
-    pub fn schedule(self) -> (Option<u64>, Option<u64>) {
-        match self {
-            Scenario::One(_) => (None, None),
-            Scenario::Soak { seed, duration } => (Some(seed), Some(duration.as_secs())),
-        }
-    }
-
-    /// Messages a second, where `asked` were asked for; 0 is as many as the brokers take.
-    pub fn rate(self, asked: u32) -> u32 {
-        if self.load() == faults::LoadKind::Flat { 0 } else { asked }
-    }
-
-    /// Which load it is drilled under.
-    fn load(self) -> faults::LoadKind {
-        match self {
-            Scenario::One(fault) => fault.load,
-            Scenario::Soak { .. } => faults::LoadKind::Steady,
-        }
-    }
-}
-
 /// Runs a drill and mends whatever it broke, also when it is interrupted. The drill's topic is deleted unless it is to be
 /// kept for looking at.
 ///
@@ -84,9 +46,9 @@ pub fn run(task: &Task<'_>, scenario: Scenario, rate: u32, keep_topic: bool, wit
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
     let rate = scenario.rate(rate);
     let flags: &[&str] = match scenario.load() {
-        faults::LoadKind::AcksOne => &["--acks", "1"],
-        faults::LoadKind::NotIdempotent => &["--no-idempotence"],
-        faults::LoadKind::WithoutTopic => &["--no-create-topic"],
+        LoadKind::AcksOne => &["--acks", "1"],
+        LoadKind::NotIdempotent => &["--no-idempotence"],
+        LoadKind::WithoutTopic => &["--no-create-topic"],
         _ => &[],
     };
     let topic = run.to_string();
@@ -165,7 +127,7 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> 
     let clock = Clock(Instant::now());
     (task.status)("starting the load");
     let mut topic_ids = Vec::new();
-    if kind == faults::LoadKind::WithoutTopic {
+    if kind == LoadKind::WithoutTopic {
         load.before = (0..task.lab().facts.brokers.partitions).map(|partition| (partition, 0)).collect();
     } else {
         if matches!(scenario, Scenario::Soak { .. }) {
@@ -179,11 +141,11 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> 
     if !without.load {
         load.start_producer(task)?;
     }
-    if kind != faults::LoadKind::WithoutConsumer {
+    if kind != LoadKind::WithoutConsumer {
         load.start_consumer(task)?;
     }
-    if kind != faults::LoadKind::WithoutTopic && !without.load {
-        load.flows(task, kind != faults::LoadKind::WithoutConsumer)?;
+    if kind != LoadKind::WithoutTopic && !without.load {
+        load.flows(task, kind != LoadKind::WithoutConsumer)?;
         task.pause(calm)?;
     }
     let mut struck = Vec::new();
@@ -287,10 +249,7 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
         one.seen.run_start = load.before.iter().copied().collect();
         one.evidence = one.proofs.iter().map(|proof| proof.judge(&one.seen)).collect();
     }
-    let (drill, promised) = match scenario {
-        Scenario::One(fault) => (fault.name, fault.promise),
-        Scenario::Soak { .. } => ("soak", Promise::Pass),
-    };
+    let promised = scenario.promise();
     let (seed, duration_s) = scenario.schedule();
     let promise = promised.judge(&account.report);
     let outcome = outcome(promised, promise, &struck, &account.faults);
@@ -298,7 +257,7 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
         schema: SCHEMA,
         commit: commit(task),
         backend: task.lab().backend,
-        drill,
+        drill: scenario.name(),
         seed,
         duration_s,
         topic: load.topic.clone(),

@@ -105,7 +105,7 @@ impl<'a, 'b> Strike<'a, 'b> {
     /// # Errors
     /// It cannot be done, or an interruption.
     pub fn carry_out(&mut self, step: Move) -> Result<()> {
-        (self.task.status)(&format!("{step:?}"));
+        (self.task.status)(&step.to_string());
         // The step may end a client, and with it what the system knows of its memory.
         self.load.sample_memory();
         let (task, without) = (self.task, self.without);

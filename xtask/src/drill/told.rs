@@ -1,11 +1,65 @@
-//! A drill's outcome for people. Pure.
+//! Drills for people: the catalogue, what a drill would do, and how it went. Pure.
 
 use ledger::judge::Verdict;
 
 use crate::account::totals;
+use crate::backend::Backend;
+use crate::drill::faults::{FAULTS, Fault, Scenario, schedule};
 use crate::drill::outcome::{Drill, Outcome};
 use crate::drill::proof::Sight;
 use crate::drill::timing::{self, Row};
+
+/// What stands for several faults, as `--list` prints it.
+const SEVERAL: &str = "
+all
+  every fault above that can be done there, one after the other
+
+matrix
+  the same, each result appended to drills.jsonl or --out; --resume goes on where that ends
+
+soak
+  faults of --seed's schedule under one load, for --duration seconds
+";
+
+/// What `--list` prints: each fault, and what stands for several.
+pub fn list() -> String {
+    let entry = |fault: &Fault| {
+        let shown: Vec<String> = fault.proofs.iter().map(|proof| proof.words()).collect();
+        format!(
+            "{} ({})\n  breaks    {}\n  promised  {}\n  shown by  {}\n  look at   {}\n",
+            fault.name,
+            places(fault),
+            fault.breaks,
+            fault.promise.words(),
+            shown.join("\n            "),
+            fault.look
+        )
+    };
+    FAULTS.iter().map(entry).collect::<Vec<_>>().join("\n") + SEVERAL
+}
+
+/// The backends that a fault can be drilled on.
+fn places(fault: &Fault) -> &'static str {
+    match (fault.runs_on(Backend::Local), fault.runs_on(Backend::Kind)) {
+        (true, true) => "local, kind",
+        (true, false) => "local",
+        _ => "kind",
+    }
+}
+
+/// What `--dry-run` prints of a drill.
+pub fn preview(scenario: Scenario, backend: Backend) -> String {
+    match scenario {
+        Scenario::One(fault) => {
+            let moves: Vec<String> = fault.moves.iter().map(|step| format!("#   {step}\n")).collect();
+            format!("# {}: {}\n{}", fault.name, fault.breaks, moves.concat())
+        }
+        Scenario::Soak { seed, duration } => {
+            let names: Vec<&str> = schedule(seed, backend).take(10).map(|fault| fault.name).collect();
+            format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
+        }
+    }
+}
 
 impl Outcome {
     /// In words.
@@ -19,6 +73,13 @@ impl Outcome {
 }
 
 impl Drill {
+    /// A drill that was kept, in one line.
+    pub fn proof(&self) -> String {
+        let shown = self.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
+        let proofs = if shown == 1 { "proof" } else { "proofs" };
+        format!("{}, as promised; {shown} {proofs} of the strike", self.promised)
+    }
+
     /// The drill for people.
     pub fn text(&self) -> String {
         let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
@@ -81,5 +142,44 @@ impl Drill {
         }
         lines.push(format!("verdict: {verdict}, {} ({})", self.outcome.words(), self.promised));
         lines.join("\n") + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drill::faults::named;
+
+    /// Whether a word has a capital letter behind a small one, as the names of Rust's types and variants do.
+    fn camel_case(word: &str) -> bool {
+        let both = word.chars().zip(word.chars().skip(1));
+        both.into_iter().any(|(one, next)| one.is_lowercase() && next.is_uppercase())
+    }
+
+    #[test]
+    fn a_preview_speaks_english_and_not_rust() {
+        for fault in FAULTS {
+            let text = preview(Scenario::One(fault), Backend::Local);
+            assert_eq!(text.lines().count(), 1 + fault.moves.len(), "{text}");
+            for (line, step) in text.lines().skip(1).zip(fault.moves) {
+                assert!(!line.contains(&format!("{step:?}")), "{line}");
+                assert!(!line.contains(['{', '}', '_']) && !line.contains("::"), "{line}");
+                let mut words = line.split(|c: char| !c.is_alphanumeric());
+                let rust = words.find(|word| camel_case(word) && !["ZooKeeper", "CoreDNS"].contains(word));
+                assert_eq!(rust, None, "{line}");
+            }
+        }
+        let text = preview(named("leader-kill").map(Scenario::One).unwrap(), Backend::Local);
+        let moves = "#   kill the leader of partition 0 (SIGKILL)\n#   wait 7 s\n#   start the leader of partition 0\n";
+        assert!(text.starts_with("# leader-kill: ") && text.ends_with(moves), "{text}");
+    }
+
+    #[test]
+    fn the_list_says_where_each_fault_can_be_drilled() {
+        let text = list();
+        for fault in FAULTS {
+            assert!(text.contains(&format!("{} ({})\n", fault.name, places(fault))), "{text}");
+        }
+        assert!(text.contains("leader-kill (local)\n  breaks    ") && text.contains("\nmatrix\n  the same"), "{text}");
     }
 }
