@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::cli::{Drill as Args, Format};
 use crate::commands::lab::Session;
 use crate::config::Lab;
-use crate::drill::control::{Part, Without};
+use crate::drill::control::Without;
 use crate::drill::faults::{FAULTS, Fault, Scenario, named};
-use crate::drill::outcome::{Drill, Outcome as End, SCHEMA, Unfinished};
-use crate::drill::run::{commit, run};
+use crate::drill::outcome::{Outcome, Record, Recorded, worst};
+use crate::drill::run::{Options, commit, run};
 use crate::drill::told;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
@@ -23,8 +23,8 @@ use crate::progress::{Progress, print_json, print_text};
 use crate::step::Step;
 use crate::steps::build;
 use crate::system::lack_of_space;
-use crate::task::{Ctx, Outcome, State, Task};
-use serde::{Deserialize, Serialize};
+use crate::task::{self, Ctx, Task};
+use serde::Serialize;
 
 /// Where `drill matrix` keeps its results, in the working folder.
 const MATRIX: &str = "drills.jsonl";
@@ -70,95 +70,48 @@ impl Session<'_> {
         private_dir(&logs)?;
         let up = Ctx::new(&lab, &jars, &RealExec, self.stop);
         Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
-        let progress = Progress::new("drill", &lab.name, lab.format, self.env);
-        let without = Without::of(&args.without);
-        let (mut worst, mut unfinished) = (Exit::Ok, None);
-        let mut done = Vec::new();
         let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
-        if args.resume && out.is_none() {
-            return Err(Failure::usage("--resume needs a file to go on from").fix("--out FILE, or `drill matrix`"));
-        }
-        if let (Some(file), true) = (&out, args.resume) {
-            let ctx = Ctx::new(&lab, &jars, &RealExec, self.stop);
-            let task = Task { ctx: &ctx, log: logs.join("commit.log"), status: &|_| {} };
-            done = finished(file, &commit(&task), lab.backend)?;
-        }
+        let done = match (&out, args.resume) {
+            (_, false) => Vec::new(),
+            (None, true) => {
+                return Err(Failure::usage("--resume needs a file to go on from").fix("--out FILE, or `drill matrix`"));
+            }
+            (Some(file), true) => {
+                let task = Task { ctx: &up, log: logs.join("commit.log"), status: &|_| {} };
+                recorded(file, &commit(&task), lab.backend)?
+            }
+        };
+        let progress = Progress::new("drill", &lab.name, lab.format, self.env);
         // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
         self.build_clients(&lab, &jars, &progress, &logs)?;
+        let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
+        self.each(Series { lab: &lab, jars: &jars, progress, logs, out, done, options }, scenarios)
+    }
+
+    /// Drills one scenario after the other; returns what all of them come to.
+    fn each(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
+        let (mut exit, mut hindered) = (Exit::Ok, None::<Failure>);
         for (place, scenario) in scenarios.into_iter().enumerate() {
             let title = scenario.name();
-            if let Some(found) = done.iter().position(|done| done.is(scenario, args.rate, &without.parts())) {
-                let said = match done.swap_remove(found).kept {
-                    true => "there already",
-                    false => {
-                        worst = Exit::Fault;
-                        "there already, NOT as promised"
-                    }
-                };
-                progress.say(&format!(" - {title:18} left out: {said}"));
+            if let Some(outcome) = series.take(scenario) {
+                series.progress.say(&format!(" - {title:18} left out: there already, {}", outcome.words()));
+                exit = worst(exit, outcome.exit());
                 continue;
             }
-            progress.started(place, title);
-            let status = |text: &str| progress.status(place, text);
             let stop = self.stop.next_plan();
-            let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
-            let log = logs.join(format!("{:02}-{title}.log", place + 1));
-            let result = run(
-                &Task { ctx: &ctx, log: log.clone(), status: &status },
-                scenario,
-                args.rate,
-                args.keep_topic,
-                without,
-            );
-            let ended = match &result {
-                Ok(drill) if drill.kept => Ended::Done(Outcome::new(State::Passed, drill.proof())),
-                Ok(drill) => Ended::Failed(broken(drill).log(&log)),
-                Err(failure) => Ended::Failed(failure.clone()),
-            };
-            progress.finished(place, title, &ended);
-            let drill = match result {
-                Ok(drill) => drill,
-                Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
-                Err(failure) => {
-                    let after = Task { ctx: &ctx, log, status: &status };
-                    let (commit, backend, error) = (commit(&after), lab.backend, failure.what.as_str());
-                    let outcome = if failure.exit == Exit::Fault { End::Broken } else { End::CouldNotTell };
-                    let without = without.parts();
-                    let line = Unfinished {
-                        schema: SCHEMA,
-                        commit,
-                        backend,
-                        drill: title,
-                        outcome,
-                        kept: false,
-                        without,
-                        error,
-                    };
-                    if lab.format == Format::Json {
-                        print_json(&line);
-                    }
-                    if let Some(file) = &out {
-                        append(file, &line)?;
-                    }
-                    unfinished.get_or_insert(failure);
-                    continue;
-                }
-            };
-            match lab.format {
-                Format::Json => print_json(&drill),
-                Format::Text => print_text(&format!("{}\n", drill.text())),
-            }
-            if let Some(file) = &out {
-                append(file, &drill)?;
-            }
-            if let Ended::Failed(failure) = ended {
-                // That one could not tell does not hide that another's promise was broken.
-                worst = if worst == Exit::Fault { worst } else { failure.exit };
+            let ctx = Ctx::new(series.lab, series.jars, &RealExec, &stop);
+            let record = series.one(&ctx, place, scenario)?;
+            exit = worst(exit, record.settled().exit);
+            if let Record::Unfinished(drill) = record
+                && hindered.as_ref().is_none_or(|failure| worst(failure.exit, drill.failure.exit) != failure.exit)
+            {
+                hindered = Some(drill.failure);
             }
         }
-        match unfinished {
-            Some(failure) if worst != Exit::Fault => Err(failure),
-            _ => Ok(worst),
+        // What hindered a drill is told in full, unless another drill found something worse.
+        match hindered {
+            Some(failure) if failure.exit == exit => Err(failure),
+            _ => Ok(exit),
         }
     }
 
@@ -190,55 +143,67 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
     }
 }
 
-/// A drill that a file has. Only what tells it from others.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-struct Done {
-    drill: String,
-    seed: Option<u64>,
-    duration_s: Option<u64>,
-    rate: u32,
-    kept: bool,
-    #[serde(default)]
-    without: Vec<Part>,
+/// The drills of one command, one after the other.
+struct Series<'a> {
+    lab: &'a Lab,
+    jars: &'a Jars,
+    progress: Progress<'a>,
+    logs: PathBuf,
+    /// Where each result is appended.
+    out: Option<PathBuf>,
+    /// What is there already.
+    done: Vec<Recorded>,
+    options: Options,
 }
 
-impl Done {
-    /// Whether it is what would be done now.
-    fn is(&self, scenario: Scenario, rate: u32, without: &[Part]) -> bool {
-        (self.drill.as_str(), (self.seed, self.duration_s), self.rate, &self.without[..])
-            == (scenario.name(), scenario.schedule(), scenario.rate(rate), without)
+impl Series<'_> {
+    /// How this ended that is there already, as often as it is there.
+    fn take(&mut self, scenario: Scenario) -> Option<Outcome> {
+        let Options { rate, without, .. } = self.options;
+        let found = self.done.iter().position(|done| done.is(scenario, rate, &without.parts()))?;
+        self.done.swap_remove(found).settled()
+    }
+
+    /// Drills one scenario, and tells how it went wherever that is asked for.
+    fn one(&self, ctx: &Ctx<'_>, place: usize, scenario: Scenario) -> Result<Record> {
+        let title = scenario.name();
+        let log = self.logs.join(format!("{:02}-{title}.log", place + 1));
+        self.progress.started(place, title);
+        let status = |text: &str| self.progress.status(place, text);
+        let record = run(&Task { ctx, log: log.clone(), status: &status }, scenario, self.options);
+        let ended = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
+            Ok(proof) => Ended::Done(task::Outcome::passed(proof)),
+            Err(failure) if failure.log.is_none() => Ended::Failed(failure.log(&log)),
+            Err(failure) => Ended::Failed(failure),
+        };
+        self.progress.finished(place, title, &ended);
+        let record = record?;
+        match (self.lab.format, &record) {
+            (Format::Json, record) => print_json(record),
+            (Format::Text, Record::Finished(drill)) => print_text(&format!("{}\n", drill.text())),
+            (Format::Text, Record::Unfinished(_)) => {}
+        }
+        if let Some(file) = &self.out {
+            append(file, &record)?;
+        }
+        Ok(record)
     }
 }
 
 /// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or broken.
-fn finished(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Done>> {
+fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Recorded>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.cannot("read", file)?,
     };
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let backend = backend.to_string();
-    let of_this = lines.filter(|line| line["commit"] == commit && line["backend"] == backend.as_str());
-    let of_this = of_this.filter(|line| line["error"].is_null() && line["outcome"] != "could_not_tell");
-    Ok(of_this.filter_map(|line| serde_json::from_value(line).ok()).collect())
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Recorded>(line).ok());
+    Ok(lines.filter(|line| line.is_of(commit, backend) && line.settled().is_some()).collect())
 }
 
 fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     let mut out = fs::OpenOptions::new().create(true).append(true).open(file).cannot("write", file)?;
     let line = serde_json::to_string(drill).map_err(|error| Failure::step(error.to_string()))?;
     writeln!(out, "{line}").cannot("write", file)
-}
-
-fn broken(drill: &Drill) -> Failure {
-    let (exit, what) = match drill.outcome {
-        End::CouldNotTell => (Exit::Inconclusive, format!("could not tell whether it is {}", drill.promised)),
-        _ => (Exit::Fault, format!("promised was {}", drill.promised)),
-    };
-    let stuck = drill.struck.iter().filter_map(|struck| struck.stands_still());
-    let not_seen = drill.struck.iter().flat_map(|struck| struck.not_seen());
-    let reasons = drill.ledger.reasons.iter().cloned().chain(drill.faults.iter().cloned()).chain(stuck).chain(not_seen);
-    let reasons: Vec<String> = reasons.map(|reason| format!("\n  - {reason}")).collect();
-    Failure::new(exit, format!("{what}{}", reasons.concat()))
 }
 
 /// What was asked for, in order; where the lab is known, of what can be done there.
@@ -274,24 +239,28 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::outcome::{SCHEMA, Settled, Unfinished};
 
     #[test]
     fn what_came_to_a_verdict_at_this_commit_and_backend_is_not_done_again() {
         let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
         let _ = fs::remove_file(&file);
-        assert_eq!(finished(&file, "c1", Backend::Local).unwrap(), []);
-        let (schema, backend) = (SCHEMA, Backend::Local);
-        let line = |commit: &str, backend, drill, error| Unfinished {
-            schema,
-            commit: commit.into(),
-            backend,
+        assert!(recorded(&file, "c1", Backend::Local).unwrap().is_empty());
+        let line = |drill, failure: Failure| Unfinished {
+            schema: SCHEMA,
+            commit: "c1".into(),
+            backend: Backend::Local,
             drill,
-            outcome: End::CouldNotTell,
-            kept: false,
+            settled: Settled::unfinished(&failure),
             without: Vec::new(),
-            error,
+            error: failure.what.clone(),
+            failure,
         };
-        append(&file, &line("c1", backend, "leader-kill", "a broker does not start")).unwrap();
+        append(&file, &line("leader-kill", Failure::step("a broker does not start"))).unwrap();
+        append(&file, &line("leader-kill", Failure::fault("producer-1 ended by itself"))).unwrap();
+        let open = serde_json::json!({"commit": "c1", "backend": "local", "drill": "leader-kill", "seed": null, "duration_s": null,
+            "rate": 200, "kept": false, "outcome": "could_not_tell"});
+        append(&file, &open).unwrap();
         for (commit, backend, drill, seed, kept) in [
             ("c1", "local", "leader-kill", None, true),
             ("c1", "kind", "pod-delete", None, true),
@@ -304,9 +273,10 @@ mod tests {
             append(&file, &line).unwrap();
         }
         append(&file, &"cut off").unwrap();
-        let done = finished(&file, "c1", backend).unwrap();
-        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.kept)).collect();
-        assert_eq!(names, [("leader-kill", true), ("soak", true), ("leader-kill", false)]);
+        let done = recorded(&file, "c1", Backend::Local).unwrap();
+        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.settled().unwrap())).collect();
+        let (kept, broken) = (Outcome::Kept, Outcome::Broken);
+        assert_eq!(names, [("leader-kill", kept), ("soak", kept), ("leader-kill", broken)]);
         let soak = |seed, seconds| Scenario::Soak { seed, duration: Duration::from_secs(seconds) };
         let kill = Scenario::One(named("leader-kill").unwrap());
         assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));

@@ -98,7 +98,7 @@ fn lost_from_the_first(report: &Report) -> Judged {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use ledger::judge::{Evidence, Finding, Verdict};
     use ledger::stamp::ProducerId;
 
@@ -142,7 +142,8 @@ mod tests {
         Kind::Contradiction,
     ];
 
-    fn report(kinds: &[Kind]) -> Report {
+    /// A report that found these kinds of things.
+    pub fn report(kinds: &[Kind]) -> Report {
         let finding = |kind: &Kind| Finding { kind: *kind, partition: Some(0), count: 1 };
         Report {
             schema: "s".into(),

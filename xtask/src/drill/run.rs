@@ -14,7 +14,7 @@ use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault, LoadKind, Scenario};
 use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
 use crate::drill::mend::{mend, topics};
-use crate::drill::outcome::{Drill, FaultResult, SCHEMA, outcome};
+use crate::drill::outcome::{Drill, FaultResult, Record, SCHEMA, Settled, Unfinished};
 use crate::drill::strike::Strike;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
@@ -37,12 +37,42 @@ const CAUGHT_UP: Duration = Duration::from_secs(600);
 /// How long a question for end offsets may take while all goes on.
 const OFFSETS: Duration = Duration::from_secs(60);
 
-/// Runs a drill and mends whatever it broke, also when it is interrupted. The drill's topic is deleted unless it is to be
-/// kept for looking at.
+/// How every scenario of a command is drilled.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Messages a second, over all partitions.
+    pub rate: u32,
+    /// Whether the drill's topic is kept for looking at.
+    pub keep_topic: bool,
+    /// What is left out, as a control.
+    pub without: Without,
+}
+
+/// Runs a drill and mends whatever it broke, also when it is interrupted. What could not be done is no error but a
+/// [`Record`] that says so, as is a broken promise.
 ///
 /// # Errors
-/// Something could not be done, or an interruption; a broken promise is no error but a [`Drill`] that says so.
-pub fn run(task: &Task<'_>, scenario: Scenario, rate: u32, keep_topic: bool, without: Without) -> Result<Drill> {
+/// An interruption.
+pub fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Record> {
+    match mended(task, scenario, options) {
+        Ok(drill) => Ok(Record::Finished(Box::new(drill))),
+        Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
+        Err(failure) => Ok(Record::Unfinished(Box::new(Unfinished {
+            schema: SCHEMA,
+            commit: commit(task),
+            backend: task.lab().backend,
+            drill: scenario.name(),
+            settled: Settled::unfinished(&failure),
+            without: options.without.parts(),
+            error: failure.what.clone(),
+            failure,
+        }))),
+    }
+}
+
+/// A drill, and the mending of whatever it broke.
+fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill> {
+    let Options { rate, keep_topic, without } = options;
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
     let rate = scenario.rate(rate);
     let flags: &[&str] = match scenario.load() {
@@ -251,8 +281,7 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
     }
     let promised = scenario.promise();
     let (seed, duration_s) = scenario.schedule();
-    let promise = promised.judge(&account.report);
-    let outcome = outcome(promised, promise, &struck, &account.faults);
+    let settled = Settled::finished(promised, &account.report, &struck, &account.faults);
     Drill {
         schema: SCHEMA,
         commit: commit(task),
@@ -263,9 +292,7 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
         topic: load.topic.clone(),
         rate: load.rate,
         promised: promised.words(),
-        promise,
-        outcome,
-        kept: outcome == crate::drill::outcome::Outcome::Kept,
+        settled,
         without: load.without.parts(),
         faults: account.faults,
         final_read: account.read,

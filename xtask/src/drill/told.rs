@@ -5,9 +5,10 @@ use ledger::judge::Verdict;
 use crate::account::totals;
 use crate::backend::Backend;
 use crate::drill::faults::{FAULTS, Fault, Scenario, schedule};
-use crate::drill::outcome::{Drill, Outcome};
+use crate::drill::outcome::{Drill, Outcome, Record};
 use crate::drill::proof::Sight;
 use crate::drill::timing::{self, Row};
+use crate::failure::{Failure, Result};
 
 /// What stands for several faults, as `--list` prints it.
 const SEVERAL: &str = "
@@ -72,9 +73,33 @@ impl Outcome {
     }
 }
 
+impl Record {
+    /// How it ended, for who follows it: what shows that it was kept, or why it was not.
+    ///
+    /// # Errors
+    /// It was not kept.
+    pub fn ended(&self) -> Result<String> {
+        match self {
+            Record::Finished(drill) if drill.settled.kept => Ok(drill.proof()),
+            Record::Finished(drill) => Err(drill.not_kept()),
+            Record::Unfinished(drill) => Err(drill.failure.clone()),
+        }
+    }
+}
+
 impl Drill {
+    /// A drill that was not kept, with every reason.
+    fn not_kept(&self) -> Failure {
+        let what = match self.settled.outcome {
+            Outcome::CouldNotTell => format!("could not tell whether it is {}", self.promised),
+            _ => format!("promised was {}", self.promised),
+        };
+        let reasons: Vec<String> = self.settled.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
+        Failure::new(self.settled.exit, format!("{what}{}", reasons.concat()))
+    }
+
     /// A drill that was kept, in one line.
-    pub fn proof(&self) -> String {
+    fn proof(&self) -> String {
         let shown = self.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
         let proofs = if shown == 1 { "proof" } else { "proofs" };
         format!("{}, as promised; {shown} {proofs} of the strike", self.promised)
@@ -140,7 +165,7 @@ impl Drill {
         if !out.is_empty() {
             lines.push(format!("a control: without {}", out.join(", ")));
         }
-        lines.push(format!("verdict: {verdict}, {} ({})", self.outcome.words(), self.promised));
+        lines.push(format!("verdict: {verdict}, {} ({})", self.settled.outcome.words(), self.promised));
         lines.join("\n") + "\n"
     }
 }
