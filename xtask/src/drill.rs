@@ -5,6 +5,7 @@ pub mod closing;
 pub mod control;
 pub mod evidence;
 pub mod faults;
+pub mod last_words;
 pub mod load;
 pub mod mend;
 pub mod moves;

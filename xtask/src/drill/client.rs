@@ -1,4 +1,13 @@
-//! A client process of a drill: what it said, and how it went.
+//! A client process of a drill: how it stands, what it said, and how it went.
+//!
+//! While a drill runs, how a client stands is read from its state file: one line, always whole. Its log is read once, when
+//! the drill is over, for what only the log has (gaps and the start line) and for what is judged: claims and witnesses.
+//!
+//! What is judged comes from the log, because a state file may be behind it. A client writes its state file first and then
+//! the line in its log (`Output::state` in clients/src/output.rs), so that a SIGKILL in between leaves the file one line
+//! ahead. But a state file that cannot be written is only remarked on, and the old line stays, while a log that cannot be
+//! written ends the client. A claim from such a file would promise less than the log did, and a loss could pass. A log that
+//! is one line behind promises what it would have promised had the SIGKILL come a moment earlier.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,6 +44,8 @@ pub struct Client {
     pub name: String,
     /// What it says.
     pub log: PathBuf,
+    /// Where it keeps its last state.
+    pub state_file: PathBuf,
     /// When it was started.
     pub started: Instant,
     /// Its process.
@@ -44,22 +55,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// What it wrote, rotated files included, the oldest first.
-    pub fn files(&self) -> impl DoubleEndedIterator<Item = String> {
+    /// How it stands: the state that it wrote down last, each second. `None` before the first.
+    pub fn state<T: Line>(&self) -> Option<T> {
+        let text = std::fs::read(&self.state_file).ok()?;
+        clients::last(&String::from_utf8_lossy(&text))
+    }
+
+    /// All it said, rotated files included, as far as they are kept. Megabytes after hours: for when all is over.
+    pub fn said(&self) -> String {
         let numbered = |n: u32| PathBuf::from(format!("{}.{n}", self.log.display()));
         let files = [numbered(3), numbered(2), numbered(1), self.log.clone()];
         let texts = files.into_iter().filter_map(|file| std::fs::read(file).ok());
-        texts.map(|text| String::from_utf8_lossy(&text).into_owned())
-    }
-
-    /// All it said.
-    pub fn said(&self) -> String {
-        self.files().collect()
-    }
-
-    /// Its last line of this kind. What is asked while something stands still must not read a log of hours.
-    pub fn last<T: Line>(&self) -> Option<T> {
-        self.files().rev().find_map(|text| clients::last(&text))
+        texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
     }
 
     /// Whether it is gone.
@@ -85,10 +92,9 @@ impl Client {
         Ok(())
     }
 
-    /// What a producer claims; `None` when it left no line. `cut` leaves its last line out, as a control.
-    pub fn claim(&self, cut: bool) -> Option<Claim> {
-        let said = self.said();
-        let said = if cut { without_last_state(&said) } else { &said };
+    /// What a producer that `said` so claims; `None` when it left no line. `cut` leaves its last line out, as a control.
+    pub fn claim(&self, said: &str, cut: bool) -> Option<Claim> {
+        let said = if cut { without_last_state(said) } else { said };
         match self.fate {
             // One that hung had no last word, whatever it said.
             Fate::Asked { in_time: false } => clients::claim(without_end(said), Went::Asked),
@@ -131,7 +137,8 @@ mod tests {
         let log = std::env::temp_dir().join(format!("kafka-lab-load-{}-{name}.log", std::process::id()));
         std::fs::write(&log, lines.concat()).unwrap();
         let identity = Identity { pid: u32::MAX, start_ticks: 0, boot: String::new() };
-        (Client { name: name.into(), log: log.clone(), started: Instant::now(), identity, fate }, log)
+        let (name, state_file, started) = (name.into(), log.with_extension("state"), Instant::now());
+        (Client { name, log: log.clone(), state_file, started, identity, fate }, log)
     }
 
     #[test]
@@ -147,18 +154,29 @@ mod tests {
             ("killed and cut", &said[..2], Fate::Killed, true, false, 5),
         ] {
             let (client, log) = producer(name, lines, fate);
-            let claim = client.claim(cut).unwrap();
+            let claim = client.claim(&client.said(), cut).unwrap();
             assert_eq!((claim.ended(), claim.state.unwrap().totals.acked), (ended, acked), "{name}");
             std::fs::remove_file(log).unwrap();
         }
         let went = |fate| {
             let (client, log) = producer("went", &said[..1], fate);
-            let claim = client.claim(false).unwrap();
+            let claim = client.claim(&client.said(), false).unwrap();
             std::fs::remove_file(log).unwrap();
             claim.went
         };
         assert_eq!(went(Fate::Killed), Went::Killed);
         assert_eq!(went(Fate::ByItself), Went::ByItself);
         assert_eq!(went(Fate::Asked { in_time: false }), Went::Asked);
+    }
+
+    #[test]
+    fn a_state_file_that_is_behind_says_how_a_client_stood_and_never_what_it_claims() {
+        let (client, log) = producer("behind", &[line("checkpoint", 5), line("checkpoint", 6)], Fate::Killed);
+        assert_eq!(client.state::<ProducerState>(), None, "it has written none yet");
+        std::fs::write(&client.state_file, line("checkpoint", 5)).unwrap();
+        assert_eq!(client.state::<ProducerState>().unwrap().totals.acked, 5);
+        assert_eq!(client.claim(&client.said(), false).unwrap().state.unwrap().totals.acked, 6);
+        std::fs::remove_file(&client.state_file).unwrap();
+        std::fs::remove_file(log).unwrap();
     }
 }

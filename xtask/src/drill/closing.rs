@@ -10,6 +10,7 @@ use ledger::judge::{Case, Report, judge};
 use ledger::lines::{ConsumerState, Event};
 use serde::Serialize;
 
+use crate::drill::last_words::LastWords;
 use crate::drill::load::{Ends, Load, end_offsets};
 use crate::failure::{Exit, Failure, Result};
 use crate::task::Task;
@@ -43,6 +44,8 @@ pub struct Account {
     pub errors: BTreeMap<String, u64>,
     /// How many partitions the topic had in the end.
     pub partitions: u32,
+    /// What the clients said.
+    pub words: LastWords,
 }
 
 /// Ends the producers, reads the whole run anew, and judges it. `topic_ids` are the topic's ids so far.
@@ -61,7 +64,7 @@ pub fn close(task: &Task<'_>, load: &mut Load, topic_ids: &mut Vec<String>) -> R
     let records: u64 = after.iter().map(|(_, end)| end).sum();
     let reads = Duration::from_secs(records / READS);
     load.drain(task, &after, if same { patience + reads } else { Duration::from_secs(5) })?;
-    let witnesses = load.witnesses();
+    let words = LastWords::of(load);
 
     // Another topic of the same name has another beginning.
     let started =
@@ -74,17 +77,16 @@ pub fn close(task: &Task<'_>, load: &mut Load, topic_ids: &mut Vec<String>) -> R
     let mut faults = cut_after(&received, &again.offsets);
     faults.extend(load.went_wrong());
 
-    let (claims, wordless) = load.claims();
     let ranges = clients::ranges(&range);
-    let case = Case::new(load.run, &load.topic, &ranges, &claims, &received);
-    let report = judge(&Case { witnesses: &witnesses, wordless, topic_ids, ..case });
+    let case = Case::new(load.run, &load.topic, &ranges, &words.claims, &received);
+    let report = judge(&Case { witnesses: &words.witnesses, wordless: words.wordless, topic_ids, ..case });
     let mut errors: BTreeMap<String, u64> = BTreeMap::new();
-    for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
+    for (code, count) in words.claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
         *errors.entry(code.clone()).or_default() += count;
     }
     let read = FinalRead { records: received.totals.records, elapsed_ms };
     let partitions = u32::try_from(after.len()).unwrap_or(u32::MAX);
-    Ok(Account { report, read, faults, errors, partitions })
+    Ok(Account { report, read, faults, errors, partitions, words })
 }
 
 /// Reads the run between these offsets with a process of its own, and returns its last line and how long it took.

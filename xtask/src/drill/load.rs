@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ledger::judge::Claim;
-use ledger::lines::{ConsumerStart, ConsumerState, Gap, Offsets, ProducerState, ReceivePartition};
+use ledger::lines::{ConsumerState, Offsets, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::drill::client::{Client, Fate};
 use crate::drill::control::Without;
-use crate::drill::evidence::{ByPartition, ClientEnd, Reader, Standing};
+use crate::drill::evidence::{ByPartition, Standing};
 use crate::drill::mend::topics;
-use crate::drill::moves::Who;
-use crate::drill::timing::{self, LEAST_GAP_MS};
+use crate::drill::timing::LEAST_GAP_MS;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::files::private_dir;
@@ -107,15 +105,16 @@ impl Load {
         let (lab, dir) = (task.lab(), self.dir(task));
         private_dir(&dir)?;
         let name = format!("{role}-{number}");
-        let log = dir.join(format!("{name}.log"));
+        let (log, state_file) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.state")));
         let cmd = Cmd::new(lab.clients_program(), Duration::ZERO)
             .args([role, "--brokers", &lab.bootstrap(), "--topic", &self.topic, "--run", &self.run.to_string()])
             .args(["--format", "json", "--gaps", &LEAST_GAP_MS.to_string()])
             .args(more.iter().cloned())
+            .arg(format!("--state-file={}", state_file.display()))
             .arg(format!("--log-file={}", log.display()));
         let pid = task.ctx.exec.start(&cmd, &log.with_extension("out"))?;
         let identity = Started::of(pid, String::new(), cmd.to_string(), None)?.identity;
-        Ok(Client { name, log, started: Instant::now(), identity, fate: Fate::Living })
+        Ok(Client { name, log, state_file, started: Instant::now(), identity, fate: Fate::Living })
     }
 
     /// Starts another producer process of the run.
@@ -153,25 +152,6 @@ impl Load {
         self.producers.iter_mut().chain(&mut self.consumers).find(|client| client.identity == *identity)
     }
 
-    /// What each producer process claims, and how many left no line though nobody killed them.
-    pub fn claims(&self) -> (Vec<Claim>, u64) {
-        let (mut claims, mut wordless) = (Vec::new(), 0);
-        for client in &self.producers {
-            match client.claim(self.without.ledger) {
-                Some(claim) => claims.push(claim),
-                // It sent nothing before its first line.
-                None if client.fate == Fate::Killed => {}
-                None => wordless += 1,
-            }
-        }
-        (claims, wordless)
-    }
-
-    /// What each consumer process said last.
-    pub fn witnesses(&self) -> Vec<ConsumerState> {
-        self.consumers.iter().filter_map(|client| client.last()).collect()
-    }
-
     /// The client processes that ended though nobody told them to, or did not though they were told, in words.
     pub fn went_wrong(&self) -> Vec<String> {
         let wrong = |client: &Client| match client.fate {
@@ -182,48 +162,14 @@ impl Load {
         self.producers.iter().chain(&self.consumers).filter_map(wrong).collect()
     }
 
-    /// How each client process ended.
-    pub fn ends(&self) -> Vec<ClientEnd> {
-        let one = |who: Who, client: &Client| {
-            let reason = match who {
-                Who::Producer => client.last::<ProducerState>().and_then(|state| state.reason),
-                _ => client.last::<ConsumerState>().and_then(|state| state.reason),
-            };
-            ClientEnd { who, asked: client.fate == (Fate::Asked { in_time: true }), reason }
-        };
-        let producers = self.producers.iter().map(|client| one(Who::Producer, client));
-        producers.chain(self.consumers.iter().map(|client| one(Who::Consumer, client))).collect()
-    }
-
-    /// Where each consumer process began, and what it had received in the end.
-    pub fn readers(&self) -> Vec<Reader> {
-        let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
-        let one = |client: &Client| {
-            let state = client.last::<ConsumerState>();
-            let rows = || state.iter().flat_map(|state| &state.partitions);
-            // Its first line has gone with the oldest file when it ran for hours.
-            let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
-            let start = client.files().find_map(|text| clients::lines::<ConsumerStart>(&text).pop());
-            let spans = start.iter().flat_map(|start| &start.partitions);
-            from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
-            Reader { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
-        };
-        self.consumers.iter().map(one).collect()
-    }
-
-    /// What the last consumer process received: each one counts from the run's start.
+    /// How the last consumer process stands: each one counts from the run's start.
     pub fn received(&self) -> Option<ConsumerState> {
-        self.consumers.last()?.last()
+        self.consumers.last()?.state()
     }
 
-    /// Every gap that both told of.
-    pub fn gaps(&self) -> Vec<Gap> {
-        self.producers.iter().chain(&self.consumers).flat_map(|client| timing::gaps(&client.said())).collect()
-    }
-
-    /// What the last producer process said last.
+    /// How the last producer process stands.
     fn sent(&self) -> Option<ProducerState> {
-        self.producers.last()?.last()
+        self.producers.last()?.state()
     }
 
     /// Waits until messages of every partition are acknowledged and received.
@@ -253,7 +199,7 @@ impl Load {
         })
     }
 
-    /// How the load stands, by the last words of the last process of each client.
+    /// How the load stands, by the last process of each client.
     pub fn standing(&self) -> Standing {
         let (sent, received) = (self.sent(), self.received());
         let acked = sent.iter().flat_map(|state| &state.partitions);
@@ -380,7 +326,7 @@ impl Load {
 }
 
 /// A partition's number as everything here has it.
-fn number(partition: i32) -> u32 {
+pub fn number(partition: i32) -> u32 {
     u32::try_from(partition).unwrap_or(u32::MAX)
 }
 

@@ -12,6 +12,7 @@ use crate::drill::closing::{Account, close};
 use crate::drill::control::Without;
 use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault, LoadKind, Scenario};
+use crate::drill::last_words::LastWords;
 use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
 use crate::drill::mend::{mend, topics};
 use crate::drill::outcome::{Drill, FaultResult, Record, SCHEMA, Settled, Unfinished};
@@ -264,9 +265,8 @@ fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch
 }
 
 fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, mut struck: Vec<FaultResult>) -> Drill {
-    let gaps = load.gaps();
+    let LastWords { gaps, ends, readers, .. } = account.words;
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
-    let (ends, readers) = (load.ends(), load.readers());
     for place in 0..struck.len() {
         let until = struck.get(place + 1).map_or(u64::MAX, |next| next.struck_ms);
         // The last message before the next fault came a moment before it; the gap that follows is that one's.

@@ -1,0 +1,135 @@
+//! What the clients of a drill said, read once from their logs when all is over.
+
+use ledger::judge::Claim;
+use ledger::lines::{ConsumerStart, ConsumerState, Gap, ProducerState, Reason};
+
+use crate::drill::client::{Client, Fate};
+use crate::drill::evidence::{ByPartition, ClientEnd, Reader};
+use crate::drill::load::{Load, number};
+use crate::drill::moves::Who;
+use crate::drill::timing;
+use crate::tools::clients;
+
+/// What the clients said.
+#[derive(Debug, Default)]
+pub struct LastWords {
+    /// What each producer process claims.
+    pub claims: Vec<Claim>,
+    /// How many producer processes left no line though nobody killed them.
+    pub wordless: u64,
+    /// What each consumer process said last.
+    pub witnesses: Vec<ConsumerState>,
+    /// How each client process ended.
+    pub ends: Vec<ClientEnd>,
+    /// Where each consumer process began, and what it had received in the end.
+    pub readers: Vec<Reader>,
+    /// Every gap that both told of.
+    pub gaps: Vec<Gap>,
+}
+
+impl LastWords {
+    /// Of every client process of a load that is over.
+    pub fn of(load: &Load) -> Self {
+        let mut words = LastWords::default();
+        for client in &load.producers {
+            words.producer(client, load.without.ledger);
+        }
+        for client in &load.consumers {
+            words.consumer(client);
+        }
+        words
+    }
+
+    fn producer(&mut self, client: &Client, cut: bool) {
+        let said = client.said();
+        match client.claim(&said, cut) {
+            Some(claim) => self.claims.push(claim),
+            // It sent nothing before its first line.
+            None if client.fate == Fate::Killed => {}
+            None => self.wordless += 1,
+        }
+        let state: Option<ProducerState> = clients::last(&said);
+        self.end(client, Who::Producer, state.and_then(|state| state.reason));
+        self.gaps.extend(timing::gaps(&said));
+    }
+
+    fn consumer(&mut self, client: &Client) {
+        let said = client.said();
+        let state: Option<ConsumerState> = clients::last(&said);
+        self.end(client, Who::Consumer, state.as_ref().and_then(|state| state.reason));
+        self.readers.push(reader(clients::lines(&said).pop(), state.as_ref()));
+        self.witnesses.extend(state);
+        self.gaps.extend(timing::gaps(&said));
+    }
+
+    fn end(&mut self, client: &Client, who: Who, reason: Option<Reason>) {
+        self.ends.push(ClientEnd { who, asked: client.fate == (Fate::Asked { in_time: true }), reason });
+    }
+}
+
+/// Where a consumer began, and what it had received in the end.
+fn reader(start: Option<ConsumerStart>, state: Option<&ConsumerState>) -> Reader {
+    let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
+    let rows = || state.iter().flat_map(|state| &state.partitions);
+    // Its first line has gone with the oldest file when it ran for hours.
+    let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
+    let spans = start.iter().flat_map(|start| &start.partitions);
+    from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
+    Reader { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ledger::lines::CONSUMER;
+    use ledger::stamp::RunId;
+
+    use super::*;
+    use crate::drill::control::Without;
+    use crate::drill::load::Peaks;
+    use crate::local::process::Identity;
+
+    /// A client of a drill that wrote this into its log, and went so.
+    fn client(name: &str, said: &str, fate: Fate) -> Client {
+        let log = std::env::temp_dir().join(format!("kafka-lab-words-{}-{name}.log", std::process::id()));
+        std::fs::write(&log, said).unwrap();
+        let (state_file, started) = (log.with_extension("state"), Instant::now());
+        let identity = Identity { pid: u32::MAX, start_ticks: 0, boot: String::new() };
+        Client { name: name.into(), log, state_file, started, identity, fate }
+    }
+
+    #[test]
+    fn every_client_has_its_end_and_only_one_that_was_killed_may_have_said_nothing() {
+        let row = r#""partition":0,"next":9,"end":null,"low":0,"high":9,"records":9,"received":7,"missing":0,"duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":0,"redelivered":0,"offset_gaps":0,"start_moved":false,"folded_streams":0,"log_restarts":0"#;
+        let totals = r#"{"records":9,"received":7,"missing":0,"duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":0,"redelivered":0}"#;
+        let state = format!(
+            r#"{{"schema":"{CONSUMER}","event":"end","time_ms":9000,"elapsed_ms":4000,"run":null,"reason":"signal","totals":{totals},"partitions":[{{"start":3,{row}}}],"streams":[]}}"#
+        );
+        let gap = r#"{"schema":"kafka-lab.gap/1","what":"received","partition":0,"from_ms":5,"to_ms":905}"#;
+        let run = RunId::random();
+        let asked = Fate::Asked { in_time: true };
+        let load = Load {
+            run,
+            topic: "t".into(),
+            rate: 1,
+            flags: &[],
+            before: Vec::new(),
+            producers: vec![client("p1", "", Fate::Killed), client("p2", "remark\n", Fate::ByItself)],
+            consumers: vec![client("c1", &format!("{gap}\n{state}\n"), asked), client("c2", "", Fate::Killed)],
+            peaks: Peaks::default(),
+            without: Without::default(),
+        };
+        let words = LastWords::of(&load);
+        assert_eq!((words.claims.len(), words.wordless), (0, 1), "p1 sent nothing; p2 owes a word");
+        assert_eq!((words.witnesses.len(), words.gaps.len()), (1, 1));
+        let ends = words.ends.iter().map(|end| (end.who, end.asked, end.reason)).collect::<Vec<_>>();
+        let (producer, consumer) = ((Who::Producer, false, None), (Who::Consumer, false, None));
+        assert_eq!(ends, [producer, producer, (Who::Consumer, true, Some(Reason::Signal)), consumer]);
+        let read = Reader { from: [(0, 3)].into(), received: [(0, 7)].into() };
+        assert_eq!(words.readers, [read, Reader::default()], "where its first line has gone, its state tells");
+        for client in load.producers.iter().chain(&load.consumers) {
+            std::fs::remove_file(&client.log).unwrap();
+        }
+    }
+}
