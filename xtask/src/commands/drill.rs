@@ -190,7 +190,8 @@ impl Series<'_> {
     }
 }
 
-/// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or broken.
+/// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or
+/// broken.
 fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Recorded>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

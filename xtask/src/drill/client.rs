@@ -1,13 +1,14 @@
 //! A client process of a drill: how it stands, what it said, and how it went.
 //!
-//! While a drill runs, how a client stands is read from its state file: one line, always whole. Its log is read once, when
-//! the drill is over, for what only the log has (gaps and the start line) and for what is judged: claims and witnesses.
+//! While a drill runs, how a client stands is read from its state file: one line, always whole. Its log is read once,
+//! when the drill is over, for what only the log has (gaps and the start line) and for what is judged: claims and
+//! witnesses.
 //!
-//! What is judged comes from the log, because a state file may be behind it. A client writes its state file first and then
-//! the line in its log (`Output::state` in clients/src/output.rs), so that a SIGKILL in between leaves the file one line
-//! ahead. But a state file that cannot be written is only remarked on, and the old line stays, while a log that cannot be
-//! written ends the client. A claim from such a file would promise less than the log did, and a loss could pass. A log that
-//! is one line behind promises what it would have promised had the SIGKILL come a moment earlier.
+//! What is judged comes from the log, because a state file may be behind it. A client writes its state file first and
+//! then the line in its log (`Output::state` in clients/src/output.rs), so a SIGKILL in between leaves the file one line
+//! ahead. But if a state file cannot be written, the client only remarks on it and the old line stays; if a log cannot
+//! be written, the client ends. A claim from such a file would promise less than the log did, and a loss could pass. A
+//! log that is one line behind promises what it would have promised had the SIGKILL come a moment earlier.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -92,7 +93,8 @@ impl Client {
         Ok(())
     }
 
-    /// What a producer that `said` so claims; `None` when it left no line. `cut` leaves its last line out, as a control.
+    /// What a producer that `said` this claims; `None` when it left no line. `cut` leaves its last line out, as a
+    /// control.
     pub fn claim(&self, said: &str, cut: bool) -> Option<Claim> {
         let said = if cut { without_last_state(said) } else { said };
         match self.fate {

@@ -1,4 +1,5 @@
-//! The catalogue: what can be broken, in which order, what is promised, what shows that it struck; and what is drilled. Pure.
+//! The catalogue: what can be broken, in which order, what is promised, and what shows that it struck. And a scenario:
+//! what is drilled under one load. Pure.
 
 use std::time::Duration;
 

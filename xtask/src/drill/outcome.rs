@@ -78,8 +78,8 @@ impl Settled {
         Settled { promise: Some(promise), outcome, kept: outcome == Outcome::Kept, exit: outcome.exit(), reasons }
     }
 
-    /// Of a drill that a failure ended. Where that is itself a fault, such as a client that ended by itself, the promise
-    /// is broken.
+    /// Of a drill that a failure ended. If that is itself a fault, such as a client that ended by itself, the promise is
+    /// broken.
     pub fn unfinished(failure: &Failure) -> Self {
         let outcome = if failure.exit == Exit::Fault { Outcome::Broken } else { Outcome::CouldNotTell };
         Settled { promise: None, outcome, kept: false, exit: failure.exit, reasons: vec![failure.what.clone()] }
@@ -129,8 +129,8 @@ fn reasons(
     found
 }
 
-/// The exit code of two drills. A fault outranks whatever hindered a drill, and that outranks a drill that could not tell. Of
-/// equals the first one counts.
+/// The exit code of two drills. A fault outranks whatever hindered a drill, and that outranks a drill that could not
+/// tell. Of equals the first one counts.
 pub fn worst(first: Exit, second: Exit) -> Exit {
     let rank = |exit| match exit {
         Exit::Ok => 0,
