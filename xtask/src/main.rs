@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod drill;
 mod environment;
+mod events;
 mod exec;
 mod failure;
 mod files;
@@ -19,10 +20,10 @@ mod kind;
 mod local;
 mod lock;
 mod plan;
-mod progress;
 mod report;
 mod run;
 mod sha256;
+mod show;
 mod signal;
 mod state;
 mod step;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             let colour = config::Env::read().is_ok_and(|env| env.colour);
             match cli.global.format {
                 Format::Json => report::json_failure(name(&cli.command), &failure),
-                Format::Text => progress::print_failure(&failure, colour),
+                Format::Text => show::print_failure(&failure, colour),
             }
             failure.exit as i32
         }

@@ -1,24 +1,27 @@
 //! Results: data before they are text.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
 use crate::local::service::Service;
-use crate::progress::{Ended, print_failure, print_json};
-use crate::run::Report;
-use crate::task::State;
+use crate::run::{Report, StepEnd, StepResult};
+use crate::show::{print_failure, print_json};
 
-/// The last JSON line of a command.
+/// The last JSON line of a command that ran steps.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReportLine<'a> {
     schema: &'static str,
     command: &'a str,
     lab: &'a str,
-    backend: crate::backend::Backend,
+    backend: Backend,
     exit: i32,
-    elapsed_ms: u128,
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    elapsed: Duration,
     brokers: Vec<String>,
     zookeeper: String,
     steps: Vec<StepLine<'a>>,
@@ -27,9 +30,10 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct StepLine<'a> {
     step: &'a str,
-    state: &'a str,
+    state: StepState,
     proof: &'a str,
-    elapsed_ms: u128,
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    elapsed: Duration,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +56,17 @@ struct FailureLine<'a> {
     evidence: &'a Option<serde_json::Value>,
 }
 
-/// The schema of the last line.
-pub const REPORT_SCHEMA: &str = "kafka-lab.report/1";
+/// The last JSON line of a command that failed before its first step.
+#[derive(Serialize)]
+struct EarlyReportLine<'a> {
+    schema: &'static str,
+    command: &'a str,
+    exit: i32,
+    failure: FailureLine<'a>,
+}
+
+/// The schema of both.
+const REPORT_SCHEMA: &str = "kafka-lab.report/1";
 
 impl<'a> From<&'a Failure> for FailureLine<'a> {
     fn from(failure: &'a Failure) -> Self {
@@ -69,67 +82,61 @@ impl<'a> From<&'a Failure> for FailureLine<'a> {
     }
 }
 
-/// Prints the account of a command as one JSON line.
+impl<'a> From<&'a StepResult> for StepLine<'a> {
+    fn from(result: &'a StepResult) -> Self {
+        let line = StepLine {
+            step: &result.title,
+            state: result.end.state(),
+            proof: "",
+            elapsed: result.elapsed,
+            warnings: &[],
+            flow: None,
+            account: &[],
+            failure: None,
+        };
+        match &result.end {
+            StepEnd::Done(outcome) => StepLine {
+                proof: &outcome.proof,
+                warnings: &outcome.warnings,
+                flow: outcome.flow.as_ref(),
+                account: &outcome.account,
+                ..line
+            },
+            StepEnd::Failed(failure) => StepLine { failure: Some(failure.into()), ..line },
+            StepEnd::NotRun(why) => StepLine { proof: why, ..line },
+        }
+    }
+}
+
+/// Prints how a command went as one JSON line.
 pub fn json(command: &str, lab: &Lab, report: &Report) {
-    let steps = report
-        .steps
-        .iter()
-        .map(|ran| {
-            let line = StepLine {
-                step: &ran.title,
-                state: "failed",
-                proof: "",
-                elapsed_ms: ran.elapsed.as_millis(),
-                warnings: &[],
-                flow: None,
-                account: &[],
-                failure: None,
-            };
-            match &ran.ended {
-                Ended::Done(outcome) => StepLine {
-                    state: match outcome.state {
-                        State::Changed => "changed",
-                        State::Unchanged => "unchanged",
-                        State::Passed => "passed",
-                        State::Skipped => "skipped",
-                    },
-                    proof: &outcome.proof,
-                    warnings: &outcome.warnings,
-                    flow: outcome.flow.as_ref(),
-                    account: &outcome.account,
-                    ..line
-                },
-                Ended::Failed(failure) => StepLine { failure: Some(failure.into()), ..line },
-                Ended::NotRun(why) => StepLine { state: "not run", proof: why, ..line },
-            }
-        })
-        .collect();
-    print_json(&Line {
+    print_json(&line(command, lab, report));
+}
+
+fn line<'a>(command: &'a str, lab: &'a Lab, report: &'a Report) -> ReportLine<'a> {
+    ReportLine {
         schema: REPORT_SCHEMA,
         command,
         lab: &lab.name,
         backend: lab.backend,
         exit: report.exit() as i32,
-        elapsed_ms: report.elapsed.as_millis(),
+        elapsed: report.elapsed,
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
         zookeeper: match lab.backend {
             Backend::Local => lab.zookeeper_address(),
             Backend::Kind => "zookeeper-service:2181".into(),
         },
-        steps,
-    });
+        steps: report.steps.iter().map(StepLine::from).collect(),
+    }
 }
 
 /// Prints a failure that came before any step, as a JSON line.
 pub fn json_failure(command: &str, failure: &Failure) {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        schema: &'static str,
-        command: &'a str,
-        exit: i32,
-        failure: FailureLine<'a>,
-    }
-    print_json(&Line { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() });
+    print_json(&early_line(command, failure));
+}
+
+fn early_line<'a>(command: &'a str, failure: &'a Failure) -> EarlyReportLine<'a> {
+    EarlyReportLine { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() }
 }
 
 /// Prints every failure with its evidence, for people.

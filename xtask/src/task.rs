@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::events::StepState;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Failure, Result};
 use crate::kind::images::Archive;
@@ -19,25 +18,11 @@ use crate::tools::kafka::Place;
 use crate::tools::kubectl::Kubectl;
 use crate::wait::{self, Poll};
 
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It changed something.
-    Changed,
-    /// All was as it should be.
-    Unchanged,
-    /// A check passed.
-    Passed,
-    /// It had nothing to do here, and says why.
-    Skipped,
-}
-
 /// What a step did, with a line of proof and, for checks, the evidence as data.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What it did.
-    pub state: State,
+    /// How it ended: changed, unchanged, passed or skipped.
+    pub state: StepState,
     /// One line: "brokers 0, 1, 2 registered".
     pub proof: String,
     /// Worth knowing although nothing failed.
@@ -49,24 +34,28 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An outcome with its proof.
-    pub fn new(state: State, proof: impl Into<String>) -> Self {
+    fn new(state: StepState, proof: impl Into<String>) -> Self {
         Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
     }
 
     /// Something changed.
     pub fn changed(proof: impl Into<String>) -> Self {
-        Self::new(State::Changed, proof)
+        Self::new(StepState::Changed, proof)
     }
 
     /// Nothing had to change.
     pub fn unchanged(proof: impl Into<String>) -> Self {
-        Self::new(State::Unchanged, proof)
+        Self::new(StepState::Unchanged, proof)
     }
 
     /// A check passed.
     pub fn passed(proof: impl Into<String>) -> Self {
-        Self::new(State::Passed, proof)
+        Self::new(StepState::Passed, proof)
+    }
+
+    /// There was nothing to do here, and why.
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self::new(StepState::Skipped, why)
     }
 }
 

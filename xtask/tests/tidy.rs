@@ -82,7 +82,7 @@ fn one_module_each_for_yaml_and_bars() {
     files(&repo().join("xtask/src"), "rs", &mut sources);
     for (word, home) in [
         ("serde_yaml::", "yaml.rs"),
-        ("indicatif::", "progress.rs"),
+        ("indicatif::", "bars.rs"),
         ("duct::", "exec.rs"),
         ("hmac_sha256::", "sha256.rs"),
         ("use elf::", "program.rs"),

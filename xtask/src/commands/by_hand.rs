@@ -13,7 +13,7 @@ use crate::files::private_dir;
 use crate::kind::{images, render, setup};
 use crate::local::jars::Jars;
 use crate::plan;
-use crate::progress::print_text;
+use crate::show::print_text;
 use crate::state::{Setup, read_record};
 use crate::task::Ctx;
 use crate::tools::docker;

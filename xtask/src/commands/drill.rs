@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::cli::{Drill as Args, Format};
@@ -14,12 +14,13 @@ use crate::drill::faults::{FAULTS, Fault, Scenario, named};
 use crate::drill::outcome::{Outcome, Record, Recorded, worst};
 use crate::drill::run::{Options, commit, run};
 use crate::drill::told;
+use crate::events::{Event, Events, StepState};
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::local::jars::Jars;
-use crate::progress::Ended;
-use crate::progress::{Progress, print_json, print_text};
+use crate::run::StepEnd;
+use crate::show::{self, print_json, print_text};
 use crate::step::Step;
 use crate::steps::build;
 use crate::system::lack_of_space;
@@ -31,6 +32,9 @@ const MATRIX: &str = "drills.jsonl";
 
 /// What a message of a drill takes in a log: 105 were measured, of which the value is 100.
 const BYTES: u64 = 120;
+
+/// The title of the step before the drills.
+const CLIENTS_BUILD: &str = "clients build";
 
 impl Session<'_> {
     /// `drill …`.
@@ -81,20 +85,31 @@ impl Session<'_> {
                 recorded(file, &commit(&task), lab.backend)?
             }
         };
-        let progress = Progress::new("drill", &lab.name, lab.format, self.env);
-        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
-        self.build_clients(&lab, &jars, &progress, &logs)?;
+        let events = Events::to(vec![show::listener("drill", &lab.name, lab.format, self.env)]);
         let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
-        self.each(Series { lab: &lab, jars: &jars, progress, logs, out, done, options }, scenarios)
+        self.series(Series { lab: &lab, jars: &jars, events, logs, out, done, options }, scenarios)
+    }
+
+    /// Builds the clients, and drills one scenario after the other, as steps of one plan.
+    fn series(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
+        let begin = Instant::now();
+        let titles = std::iter::once(CLIENTS_BUILD).chain(scenarios.iter().map(|scenario| scenario.name()));
+        series.events.send(&Event::PlanBegun { steps: titles.map(String::from).collect() });
+        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
+        let result = self.build_clients(&series).and_then(|()| self.each(&mut series, scenarios));
+        let exit = result.as_ref().map_or_else(|failure| failure.exit, |exit| *exit) as i32;
+        series.events.send(&Event::PlanEnded { exit, elapsed: begin.elapsed() });
+        result
     }
 
     /// Drills one scenario after the other; returns what all of them come to.
-    fn each(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
+    fn each(&self, series: &mut Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
         let (mut exit, mut hindered) = (Exit::Ok, None::<Failure>);
         for (place, scenario) in scenarios.into_iter().enumerate() {
             let title = scenario.name();
             if let Some(outcome) = series.take(scenario) {
-                series.progress.say(&format!(" - {title:18} left out: there already, {}", outcome.words()));
+                let why = format!("there already, {}", outcome.words());
+                series.events.leave_out(place + 2, title, StepState::Skipped, &why);
                 exit = worst(exit, outcome.exit());
                 continue;
             }
@@ -115,14 +130,12 @@ impl Session<'_> {
         }
     }
 
-    fn build_clients(&self, lab: &Lab, jars: &Jars, progress: &Progress, logs: &Path) -> Result<()> {
-        let (place, title) = (0, "clients build");
-        progress.started(place, title);
-        let status = |text: &str| progress.status(place, text);
-        let ctx = Ctx::new(lab, jars, &RealExec, self.stop);
-        let built = build::clients(&Task { ctx: &ctx, log: logs.join("clients-build.log"), status: &status });
-        let ended = built.clone().map_or_else(Ended::Failed, Ended::Done);
-        progress.finished(place, title, &ended);
+    fn build_clients(&self, series: &Series<'_>) -> Result<()> {
+        let step = series.events.start(1, CLIENTS_BUILD);
+        let status = |text: &str| step.status(text);
+        let ctx = Ctx::new(series.lab, series.jars, &RealExec, self.stop);
+        let built = build::clients(&Task { ctx: &ctx, log: series.logs.join("clients-build.log"), status: &status });
+        built.clone().map_or_else(StepEnd::Failed, StepEnd::Done).send(step);
         built.map(drop)
     }
 }
@@ -147,7 +160,7 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
 struct Series<'a> {
     lab: &'a Lab,
     jars: &'a Jars,
-    progress: Progress<'a>,
+    events: Events,
     logs: PathBuf,
     /// Where each result is appended.
     out: Option<PathBuf>,
@@ -168,15 +181,15 @@ impl Series<'_> {
     fn one(&self, ctx: &Ctx<'_>, place: usize, scenario: Scenario) -> Result<Record> {
         let title = scenario.name();
         let log = self.logs.join(format!("{:02}-{title}.log", place + 1));
-        self.progress.started(place, title);
-        let status = |text: &str| self.progress.status(place, text);
+        let step = self.events.start(place + 2, title);
+        let status = |text: &str| step.status(text);
         let record = run(&Task { ctx, log: log.clone(), status: &status }, scenario, self.options);
-        let ended = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
-            Ok(proof) => Ended::Done(task::Outcome::passed(proof)),
-            Err(failure) if failure.log.is_none() => Ended::Failed(failure.log(&log)),
-            Err(failure) => Ended::Failed(failure),
+        let end = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
+            Ok(proof) => StepEnd::Done(task::Outcome::passed(proof)),
+            Err(failure) if failure.log.is_none() => StepEnd::Failed(failure.log(&log)),
+            Err(failure) => StepEnd::Failed(failure),
         };
-        self.progress.finished(place, title, &ended);
+        end.send(step);
         let record = record?;
         match (self.lab.format, &record) {
             (Format::Json, record) => print_json(record),

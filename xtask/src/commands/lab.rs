@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::cli::{BackendChoice, Format, Global, ImagesChoice, Teardown, Up, Verify};
 use crate::commands::{fix, logs};
 use crate::config::{Choice, Env, Lab, spelled, state_dir};
+use crate::events::Events;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::{cluster, setup};
@@ -14,14 +15,14 @@ use crate::local::jars::Jars;
 use crate::local::process;
 use crate::lock::{Lock, has_lock};
 use crate::plan::{self, Plan, Wish};
-use crate::progress::{Progress, print_text};
 use crate::report;
-use crate::run::{self, Report};
+use crate::run::{self, Report, StepEnd};
+use crate::show::{self, print_text};
 use crate::signal::Stop;
 use crate::state::{ImageSource, Record, Setup, put_aside, read_record, remains};
 use crate::steps::diagnostics;
 use crate::steps::preflight;
-use crate::task::{Ctx, Task};
+use crate::task::{Ctx, Outcome, Task};
 use crate::tools::docker;
 use crate::tools::java;
 
@@ -66,8 +67,8 @@ impl Session<'_> {
 
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
         let lab = ctx.lab;
-        let progress = Progress::new(command, &lab.name, lab.format, self.env);
-        let mut report = run::run(plan, ctx, &progress, &lab.logs().join("steps").join(command.replace(' ', "-")));
+        let events = Events::to(vec![show::listener(command, &lab.name, lab.format, self.env)]);
+        let mut report = run::run(plan, ctx, &events, &lab.logs().join("steps").join(command.replace(' ', "-")));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
         let asks = lab.backend == Backend::Kind && failed;
         // What cancelled the plan must not keep us from asking why.
@@ -88,7 +89,7 @@ impl Session<'_> {
                 let _ = asking.setup.set(setup.clone());
             }
             if let Some(dir) = diagnostics::collect(&asking) {
-                progress.say(&format!("diagnostics: {}", dir.display()));
+                events.note(format!("diagnostics: {}", dir.display()));
             }
         }
         report
@@ -286,8 +287,8 @@ impl Session<'_> {
             report::json("verify", &lab, &report);
             return Ok(report.exit());
         }
-        for ran in &report.steps {
-            if let crate::progress::Ended::Done(crate::task::Outcome { flow: Some(flow), .. }) = &ran.ended {
+        for result in &report.steps {
+            if let StepEnd::Done(Outcome { flow: Some(flow), .. }) = &result.end {
                 print_text(&format!("\n{}", crate::account::table(flow)));
             }
         }

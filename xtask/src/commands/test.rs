@@ -12,7 +12,7 @@ use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
 use crate::local::process::with_argument;
-use crate::progress::print_text;
+use crate::show::print_text;
 use crate::signal::Stop;
 use crate::state::ImageSource;
 use crate::steps::preflight::kind::missing_programs;

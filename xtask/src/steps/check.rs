@@ -13,7 +13,7 @@ use crate::local::service::Service;
 use crate::state::Setup;
 use crate::steps::{rolled_out, serve, workload};
 use crate::system::now_ms;
-use crate::task::{Outcome, State, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::java::Java;
 use crate::tools::kafka::{self, Place, Tool};
 use crate::tools::kubectl::Kubectl;
@@ -288,7 +288,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
 }
 
 fn not_started(lab: &Lab) -> Outcome {
-    Outcome::new(State::Skipped, format!("not started; `{}` does", lab.xtask("clients start")))
+    Outcome::skipped(format!("not started; `{}` does", lab.xtask("clients start")))
 }
 
 fn duration(seconds: u64) -> String {

@@ -115,7 +115,7 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     }
     let (lab, setup) = (task.lab(), task.setup()?);
     let Some(image) = wanted(&setup, recipe) else {
-        return Ok(Outcome::new(crate::task::State::Skipped, "kind pulls its own"));
+        return Ok(Outcome::skipped("kind pulls its own"));
     };
     let programs = setup.kind.exists() && setup.kubectl.exists();
     if id(task, &image)?.is_some() && (recipe != Recipe::Node || programs) {
@@ -300,13 +300,14 @@ mod tests {
     use crate::backend::Backend;
     use crate::config::facts::BuiltOn;
     use crate::config::sample;
+    use crate::events::StepState;
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
     use crate::kind::pack::{self, tarball::Tarball};
     use crate::local::jars::Jars;
     use crate::sha256;
     use crate::signal::Stop;
-    use crate::task::{Ctx, State};
+    use crate::task::Ctx;
 
     /// The output of `docker save` for an image without layers.
     fn saved() -> String {
@@ -343,7 +344,7 @@ mod tests {
             let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
             let outcome = image(&task, Recipe::Clients).unwrap();
             assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
-            assert_eq!(outcome.state == State::Changed, loads, "{ids}");
+            assert_eq!(outcome.state == StepState::Changed, loads, "{ids}");
             let archive = ctx.client_image.get().unwrap().file.display();
             let mut asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
             assert_eq!(asked.pop().unwrap(), "docker image rm kafka-lab-clients:old");

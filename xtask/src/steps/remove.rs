@@ -12,7 +12,7 @@ use crate::local::service::Service;
 use crate::local::{ports, process};
 use crate::state::remains;
 use crate::steps::service::is_mark;
-use crate::task::{Outcome, State, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::docker;
 
 /// The lab's own folders: its state, and what stays of a failure.
@@ -72,7 +72,7 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     if !others.is_empty() {
-        return Ok(Outcome::new(State::Skipped, format!("still used by lab {}", others.join(", "))));
+        return Ok(Outcome::skipped(format!("still used by lab {}", others.join(", "))));
     }
     let (mut removed, kept) = images(task)?;
     for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {

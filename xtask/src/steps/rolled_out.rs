@@ -11,7 +11,7 @@ use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::service::Service;
 use crate::steps::workload;
-use crate::task::{Outcome, State, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::clients;
 use crate::tools::kubectl::Kubectl;
 use crate::wait::Poll;
@@ -233,7 +233,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
     if producers.is_empty() || consumers.is_empty() {
         let who = if producers.is_empty() { "producer" } else { "consumer" };
         let why = format!("no {who} runs, so that nothing was compared; `{}`", lab.xtask("clients start"));
-        return Ok(Outcome::new(State::Skipped, why));
+        return Ok(Outcome::skipped(why));
     }
     let patience = lab.timeout(|t| t.clients);
     let ask = |what: &str, ask: &dyn Fn() -> Result<std::result::Result<(), String>>| {
