@@ -16,6 +16,8 @@ mod failure;
 mod files;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod json_lines;
 mod kind;
 mod local;
 mod lock;

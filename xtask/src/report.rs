@@ -188,3 +188,74 @@ pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
     }
     text
 }
+
+#[cfg(test)]
+pub mod tests {
+    use ledger::judge::{Evidence, Finding, Kind, RUNNING, Standing};
+    use serde_json::{Value, to_value};
+
+    use super::*;
+    use crate::account::tests::report as account;
+    use crate::config::sample;
+    use crate::task::Outcome;
+
+    /// How a lab's clients stand.
+    fn standing() -> Standing {
+        let flow = account();
+        Standing {
+            schema: RUNNING.into(),
+            topic: flow.topic,
+            verdict: flow.verdict,
+            reasons: vec!["2 missing".into()],
+            findings: vec![Finding { kind: Kind::Missing, partition: Some(0), count: 1 }],
+            remarks: vec!["partition 1: nothing is known of what was sent before".into()],
+            partitions: flow.partitions,
+            evidence: vec![Evidence {
+                producer: ledger::stamp::ProducerId(1),
+                epoch: 0,
+                partition: 0,
+                missing: ledger::intervals::IntervalSet::default(),
+                not_persisted_received: ledger::intervals::IntervalSet::default(),
+                never_sent: ledger::intervals::IntervalSet::default(),
+                duplicate: ledger::intervals::IntervalSet::default(),
+            }],
+        }
+    }
+
+    /// The lines of a command with every kind of step, on both backends, and of one that failed before its steps.
+    pub fn lines() -> Vec<Value> {
+        let checked = Outcome { flow: Some(account()), account: vec![standing()], ..Outcome::passed("sent 100") };
+        let warned = Outcome { warnings: vec!["Java 25".into()], ..Outcome::changed("made") };
+        let found = |evidence: Value| Failure { evidence: Some(evidence), ..Failure::fault("2 missing") };
+        let mut failed = Failure::step("mvn exited with 1\nno route").command("mvn -B").output("one\ntwo").fix("rerun");
+        failed.log = Some("/state/logs/steps/up/03-kafka-jars.log".into());
+        let ends = [
+            StepEnd::Done(checked),
+            StepEnd::Done(warned),
+            StepEnd::Done(Outcome::unchanged("there")),
+            StepEnd::Done(Outcome::skipped("not started")),
+            StepEnd::Failed(failed.clone()),
+            StepEnd::Failed(found(to_value(account()).unwrap())),
+            StepEnd::Failed(found(to_value([standing()]).unwrap())),
+            StepEnd::NotRun("kafka jars did not succeed".into()),
+        ];
+        let step = |end| StepResult { title: "flow".into(), end, elapsed: Duration::from_millis(1_250) };
+        let steps = ends.into_iter().map(step).collect();
+        let report = Report { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
+        let local = sample::lab();
+        let kind = Lab { backend: Backend::Kind, ..sample::lab() };
+        vec![
+            to_value(line("verify", &local, &report)).unwrap(),
+            to_value(line("verify", &kind, &report)).unwrap(),
+            to_value(early_line("up", &failed)).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn a_step_has_the_same_state_in_a_report_as_in_an_event() {
+        let lines = lines();
+        let states = lines[0]["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap());
+        let states: Vec<&str> = states.collect();
+        assert_eq!(states, ["passed", "changed", "unchanged", "skipped", "failed", "failed", "failed", "not run"]);
+    }
+}

@@ -96,3 +96,66 @@ pub fn lines(event: &Event, colour: bool) -> Vec<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::events::StepId;
+    use crate::show::tests::{Written, written};
+
+    #[test]
+    fn a_step_that_ends_is_a_line() {
+        let text = written(|out| Box::new(Plain::new(false, out)));
+        expect![[r#"
+             ✓ preflight          nothing is missing  1.2 s
+             ! preflight          Java 25: Kafka 3.3 documents 11 and 17
+             ✓ clients build      target/release/clients  1.2 s
+             = caches             unchanged: in the cache  1.2 s
+             - kafka image        not run: stopped, because another step failed  1.2 s
+             ✗ kafka jars         mvn exited with 1  1.2 s
+             - kafka-0            skipped: there already, kept  1.2 s
+            diagnostics: /state/diagnostics
+        "#]]
+        .assert_eq(&text);
+    }
+
+    #[test]
+    fn colour_is_in_the_mark_alone() {
+        let text = written(|out| Box::new(Plain::new(true, out)));
+        expect![[r#"
+             ESC[32m✓ESC[0m preflight          nothing is missing  1.2 s
+             ! preflight          Java 25: Kafka 3.3 documents 11 and 17
+             ESC[32m✓ESC[0m clients build      target/release/clients  1.2 s
+             ESC[2m=ESC[0m caches             unchanged: in the cache  1.2 s
+             ESC[2m-ESC[0m kafka image        not run: stopped, because another step failed  1.2 s
+             ESC[31m✗ESC[0m kafka jars         mvn exited with 1  1.2 s
+             ESC[2m-ESC[0m kafka-0            skipped: there already, kept  1.2 s
+            diagnostics: /state/diagnostics
+        "#]]
+        .assert_eq(&text.replace('\u{1b}', "ESC"));
+    }
+
+    #[test]
+    fn a_step_that_takes_long_is_heard_of_now_and_then() {
+        let written = Written::default();
+        let mut plain = Plain::new(false, Box::new(written.clone()));
+        let step = StepId { number: 1, title: "clients build".into() };
+        plain.hear(&Event::StepStarted { step: step.clone() });
+        let status = |text: &str| Event::StepStatus { step: step.clone(), text: text.into(), elapsed: HEARTBEAT };
+        plain.hear(&status("Compiling rdkafka-sys"));
+        let begin = plain.running[&1].begin;
+        for (after, told) in [(14, 0), (15, 1), (29, 1), (31, 2), (45, 2)] {
+            plain.heartbeat(begin + Duration::from_secs(after));
+            assert_eq!(written.text().lines().count(), told, "after {after} s");
+        }
+        plain.hear(&Event::Note { text: "a note shows where lines begin".into() });
+        expect![[r#"
+               clients build      15 s: Compiling rdkafka-sys
+               clients build      31 s: Compiling rdkafka-sys
+            a note shows where lines begin
+        "#]]
+        .assert_eq(&written.text());
+    }
+}
