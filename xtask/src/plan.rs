@@ -257,6 +257,8 @@ fn processes(lab: &Lab) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::config::sample;
 
@@ -271,22 +273,22 @@ mod tests {
 
     #[test]
     fn up_overlaps_what_it_can() {
-        assert_eq!(
-            written(&up(&sample::lab(), Wish::default())),
-            "0 preflight after []\n\
-             1 record after [0]\n\
-             2 clients build after [1]\n\
-             3 kafka jars after [1]\n\
-             4 strays after [1]\n\
-             5 zookeeper after [3, 4]\n\
-             6 kafka-0 after [5, 2]\n\
-             7 kafka-1 after [5, 2]\n\
-             8 kafka-2 after [5, 2]\n\
-             9 brokers serve after [6, 7, 8]\n\
-             10 topic test after [9]\n\
-             11 producer after [10]\n\
-             12 consumer after [10]\n"
-        );
+        expect![[r#"
+            0 preflight after []
+            1 record after [0]
+            2 clients build after [1]
+            3 kafka jars after [1]
+            4 strays after [1]
+            5 zookeeper after [3, 4]
+            6 kafka-0 after [5, 2]
+            7 kafka-1 after [5, 2]
+            8 kafka-2 after [5, 2]
+            9 brokers serve after [6, 7, 8]
+            10 topic test after [9]
+            11 producer after [10]
+            12 consumer after [10]
+        "#]]
+        .assert_eq(&written(&up(&sample::lab(), Wish::default())));
         assert_eq!(up(&sample::lab(), Wish { no_clients: true, ..Wish::default() }).steps.len(), 11);
     }
 
@@ -294,74 +296,78 @@ mod tests {
     fn on_kind_loading_overlaps_with_making_the_cluster() {
         let mut lab = sample::lab();
         lab.backend = Backend::Kind;
-        assert_eq!(
-            written(&up(&lab, Wish { merge: true, ..Wish::default() })),
-            "0 preflight after []\n\
-             1 record after [0]\n\
-             2 node image after [1]\n\
-             3 kafka image after [1]\n\
-             4 clients build after [1]\n\
-             5 clients image after [4]\n\
-             6 strays after [1]\n\
-             7 old cluster after [2, 6]\n\
-             8 cluster after [7]\n\
-             9 load kafka after [7, 3]\n\
-             10 load clients after [9, 5]\n\
-             11 api server after [7]\n\
-             12 apply kafka after [11, 9, 4]\n\
-             13 nodes ready after [8]\n\
-             14 pods after [12, 13]\n\
-             15 brokers serve after [12, 13]\n\
-             16 topic test after [15]\n\
-             17 apply clients after [16, 10]\n\
-             18 clients after [17]\n\
-             19 serve in cluster after [14, 16, 10, 18]\n\
-             20 kubeconfig after [8]\n"
-        );
-        assert_eq!(
-            written(&teardown(&lab, Teardown::default())),
-            "0 kubeconfig after []\n1 strays after []\n2 delete cluster after [0, 1]\n3 files after [2]\n4 nothing left after [3]\n"
-        );
+        expect![[r#"
+            0 preflight after []
+            1 record after [0]
+            2 node image after [1]
+            3 kafka image after [1]
+            4 clients build after [1]
+            5 clients image after [4]
+            6 strays after [1]
+            7 old cluster after [2, 6]
+            8 cluster after [7]
+            9 load kafka after [7, 3]
+            10 load clients after [9, 5]
+            11 api server after [7]
+            12 apply kafka after [11, 9, 4]
+            13 nodes ready after [8]
+            14 pods after [12, 13]
+            15 brokers serve after [12, 13]
+            16 topic test after [15]
+            17 apply clients after [16, 10]
+            18 clients after [17]
+            19 serve in cluster after [14, 16, 10, 18]
+            20 kubeconfig after [8]
+        "#]]
+        .assert_eq(&written(&up(&lab, Wish { merge: true, ..Wish::default() })));
+        expect![[r#"
+            0 kubeconfig after []
+            1 strays after []
+            2 delete cluster after [0, 1]
+            3 files after [2]
+            4 nothing left after [3]
+        "#]]
+        .assert_eq(&written(&teardown(&lab, Teardown::default())));
     }
 
     #[test]
     fn verify_runs_every_check_whatever_the_others_found() {
         let plan = verify(&sample::lab(), 20_000);
         assert!(plan.keep_going);
-        assert_eq!(
-            written(&plan),
-            "0 lab is up after []\n\
-             1 zookeeper after [0]\n\
-             2 kafka-0 after [0]\n\
-             3 kafka-1 after [0]\n\
-             4 kafka-2 after [0]\n\
-             5 producer after [0]\n\
-             6 consumer after [0]\n\
-             7 ls /brokers/ids after [0]\n\
-             8 get /brokers/ids after [0]\n\
-             9 topic list after [0]\n\
-             10 topic describe after [0]\n\
-             11 clients build after [0]\n\
-             12 account after [11]\n\
-             13 flow after [7, 8, 9, 10, 12]\n"
-        );
+        expect![[r#"
+            0 lab is up after []
+            1 zookeeper after [0]
+            2 kafka-0 after [0]
+            3 kafka-1 after [0]
+            4 kafka-2 after [0]
+            5 producer after [0]
+            6 consumer after [0]
+            7 ls /brokers/ids after [0]
+            8 get /brokers/ids after [0]
+            9 topic list after [0]
+            10 topic describe after [0]
+            11 clients build after [0]
+            12 account after [11]
+            13 flow after [7, 8, 9, 10, 12]
+        "#]]
+        .assert_eq(&written(&plan));
     }
 
     #[test]
     fn teardown_stops_zookeeper_last_and_proves_the_end() {
-        assert_eq!(
-            written(&teardown(&sample::lab(), Teardown { purge: true, failure_logs: true })),
-            "0 stop producer after []\n\
-             1 stop consumer after []\n\
-             2 strays after []\n\
-             3 stop kafka-0 after [0, 1, 2]\n\
-             4 stop kafka-1 after [0, 1, 2]\n\
-             5 stop kafka-2 after [0, 1, 2]\n\
-             6 stop zookeeper after [3, 4, 5]\n\
-             7 files after [6]\n\
-             8 caches after [7]\n\
-             9 nothing left after [8]\n"
-        );
+        expect![[r#"
+            0 stop producer after []
+            1 stop consumer after []
+            2 strays after []
+            3 stop kafka-0 after [0, 1, 2]
+            4 stop kafka-1 after [0, 1, 2]
+            5 stop kafka-2 after [0, 1, 2]
+            6 stop zookeeper after [3, 4, 5]
+            7 files after [6]
+            8 caches after [7]
+            9 nothing left after [8]
+        "#]]
+        .assert_eq(&written(&teardown(&sample::lab(), Teardown { purge: true, failure_logs: true })));
     }
 
     #[test]
