@@ -184,3 +184,35 @@ impl StartedStep<'_> {
         elapsed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Keeps what it hears.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<Event>>>);
+
+    impl Listener for Heard {
+        fn hear(&mut self, event: &Event) {
+            self.0.lock().unwrap().push(event.clone());
+        }
+    }
+
+    #[test]
+    fn all_listeners_hear_the_same_and_a_status_only_when_it_changes() {
+        let (one, other) = (Heard::default(), Heard::default());
+        let events = Events::to(vec![Box::new(one.clone()), Box::new(other.clone())]);
+        let step = events.start(3, "zookeeper");
+        std::thread::scope(|scope| {
+            scope.spawn(|| ["starting", "starting", "asking", "starting"].map(|text| step.status(text)));
+        });
+        step.finish(StepState::Changed, "serves", &[]);
+        let told: Vec<String> = one.0.lock().unwrap().iter().map(|event| format!("{event:?}")).collect();
+        assert_eq!(told.len(), 5, "{told:#?}");
+        assert!(told[0].starts_with("StepStarted") && told[4].starts_with("StepFinished"), "{told:#?}");
+        assert_eq!(*one.0.lock().unwrap(), *other.0.lock().unwrap());
+    }
+}
