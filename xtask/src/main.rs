@@ -5,25 +5,32 @@
 
 mod account;
 mod backend;
+mod brokers;
 mod cli;
 mod commands;
 mod config;
+mod coordination;
 mod drill;
+mod drivers;
 mod environment;
 mod events;
 mod exec;
 mod failure;
 mod files;
+mod findings;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod json_lines;
+mod k8s;
 mod kind;
 mod local;
 mod lock;
+mod place;
 mod plan;
 mod report;
 mod run;
+mod service;
 mod sha256;
 mod show;
 mod signal;
@@ -40,9 +47,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command, Format};
-use commands::lab::Session;
+use commands::session::Session;
 use failure::{Exit, Failure, Result};
-use tools::kafka::Tool;
+use place::Tool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

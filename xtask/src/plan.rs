@@ -1,12 +1,12 @@
-//! From a [`Lab`] to the list of every step that may run. Pure; the only module that knows the backends apart.
+//! From a [`Lab`] to the list of every step that may run. Pure. Each backend has lists of its own.
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::k8s::workload::Part;
 use crate::kind::setup::Recipe;
-use crate::local::service::Service;
+use crate::service::Service;
 use crate::step::Step;
 use crate::steps::check::ToolCheck;
-use crate::steps::workload::Part;
 
 /// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
 /// side by side.
@@ -35,11 +35,30 @@ impl Plan {
     }
 
     /// Appends the clients' build, and their image where there is one; returns the last place.
-    fn client_image(&mut self, lab: &Lab, after: usize) -> usize {
-        let build = self.add(Step::BuildClients, &[after]);
+    fn client_image(&mut self, lab: &Lab, after: &[usize]) -> usize {
+        let build = self.add(Step::BuildClients, after);
         match lab.backend {
             Backend::Local => build,
             Backend::Kind => self.add(Step::Image(Recipe::Clients), &[build]),
+        }
+    }
+
+    /// The same, and brings the image to every node where there are some.
+    fn client_load(&mut self, lab: &Lab, after: &[usize]) -> usize {
+        let built = self.client_image(lab, after);
+        match lab.backend {
+            Backend::Local => built,
+            Backend::Kind => self.add(Step::Load(Recipe::Clients), &[built]),
+        }
+    }
+
+    /// Appends the checks of all that runs.
+    fn healthy(&mut self, lab: &Lab, after: &[usize]) {
+        let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
+        self.add_all(all.map(Step::Healthy), after);
+        match lab.backend {
+            Backend::Local => {}
+            Backend::Kind => drop(self.add(Step::NodesReady, after)),
         }
     }
 
@@ -108,8 +127,8 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let build = plan.add(Step::BuildClients, &[record]);
             let jars = plan.add(Step::Jars, &[record]);
             let strays = plan.add(Step::EndStrays, &[record]);
-            let zookeeper = plan.add(Step::Start(Service::ZooKeeper), &[jars, strays]);
-            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[zookeeper, build]);
+            let coordinator = plan.add(Step::Start(Service::Coordinator), &[jars, strays]);
+            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[coordinator, build]);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
             if !wish.no_clients {
@@ -123,10 +142,7 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
 /// `clients build`: the program, and on kind its image.
 pub fn clients_build(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
-    let build = plan.add(Step::BuildClients, &[]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::Image(Recipe::Clients), &[build]);
-    }
+    plan.client_image(lab, &[]);
     plan
 }
 
@@ -134,10 +150,7 @@ pub fn clients_build(lab: &Lab) -> Plan {
 pub fn clients_load(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
-    let last = plan.client_image(lab, up);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::Load(Recipe::Clients), &[last]);
-    }
+    plan.client_load(lab, &[up]);
     plan
 }
 
@@ -145,16 +158,15 @@ pub fn clients_load(lab: &Lab) -> Plan {
 pub fn clients_start(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
-    let built = plan.client_image(lab, up);
+    let loaded = plan.client_load(lab, &[up]);
     match lab.backend {
         Backend::Local => {
             // What a smaller scale no longer asks for goes first.
-            let strays = plan.add(Step::EndStrays, &[built]);
+            let strays = plan.add(Step::EndStrays, &[loaded]);
             plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[strays]);
         }
         Backend::Kind => {
-            let load = plan.add(Step::Load(Recipe::Clients), &[built]);
-            let apply = plan.add(Step::Apply(Part::Clients), &[load]);
+            let apply = plan.add(Step::Apply(Part::Clients), &[loaded]);
             plan.add(Step::PodsReady(Part::Clients), &[apply]);
         }
     }
@@ -180,17 +192,11 @@ pub fn clients_stop(lab: &Lab) -> Plan {
 pub fn verify(lab: &Lab, messages: u64) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
-    plan.add_all(processes(lab), &[up]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::NodesReady, &[up]);
-    }
+    plan.healthy(lab, &[up]);
     // Each of the tools starts a JVM: side by side.
     let mut before = plan.add_all(ToolCheck::ALL.map(Step::Tool), &[up]);
-    let mut built = plan.client_image(lab, up);
-    if lab.backend == Backend::Kind {
-        built = plan.add(Step::Load(Recipe::Clients), &[built]);
-    }
-    before.push(plan.add(Step::Account, &[built]));
+    let loaded = plan.client_load(lab, &[up]);
+    before.push(plan.add(Step::Account, &[loaded]));
     // The flow check has the machine to itself, but needs none of the answers above to be right.
     plan.add(Step::Flow(messages), &before);
     plan
@@ -200,10 +206,7 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
 pub fn status(lab: &Lab) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
-    plan.add_all(processes(lab), &[up]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::NodesReady, &[up]);
-    }
+    plan.healthy(lab, &[up]);
     plan.add(Step::Serving, &[up]);
     plan
 }
@@ -239,8 +242,8 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
             clients.push(plan.add(Step::EndStrays, &[]));
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
             // Brokers hand over their partitions through ZooKeeper, so it goes last.
-            let zookeeper = plan.add(Step::Stop(Service::ZooKeeper), &brokers);
-            let mut last = plan.add(Step::Remove { failure_logs }, &[zookeeper]);
+            let coordinator = plan.add(Step::Stop(Service::Coordinator), &brokers);
+            let mut last = plan.add(Step::Remove { failure_logs }, &[coordinator]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -248,11 +251,6 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
             plan
         }
     }
-}
-
-fn processes(lab: &Lab) -> Vec<Step> {
-    let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
-    all.map(Step::Healthy).collect()
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use crate::backend::Backend;
 use crate::config::Lab;
 use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
-use crate::local::service::Service;
 use crate::run::{Report, StepEnd, StepResult};
 use crate::show::{print_failure, print_json};
+use crate::task::Ctx;
 
 /// The last JSON line of a command that ran steps.
 #[derive(Serialize)]
@@ -23,7 +23,8 @@ struct ReportLine<'a> {
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     elapsed: Duration,
     brokers: Vec<String>,
-    zookeeper: String,
+    #[serde(rename = "zookeeper")]
+    coordinator: String,
     steps: Vec<StepLine<'a>>,
 }
 
@@ -109,11 +110,11 @@ impl<'a> From<&'a StepResult> for StepLine<'a> {
 }
 
 /// Prints how a command went as one JSON line.
-pub fn json(command: &str, lab: &Lab, report: &Report) {
-    print_json(&line(command, lab, report));
+pub fn json(command: &str, ctx: &Ctx<'_>, report: &Report) {
+    print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
 }
 
-fn line<'a>(command: &'a str, lab: &'a Lab, report: &'a Report) -> ReportLine<'a> {
+fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Report) -> ReportLine<'a> {
     ReportLine {
         schema: REPORT_SCHEMA,
         command,
@@ -122,10 +123,7 @@ fn line<'a>(command: &'a str, lab: &'a Lab, report: &'a Report) -> ReportLine<'a
         exit: report.exit() as i32,
         elapsed: report.elapsed,
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
-        zookeeper: match lab.backend {
-            Backend::Local => lab.zookeeper_address(),
-            Backend::Kind => "zookeeper-service:2181".into(),
-        },
+        coordinator,
         steps: report.steps.iter().map(StepLine::from).collect(),
     }
 }
@@ -147,31 +145,19 @@ pub fn failures(report: &Report, colour: bool) {
 }
 
 /// The table that `up` ends with.
-pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
+pub fn endpoints(ctx: &Ctx<'_>, with_clients: bool) -> String {
+    let lab = ctx.lab;
     let mut rows: Vec<(String, String)> =
         lab.broker_ids().map(|id| (format!("broker {id}"), lab.broker_address(id))).collect();
     rows.push(("bootstrap".into(), lab.bootstrap()));
     rows.push(("topic".into(), lab.facts.topic.clone()));
-    match lab.backend {
-        Backend::Local => rows.push(("zookeeper".into(), lab.zookeeper_address())),
-        Backend::Kind => {
-            rows.push(("zookeeper".into(), "in the cluster: zookeeper-service:2181".into()));
-            rows.push((
-                "kubectl".into(),
-                format!("--kubeconfig {} --context {}", lab.kubeconfig().display(), lab.context()),
-            ));
-        }
-    }
+    rows.extend(ctx.driver.endpoints(lab).into_iter().map(|(what, value)| (what.into(), value)));
     rows.push(("logs".into(), lab.logs().display().to_string()));
     let mut text = String::new();
     for (what, value) in rows {
         text += &format!("{what:>10}  {value}\n");
     }
-    let clients = match lab.backend {
-        Backend::Local => Service::clients(lab).iter().any(|service| service.record(lab).exists()),
-        Backend::Kind => with_clients,
-    };
-    let client = if clients { "clients logs -f" } else { "clients start" };
+    let client = if with_clients && ctx.driver.has_clients(lab) { "clients logs -f" } else { "clients start" };
     let next: Vec<(String, &str)> = [
         ("verify", "exact proof that every message of every partition arrives"),
         (client, "the producer and the consumer"),
@@ -197,6 +183,7 @@ pub mod tests {
     use super::*;
     use crate::account::tests::report as account;
     use crate::config::sample;
+    use crate::coordination;
     use crate::task::Outcome;
 
     /// How a lab's clients stand.
@@ -245,8 +232,8 @@ pub mod tests {
         let local = sample::lab();
         let kind = Lab { backend: Backend::Kind, ..sample::lab() };
         vec![
-            to_value(line("verify", &local, &report)).unwrap(),
-            to_value(line("verify", &kind, &report)).unwrap(),
+            to_value(line("verify", &local, local.coordinator_address(), &report)).unwrap(),
+            to_value(line("verify", &kind, coordination::SERVICE_ADDRESS.into(), &report)).unwrap(),
             to_value(early_line("up", &failed)).unwrap(),
         ]
     }

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reach};
 use crate::cli::{Drill as Args, Format};
-use crate::commands::lab::Session;
+use crate::commands::session::Session;
 use crate::config::Lab;
 use crate::drill::control::Without;
 use crate::drill::faults::{FAULTS, Fault, Scenario, named};
@@ -15,7 +15,6 @@ use crate::drill::outcome::{Outcome, Record, Recorded, worst};
 use crate::drill::run::{Options, commit, run};
 use crate::drill::told;
 use crate::events::{Event, Events, StepState};
-use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::local::jars::Jars;
@@ -72,7 +71,7 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let logs = lab.logs().join("steps").join("drill");
         private_dir(&logs)?;
-        let up = Ctx::new(&lab, &jars, &RealExec, self.stop);
+        let up = self.ctx(&lab, &jars, self.stop);
         Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
         let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
         let done = match (&out, args.resume) {
@@ -114,7 +113,7 @@ impl Session<'_> {
                 continue;
             }
             let stop = self.stop.next_plan();
-            let ctx = Ctx::new(series.lab, series.jars, &RealExec, &stop);
+            let ctx = self.ctx(series.lab, series.jars, &stop);
             let record = series.one(&ctx, place, scenario)?;
             exit = worst(exit, record.settled().exit);
             if let Record::Unfinished(drill) = record
@@ -133,7 +132,7 @@ impl Session<'_> {
     fn build_clients(&self, series: &Series<'_>) -> Result<()> {
         let step = series.events.start(1, CLIENTS_BUILD);
         let status = |text: &str| step.status(text);
-        let ctx = Ctx::new(series.lab, series.jars, &RealExec, self.stop);
+        let ctx = self.ctx(series.lab, series.jars, self.stop);
         let built = build::clients(&Task { ctx: &ctx, log: series.logs.join("clients-build.log"), status: &status });
         built.clone().map_or_else(StepEnd::Failed, StepEnd::Done).send(step);
         built.map(drop)
@@ -142,7 +141,7 @@ impl Session<'_> {
 
 /// A soak keeps all it sends, on every replica.
 fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
-    let (Scenario::Soak { duration, .. }, Backend::Local) = (scenario, lab.backend) else { return Ok(()) };
+    let (Scenario::Soak { duration, .. }, Reach::Processes) = (scenario, lab.backend.reaches()) else { return Ok(()) };
     let need = duration
         .as_secs()
         .saturating_mul(rate.into())

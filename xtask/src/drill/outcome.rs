@@ -150,7 +150,7 @@ pub struct FaultResult {
     pub brokers: BTreeSet<u32>,
     /// When it struck, in ms since the Unix epoch.
     pub struck_ms: u64,
-    /// Until ZooKeeper had expired the session of a broker that was hit, in ms.
+    /// Until the coordinator had expired the session of a broker that was hit, in ms.
     pub detected_after_ms: Option<u64>,
     /// Until everything was mended and every replica in sync, in ms.
     pub mended_after_ms: u64,

@@ -9,10 +9,10 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::files::{self, private_dir};
+use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive, own_name};
 use crate::kind::pack::{Packer, from_engine, from_program};
-use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup::Recipe;
 use crate::state::{ImageSource, Setup};
 use crate::task::{Outcome, Task};
@@ -340,7 +340,7 @@ mod tests {
                 };
                 Ok(Output { code: Some(i32::from(words.contains(" rm "))), stdout, ..Output::default() })
             });
-            let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+            let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
             let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
             let outcome = image(&task, Recipe::Clients).unwrap();
             assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
@@ -380,7 +380,7 @@ mod tests {
             answer("")
         });
         let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
-        let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+        let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
         let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
         image(&task, Recipe::Clients).unwrap();
         let made = ctx.client_image.get().unwrap();
