@@ -70,7 +70,7 @@ impl Plan {
 
 /// What `up` was asked for, beside the lab itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct UpOptions {
     /// Leave out the producer and the consumer.
     pub no_clients: bool,
     /// Make the cluster again.
@@ -80,7 +80,7 @@ pub struct Wish {
 }
 
 /// `up`.
-pub fn up(lab: &Lab, wish: Wish) -> Plan {
+pub fn up(lab: &Lab, options: UpOptions) -> Plan {
     match lab.backend {
         Backend::Kind => {
             let mut plan = Plan::default();
@@ -92,7 +92,7 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let clients_image = plan.add(Step::Image(Recipe::Clients), &[build]);
             // What a killed drill left would go on with the next cluster at the same ports.
             let strays = plan.add(Step::EndStrays, &[record]);
-            let old = plan.add(Step::OldCluster { recreate: wish.recreate }, &[node_image, strays]);
+            let old = plan.add(Step::OldCluster { recreate: options.recreate }, &[node_image, strays]);
             let cluster = plan.add(Step::Cluster, &[old]);
             // A node takes images long before it has joined, so loading and making the cluster overlap.
             let kafka_load = plan.add(Step::Load(Recipe::Kafka), &[old, kafka_image]);
@@ -108,12 +108,12 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let topic = plan.add(Step::Topic, &[serving]);
             // Asked from a pod: the producer's, or one made for it where there are no clients.
             let mut inside = vec![pods, topic, clients_load];
-            if !wish.no_clients {
+            if !options.no_clients {
                 let apply = plan.add(Step::Apply(Part::Clients), &[topic, clients_load]);
                 inside.push(plan.add(Step::PodsReady(Part::Clients), &[apply]));
             }
-            plan.add(Step::ServingInside { clients: !wish.no_clients }, &inside);
-            if wish.merge {
+            plan.add(Step::ServingInside { clients: !options.no_clients }, &inside);
+            if options.merge {
                 plan.add(Step::MergeKubeconfig, &[cluster]);
             }
             plan
@@ -131,7 +131,7 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[coordinator, build]);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
-            if !wish.no_clients {
+            if !options.no_clients {
                 plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[topic]);
             }
             plan
@@ -286,8 +286,8 @@ mod tests {
             11 producer after [10]
             12 consumer after [10]
         "#]]
-        .assert_eq(&written(&up(&sample::lab(), Wish::default())));
-        assert_eq!(up(&sample::lab(), Wish { no_clients: true, ..Wish::default() }).steps.len(), 11);
+        .assert_eq(&written(&up(&sample::lab(), UpOptions::default())));
+        assert_eq!(up(&sample::lab(), UpOptions { no_clients: true, ..UpOptions::default() }).steps.len(), 11);
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
             19 serve in cluster after [14, 16, 10, 18]
             20 kubeconfig after [8]
         "#]]
-        .assert_eq(&written(&up(&lab, Wish { merge: true, ..Wish::default() })));
+        .assert_eq(&written(&up(&lab, UpOptions { merge: true, ..UpOptions::default() })));
         expect![[r#"
             0 kubeconfig after []
             1 strays after []
@@ -372,7 +372,7 @@ mod tests {
     fn the_list_follows_the_number_of_brokers() {
         let mut lab = sample::lab();
         lab.facts.brokers.count = 5;
-        let started = up(&lab, Wish::default())
+        let started = up(&lab, UpOptions::default())
             .steps
             .iter()
             .filter(|planned| matches!(planned.step, Step::Start(Service::Broker(_))))
@@ -386,7 +386,7 @@ mod tests {
         for backend in [Backend::Local, Backend::Kind] {
             lab.backend = backend;
             for plan in [
-                up(&lab, Wish::default()),
+                up(&lab, UpOptions::default()),
                 verify(&lab, 1),
                 teardown(&lab, Teardown { purge: true, failure_logs: true }),
                 status(&lab),

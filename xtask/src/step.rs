@@ -217,7 +217,7 @@ mod tests {
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
     use crate::local::jars::Jars;
-    use crate::plan::{self, Plan, Wish};
+    use crate::plan::{self, Plan, UpOptions};
     use crate::signal::Stop;
     use crate::tools::java::Java;
 
@@ -252,11 +252,11 @@ mod tests {
     }
 
     fn plans(lab: &Lab) -> Vec<Plan> {
-        let wish = Wish { merge: true, ..Wish::default() };
+        let options = UpOptions { merge: true, ..UpOptions::default() };
         let all = plan::Teardown { purge: true, failure_logs: true };
         vec![
-            plan::up(lab, wish),
-            plan::up(lab, Wish { recreate: true, no_clients: true, ..wish }),
+            plan::up(lab, options),
+            plan::up(lab, UpOptions { recreate: true, no_clients: true, ..options }),
             plan::verify(lab, 10),
             plan::status(lab),
             plan::clients_start(lab),

@@ -12,7 +12,7 @@ use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::setup;
 use crate::local::jars::Jars;
-use crate::plan::{self, Wish};
+use crate::plan::{self, UpOptions};
 use crate::report;
 use crate::run::Report;
 use crate::show::print_text;
@@ -28,11 +28,11 @@ impl Session<'_> {
     /// What came before the first step: flags, manifests, the lock.
     pub fn up(&self, up: &Up) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
-        let wish = Wish { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
+        let options = UpOptions { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
         // Before the lock, so that a wrong flag or manifest leaves no folder behind.
         let (lab, jars) = self.asked_for(up, read_record(&state)?.as_ref())?;
         if self.global.dry_run {
-            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, wish)));
+            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, options)));
         }
         let lock = self.lock("up")?;
         // What another command changed while we waited for the lock counts.
@@ -45,7 +45,7 @@ impl Session<'_> {
         }
         let stop = self.stop.next_plan();
         let ctx = self.ctx(&lab, &jars, &stop).afresh(up.recreate);
-        let report = self.run_in("up", &ctx, &plan::up(&lab, wish));
+        let report = self.run_in("up", &ctx, &plan::up(&lab, options));
         if lab.format == Format::Json {
             report::json("up", &ctx, &report);
         }
