@@ -158,7 +158,7 @@ pub struct Lab {
 
 /// What was settled before the manifests were read.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub struct Overrides {
     /// Where the lab runs.
     pub backend: Backend,
     /// Why there.
@@ -169,19 +169,19 @@ pub struct Choice {
     pub images: Option<ImageSource>,
 }
 
-impl Choice {
+impl Overrides {
     /// As recorded, or for a lab that needs no more than a backend.
     pub fn recorded(backend: Backend) -> Self {
-        Choice { backend, why: "recorded".into(), port_base: None, images: None }
+        Overrides { backend, why: "recorded".into(), port_base: None, images: None }
     }
 }
 
 impl Lab {
-    /// Reads the manifests and settles every open choice.
+    /// Reads the manifests and settles what is left open.
     ///
     /// # Errors
     /// All problems of the manifests at once; a lab name or port that cannot be.
-    pub fn load(global: &Global, env: &Env, record: Option<&Record>, choice: Choice) -> Result<Self> {
+    pub fn load(global: &Global, env: &Env, record: Option<&Record>, overrides: Overrides) -> Result<Self> {
         let state = state_dir(global, env)?;
         let manifests = match (&global.manifests, record) {
             (Some(dir), _) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
@@ -204,19 +204,20 @@ impl Lab {
             client.replicas = scaled.get(&client.name).copied().unwrap_or(client.replicas);
         }
         let setup = record.and_then(|record| record.setup.clone());
-        let images = choice.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
-        let base = choice.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
+        let images = overrides.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
+        let base =
+            overrides.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
         let ports = ports(base, &facts, &settings)?;
         let name = global.name.clone();
-        let most = choice.backend.name_max();
+        let most = overrides.backend.name_max();
         if name.len() > most {
-            let what = format!("--name {name}: on {} a name has {most} characters at most", choice.backend);
+            let what = format!("--name {name}: on {} a name has {most} characters at most", overrides.backend);
             return Err(Failure::usage(what));
         }
         Ok(Lab {
             name,
-            backend: choice.backend,
-            backend_why: choice.why,
+            backend: overrides.backend,
+            backend_why: overrides.why,
             facts,
             settings,
             manifests,
@@ -383,7 +384,7 @@ pub mod sample {
             docker_host: None,
         };
         let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
-        Lab::load(&global, &env, None, Choice::recorded(Backend::Local)).unwrap()
+        Lab::load(&global, &env, None, Overrides::recorded(Backend::Local)).unwrap()
     }
 
     /// Programs and images of a lab on kind.

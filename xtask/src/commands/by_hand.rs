@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backend::Backend;
 use crate::cli::{Passthrough, Render};
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
@@ -28,8 +28,8 @@ impl Session<'_> {
     /// The folder cannot be written, or it cannot be told which images are in use.
     pub fn render(&self, args: &Render) -> Result<Exit> {
         let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
-        let choice = Choice { images: args.images.map(Into::into), ..Choice::recorded(Backend::Kind) };
-        let lab = Lab::load(self.global, self.env, record.as_ref(), choice)?;
+        let overrides = Overrides { images: args.images.map(Into::into), ..Overrides::recorded(Backend::Kind) };
+        let lab = Lab::load(self.global, self.env, record.as_ref(), overrides)?;
         let jars = Jars::describe(self.env)?;
         let same = |setup: &Setup| setup.source == lab.images;
         let setup = match lab.setup.clone().filter(same) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::{Format, Global};
-use crate::config::{Choice, Env, Lab, spelled, state_dir};
+use crate::config::{Env, Lab, Overrides, spelled, state_dir};
 use crate::drivers;
 use crate::events::Events;
 use crate::exec::RealExec;
@@ -42,7 +42,7 @@ impl Session<'_> {
             let what = format!("no lab {} is up", self.global.name);
             return Err(Failure::new(Exit::Nothing, what).fix(spelled(&self.global.name, "up")));
         };
-        let lab = Lab::load(self.global, self.env, Some(&record), Choice::recorded(record.backend))?;
+        let lab = Lab::load(self.global, self.env, Some(&record), Overrides::recorded(record.backend))?;
         Ok((lab, Jars::describe(self.env)?))
     }
 
@@ -107,12 +107,12 @@ impl Session<'_> {
     }
 
     /// The lab as recorded, or by the project's own manifests when its own cannot be read.
-    pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, choice: Choice) -> Result<Lab> {
-        Lab::load(self.global, self.env, record, choice.clone()).or_else(|failure| {
+    pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, overrides: Overrides) -> Result<Lab> {
+        Lab::load(self.global, self.env, record, overrides.clone()).or_else(|failure| {
             eprintln!("teardown: {failure}\n  going on with the project's own manifests");
             let manifests = Some(self.env.repo.join("manifests"));
             let global = Global { manifests, ..self.global.clone() };
-            Lab::load(&global, self.env, record, choice)
+            Lab::load(&global, self.env, record, overrides)
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backend::Backend;
 use crate::cli::{Format, Teardown};
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Result};
@@ -29,7 +29,7 @@ impl Session<'_> {
             None
         });
         let (lab, found) = match &record {
-            Some(record) => (self.load_or_own(Some(record), Choice::recorded(record.backend))?, true),
+            Some(record) => (self.load_or_own(Some(record), Overrides::recorded(record.backend))?, true),
             None => self.unrecorded()?,
         };
         let jars = Jars::describe(self.env)?;
@@ -71,7 +71,7 @@ impl Session<'_> {
     /// A lab without a record, on the first backend that has something of it, and whether one has.
     fn unrecorded(&self) -> Result<(Lab, bool)> {
         let [.., last] = Backend::ALL;
-        let lab = self.load_or_own(None, Choice::recorded(last))?;
+        let lab = self.load_or_own(None, Overrides::recorded(last))?;
         let mut all = Backend::ALL.into_iter().map(|backend| Lab { backend, ..lab.clone() });
         let found = all.find(|lab| drivers::of(lab.backend).has_remains(lab, &RealExec, self.stop));
         let has_remains = found.is_some();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::{Format, ImagesChoice, Up};
 use crate::commands::fix;
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
@@ -67,8 +67,8 @@ impl Session<'_> {
         if let Some((_, flag)) = given.iter().find(|(given, flag)| *given && meaningless.contains(flag)) {
             return Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on {backend}")));
         }
-        let choice = Choice { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
-        Ok((Lab::load(self.global, self.env, record, choice)?, Jars::describe(self.env)?))
+        let overrides = Overrides { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
+        Ok((Lab::load(self.global, self.env, record, overrides)?, Jars::describe(self.env)?))
     }
 
     /// What is told, and done, when the plan is over.
@@ -99,7 +99,7 @@ impl Session<'_> {
         let session = Session { stop: &stop, ..*self };
         // As it is recorded now: where the context was put, for one.
         let record = read_record(&lab.state).unwrap_or_default();
-        let lab = session.load_or_own(record.as_ref(), Choice::recorded(lab.backend))?;
+        let lab = session.load_or_own(record.as_ref(), Overrides::recorded(lab.backend))?;
         session.run("teardown", &lab, jars, &plan::teardown(&lab, plan::Teardown::default()));
         match kept {
             Ok(dir) => eprintln!(
