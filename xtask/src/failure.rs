@@ -19,7 +19,7 @@ pub enum Exit {
     /// A check found a fault, with its evidence.
     Fault = 5,
     /// Nothing is up under this name.
-    Nothing = 6,
+    NotUp = 6,
     /// A check could not tell.
     Inconclusive = 7,
     /// Ctrl-C, SIGTERM or SIGHUP.

@@ -78,7 +78,7 @@ impl Report {
     pub fn exit(&self) -> Exit {
         let exits = || self.failures.iter().map(|failure| failure.exit);
         let weightiest =
-            [Exit::Interrupted, Exit::Nothing, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
+            [Exit::Interrupted, Exit::NotUp, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
         weightiest.or_else(|| exits().next()).unwrap_or(Exit::Ok)
     }
 }

@@ -38,7 +38,7 @@ impl Session<'_> {
             Exit::Ok => "pass",
             Exit::Inconclusive => "inconclusive",
             Exit::Interrupted => "interrupted",
-            Exit::Nothing => "nothing is up",
+            Exit::NotUp => "nothing is up",
             Exit::Fault => "fail",
             _ => "not finished",
         };

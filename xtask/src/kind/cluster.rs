@@ -279,11 +279,11 @@ pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
             0 => format!("lab {} is recorded, but its cluster is gone", lab.name),
             _ => format!("lab {} is recorded, but none of its nodes runs", lab.name),
         };
-        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+        return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
     if !lab.state.join(MADE).exists() {
         let what = format!("lab {} is recorded, but its cluster was left half-made by an interrupted up", lab.name);
-        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+        return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
     let proof = format!("lab {}, backend kind, {running} of {} nodes run", lab.name, nodes.len());
     Ok(Outcome::passed(proof))

@@ -40,7 +40,7 @@ impl Driver for Local {
         let living = servers.iter().filter(|service| service.living(lab).is_some()).count();
         if living == 0 {
             let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
-            return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
+            return Err(Failure::new(Exit::NotUp, what).fix(lab.xtask("up")));
         }
         let name = &lab.name;
         Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
