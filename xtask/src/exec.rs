@@ -228,7 +228,7 @@ impl RealExec {
                         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
                     });
                 }
-                Ok(None) if stop.asked() => break Failure::interrupted(),
+                Ok(None) if stop.requested() => break Failure::interrupted(),
                 Ok(None) if start.elapsed() > cmd.deadline => {
                     break Failure::step(format!(
                         "{} did not end within {:.0} s",

@@ -113,7 +113,7 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
                     }
                     _ => Some(format!("{} did not succeed", titles[*earlier])),
                 });
-                let obstacle = obstacle.or_else(|| ctx.stop.asked().then(|| "stopped".to_string()));
+                let obstacle = obstacle.or_else(|| ctx.stop.requested().then(|| "stopped".to_string()));
                 started[place] = true;
                 if let Some(why) = obstacle {
                     events.leave_out(place + 1, &titles[place], StepState::NotRun, &why);

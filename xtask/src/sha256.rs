@@ -54,7 +54,7 @@ pub fn of_file(path: &Path, stop: &Stop) -> Result<(String, u64)> {
     let from = File::open(path).cannot("read", path)?;
     let mut hashing = Hashing::new(io::sink());
     let copied = io::copy(&mut stop.reading(from), &mut hashing);
-    if stop.asked() {
+    if stop.requested() {
         return Err(Failure::interrupted());
     }
     copied.cannot("read", path)?;

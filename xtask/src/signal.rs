@@ -33,7 +33,7 @@ impl Stop {
     }
 
     /// Whether to stop, for whatever reason.
-    pub fn asked(&self) -> bool {
+    pub fn requested(&self) -> bool {
         self.signalled() || self.cancelled.load(Ordering::SeqCst)
     }
 
@@ -62,7 +62,7 @@ pub struct Reading<'a, R> {
 
 impl<R: Read> Read for Reading<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.stop.asked() {
+        if self.stop.requested() {
             return Err(io::Error::other("interrupted"));
         }
         self.from.read(bytes)

@@ -412,7 +412,7 @@ impl Task<'_> {
             let (ctx, stop) = (self.ctx, &stop);
             scope.spawn(move || {
                 while over.recv_timeout(Duration::from_millis(200)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    if ctx.stop.asked() || ctx.driver.died(ctx.lab).is_some() {
+                    if ctx.stop.requested() || ctx.driver.died(ctx.lab).is_some() {
                         stop.cancel();
                     }
                 }

@@ -28,7 +28,7 @@ impl Poll<()> {
 pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     loop {
-        if stop.asked() {
+        if stop.requested() {
             return Err(Failure::interrupted());
         }
         let left = end.saturating_duration_since(Instant::now());

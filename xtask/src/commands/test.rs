@@ -167,7 +167,7 @@ impl Check {
             let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(&words[1..]).dir(&env.repo));
             eprintln!("\n── {} ── {cmd}", self.title);
             code = RealExec.attached(&cmd)?;
-            if code != 0 || stop.asked() {
+            if code != 0 || stop.requested() {
                 break;
             }
         }
@@ -193,7 +193,7 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, Vec::new());
     for check in CHECKS {
-        if stop.asked() {
+        if stop.requested() {
             return Ok(Exit::Interrupted);
         }
         if check.lab != Place::Nothing && args.quick {
@@ -232,7 +232,7 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         }
         let begin = Instant::now();
         let code = check.run(env, stop)?;
-        if stop.asked() {
+        if stop.requested() {
             wait_for_test_programs()?;
         }
         let seconds = begin.elapsed().as_secs_f64();

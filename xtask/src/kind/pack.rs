@@ -53,7 +53,7 @@ impl Packer<'_> {
     fn unless_interrupted<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|failure| match failure.exit {
             Exit::Interrupted => failure,
-            _ if self.stop.asked() => Failure::interrupted(),
+            _ if self.stop.requested() => Failure::interrupted(),
             _ => failure,
         })
     }

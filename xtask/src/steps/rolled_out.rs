@@ -214,7 +214,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
             read.map_err(cannot_tell)?;
             continue;
         };
-        if task.ctx.stop.asked() {
+        if task.ctx.stop.requested() {
             read?;
         }
         let topic_id = ends.topic_id.as_deref();
