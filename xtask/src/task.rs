@@ -269,7 +269,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// With nothing settled at all: `up` looks again.
-    pub fn afresh(mut self, recreate: bool) -> Self {
+    pub fn forgetting_setup(mut self, recreate: bool) -> Self {
         self.setup = OnceLock::new();
         self.recreate = recreate;
         self

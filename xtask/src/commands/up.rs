@@ -44,7 +44,7 @@ impl Session<'_> {
             self.fix(&lab, &jars)?;
         }
         let stop = self.stop.next_plan();
-        let ctx = self.ctx(&lab, &jars, &stop).afresh(up.recreate);
+        let ctx = self.ctx(&lab, &jars, &stop).forgetting_setup(up.recreate);
         let report = self.run_in("up", &ctx, &plan::up(&lab, options));
         if lab.format == Format::Json {
             report::json("up", &ctx, &report);
@@ -116,7 +116,7 @@ impl Session<'_> {
     fn fix(&self, lab: &Lab, jars: &Jars) -> Result<()> {
         // What a package brings may show what else is missing: a recipe can only be asked when its tools are there.
         for _ in 0..3 {
-            let ctx = self.ctx(lab, jars, self.stop).afresh(false);
+            let ctx = self.ctx(lab, jars, self.stop).forgetting_setup(false);
             let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
             let findings = preflight::look(&task)?;
             if findings.packages().is_empty() && !findings.programs() {
