@@ -19,7 +19,7 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
 use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{ImageSource, Record, Setup};
+use crate::state::{ImageSource, Record, Toolchain};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
 /// What the environment says, read once.
@@ -149,7 +149,7 @@ pub struct Lab {
     /// Where images come from.
     pub images: ImageSource,
     /// Programs and images as recorded by an earlier `up`.
-    pub setup: Option<Setup>,
+    pub setup: Option<Toolchain>,
     /// Replicas that `clients scale` set.
     pub scaled: BTreeMap<String, u32>,
     /// The kubeconfig of the user that has our context.
@@ -388,8 +388,8 @@ pub mod sample {
     }
 
     /// Programs and images of a lab on kind.
-    pub fn setup() -> Setup {
-        Setup {
+    pub fn setup() -> Toolchain {
+        Toolchain {
             source: ImageSource::Packages,
             kind: "kind".into(),
             kubectl: "kubectl".into(),

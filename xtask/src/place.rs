@@ -8,7 +8,7 @@ use crate::exec::Cmd;
 use crate::k8s::kubectl::Kubectl;
 use crate::local::jars::Jars;
 use crate::local::service::file_url;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::java::Java;
 
 /// One of Kafka's own command-line tools, by the name it has on every backend.
@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// The servers' own pods.
-    pub fn pods(lab: &Lab, setup: &Setup) -> Self {
+    pub fn pods(lab: &Lab, setup: &Toolchain) -> Self {
         Place::Pod {
             kubectl: Kubectl::of(lab, setup),
             interactive: false,

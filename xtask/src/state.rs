@@ -30,7 +30,7 @@ impl std::fmt::Display for ImageSource {
 
 /// The programs and images that a lab on Kubernetes uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setup {
+pub struct Toolchain {
     /// Where the images come from.
     pub source: ImageSource,
     /// The kind program.
@@ -58,7 +58,7 @@ pub struct Record {
     pub created_ms: u64,
     /// Programs and images, where there is a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setup: Option<Setup>,
+    pub setup: Option<Toolchain>,
     /// Replicas of clients that `clients scale` set, by Deployment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scaled: BTreeMap<String, u32>,

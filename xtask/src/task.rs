@@ -17,7 +17,7 @@ use crate::local::jars::Jars;
 use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::java::{self, Java};
 use crate::wait::{self, Poll};
 
@@ -253,7 +253,7 @@ pub struct Ctx<'a> {
     /// The Java runtime, once somebody asked for it.
     pub java: OnceLock<Java>,
     /// Programs and images of the kind backend, once they are settled.
-    pub setup: OnceLock<Setup>,
+    pub setup: OnceLock<Toolchain>,
     /// The client image, once it was built.
     pub client_image: OnceLock<Archive>,
     /// Whether the cluster is to be made again.
@@ -287,8 +287,8 @@ impl<'a> Ctx<'a> {
     }
 
     /// Programs and images of the kind backend, by their plain names where they are not settled yet.
-    pub fn shown_setup(&self) -> Setup {
-        self.setup.get().cloned().unwrap_or_else(|| Setup {
+    pub fn shown_setup(&self) -> Toolchain {
+        self.setup.get().cloned().unwrap_or_else(|| Toolchain {
             source: self.lab.images,
             kind: "kind".into(),
             kubectl: "kubectl".into(),
@@ -323,7 +323,7 @@ impl Task<'_> {
     ///
     /// # Errors
     /// They were not settled: there is no record of them.
-    pub fn setup(&self) -> Result<Setup> {
+    pub fn setup(&self) -> Result<Toolchain> {
         self.ctx.setup.get().cloned().ok_or_else(|| {
             Failure::step("it is not recorded which kind and kubectl made this lab").fix(self.lab().xtask("up"))
         })

@@ -17,7 +17,7 @@ use crate::local::jars::Jars;
 use crate::place::Tool;
 use crate::plan;
 use crate::show::print_text;
-use crate::state::{Setup, read_record};
+use crate::state::{Toolchain, read_record};
 use crate::task::Task;
 use crate::tools::docker;
 
@@ -31,7 +31,7 @@ impl Session<'_> {
         let overrides = Overrides { images: args.images.map(Into::into), ..Overrides::recorded(Backend::Kind) };
         let lab = Lab::load(self.global, self.env, record.as_ref(), overrides)?;
         let jars = Jars::describe(self.env)?;
-        let same = |setup: &Setup| setup.source == lab.images;
+        let same = |setup: &Toolchain| setup.source == lab.images;
         let setup = match lab.setup.clone().filter(same) {
             Some(setup) => setup,
             None => setup::resolve(&lab, &RealExec, Path::new("/dev/null"), self.stop)?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::exec::Cmd;
-use crate::state::Setup;
+use crate::state::Toolchain;
 
 /// kubectl against one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ fn named(cmd: Cmd, files: &[PathBuf]) -> Cmd {
 
 impl Kubectl {
     /// kubectl against the lab's cluster.
-    pub fn of(lab: &Lab, setup: &Setup) -> Self {
+    pub fn of(lab: &Lab, setup: &Toolchain) -> Self {
         Kubectl {
             program: setup.kubectl.clone(),
             kubeconfig: lab.kubeconfig(),

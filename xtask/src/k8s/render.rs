@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::{Lab, yaml};
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::Setup;
+use crate::state::Toolchain;
 
 /// The fixed name of the client image in clients.yml.
 pub const CLIENT_IMAGE: &str = "kafka-lab-clients:lab";
@@ -13,7 +13,7 @@ pub const CLIENT_IMAGE: &str = "kafka-lab-clients:lab";
 ///
 /// # Errors
 /// It cannot be read, or does not say what it said before.
-pub fn kafka(lab: &Lab, setup: &Setup) -> Result<String> {
+pub fn kafka(lab: &Lab, setup: &Toolchain) -> Result<String> {
     let text = read(lab, "kafka.yml")?;
     let text = with_image(&text, &lab.facts.kafka_image, &setup.kafka_image)
         .ok_or_else(|| unclear("kafka.yml", &format!("image: {}", lab.facts.kafka_image)))?;

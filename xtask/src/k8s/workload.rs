@@ -14,7 +14,7 @@ use crate::k8s::kubectl::Kubectl;
 use crate::k8s::pods::{self, Pod, Snapshot};
 use crate::k8s::render;
 use crate::signal::Stop;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::task::{Outcome, Task};
 use crate::tools::causes;
 use crate::wait::Poll;
@@ -73,7 +73,7 @@ pub fn rendered(lab: &Lab) -> PathBuf {
 }
 
 /// What [`apply`] would run.
-pub fn preview_apply(lab: &Lab, setup: &Setup, part: Part) -> Vec<String> {
+pub fn preview_apply(lab: &Lab, setup: &Toolchain, part: Part) -> Vec<String> {
     let files: Vec<PathBuf> = part.files().iter().map(|name| rendered(lab).join(name)).collect();
     vec![
         format!("# written by `{}` too", lab.xtask("render --out DIR")),
@@ -261,7 +261,7 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
 }
 
 /// What [`ready`] would run.
-pub fn preview_ready(lab: &Lab, setup: &Setup, part: Part) -> Vec<String> {
+pub fn preview_ready(lab: &Lab, setup: &Toolchain, part: Part) -> Vec<String> {
     vec![
         format!(
             "# until {} have all pods ready; what will never get ready is a failure at once",
@@ -309,7 +309,7 @@ pub fn ready_with(task: &Task<'_>, part: Part, mut patience: Patience) -> Result
 }
 
 /// What [`remove_clients`] would run.
-pub fn preview_remove_clients(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_remove_clients(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec![delete_clients(lab, &Kubectl::of(lab, setup)).to_string()]
 }
 

@@ -12,7 +12,7 @@ use crate::k8s::{pods, render};
 use crate::kind::config;
 use crate::kind::nodes::{self, Node};
 use crate::local::process;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::task::{Outcome, Task};
 use crate::tools::{docker, kind};
 use crate::wait::Poll;
@@ -54,7 +54,7 @@ fn not_ours(lab: &Lab) -> Failure {
 }
 
 /// What [`old`] would run.
-pub fn preview_old(lab: &Lab, setup: &Setup, recreate: bool) -> Vec<String> {
+pub fn preview_old(lab: &Lab, setup: &Toolchain, recreate: bool) -> Vec<String> {
     let when = if recreate { "# if there is one:" } else { "# if an interrupted up left it half-made:" };
     vec![when.into(), kind::delete(lab, setup).to_string()]
 }
@@ -92,7 +92,7 @@ pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
 }
 
 /// What [`cluster`] would run.
-pub fn preview_cluster(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_cluster(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     let config = lab.state.join("manifests/cluster.yml");
     let note = format!(
         "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
@@ -135,7 +135,7 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// What [`api_server`] would run.
-pub fn preview_api_server(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_api_server(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
     vec![
         docker::favour(&control_plane, FAVOUR).to_string(),
@@ -201,7 +201,7 @@ fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
 }
 
 /// What [`joined`] would run.
-pub fn preview_joined(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_joined(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).nodes().to_string()]
 }
 
@@ -245,7 +245,7 @@ fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
 }
 
 /// What [`healthy`] would run.
-pub fn preview_healthy(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_healthy(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec![Kubectl::of(lab, setup).nodes().to_string()]
 }
 
@@ -290,7 +290,7 @@ pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// What [`delete`] would run.
-pub fn preview_delete(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_delete(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec![kind::delete(lab, setup).to_string()]
 }
 

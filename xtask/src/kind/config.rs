@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::Lab;
 use crate::config::yaml::{self, Mapping, Value};
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::Setup;
+use crate::state::Toolchain;
 
 /// How a kind cluster is made from cluster.yml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub const MARK: &str = "/kafka-lab";
 ///
 /// # Errors
 /// It cannot be read.
-pub fn rendered(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
+pub fn rendered(lab: &Lab, setup: &Toolchain, ours: bool) -> Result<String> {
     let mark = lab.mark();
     let making = Making {
         name: lab.cluster(),

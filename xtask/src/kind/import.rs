@@ -14,7 +14,7 @@ use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive, own_name};
 use crate::kind::pack::{Packer, from_engine, from_program};
 use crate::kind::setup::Recipe;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
 use crate::wait::{self, Poll};
@@ -43,7 +43,7 @@ fn id_file(lab: &Lab) -> PathBuf {
 }
 
 /// What [`image`] would run.
-pub fn preview_image(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
+pub fn preview_image(lab: &Lab, setup: &Toolchain, recipe: Recipe) -> Vec<String> {
     if recipe == Recipe::Clients && lab.program_becomes_image() {
         let program = lab.clients_program();
         let load = docker::load(Path::new("ARCHIVE"), lab.timeout(|t| t.load));
@@ -62,7 +62,7 @@ pub fn preview_image(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
 }
 
 /// What [`load`] would run.
-pub fn preview_load(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
+pub fn preview_load(lab: &Lab, setup: &Toolchain, recipe: Recipe) -> Vec<String> {
     let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
     let mut lines = match recipe {
         Recipe::Clients if lab.program_becomes_image() => vec!["# archive=ARCHIVE, as loaded into the engine".into()],
@@ -80,7 +80,7 @@ pub fn preview_load(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
 }
 
 /// What puts an image into the engine.
-fn fetch(lab: &Lab, setup: &Setup, recipe: Recipe, image: &str) -> Cmd {
+fn fetch(lab: &Lab, setup: &Toolchain, recipe: Recipe, image: &str) -> Cmd {
     let timeout = lab.timeout(|t| t.images);
     match setup.source {
         ImageSource::Packages => recipe.build(lab, timeout),
@@ -98,7 +98,7 @@ fn preview_pack(lab: &Lab, image: &str) -> Vec<String> {
 }
 
 /// The image that a recipe's place takes; `None` when kind itself chooses it.
-fn wanted(setup: &Setup, recipe: Recipe) -> Option<String> {
+fn wanted(setup: &Toolchain, recipe: Recipe) -> Option<String> {
     match recipe {
         Recipe::Node => setup.node_image.clone(),
         _ => Some(setup.kafka_image.clone()),

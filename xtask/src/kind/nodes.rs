@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::failure::{Failure, Result};
 use crate::kind::config::MARK;
 use crate::signal::Stop;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::docker;
 
 /// A node of a kind cluster, as its container.
@@ -126,7 +126,7 @@ pub fn is_ours(lab: &Lab, nodes: &[Node]) -> bool {
 }
 
 /// How a cluster differs from what cluster.yml and the images in use ask for, each difference in words.
-pub fn differences(lab: &Lab, setup: &Setup, nodes: &[Node]) -> Vec<String> {
+pub fn differences(lab: &Lab, setup: &Toolchain, nodes: &[Node]) -> Vec<String> {
     let wanted = lab.facts.cluster.node_names(lab.cluster());
     let mut differences = Vec::new();
     for name in wanted.iter().filter(|name| !nodes.iter().any(|node| node.name == **name)) {

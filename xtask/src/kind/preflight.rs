@@ -13,7 +13,7 @@ use crate::kind::import;
 use crate::kind::nodes::{self, Node};
 use crate::kind::setup;
 use crate::local::ports;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::docker::{self, Info, NoEngine};
@@ -209,7 +209,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 }
 
 /// Programs and images, or what is missing for them.
-fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
+fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>> {
     // Without their tools the recipes cannot tell what they would make.
     if !findings.problems.is_empty() {
         return Ok(None);
@@ -248,7 +248,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
 }
 
 /// kind and kubectl run, and Kubernetes still knows this machine's control groups.
-fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings) -> Result<()> {
+fn versions(task: &Task<'_>, setup: &Toolchain, info: &Info, findings: &mut Findings) -> Result<()> {
     // What the recipe is yet to build is of the version that it builds.
     if setup.kind.exists() {
         let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
@@ -381,7 +381,7 @@ fn limits(lab: &Lab, info: &Info, findings: &mut Findings) {
     }
 }
 
-fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
+fn folders(lab: &Lab, info: &Info, setup: &Toolchain, findings: &mut Findings) {
     if lab.state.to_string_lossy().contains(':') {
         findings.problem(
             format!(
@@ -406,7 +406,7 @@ fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
 }
 
 /// Images that the engine lacks can be had: their registry answers in time.
-fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<()> {
+fn registry(task: &Task<'_>, setup: &Toolchain, findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
     let limit = Duration::from_secs(lab.settings.kind.registry_s);
     let there = |image: &str| -> Result<bool> { Ok(task.capture(&docker::image_id(image))?.code == Some(0)) };

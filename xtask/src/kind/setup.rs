@@ -10,7 +10,7 @@ use crate::exec::{Cmd, Exec};
 use crate::failure::{Failure, Result};
 use crate::kind::images::{Stage, parse_stages};
 use crate::signal::Stop;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::tools::kind;
 
 /// A recipe of images from packages.
@@ -58,7 +58,7 @@ impl Recipe {
 ///
 /// # Errors
 /// A recipe cannot be asked, or a program is nowhere.
-pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Setup> {
+pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Toolchain> {
     let product = |stages: &[Stage], name: &str| -> Result<PathBuf> {
         let stage = stages.iter().find(|stage| stage.name == name);
         stage
@@ -69,7 +69,7 @@ pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Se
         ImageSource::Packages => {
             let node = Recipe::Node.stages(lab, exec, log, stop)?;
             let kafka = Recipe::Kafka.stages(lab, exec, log, stop)?;
-            Ok(Setup {
+            Ok(Toolchain {
                 source: ImageSource::Packages,
                 kind: product(&node, "kind")?.join("kind"),
                 kubectl: product(&node, "kubectl")?.join("kubectl"),
@@ -95,7 +95,7 @@ pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Se
             let named = lab.facts.cluster.nodes.iter().find_map(|node| node.image.clone());
             let node_image =
                 named.or_else(|| std::fs::read(&kind_program).ok().and_then(|bytes| kind::default_node_image(&bytes)));
-            Ok(Setup {
+            Ok(Toolchain {
                 source: ImageSource::Registry,
                 kind: kind_program,
                 kubectl: found_kubectl.ok_or_else(|| missing("kubectl"))?,

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::environment::Purpose;
 use crate::exec::Cmd;
-use crate::state::Setup;
+use crate::state::Toolchain;
 
-fn kind(setup: &Setup, deadline: Duration) -> Cmd {
+fn kind(setup: &Toolchain, deadline: Duration) -> Cmd {
     Cmd::new(&setup.kind, deadline).purpose(Purpose::Engine)
 }
 
 /// Creates a cluster. What it made is kept when it fails, for looking at.
-pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
+pub fn create(lab: &Lab, setup: &Toolchain, config: &Path) -> Cmd {
     kind(setup, lab.timeout(|t| t.cluster))
         .args(["create", "cluster", "--retain", "--name", lab.cluster(), "--config"])
         .arg(config)
@@ -22,21 +22,21 @@ pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
 }
 
 /// Deletes a cluster.
-pub fn delete(lab: &Lab, setup: &Setup) -> Cmd {
+pub fn delete(lab: &Lab, setup: &Toolchain) -> Cmd {
     kind(setup, Duration::from_secs(180))
         .args(["delete", "cluster", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Writes the cluster's kubeconfig.
-pub fn export_kubeconfig(lab: &Lab, setup: &Setup) -> Cmd {
+pub fn export_kubeconfig(lab: &Lab, setup: &Toolchain) -> Cmd {
     kind(setup, Duration::from_secs(60))
         .args(["export", "kubeconfig", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Collects the logs of all nodes.
-pub fn export_logs(lab: &Lab, setup: &Setup, dir: &Path) -> Cmd {
+pub fn export_logs(lab: &Lab, setup: &Toolchain, dir: &Path) -> Cmd {
     kind(setup, Duration::from_secs(120)).args(["export", "logs", "--name", lab.cluster()]).arg(dir)
 }
 
