@@ -138,7 +138,7 @@ const BUILD: &[&str] = &[
 ];
 
 /// For a program that somebody sees and types to: what the terminal can do, and what the user likes to edit and compare with.
-const TYPED: &[&str] = &[
+const INTERACTIVE: &[&str] = &[
     "TERM",
     "TERMINFO",
     "TERMINFO_DIRS",
@@ -156,15 +156,15 @@ const TYPED: &[&str] = &[
     "KUBECTL_EXTERNAL_DIFF",
 ];
 
-/// The environment of a program that is started for `purpose`; `typed`, when somebody sees it and types.
-pub fn given(purpose: Purpose, typed: bool) -> Vec<(OsString, OsString)> {
-    chosen(std::env::vars_os(), purpose, typed)
+/// The environment of a program that is started for `purpose`; `interactive`, when somebody sees it and types.
+pub fn given(purpose: Purpose, interactive: bool) -> Vec<(OsString, OsString)> {
+    chosen(std::env::vars_os(), purpose, interactive)
 }
 
 fn chosen(
     ours: impl IntoIterator<Item = (OsString, OsString)>,
     purpose: Purpose,
-    typed: bool,
+    interactive: bool,
 ) -> Vec<(OsString, OsString)> {
     let lists: &[&[&str]] = match purpose {
         Purpose::Lab => &[ALL],
@@ -172,8 +172,8 @@ fn chosen(
         Purpose::Build => &[ALL, NETWORK, ENGINE, BUILD],
     };
     let listed = |name: &str| {
-        let typed: &[&str] = if typed { TYPED } else { &[] };
-        lists.iter().copied().chain([typed]).flatten().any(|pattern| is_meant(pattern, name))
+        let interactive: &[&str] = if interactive { INTERACTIVE } else { &[] };
+        lists.iter().copied().chain([interactive]).flatten().any(|pattern| is_meant(pattern, name))
     };
     let passed = ours.into_iter().filter(|(name, value)| name.to_str().is_some_and(listed) && is_sound(name, value));
     passed.chain(FIXED.iter().map(|(name, value)| (name.into(), value.into()))).collect()
@@ -203,10 +203,10 @@ mod tests {
     use super::*;
 
     /// What is left of `names` for `purpose`.
-    fn left(names: &[&str], purpose: Purpose, typed: bool) -> Vec<String> {
+    fn left(names: &[&str], purpose: Purpose, interactive: bool) -> Vec<String> {
         let ours = names.iter().map(|name| (OsString::from(name), OsString::from("/x")));
         let fixed = |name: &OsString| FIXED.iter().any(|(fixed, _)| fixed == name);
-        let given = chosen(ours, purpose, typed).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
+        let given = chosen(ours, purpose, interactive).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
         given.map(|name| name.into_string().unwrap()).collect()
     }
 

@@ -85,9 +85,9 @@ impl Cmd {
         self
     }
 
-    fn expression(&self, typed: bool) -> duct::Expression {
+    fn expression(&self, interactive: bool) -> duct::Expression {
         // What comes later in the list counts.
-        let given = environment::given(self.purpose, typed).into_iter().chain(self.env.iter().cloned());
+        let given = environment::given(self.purpose, interactive).into_iter().chain(self.env.iter().cloned());
         let mut expression = duct::cmd(&self.program, &self.args).full_env(given);
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);

@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// The same place, with somebody who types.
-    pub fn typed(mut self) -> Self {
+    pub fn interactive(mut self) -> Self {
         if let Place::Pod { interactive, .. } = &mut self {
             *interactive = true;
         }

@@ -104,7 +104,7 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let ctx = self.ctx(&lab, &jars, self.stop);
         let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
-        let cmd = task.place()?.typed().tool(tool, &args.args);
+        let cmd = task.place()?.interactive().tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);
