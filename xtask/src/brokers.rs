@@ -8,7 +8,7 @@ use ledger::lines::{Metadata, Offsets};
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result, tail};
-use crate::place::Tool;
+use crate::kafka_tools::Tool;
 use crate::task::Task;
 use crate::tools::clients;
 use crate::wait::Poll;
@@ -173,7 +173,7 @@ const UNSETTLED: Duration = Duration::from_secs(30);
 /// # Errors
 /// It fails.
 pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
-    let cmd = task.place()?.tool(Tool::KafkaTopics, args.iter().copied());
+    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args.iter().copied());
     let end = Instant::now() + UNSETTLED;
     let mut again = false;
     loop {
@@ -220,7 +220,7 @@ pub fn create_where_brokers_do_not(task: &Task<'_>, topic: &str) -> Result<bool>
 /// # Errors
 /// The tool fails, or a server died.
 pub fn ask_tool(task: &Task<'_>, args: Vec<String>) -> Result<String> {
-    let cmd = task.place()?.tool(Tool::KafkaTopics, args);
+    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args);
     Ok(task.capture_while_served(&cmd)?.success(&cmd, &task.log)?.stdout)
 }
 

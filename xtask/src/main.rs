@@ -23,10 +23,10 @@ mod fuzz;
 #[cfg(test)]
 mod json_lines;
 mod k8s;
+mod kafka_tools;
 mod kind;
 mod local;
 mod lock;
-mod place;
 mod plan;
 mod report;
 mod run;
@@ -49,7 +49,7 @@ use clap::Parser;
 use cli::{Cli, Command, Format};
 use commands::session::Session;
 use failure::{Exit, Failure, Result};
-use place::Tool;
+use kafka_tools::Tool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -12,9 +12,9 @@ use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::Findings;
 use crate::k8s::kubectl::Kubectl;
+use crate::kafka_tools::KafkaTools;
 use crate::kind::images::Archive;
 use crate::local::jars::Jars;
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
 use crate::state::Toolchain;
@@ -150,14 +150,14 @@ pub trait Driver: Sync {
     /// Settles what a preview can name, as far as that can be told without changing anything.
     fn settle_preview(&self, ctx: &Ctx<'_>);
 
-    /// Settles what [`Driver::place`] needs to know.
+    /// Settles what [`Driver::kafka_tools`] needs to know.
     ///
     /// # Errors
     /// There is no Java runtime, or it is not recorded which kubectl made the lab.
     fn settle(&self, task: &Task<'_>) -> Result<()>;
 
     /// Where programs run that ask the servers.
-    fn place(&self, ctx: &Ctx<'_>) -> Place;
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools;
 
     /// What the coordinator answers to its [`crate::coordination::QUESTION`], or why it does not.
     ///
@@ -396,9 +396,9 @@ impl Task<'_> {
     ///
     /// # Errors
     /// There is no Java runtime, or it is not recorded which kubectl made the lab.
-    pub fn place(&self) -> Result<Place> {
+    pub fn kafka_tools(&self) -> Result<KafkaTools> {
         self.ctx.driver.settle(self)?;
-        Ok(self.ctx.driver.place(self.ctx))
+        Ok(self.ctx.driver.kafka_tools(self.ctx))
     }
 
     /// Runs a program that asks the servers, and ends it when one of them dies.

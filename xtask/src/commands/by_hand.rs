@@ -12,9 +12,9 @@ use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::render;
+use crate::kafka_tools::Tool;
 use crate::kind::{config, images, setup};
 use crate::local::jars::Jars;
-use crate::place::Tool;
 use crate::plan;
 use crate::show::print_text;
 use crate::state::{Toolchain, read_record};
@@ -104,7 +104,7 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let ctx = self.ctx(&lab, &jars, self.stop);
         let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
-        let cmd = task.place()?.interactive().tool(tool, &args.args);
+        let cmd = task.kafka_tools()?.interactive().tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);

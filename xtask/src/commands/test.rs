@@ -26,7 +26,7 @@ struct Check {
     /// The cargo subcommand or component it needs, and what installs it.
     needs: Option<(&'static str, &'static [&'static str])>,
     /// What it needs of this machine beside cargo.
-    lab: Place,
+    lab: TestLab,
 }
 
 /// What a check runs.
@@ -40,9 +40,9 @@ enum Runs {
 
 /// What a check runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TestLab {
     /// Nothing but this machine.
-    Nothing,
+    None,
     /// The real lab, as processes.
     Local,
     /// A Docker engine, and images from packages.
@@ -57,7 +57,7 @@ const CHECKS: &[Check] = &[
         title: "format",
         runs: Runs::Cargo(&["fmt", "--all", "--check"]),
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "clippy",
@@ -73,13 +73,13 @@ const CHECKS: &[Check] = &[
             "warnings",
         ]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "macOS",
         runs: Runs::Cargo(&["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "licences",
@@ -95,7 +95,7 @@ const CHECKS: &[Check] = &[
             "sources",
         ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "advisories",
@@ -110,13 +110,13 @@ const CHECKS: &[Check] = &[
             "advisories",
         ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "unit and integration tests",
         runs: Runs::Cargo(&["test", "--workspace", "--locked"]),
         needs: None,
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "the lab, end to end",
@@ -127,19 +127,19 @@ const CHECKS: &[Check] = &[
             args: &["--test-threads=3", "--nocapture"],
         },
         needs: None,
-        lab: Place::Local,
+        lab: TestLab::Local,
     },
     Check {
         title: "the lab on kind, end to end",
         runs: Runs::Modules { feature: "kind", modules: &["kind"], args: &["--test-threads=1", "--nocapture"] },
         needs: None,
-        lab: Place::Kind,
+        lab: TestLab::Kind,
     },
     Check {
         title: "images and registry",
         runs: Runs::Modules { feature: "kind", modules: &["contract", "registry"], args: &[] },
         needs: None,
-        lab: Place::Kind,
+        lab: TestLab::Kind,
     },
 ];
 
@@ -181,7 +181,7 @@ impl Check {
 /// A check cannot be started, or `--fix` fails.
 pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
-        for check in CHECKS.iter().filter(|check| check.lab == Place::Nothing || !args.quick) {
+        for check in CHECKS.iter().filter(|check| check.lab == TestLab::None || !args.quick) {
             let lines = check.runs.lines().into_iter().map(|words| words.join(" ") + "\n");
             print_text(&format!("# {}\n{}", check.title, lines.collect::<String>()));
         }
@@ -196,11 +196,11 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         if stop.requested() {
             return Ok(Exit::Interrupted);
         }
-        if check.lab != Place::Nothing && args.quick {
+        if check.lab != TestLab::None && args.quick {
             skipped.push(format!("{}: --quick leaves it out", check.title));
             continue;
         }
-        if let Some(why) = (check.lab == Place::Kind).then(|| no_kind(env, engine)).flatten() {
+        if let Some(why) = (check.lab == TestLab::Kind).then(|| no_kind(env, engine)).flatten() {
             skipped.push(format!("{}: {why}", check.title));
             continue;
         }

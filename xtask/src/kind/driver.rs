@@ -11,8 +11,8 @@ use crate::k8s::diagnostics::Evidence;
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::workload::{self, Part, Patience};
 use crate::k8s::{answers, job, logs};
+use crate::kafka_tools::KafkaTools;
 use crate::kind::{cluster, nodes, preflight, setup};
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
 use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
@@ -62,8 +62,8 @@ impl Driver for Kind {
         task.setup().map(drop)
     }
 
-    fn place(&self, ctx: &Ctx<'_>) -> Place {
-        Place::pods(ctx.lab, &ctx.shown_setup())
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools {
+        KafkaTools::pods(ctx.lab, &ctx.shown_setup())
     }
 
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {

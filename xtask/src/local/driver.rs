@@ -9,9 +9,9 @@ use crate::coordination;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::Findings;
+use crate::kafka_tools::KafkaTools;
 use crate::local::process::{Life, Memory, Started};
 use crate::local::{logs, ports, preflight, process, servers};
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
 use crate::system::now_ms;
@@ -106,8 +106,8 @@ impl Driver for Local {
         task.java().map(drop)
     }
 
-    fn place(&self, ctx: &Ctx<'_>) -> Place {
-        Place::host(ctx.lab, ctx.jars, &ctx.shown_java())
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools {
+        KafkaTools::host(ctx.lab, ctx.jars, &ctx.shown_java())
     }
 
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {

@@ -6,7 +6,7 @@ use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Exit, Failure, Result};
-use crate::place::Tool;
+use crate::kafka_tools::Tool;
 use crate::service::Service;
 use crate::steps::{rolled_out, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
@@ -76,7 +76,7 @@ pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
 /// What a tool check would run.
 pub fn preview_tool(check: ToolCheck, ctx: &Ctx<'_>) -> Vec<String> {
     let (tool, args, expected) = check.spelled(ctx.lab);
-    vec![ctx.driver.place(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
+    vec![ctx.driver.kafka_tools(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
 fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
@@ -88,7 +88,7 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     {
         return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
     }
-    let cmd = task.place()?.tool(tool, args);
+    let cmd = task.kafka_tools()?.tool(tool, args);
     (task.status)("starting a JVM for the tool");
     let output = task.run(&cmd);
     // What the tool could not do the lab did not let it do: other checks still look.
