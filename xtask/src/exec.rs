@@ -345,7 +345,7 @@ fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
         let said = match result {
             Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
-            Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.what),
+            Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.message),
         };
         let _ = writeln!(file, "$ {cmd}\n{said}\n");
     }
@@ -477,7 +477,7 @@ mod tests {
         let begin = Instant::now();
         let failure = RealExec.capture(&sh("sleep 300 & sleep 300", 200), &path, &Stop::default()).unwrap_err();
         std::fs::remove_file(&path).unwrap();
-        assert!(failure.what.contains("did not end within"), "{}", failure.what);
+        assert!(failure.message.contains("did not end within"), "{}", failure.message);
         // The pipe closes only when the last child is gone, so returning early shows that all were ended.
         assert!(begin.elapsed() < Duration::from_secs(60));
     }
@@ -532,9 +532,9 @@ mod tests {
         let program = stream("echo half; echo no such image >&2; exit 1", "program", &mut |from| failed(from, 100));
         assert_eq!(program.unwrap_err().output, ["no such image"]);
         let reader = stream("head -c 3000000 /dev/zero; exit 1", "reader", &mut |from| failed(from, 10));
-        assert_eq!(reader.unwrap_err().what, "cannot write the 10 bytes");
+        assert_eq!(reader.unwrap_err().message, "cannot write the 10 bytes");
         let both = stream("echo whole", "both", &mut |from| failed(from, 100));
-        assert_eq!(both.unwrap_err().what, "cannot write the 6 bytes");
+        assert_eq!(both.unwrap_err().message, "cannot write the 6 bytes");
     }
 
     #[test]
@@ -553,7 +553,7 @@ mod tests {
     fn a_missing_program_is_named() {
         let cmd = Cmd::new("no-such-program-here", Duration::from_secs(1));
         let failure = RealExec.capture(&cmd, &log("missing"), &Stop::default()).unwrap_err();
-        assert!(failure.what.contains("cannot start no-such-program-here"), "{}", failure.what);
+        assert!(failure.message.contains("cannot start no-such-program-here"), "{}", failure.message);
         let _ = std::fs::remove_file(log("missing"));
     }
 }

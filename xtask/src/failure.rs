@@ -32,7 +32,7 @@ pub struct Failure {
     /// What the process exits with.
     pub exit: Exit,
     /// What went wrong, in one line; further lines are details.
-    pub what: String,
+    pub message: String,
     /// The command that failed, pasteable.
     pub command: Option<String>,
     /// The last lines that the command or process wrote.
@@ -50,23 +50,24 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// A failure worth `exit`.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure { exit, what: what.into(), command: None, output: Vec::new(), log: None, fix: None, evidence: None }
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Failure { exit, message, command: None, output: Vec::new(), log: None, fix: None, evidence: None }
     }
 
     /// A step failed.
-    pub fn step(what: impl Into<String>) -> Self {
-        Self::new(Exit::Step, what)
+    pub fn step(message: impl Into<String>) -> Self {
+        Self::new(Exit::Step, message)
     }
 
     /// A check found a fault.
-    pub fn fault(what: impl Into<String>) -> Self {
-        Self::new(Exit::Fault, what)
+    pub fn fault(message: impl Into<String>) -> Self {
+        Self::new(Exit::Fault, message)
     }
 
     /// The user asked for something that cannot be.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, what)
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
     }
 
     /// The user or the system asked us to stop.
@@ -130,7 +131,7 @@ fn without_colours(line: &str) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.what)?;
+        write!(f, "{}", self.message)?;
         if let Some(command) = &self.command {
             write!(f, "\n  command: {command}")?;
         }

@@ -80,7 +80,7 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
         }
         if let Err(failure) = result {
             findings.problem(
-                format!("the {what} folder: {}", failure.what),
+                format!("the {what} folder: {}", failure.message),
                 format!("make it writable, or set {variable} to a folder that is"),
             );
         }

@@ -133,7 +133,7 @@ mod tests {
         let state = dir("held").join("lab");
         let first = take(&state, 1000).unwrap();
         let failure = take(&state, 100).unwrap_err();
-        assert!(failure.what.contains("`cargo xtask up`, pid "), "{}", failure.what);
+        assert!(failure.message.contains("`cargo xtask up`, pid "), "{}", failure.message);
         drop(first);
         take(&state, 1000).unwrap();
     }

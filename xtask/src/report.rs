@@ -73,7 +73,7 @@ impl<'a> From<&'a Failure> for FailureLine<'a> {
     fn from(failure: &'a Failure) -> Self {
         FailureLine {
             exit: failure.exit as i32,
-            what: &failure.what,
+            what: &failure.message,
             command: &failure.command,
             output: &failure.output,
             log: failure.log.as_ref().map(|path| path.display().to_string()),

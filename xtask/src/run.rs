@@ -34,7 +34,7 @@ impl StepEnd {
     pub fn send(&self, step: StartedStep<'_>) -> Duration {
         let (text, warnings) = match self {
             StepEnd::Done(outcome) => (outcome.proof.as_str(), &outcome.warnings[..]),
-            StepEnd::Failed(failure) => (failure.what.lines().next().unwrap_or_default(), &[][..]),
+            StepEnd::Failed(failure) => (failure.message.lines().next().unwrap_or_default(), &[][..]),
             StepEnd::NotRun(why) => (why.as_str(), &[][..]),
         };
         step.finish(self.state(), text, warnings)

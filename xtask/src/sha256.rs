@@ -99,6 +99,6 @@ mod tests {
         stop.cancel();
         assert_eq!(of_file(&path, &stop).unwrap_err().exit, Exit::Interrupted);
         std::fs::remove_file(&path).unwrap();
-        assert!(of_file(&path, &Stop::default()).unwrap_err().what.starts_with("cannot read "));
+        assert!(of_file(&path, &Stop::default()).unwrap_err().message.starts_with("cannot read "));
     }
 }

@@ -93,13 +93,13 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(failure.exit, Exit::Step);
-        assert!(failure.what.contains("last status: 2 of 3 brokers registered"), "{}", failure.what);
+        assert!(failure.message.contains("last status: 2 of 3 brokers registered"), "{}", failure.message);
     }
 
     #[test]
     fn a_failed_probe_ends_the_wait_at_once() {
         let failure = wait(60_000, &Stop::default(), || Err(Failure::step("broker 1 exited"))).unwrap_err();
-        assert_eq!(failure.what, "broker 1 exited");
+        assert_eq!(failure.message, "broker 1 exited");
     }
 
     #[test]

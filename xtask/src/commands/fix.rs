@@ -104,6 +104,6 @@ mod tests {
         assert!(failure.fix.unwrap().contains("apt-get install -y"), "no line to copy");
         std::fs::remove_dir_all(&env.path[0]).unwrap();
         env.path.clear();
-        assert!(install(&["maven"], &env, &exec).unwrap_err().what.contains("maven"));
+        assert!(install(&["maven"], &env, &exec).unwrap_err().message.contains("maven"));
     }
 }

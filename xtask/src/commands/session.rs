@@ -73,7 +73,7 @@ impl Session<'_> {
         let ground = if failed { ctx.driver.ground_failed(&asking) } else { None };
         if let Some((what, fix)) = &ground {
             report.each_failure(|failure| {
-                failure.what = format!("{what}: {}", failure.what);
+                failure.message = format!("{what}: {}", failure.message);
                 failure.fix = Some(fix.clone());
             });
         }

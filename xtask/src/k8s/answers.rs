@@ -47,7 +47,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
     };
     if !pod.ready {
         let failure = pod_failure(task, pod);
-        return Err(Failure { exit: Exit::Fault, what: format!("not ready: {}", failure.what), ..failure });
+        return Err(Failure { exit: Exit::Fault, message: format!("not ready: {}", failure.message), ..failure });
     }
     let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
     Ok(Some(Alive { name: pod.name.clone(), proof: format!("{} on {}, ready{restarts}", pod.name, pod.node) }))
@@ -127,6 +127,6 @@ pub fn client_state(task: &Task<'_>, client: &str) -> Result<std::result::Result
 fn told(task: &Task<'_>, cmd: &Cmd) -> Result<std::result::Result<Output, String>> {
     match task.capture(cmd) {
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
-        answer => Ok(answer.map_err(|failure| failure.what)),
+        answer => Ok(answer.map_err(|failure| failure.message)),
     }
 }

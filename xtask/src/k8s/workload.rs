@@ -244,7 +244,7 @@ pub fn pod_failure(task: &Task<'_>, pod: &Pod) -> Failure {
         }
     }
     if let Some(cause) = &cause {
-        failure.what += &format!("; {}", cause.what);
+        failure.message += &format!("; {}", cause.what);
     }
     let fix = match reason {
         "ErrImageNeverPull" | "ImagePullBackOff" | "ErrImagePull" => {

@@ -260,11 +260,11 @@ fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Out
     }
     if let Some((_, first)) = failures.first() {
         let lines: Vec<String> =
-            failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.what)).collect();
+            failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.message)).collect();
         let what =
             format!("{} of {} nodes did not take {}:{}", failures.len(), nodes.len(), archive.name, lines.concat());
         // The command is a script of thirty lines; the log has it.
-        return Err(Failure { what, command: None, ..first.clone() }.log(&task.log));
+        return Err(Failure { message: what, command: None, ..first.clone() }.log(&task.log));
     }
     let proof = format!("{} in {} nodes", archive.name, nodes.len());
     Ok(match sent {

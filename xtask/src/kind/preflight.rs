@@ -98,7 +98,7 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
         Ok(output) => output,
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) => {
-            findings.problem(format!("the Docker engine does not answer: {}", failure.what), "restart it");
+            findings.problem(format!("the Docker engine does not answer: {}", failure.message), "restart it");
             return Ok(None);
         }
     };
@@ -228,19 +228,19 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>>
         Ok(setup) => return Ok(Some(setup)),
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) if failure.command.is_some() => {
-            findings.problem(format!("{}: {}", failure.what, failure.output.join(" ")), "see its own message");
+            findings.problem(format!("{}: {}", failure.message, failure.output.join(" ")), "see its own message");
         }
         Err(failure) => {
             let line = "manifests/images/node/build kind kubectl";
             if task.lab().env.find("go").is_some() {
                 findings.problems.push(Problem {
-                    what: failure.what,
+                    what: failure.message,
                     fix: Some(format!("`{line}` builds both from Go modules, once; --fix runs it")),
                     packages: Vec::new(),
                     programs: true,
                 });
             } else {
-                findings.problem(failure.what, format!("install kind and kubectl, or Go 1.24 and `{line}`"));
+                findings.problem(failure.message, format!("install kind and kubectl, or Go 1.24 and `{line}`"));
             }
         }
     }

@@ -46,7 +46,7 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         Some(program) => match java::ask(&program, task.ctx.exec, &task.log, task.ctx.stop) {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => findings.problem(
-                format!("{}: {}", program.display(), failure.what),
+                format!("{}: {}", program.display(), failure.message),
                 failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17"),
             ),
             Ok(found) => {

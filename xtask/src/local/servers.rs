@@ -321,7 +321,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
 /// The failure with the service's own words only: the log of an earlier process would mislead. On a full disk it could not even write those.
 fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> Failure {
     if system::free_space(&lab.state).is_some_and(|free| free < MIB) {
-        failure.what += &format!("; no space is left on the disk of {}", lab.state.display());
+        failure.message += &format!("; no space is left on the disk of {}", lab.state.display());
     }
     let (log, out) = (service.log(lab), service.out(lab));
     let new = said(&log, written);

@@ -208,7 +208,11 @@ mod tests {
         lab.facts.brokers.count = 2;
         found.truncate(2);
         let failure = stranded(&lab, &found).unwrap();
-        assert!(failure.what.contains("replicas on broker 2, but kafka.yml asks for 2 brokers"), "{}", failure.what);
+        assert!(
+            failure.message.contains("replicas on broker 2, but kafka.yml asks for 2 brokers"),
+            "{}",
+            failure.message
+        );
         assert!(failure.fix.unwrap().contains("`replicas: 3`"));
     }
 }

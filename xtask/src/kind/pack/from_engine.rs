@@ -216,7 +216,7 @@ mod tests {
         ];
         for (exec, told) in execs {
             let failure = pack(&packer(&dir, exec, &stop), "kafka:1", "sha256:e").unwrap_err();
-            assert!(failure.what.contains(told), "{failure}");
+            assert!(failure.message.contains(told), "{failure}");
             assert_eq!(names(&dir.join("images/packed")), Vec::<String>::new(), "{told}");
         }
         stop.cancel();

@@ -127,11 +127,14 @@ mod tests {
         let dir = folder("refused");
         let refused = |program: &[u8], stop: &Stop| made(&dir, program, stop).unwrap_err();
         let dynamic = refused(&sample::program(62, &[1, 3]), &Stop::default());
-        assert!(dynamic.what.contains("program loads libraries, which the image has not. Build it so:"), "{dynamic}");
+        assert!(
+            dynamic.message.contains("program loads libraries, which the image has not. Build it so:"),
+            "{dynamic}"
+        );
         let riscv = refused(&sample::program(243, &[1]), &Stop::default());
-        assert!(riscv.what.ends_with("program is for neither x86_64 nor aarch64"), "{riscv}");
+        assert!(riscv.message.ends_with("program is for neither x86_64 nor aarch64"), "{riscv}");
         let script = refused(b"#!/bin/sh\n", &Stop::default());
-        assert!(script.what.ends_with("program is no 64-bit Linux program"), "{script}");
+        assert!(script.message.ends_with("program is no 64-bit Linux program"), "{script}");
         let stop = Stop::default();
         stop.cancel();
         assert_eq!(refused(&sample::program(62, &[1]), &stop).exit, Exit::Interrupted);
@@ -139,7 +142,7 @@ mod tests {
         fs::remove_file(dir.join("program")).unwrap();
         let exec = FakeExec::new(|_| Ok(Output::default()));
         let missing = make(&packer(&dir, &exec, &Stop::default()), &dir.join("program")).unwrap_err();
-        assert!(missing.what.starts_with("there is no program "), "{missing}");
+        assert!(missing.message.starts_with("there is no program "), "{missing}");
         fs::remove_dir_all(&dir).unwrap();
     }
 }
