@@ -192,6 +192,9 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         fix::install(&missing_packages(env, engine), env, &RealExec)?;
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, Vec::new());
+    if env.find("shellcheck").is_none() {
+        skipped.push("shell scripts: shellcheck is not installed; --fix installs it".into());
+    }
     for check in CHECKS {
         if stop.requested() {
             return Ok(Exit::Interrupted);
@@ -322,6 +325,9 @@ fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     }
     if ["cc", "c++", "make"].iter().any(|name| env.find(name).is_none()) {
         packages.push("build-essential");
+    }
+    if env.find("shellcheck").is_none() {
+        packages.push("shellcheck");
     }
     packages.dedup();
     packages
