@@ -120,7 +120,7 @@ impl fmt::Display for Cmd {
     }
 }
 
-/// `word` as a POSIX shell reads it back.
+/// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.
 pub fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anstream::adapter::strip_str;
+
 /// Exit codes are an interface; docs/reference.md lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -112,21 +114,11 @@ impl Failure {
 
 /// The last `count` lines of `text` that are not blank, without colours.
 pub fn tail(text: &str, count: usize) -> Vec<String> {
-    let lines = text.lines().rev().map(|line| without_colours(line).trim_end().to_string());
-    let mut last: Vec<String> = lines.filter(|line| !line.is_empty()).take(count).collect();
+    let lines = text.lines().rev().map(|line| strip_str(line).to_string());
+    let lines = lines.map(|line| line.trim_end().to_string()).filter(|line| !line.is_empty());
+    let mut last: Vec<String> = lines.take(count).collect();
     last.reverse();
     last
-}
-
-/// `line` without the control sequences that change a terminal's colours: ESC `[`, numbers, `m`.
-fn without_colours(line: &str) -> String {
-    let plain = |part: &str| {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
-        rest.strip_prefix('m').unwrap_or(part).to_string()
-    };
-    let mut parts = line.split("\u{1b}[");
-    let first = parts.next().unwrap_or_default().to_string();
-    parts.fold(first, |line, part| line + &plain(part))
 }
 
 impl fmt::Display for Failure {
