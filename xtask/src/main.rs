@@ -1,7 +1,7 @@
-//! `cargo xtask`: brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
+//! `cargo xtask`: brings up a real multi-broker Kafka lab, proves that it works, and removes it.
 //!
-//! One way only: what was typed ([`cli`]) becomes a [`config::Lab`], that becomes a list of steps ([`plan`]), which
-//! [`run`] walks and [`report`] tells. docs/architecture.md is the map.
+//! Data flows one way: the command line ([`cli`]) becomes a [`config::Lab`], then a list of steps ([`plan`]), which
+//! [`run`] runs and [`report`] prints. docs/architecture.md is the map.
 
 mod account;
 mod backend;
@@ -69,7 +69,8 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<i32> {
     let env = config::Env::read()?;
-    let stop = signal::Stop::listen().map_err(|error| Failure::new(Exit::Unexpected, format!("signals: {error}")))?;
+    let stop = signal::Stop::listen()
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {error}")))?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
     let exit = match &cli.command {
         Command::Up(up) => session.up(up)?,
