@@ -1,4 +1,4 @@
-//! The one place that runs programs: with a deadline, an ear for Ctrl-C, and the output in the step's log file.
+//! Runs programs with a deadline, handles Ctrl-C, and writes their output to the step's log.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,33 +14,33 @@ use crate::environment::{self, Purpose};
 use crate::failure::{Exit, Failure, IoContext, Result, tail};
 use crate::signal::Stop;
 
-/// A command as data: printable, pasteable, comparable in tests.
+/// A command as data: it can be printed, pasted, and compared in tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmd {
-    /// The program, by name or path.
+    /// Name or path of the program.
     pub program: OsString,
-    /// Its arguments; no shell ever sees them.
+    /// The arguments. No shell interprets them.
     pub args: Vec<OsString>,
-    /// What it is for, and so which variables of the caller's it is given.
+    /// Decides which of the caller's environment variables it inherits.
     pub purpose: Purpose,
-    /// Variables set on top of those.
+    /// Variables set in addition.
     pub env: Vec<(OsString, OsString)>,
-    /// The working directory, when it matters.
+    /// The working directory, if it matters.
     pub dir: Option<PathBuf>,
-    /// A file that becomes its standard input.
+    /// A file to read as standard input.
     pub stdin: Option<PathBuf>,
-    /// How long it may take.
+    /// Time limit.
     pub deadline: Duration,
 }
 
 impl Cmd {
-    /// A command that may take `deadline`.
+    /// Returns a command with a time limit.
     pub fn new(program: impl Into<OsString>, deadline: Duration) -> Self {
         let (program, purpose) = (program.into(), Purpose::Lab);
         Cmd { program, args: Vec::new(), purpose, env: Vec::new(), dir: None, stdin: None, deadline }
     }
 
-    /// Takes a command spelled with xshell's `cmd!`.
+    /// Converts a command written with xshell's `cmd!`.
     pub fn spelled(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
         let spelled = std::process::Command::from(cmd);
         let mut data = Cmd::new(spelled.get_program(), deadline);
@@ -61,7 +61,7 @@ impl Cmd {
         self
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), value.into()));
         self
@@ -73,20 +73,20 @@ impl Cmd {
         self
     }
 
-    /// Lets it read `file` as its standard input.
+    /// Uses `file` as standard input.
     pub fn stdin(mut self, file: &Path) -> Self {
         self.stdin = Some(file.to_path_buf());
         self
     }
 
-    /// Says what it is for.
+    /// Sets the purpose.
     pub fn purpose(mut self, purpose: Purpose) -> Self {
         self.purpose = purpose;
         self
     }
 
     fn expression(&self, interactive: bool) -> duct::Expression {
-        // What comes later in the list counts.
+        // Later entries override earlier ones.
         let given = environment::given(self.purpose, interactive).into_iter().chain(self.env.iter().cloned());
         let mut expression = duct::cmd(&self.program, &self.args).full_env(given);
         if let Some(dir) = &self.dir {
@@ -95,8 +95,8 @@ impl Cmd {
         expression.unchecked()
     }
 
-    /// What it reads when nobody types.
-    fn fed(&self) -> duct::Expression {
+    /// Returns the expression with its standard input, for a program that is not interactive.
+    fn with_stdin(&self) -> duct::Expression {
         match &self.stdin {
             Some(file) => self.expression(false).stdin_path(file),
             None => self.expression(false).stdin_null(),
@@ -131,10 +131,10 @@ pub fn quoted(word: &OsStr) -> String {
     }
 }
 
-/// What a command that ran to its end left.
+/// The result of a command that ran to its end.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// The exit code; `None` when a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output, invalid UTF-8 replaced.
     pub stdout: String,
@@ -143,10 +143,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Itself when the exit code is 0.
+    /// Returns itself if the exit code is 0.
     ///
     /// # Errors
-    /// A step failure with the command and its last lines.
+    /// Any other exit code: the failure quotes the command and its last lines.
     pub fn success(self, cmd: &Cmd, log: &Path) -> Result<Self> {
         if self.code == Some(0) {
             return Ok(self);
@@ -162,54 +162,54 @@ impl Output {
 fn ended(code: Option<i32>) -> String {
     match code {
         Some(code) => format!("exited with {code}"),
-        None => "was ended by a signal".into(),
+        None => "was killed by a signal".into(),
     }
 }
 
-/// Consumes the standard output of a program.
+/// Reads the standard output of a program.
 pub type Reader<'a> = dyn FnMut(&mut dyn Read) -> Result<()> + Send + 'a;
 
-/// Runs commands. Tests put a fake here, and the fake can fail.
+/// Runs commands. Tests use a fake, which can fail.
 pub trait Exec: Sync {
-    /// Runs to the end and captures what it says. An exit code other than 0 is not an error here.
+    /// Runs a command to its end and captures its output. A nonzero exit code is not an error here.
     ///
     /// # Errors
-    /// It cannot start, does not end before its deadline, or we are asked to stop.
+    /// The command cannot start, exceeds its deadline, or is interrupted.
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output>;
 
-    /// Runs a build to its end, its output going to `log` and each last line to `status`.
+    /// Runs a build to its end. Its output goes to `log`, its latest line to `status`.
     ///
     /// # Errors
-    /// As [`Exec::capture`], and an exit code other than 0.
+    /// As [`Exec::capture`], and a nonzero exit code.
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()>;
 
-    /// Runs to the end and streams standard output to `read`, however large it is. Standard error goes to `log`.
+    /// Runs a command to its end and streams standard output of any size to `read`. Standard error goes to `log`.
     ///
     /// # Errors
-    /// As [`Exec::build`], and those of `read`.
+    /// As [`Exec::build`], and any error of `read`.
     fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()>;
 
-    /// Starts a program that outlives us, on Linux in a session of its own, so that neither Ctrl-C nor a closed terminal
-    /// reaches it. Its output goes to `out`. Returns its process id.
+    /// Starts a program that outlives xtask, and returns its process id. Its output goes to `out`. On Linux it has its
+    /// own session, so that neither Ctrl-C nor a closed terminal reaches it.
     ///
     /// # Errors
     /// It cannot start.
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32>;
 
-    /// Runs with our terminal, for the user to see and type. Returns the exit code.
+    /// Runs a command on our terminal, so that the user can see its output and type. Returns the exit code.
     ///
     /// # Errors
     /// It cannot start.
     fn attached(&self, cmd: &Cmd) -> Result<i32>;
 }
 
-/// Runs commands for real.
+/// Runs commands as processes.
 #[derive(Debug)]
 pub struct RealExec;
 
 impl RealExec {
-    /// A child in a process group of its own, so that it and its children can be ended as one, and a Ctrl-C
-    /// reaches them through us only.
+    /// Runs a child in its own process group: it can be killed together with its children, and Ctrl-C reaches it only
+    /// through xtask.
     fn wait(&self, cmd: &Cmd, expression: duct::Expression, stop: &Stop, mut tick: impl FnMut()) -> Result<Output> {
         let start = Instant::now();
         let handle = expression
@@ -244,7 +244,7 @@ impl RealExec {
             handle.pids().iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect();
         for (signal, grace) in [(Signal::TERM, 3), (Signal::KILL, 2)] {
             for group in &groups {
-                // A group that is gone already is what we want.
+                // The group may be gone already.
                 let _ = kill_process_group(*group, signal);
             }
             if let Ok(Some(output)) = handle.wait_timeout(Duration::from_secs(grace)) {
@@ -258,7 +258,7 @@ impl RealExec {
 
 impl Exec for RealExec {
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output> {
-        let expression = cmd.fed().stdout_capture().stderr_capture();
+        let expression = cmd.with_stdin().stdout_capture().stderr_capture();
         let result = self.wait(cmd, expression, stop, || {});
         note(log, cmd, &result);
         result.map_err(|failure| failure.log(log))
@@ -268,7 +268,7 @@ impl Exec for RealExec {
         let mut file = OpenOptions::new().create(true).append(true).open(log).cannot("write", log)?;
         let begin = file.metadata().map(|meta| meta.len()).unwrap_or(0);
         writeln!(file, "$ {cmd}").cannot("write", log)?;
-        let expression = cmd.fed().stderr_to_stdout().stdout_file(file);
+        let expression = cmd.with_stdin().stderr_to_stdout().stdout_file(file);
         let output = self.wait(cmd, expression, stop, || {
             if let Some(line) = tail(&read_from(log, begin), 1).first() {
                 status(line.trim());
@@ -286,12 +286,12 @@ impl Exec for RealExec {
 
     fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
         let (from, into) = std::io::pipe().map_err(|error| cannot_start(cmd, &error))?;
-        let expression = cmd.fed().stdout_file(into).stderr_capture();
+        let expression = cmd.with_stdin().stdout_file(into).stderr_capture();
         let mut from = Until { from, ended: false };
         let (result, taken) = std::thread::scope(|scope| {
             let reading = scope.spawn(|| {
                 let taken = read(&mut from);
-                // Drain what `read` left, or the program fails to write it. After an error, let it fail.
+                // Drain the rest, or the program fails to write it. After an error, let it fail.
                 let ended = from.ended || (taken.is_ok() && std::io::copy(&mut from, &mut std::io::sink()).is_ok());
                 drop(from);
                 (taken, ended)
@@ -300,10 +300,10 @@ impl Exec for RealExec {
             (result, reading.join())
         });
         note(log, cmd, &result);
-        let (taken, ended) = taken
-            .unwrap_or_else(|_| (Err(Failure::new(Exit::Unexpected, "a defect of this program, see above")), true));
+        let (taken, ended) =
+            taken.unwrap_or_else(|_| (Err(Failure::new(Exit::Unexpected, "internal error, see above")), true));
         match (result.map_err(|failure| failure.log(log))?.success(cmd, log), taken) {
-            // If `read` gave up before the end of the output, that is why the program failed, not the other way round.
+            // If `read` stopped before the end of the output, its error is the cause.
             (Err(_), Err(failure)) if !ended => Err(failure),
             (result, taken) => result.and(taken),
         }
@@ -311,9 +311,9 @@ impl Exec for RealExec {
 
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32> {
         let file = OpenOptions::new().create(true).append(true).open(out).cannot("write", out)?;
-        // setsid(1) calls setsid(2) and then becomes the program, so the process id stays the same. It does so
-        // because a child of ours never leads a process group. macOS has no such program: there it leads a group of its
-        // own, which Ctrl-C does not reach, and nohup(1) keeps it from the terminal's end.
+        // setsid(1) calls setsid(2) and then execs the program, so the process id stays the same: a child of ours never
+        // leads a process group. macOS has no setsid(1). There the program leads its own group, which Ctrl-C does not
+        // reach, and nohup(1) protects it from a closed terminal.
         let detacher = if cfg!(target_os = "linux") { "setsid" } else { "nohup" };
         let detached = Cmd { program: detacher.into(), ..cmd.clone() };
         let mut args = vec![cmd.program.clone()];
@@ -340,7 +340,7 @@ impl Exec for RealExec {
     }
 }
 
-/// Writes a command and its output to the step's log. The log is for later reading: failing to write it is ignored.
+/// Writes a command and its output to the step's log. Errors are ignored.
 fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
         let said = match result {
@@ -351,7 +351,7 @@ fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     }
 }
 
-/// A reader that remembers whether it reached the end.
+/// A reader that records whether it reached the end.
 struct Until<R> {
     from: R,
     ended: bool,
@@ -369,7 +369,7 @@ fn cannot_start(cmd: &Cmd, error: &std::io::Error) -> Failure {
     Failure::step(format!("cannot start {}: {error}", cmd.program.to_string_lossy())).command(cmd)
 }
 
-/// The text of `path` from byte `begin` on, at most its last 64 KiB.
+/// Returns the text of `path` from byte `begin`, at most the last 64 KiB.
 fn read_from(path: &Path, begin: u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -384,12 +384,12 @@ fn read_from(path: &Path, begin: u64) -> String {
 
 #[cfg(test)]
 pub mod fake {
-    //! A runner for tests: a function from command to result, which may fail.
+    //! A fake for tests: a function from command to result.
 
     use super::*;
     use std::sync::Mutex;
 
-    /// Answers each command with `answer` and remembers what it was asked.
+    /// Answers each command with `answer` and records it.
     pub struct FakeExec<F: Fn(&Cmd) -> Result<Output> + Sync> {
         /// The answers.
         pub answer: F,
@@ -398,7 +398,7 @@ pub mod fake {
     }
 
     impl<F: Fn(&Cmd) -> Result<Output> + Sync> FakeExec<F> {
-        /// A fake that answers with `answer`.
+        /// Returns a fake that answers with `answer`.
         pub fn new(answer: F) -> Self {
             FakeExec { answer, asked: Mutex::default() }
         }
@@ -478,7 +478,7 @@ mod tests {
         let failure = RealExec.capture(&sh("sleep 300 & sleep 300", 200), &path, &Stop::default()).unwrap_err();
         std::fs::remove_file(&path).unwrap();
         assert!(failure.message.contains("did not end within"), "{}", failure.message);
-        // The pipe closes only when the last child is gone, so returning early shows that all were ended.
+        // The pipe closes when the last child is gone, so an early return shows that all were killed.
         assert!(begin.elapsed() < Duration::from_secs(60));
     }
 

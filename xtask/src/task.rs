@@ -208,7 +208,7 @@ pub trait Driver: Sync {
     fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, stop: &Stop) -> Result<Exit>;
 
     /// Why nothing can be asked any more, whatever failed: the machinery below the lab is gone. With what to do about it.
-    fn ground_failed(&self, _ctx: &Ctx<'_>) -> Option<(String, String)> {
+    fn foundation_failed(&self, _ctx: &Ctx<'_>) -> Option<(String, String)> {
         None
     }
 

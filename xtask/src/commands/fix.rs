@@ -1,4 +1,4 @@
-//! `--fix`: installs what is missing, shown first.
+//! `--fix`: shows the commands that install what is missing, then runs them.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::install_line;
 
-/// Runs the line that installs `packages`, as root or through sudo; does nothing when there are none.
+/// Installs `packages` with apt-get, as root or through sudo.
 ///
 /// # Errors
-/// This is no Debian or kin, sudo is missing, or apt-get fails.
+/// There is no apt-get or no sudo, or apt-get fails.
 pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     let line = install_line(packages);
-    // A machine that has just started often runs apt by itself.
+    // A machine that has just booted often runs apt itself.
     let patient = line.replacen("apt-get ", "apt-get -o DPkg::Lock::Timeout=300 ", 1);
     if env.find("apt-get").is_none() {
         return Err(Failure::new(
             Exit::Preflight,
-            format!("--fix knows apt only, and apt-get is not here; wanted: {}", packages.join(", ")),
+            format!("--fix needs apt-get, which is missing; to install: {}", packages.join(", ")),
         )
-        .fix("install what these Debian packages are called on your system, then say it again"));
+        .fix("install your system's equivalents of these Debian packages, then rerun the command"));
     }
     if !env.root && env.find("sudo").is_none() {
         return Err(

@@ -1,4 +1,4 @@
-//! `logs` and `clients logs`.
+//! `logs` and `clients logs`: print the lab's logs.
 
 use crate::cli::{ClientLogs, Logs};
 use crate::commands::session::Session;
@@ -7,10 +7,10 @@ use crate::failure::{Exit, Result};
 use crate::task::{Tail, Whose};
 
 impl Session<'_> {
-    /// `logs`: of one process, or of all.
+    /// `logs`: of one process or all.
     ///
     /// # Errors
-    /// Nothing is up, or there is no such process.
+    /// The lab is not up, or the process does not exist.
     pub fn logs(&self, args: &Logs) -> Result<Exit> {
         let whose = args.process.clone().map_or(Whose::All, Whose::One);
         self.print_logs(&whose, Tail { lines: args.lines, follow: args.follow })
@@ -19,7 +19,7 @@ impl Session<'_> {
     /// `clients logs`: of the producer and the consumer.
     ///
     /// # Errors
-    /// Nothing is up.
+    /// The lab is not up.
     pub(super) fn client_logs(&self, args: &ClientLogs) -> Result<Exit> {
         self.print_logs(&Whose::Clients, Tail { lines: args.lines, follow: args.follow })
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the project's own checks, in the order of their cost.
+//! `test`: the project's own checks, cheapest first.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -19,37 +19,45 @@ use crate::state::ImageSource;
 use crate::tools::{docker, java};
 use crate::wait::{self, Poll};
 
-/// One of the checks.
+/// A check.
 struct Check {
     title: &'static str,
     runs: Runs,
-    /// The cargo subcommand or component it needs, and what installs it.
+    /// The program it needs, and the command that installs it.
     needs: Option<(&'static str, &'static [&'static str])>,
-    /// What it needs of this machine beside cargo.
+    /// The lab it needs.
     lab: TestLab,
 }
 
 /// What a check runs.
 enum Runs {
-    /// cargo, with these arguments.
+    /// cargo with these arguments.
     Cargo(&'static [&'static str]),
-    /// Modules of the integration tests with a feature. Each starts when the one before it has ended, so that their labs
-    /// never share the machine.
+    /// Modules of the integration tests, with a feature. They run one after another, so that their labs never share the
+    /// machine.
     Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
 }
 
-/// What a check runs on.
+/// The lab that a check needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TestLab {
-    /// Nothing but this machine.
+    /// No lab.
     None,
-    /// The real lab, as processes.
+    /// A lab of processes.
     Local,
-    /// A Docker engine, and images from packages.
+    /// A Docker engine and images from packages.
     Kind,
 }
 
-/// The macOS that xtask is compiled for, where Rust's standard library for it is installed.
+/// How a check ended.
+enum Ended {
+    Passed,
+    Failed,
+    /// With the reason.
+    Skipped(String),
+}
+
+/// The target for which xtask is compiled if Rust's standard library for it is installed.
 const MACOS: &str = "aarch64-apple-darwin";
 
 const CHECKS: &[Check] = &[
@@ -123,7 +131,7 @@ const CHECKS: &[Check] = &[
         runs: Runs::Modules {
             feature: "lab",
             modules: &["lab", "delivery", "drills", "survive"],
-            // Each has a lab and ports of its own, and mostly waits.
+            // Each test has its own lab and ports, and mostly waits.
             args: &["--test-threads=3", "--nocapture"],
         },
         needs: None,
@@ -144,7 +152,7 @@ const CHECKS: &[Check] = &[
 ];
 
 impl Runs {
-    /// cargo's command lines, in their order.
+    /// Returns cargo's command lines, in order.
     fn lines(&self) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
@@ -160,7 +168,7 @@ impl Runs {
 }
 
 impl Check {
-    /// Runs it, as far as its first line that fails. The exit code is the last one.
+    /// Runs its command lines up to the first that fails; returns the last exit code.
     fn run(&self, env: &Env, stop: &Stop) -> Result<i32> {
         let mut code = 0;
         for words in self.runs.lines() {
@@ -173,12 +181,54 @@ impl Check {
         }
         Ok(code)
     }
+
+    /// Runs the check, unless this machine cannot. `--fix` first installs the program that it needs.
+    fn attempt(&self, args: &Test, env: &Env, engine: bool, stop: &Stop) -> Result<Ended> {
+        if self.lab != TestLab::None && args.quick {
+            return Ok(Ended::Skipped("left out by --quick".into()));
+        }
+        if let Some(why) = (self.lab == TestLab::Kind).then(|| no_kind(env, engine)).flatten() {
+            return Ok(Ended::Skipped(why));
+        }
+        if let Some((program, install)) = self.needs
+            && env.find(program).is_none()
+        {
+            let line = install.join(" ");
+            if !args.fix {
+                return Ok(Ended::Skipped(format!("{program} is not installed; run `{line}`, or use --fix")));
+            }
+            eprintln!("--fix runs: {line}");
+            if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
+                eprintln!("✗ {}: `{line}` failed", self.title);
+                return Ok(Ended::Failed);
+            }
+        }
+        if self.title == "advisories" && !fetches_advisories(env, stop) {
+            return Ok(Ended::Skipped("the advisory database cannot be fetched from here".into()));
+        }
+        if self.title == "macOS" && !compiles_for(MACOS, stop) {
+            let why = format!("Rust's standard library for it is not installed; run `rustup target add {MACOS}`");
+            return Ok(Ended::Skipped(why));
+        }
+        let begin = Instant::now();
+        let code = self.run(env, stop)?;
+        if stop.requested() {
+            wait_for_test_programs()?;
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        if code != 0 {
+            eprintln!("✗ {} exited with {code} after {seconds:.0} s", self.title);
+            return Ok(Ended::Failed);
+        }
+        eprintln!("✓ {} {seconds:.0} s", self.title);
+        Ok(Ended::Passed)
+    }
 }
 
-/// Runs them all, says what it skipped and why.
+/// Runs all checks, and reports which were skipped and why.
 ///
 /// # Errors
-/// A check cannot be started, or `--fix` fails.
+/// A check cannot start, or `--fix` fails.
 pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
         for check in CHECKS.iter().filter(|check| check.lab == TestLab::None || !args.quick) {
@@ -199,52 +249,10 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         if stop.requested() {
             return Ok(Exit::Interrupted);
         }
-        if check.lab != TestLab::None && args.quick {
-            skipped.push(format!("{}: --quick leaves it out", check.title));
-            continue;
-        }
-        if let Some(why) = (check.lab == TestLab::Kind).then(|| no_kind(env, engine)).flatten() {
-            skipped.push(format!("{}: {why}", check.title));
-            continue;
-        }
-        if let Some((program, install)) = check.needs
-            && env.find(program).is_none()
-        {
-            let line = install.join(" ");
-            if args.fix {
-                eprintln!("--fix runs: {line}");
-                if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
-                    failed += 1;
-                    eprintln!("✗ {}: `{line}` failed", check.title);
-                    continue;
-                }
-            } else {
-                skipped.push(format!("{}: {program} is not installed; `{line}`, or --fix, does", check.title));
-                continue;
-            }
-        }
-        if check.title == "advisories" && !fetches_advisories(env, stop) {
-            skipped.push("advisories: the advisory database cannot be fetched from here".into());
-            continue;
-        }
-        if check.title == "macOS" && !compiles_for(MACOS, stop) {
-            skipped.push(format!(
-                "macOS: Rust's standard library for it is not here; `rustup target add {MACOS}` brings it"
-            ));
-            continue;
-        }
-        let begin = Instant::now();
-        let code = check.run(env, stop)?;
-        if stop.requested() {
-            wait_for_test_programs()?;
-        }
-        let seconds = begin.elapsed().as_secs_f64();
-        if code == 0 {
-            passed += 1;
-            eprintln!("✓ {} {seconds:.0} s", check.title);
-        } else {
-            failed += 1;
-            eprintln!("✗ {} exited with {code} after {seconds:.0} s", check.title);
+        match check.attempt(args, env, engine, stop)? {
+            Ended::Passed => passed += 1,
+            Ended::Failed => failed += 1,
+            Ended::Skipped(why) => skipped.push(format!("{}: {why}", check.title)),
         }
     }
     eprintln!();
@@ -259,8 +267,8 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
     })
 }
 
-/// Waits until the test programs of our process group are gone. Ctrl-C ends cargo at once, and them when all that they made is taken down; another
-/// Ctrl-C ends us all.
+/// Waits until the test programs of our process group are gone. Ctrl-C ends cargo at once, but the test programs first
+/// take down what they created. A second Ctrl-C ends all.
 fn wait_for_test_programs() -> Result<()> {
     let folder = std::env::current_exe().ok().and_then(|us| Some(us.parent()?.join("deps/").into_os_string()));
     let ours = |arg: &[u8]| folder.as_ref().is_some_and(|folder| arg.starts_with(folder.as_bytes()));
@@ -272,7 +280,9 @@ fn wait_for_test_programs() -> Result<()> {
     let tell = |status: &str| eprintln!("{status}");
     wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
         let left = living();
-        Ok(Poll::unless((left > 0).then(|| format!("waiting for {left} test program(s) to take down what they made"))))
+        Ok(Poll::unless(
+            (left > 0).then(|| format!("waiting for {left} test program(s) to take down what they created")),
+        ))
     })
 }
 
@@ -280,7 +290,7 @@ fn building(cmd: Cmd) -> Cmd {
     cmd.purpose(Purpose::Build)
 }
 
-/// Whether cargo-deny can fetch the database. Without it the check would say nothing about our dependencies.
+/// Whether cargo-deny can fetch the advisory database. Without it the check would be meaningless.
 fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
     let fetch = ["deny", "--config", ".cargo/deny.toml", "fetch", "db"];
     let cmd = building(Cmd::new(&env.cargo, Duration::from_secs(120)).args(fetch).dir(&env.repo));
@@ -294,29 +304,29 @@ fn compiles_for(target: &str, stop: &Stop) -> bool {
     answer.is_ok_and(|output| std::path::Path::new(output.stdout.trim()).is_dir())
 }
 
-/// Why the tests on kind cannot run here.
+/// Returns why the tests on kind cannot run here.
 fn no_kind(env: &Env, engine: bool) -> Option<String> {
     if !engine {
-        return Some("no Docker engine answers; on Debian `.ci/engine start` brings one".into());
+        return Some("no Docker engine answers; on Debian, `.ci/engine start` starts one".into());
     }
     if !env.root {
-        return Some("only root can make images from packages".into());
+        return Some("only root can build images from packages".into());
     }
     if env.find("go").is_none() {
-        return Some("no go on PATH: the images are built with Go 1.24 or newer".into());
+        return Some("no go on PATH; the images are built with Go 1.24 or newer".into());
     }
     let missing = missing_programs(env, ImageSource::Packages);
     let names: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
     (!names.is_empty()).then(|| format!("no {}; --fix installs it", names.join(", ")))
 }
 
-/// Debian packages that the tests need and this machine lacks.
+/// Returns the Debian packages that the tests need and this machine lacks.
 fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     if engine {
         packages.extend(missing_programs(env, ImageSource::Packages).into_iter().map(|(_, package)| package));
     }
-    // One test compiles a program that does with Kafka's clients what others do.
+    // One test compiles a program that uses Kafka's Java clients.
     if java::locate(env).is_none() || env.find("javac").is_none() {
         packages.push("openjdk-17-jdk-headless");
     }

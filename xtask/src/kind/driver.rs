@@ -110,7 +110,7 @@ impl Driver for Kind {
         logs::print(lab, whose, tail)
     }
 
-    fn ground_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {
+    fn foundation_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {
         let answers = docker::answers(&ctx.lab.env, ctx.exec, ctx.stop);
         let fix = format!("start it again, {}; then the same command", docker::START);
         (!answers).then(|| ("the Docker engine no longer answers".into(), fix))
