@@ -211,9 +211,9 @@ fn verified(lab: &Lab) -> Report {
         assert_eq!(row["acked"], row["received"], "{row}");
         assert_eq!(row["records"], row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap(), "{row}");
     }
-    let everywhere = format!("going on in each of {} partitions", rows.len());
-    assert!(verified.proof("producer").contains(&format!("acked and {everywhere}")), "{}", verified.0);
-    assert!(verified.proof("consumer").contains(&format!("records read and {everywhere}")), "{}", verified.0);
+    let everywhere = format!("advancing in each of {} partitions", rows.len());
+    assert!(verified.proof("producer").contains(&format!("acked, {everywhere}")), "{}", verified.0);
+    assert!(verified.proof("consumer").contains(&format!("records read, {everywhere}")), "{}", verified.0);
     let account = &verified.step("account")["account"][0];
     assert_eq!(
         (&account["verdict"], account["partitions"].as_array().unwrap().len()),
