@@ -74,8 +74,9 @@ pub fn preview_load(lab: &Lab, setup: &Toolchain, recipe: Recipe) -> Vec<String>
         Recipe::Clients => "NAME".to_string(),
         _ => images::full_name(&setup.kafka_image),
     };
-    let bring = docker::Bring { archive: Path::new("ARCHIVE"), seen: "", name: &name, id: "sha256:ID", unpack: true };
-    lines.push(docker::bring(&node, bring, Duration::ZERO).to_string().replace("<ARCHIVE", "<\"$archive\""));
+    let import =
+        docker::ImageImport { archive: Path::new("ARCHIVE"), seen: "", name: &name, id: "sha256:ID", unpack: true };
+    lines.push(docker::import_image(&node, import, Duration::ZERO).to_string().replace("<ARCHIVE", "<\"$archive\""));
     lines
 }
 
@@ -282,15 +283,16 @@ fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
     let patience = lab.timeout(|t| t.cluster);
     let name = images::full_name(&archive.name);
     let seen = archive.file.file_name().map(|file| format!("{MARK}/{}", file.to_string_lossy())).unwrap_or_default();
-    let what = docker::Bring { archive: &archive.file, seen: &seen, name: &name, id: &archive.id, unpack: runs_pods };
-    let bring = docker::bring(node, what, patience + lab.timeout(|t| t.load));
+    let what =
+        docker::ImageImport { archive: &archive.file, seen: &seen, name: &name, id: &archive.id, unpack: runs_pods };
+    let import = docker::import_image(node, what, patience + lab.timeout(|t| t.load));
     // The cluster may be in the making: a node takes images long before it has joined.
     wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
-        let output = task.capture(&bring)?;
+        let output = task.capture(&import)?;
         if ![Some(0), Some(docker::REFUSED)].contains(&output.code) {
             return Ok(Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()));
         }
-        Ok(Poll::Ready(output.success(&bring, &task.log)?.stdout.trim() == "sent"))
+        Ok(Poll::Ready(output.success(&import, &task.log)?.stdout.trim() == "sent"))
     })
 }
 

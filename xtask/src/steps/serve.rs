@@ -5,7 +5,7 @@ use std::time::Duration;
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
 use crate::brokers::{
-    NO_AUTO_CREATION, ask_tool, create_where_brokers_do_not, creation, in_sync, metadata, metadata_cmd, not_serving,
+    NO_AUTO_CREATION, ask_tool, create_unless_automatic, creation, in_sync, metadata, metadata_cmd, not_serving,
 };
 use crate::config::Lab;
 use crate::coordination;
@@ -109,7 +109,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     if let Some(failure) = stranded(lab, &known) {
         return Err(failure.log(&task.log));
     }
-    let created = !existed && create_where_brokers_do_not(task, &lab.facts.topic)?;
+    let created = !existed && create_unless_automatic(task, &lab.facts.topic)?;
     (task.status)("the first message");
     let cmd = probe(lab);
     let output = task.capture_while_served(&cmd)?;

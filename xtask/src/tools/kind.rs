@@ -1,4 +1,4 @@
-//! The kind program, and the two versions that matter.
+//! The kind program: its commands, its version and its default node image.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn kind(setup: &Toolchain, deadline: Duration) -> Cmd {
     Cmd::new(&setup.kind, deadline).purpose(Purpose::Engine)
 }
 
-/// Creates a cluster. What it made is kept when it fails, for looking at.
+/// Creates a cluster. If that fails, what it created is kept for inspection.
 pub fn create(lab: &Lab, setup: &Toolchain, config: &Path) -> Cmd {
     kind(setup, lab.timeout(|t| t.cluster))
         .args(["create", "cluster", "--retain", "--name", lab.cluster(), "--config"])
@@ -40,7 +40,7 @@ pub fn export_logs(lab: &Lab, setup: &Toolchain, dir: &Path) -> Cmd {
     kind(setup, Duration::from_secs(120)).args(["export", "logs", "--name", lab.cluster()]).arg(dir)
 }
 
-/// Major and minor number of the first version in `text`: `kind v0.30.0 go1.24 linux/amd64`, `v1.33.13-ab12`.
+/// Returns major and minor number of the first version in `text`: `kind v0.30.0 go1.24 linux/amd64`, `v1.33.13-ab12`.
 pub fn parse_version(text: &str) -> Option<(u32, u32)> {
     let start = text
         .match_indices('v')
@@ -50,8 +50,8 @@ pub fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The node image that a kind program takes by default. kind has no command that tells, but the name is in the program
-/// as it stands, digest included.
+/// Returns the default node image of a kind program. kind has no command for it, but the program contains the name and
+/// digest.
 pub fn default_node_image(program: &[u8]) -> Option<String> {
     const START: &[u8] = b"kindest/node:v";
     let named = |at: usize| {

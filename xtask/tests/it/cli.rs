@@ -449,8 +449,8 @@ fn the_usual_causes_of_a_missing_engine_are_told_apart() {
             "that `docker` is pointed at does not answer",
             "DOCKER_CONTEXT",
         ),
-        ("exit 125", "`docker info` said nothing and ended with exit code 125", "--backend local"),
-        ("echo what", "`docker info` answered \"what\", which Docker does not", "--backend local"),
+        ("exit 125", "`docker info` printed nothing and exited with 125", "--backend local"),
+        ("echo what", "`docker info` printed \"what\", which is not Docker's answer", "--backend local"),
         ("echo '{\"host\":{},\"store\":{}}'", "what answers as `docker` is Podman, not Docker", "DOCKER_HOST"),
         (
             "case $1 in info) echo '{\"ServerVersion\":\"28.2\"}';; *) echo '{\"Server\":{\"Components\":[{\"Name\":\"Podman Engine\"}]}}';; esac",
