@@ -1,30 +1,30 @@
-//! The one wait function. A timeout is a failure and quotes the last status.
+//! Waiting. A timeout is a failure that quotes the last status.
 
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Result};
 use crate::signal::Stop;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug)]
 pub enum Poll<T> {
-    /// It is there.
+    /// Ready, with a value.
     Ready(T),
-    /// Not yet, and why: "2 of 3 brokers registered: 0, 1".
+    /// Not ready, with the reason: "2 of 3 brokers registered: 0, 1".
     NotYet(String),
 }
 
 impl Poll<()> {
-    /// Ready, unless there is an obstacle.
+    /// Returns `Ready` unless there is an obstacle.
     pub fn unless(obstacle: Option<String>) -> Self {
         obstacle.map_or(Poll::Ready(()), Poll::NotYet)
     }
 }
 
-/// Sleeps, unless asked to stop; returns within 50 ms of being asked.
+/// Sleeps. A requested stop ends it within 50 ms.
 ///
 /// # Errors
-/// [`Failure::interrupted`] when asked to stop.
+/// [`Failure::interrupted`] if a stop is requested.
 pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     loop {
@@ -40,8 +40,8 @@ pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     }
 }
 
-/// Probes every `interval` until it is ready, fails, `timeout` has passed or we are asked to stop. `status` hears each new
-/// status once. A probe fails when what is waited for will never come.
+/// Probes every `interval` until the probe is ready or fails, `timeout` passes, or a stop is requested. Sends each new
+/// status to `status` once. A probe should fail if it can never become ready.
 ///
 /// # Errors
 /// The probe's own failure, a timeout that quotes the last status, or an interruption.

@@ -1,4 +1,4 @@
-//! Events as plain lines, for logs and pipes: how each step ended, and from time to time what a long one waits for.
+//! Shows events as plain lines, for logs and pipes: the end of each step, and now and then the status of a long one.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::events::{Event, Listener, StepState};
 
-/// How often a plain log hears of a step that still runs.
+/// Interval of the status lines of a running step.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// A step that runs.
+/// A running step.
 struct RunningStep {
     title: String,
     begin: Instant,
@@ -17,7 +17,7 @@ struct RunningStep {
     told: Instant,
 }
 
-/// Writes a line for each step that ends, and a heartbeat for those that take long.
+/// Writes a line for each step that ends, and a heartbeat for long ones.
 pub struct Plain {
     colour: bool,
     out: Box<dyn Write + Send>,
@@ -25,12 +25,12 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// With or without colour, to `out`.
+    /// Writes to `out`, with or without colour.
     pub fn new(colour: bool, out: Box<dyn Write + Send>) -> Self {
         Plain { colour, out, running: BTreeMap::new() }
     }
 
-    /// Tells of the steps that were not heard of for a heartbeat, as of `now`.
+    /// Writes the status of each step without a line since [`HEARTBEAT`].
     fn heartbeat(&mut self, now: Instant) {
         for running in self.running.values_mut() {
             if now.saturating_duration_since(running.told) >= HEARTBEAT {
@@ -57,7 +57,7 @@ impl Listener for Plain {
             }
             Event::StepFinished { step, state, .. } => {
                 let started = self.running.remove(&step.number).is_some();
-                // What kept a step from starting is told; the step itself would be noise.
+                // The failure that prevented the step is shown already.
                 if !started && *state == StepState::NotRun {
                     return;
                 }
@@ -74,7 +74,7 @@ impl Listener for Plain {
     }
 }
 
-/// The lines that stay of an event, for people.
+/// Returns the lines to print for an event.
 pub fn lines(event: &Event, colour: bool) -> Vec<String> {
     match event {
         Event::StepFinished { step, state, text, warnings, elapsed } => {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_takes_long_is_heard_of_now_and_then() {
+    fn a_long_step_has_a_line_now_and_then() {
         let written = Written::default();
         let mut plain = Plain::new(false, Box::new(written.clone()));
         let step = StepId { number: 1, title: "clients build".into() };
