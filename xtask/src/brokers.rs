@@ -99,7 +99,8 @@ pub fn agreed(answers: &[Metadata], partition: u32) -> (Option<u32>, Option<u32>
     (leader, first.and_then(|row| id(*row.replicas.first()?)))
 }
 
-/// Whether all brokers that answer report that the topic does not exist. `None` if none answers or the answers are unclear.
+/// Whether all brokers that answer report that the topic does not exist. `None` if none answers or the answers are
+/// unclear.
 ///
 /// # Errors
 /// As [`metadata`].
@@ -166,8 +167,8 @@ pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<E
 /// How long to retry kafka-topics after a broker's internal error, which was seen during a change of controller.
 const UNSETTLED: Duration = Duration::from_secs(30);
 
-/// Runs kafka-topics, and retries while brokers answer with an internal error. If a failed attempt took effect anyway, such
-/// as a creation, that counts as success.
+/// Runs kafka-topics, and retries while brokers answer with an internal error. If a failed attempt took effect anyway,
+/// such as a creation, that counts as success.
 ///
 /// # Errors
 /// It fails.

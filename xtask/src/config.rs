@@ -292,7 +292,8 @@ impl Lab {
         self.state.join("logs")
     }
 
-    /// Returns the path of the clients' program. On kind it is the static program of the image, unless Docker builds that.
+    /// Returns the path of the clients' program. On kind it is the static program of the image, unless Docker builds
+    /// that.
     pub fn clients_program(&self) -> PathBuf {
         let target = if self.program_becomes_image() { PathBuf::from(static_target()) } else { PathBuf::new() };
         self.env.target.join(target).join("release").join("clients")
@@ -353,7 +354,8 @@ fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
         _ => Err(Failure::new(
             Exit::Usage,
             format!(
-                "--port-base {base}: brokers would use {base} to {last} and {NAME} {coordinator}; all must be 1024 to 65535"
+                "--port-base {base}: brokers would use {base} to {last} and {NAME} {coordinator}; all must be within \
+                 1024 to 65535"
             ),
         )),
     }

@@ -32,8 +32,8 @@ pub struct Membership {
     pub sessions: Option<BTreeMap<u32, String>>,
     /// Ids of the registered brokers.
     pub registered: BTreeSet<u32>,
-    /// Ids of the registered brokers whose session has a connection. One that lost it stays registered until its session
-    /// expires.
+    /// Ids of the registered brokers whose session has a connection. One that lost it stays registered until its
+    /// session expires.
     pub in_touch: BTreeSet<u32>,
     /// Broker id of the controller.
     pub controller: Option<u32>,

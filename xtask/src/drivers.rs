@@ -19,8 +19,8 @@ pub fn of(backend: Backend) -> &'static dyn Driver {
     }
 }
 
-/// Chooses the backend of lab `name`, with the reason: the requested one, the recorded one, or one that this machine can
-/// run.
+/// Chooses the backend of lab `name`, with the reason: the requested one, the recorded one, or one that this machine
+/// can run.
 ///
 /// # Errors
 /// The lab is up on another backend than the requested one.

@@ -1,5 +1,5 @@
-//! The environment of every program that we start: only the listed variables of the caller are inherited. `COUNT`, `TOPIC`
-//! or `CLASSPATH` in the caller's shell must not reach a client or a broker, nor options for every JVM.
+//! The environment of every program that we start: only the listed variables of the caller are inherited. `COUNT`,
+//! `TOPIC` or `CLASSPATH` in the caller's shell must not reach a client or a broker, nor options for every JVM.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -69,8 +69,8 @@ const ENGINE: &[&str] = &[
     "WSL_DISTRO_NAME",
 ];
 
-/// For builds: where sources come from, where downloads are cached, which compilers to use. Nothing that changes the product
-/// or its location, such as RUSTFLAGS, CARGO_BUILD_TARGET or GOOS.
+/// For builds: where sources come from, where downloads are cached, which compilers to use. Nothing that changes the
+/// product or its location, such as RUSTFLAGS, CARGO_BUILD_TARGET or GOOS.
 const BUILD: &[&str] = &[
     // Cargo and rustup.
     "CARGO_HOME",
@@ -186,8 +186,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Whether a value is usable. Programs that we start must come to the same conclusion as we do: we ignore relative XDG folders
-/// and a JAVA_HOME without a Java.
+/// Whether a value is usable. Programs that we start must come to the same conclusion as we do: we ignore relative XDG
+/// folders and a JAVA_HOME without a Java.
 fn is_usable(name: &OsStr, value: &OsStr) -> bool {
     let path = Path::new(value);
     match name.to_str().unwrap_or_default() {

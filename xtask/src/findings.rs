@@ -62,7 +62,7 @@ pub fn install_line(packages: &[&str]) -> String {
         format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
     } else {
         format!(
-            "install the equivalents of the Debian packages {}, for example with Homebrew or Xcode's command line tools",
+            "install what Debian calls {}, for example with Homebrew or Xcode's command line tools",
             packages.join(", ")
         )
     }

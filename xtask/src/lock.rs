@@ -40,8 +40,8 @@ pub fn has_lock(state: &Path) -> bool {
 }
 
 impl Drop for Lock {
-    /// Removes a lock without a lab, and the folder of all labs if it is empty. A waiter that has opened the file notices
-    /// that it is gone and creates a new one.
+    /// Removes a lock without a lab, and the folder of all labs if it is empty. A waiter that has opened the file
+    /// notices that it is gone and creates a new one.
     fn drop(&mut self) {
         if !self.state.exists() {
             let _ = std::fs::remove_file(lock_path(&self.state));

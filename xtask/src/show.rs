@@ -13,8 +13,8 @@ use crate::config::Env;
 use crate::events::Listener;
 use crate::failure::{Exit, Failure};
 
-/// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise bars on a
-/// terminal and plain lines elsewhere.
+/// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise
+/// bars on a terminal and plain lines elsewhere.
 pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
     match format {
         Format::Json => Box::new(json::Json::new(command, lab, Box::new(stdout()))),

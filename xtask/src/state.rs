@@ -107,8 +107,8 @@ pub fn write_record(state: &Path, record: &Record) -> Result<()> {
     write_atomically(&state.join("lab.json"), &to_json(record))
 }
 
-/// Returns the folder that keeps the logs and diagnostics of a failed `up`. It is beside the state folder, under a name that
-/// no lab can have.
+/// Returns the folder that keeps the logs and diagnostics of a failed `up`. It is beside the state folder, under a name
+/// that no lab can have.
 pub fn remains(state: &Path) -> PathBuf {
     state.with_extension("failed")
 }

@@ -1,4 +1,5 @@
-//! The steps of plans. Each has a title, a preview for `--dry-run`, and an idempotent `run`, which looks before it acts.
+//! The steps of plans. Each has a title, a preview for `--dry-run`, and an idempotent `run`, which looks before it
+//! acts.
 
 use crate::config::Lab;
 use crate::failure::Result;

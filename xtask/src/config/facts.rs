@@ -57,7 +57,8 @@ pub struct Node {
 }
 
 impl Cluster {
-    /// Returns the nodes' names in a cluster called `cluster`, as kind sets them: `kafka-lab-worker`, `kafka-lab-worker2`, …
+    /// Returns the nodes' names in a cluster called `cluster`, as kind sets them: `kafka-lab-worker`,
+    /// `kafka-lab-worker2`, …
     pub fn node_names(&self, cluster: &str) -> Vec<String> {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         self.nodes

@@ -185,8 +185,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Checks that brokers connect to ZooKeeper through a Service of the file, in a form that the local backend can replace with
-    /// its own address.
+    /// Checks that brokers connect to ZooKeeper through a Service of the file, in a form that the local backend can
+    /// replace with its own address.
     fn zookeeper_connect(&mut self, env: &BTreeMap<String, String>, documents: &[Document]) {
         const KEY: &str = "KAFKA_ZOOKEEPER_CONNECT";
         let Some(text) = env.get(KEY) else {
@@ -249,7 +249,8 @@ impl Reader<'_> {
         if !mounted.into_iter().any(|map| map.name == "zookeeper-config")
             || !started.iter().any(|words| words.contains("zookeeper.properties"))
         {
-            let message = "must start ZooKeeper with zookeeper.properties of ConfigMap zookeeper-config: no other settings are read";
+            let message =
+                "must start ZooKeeper with zookeeper.properties of ConfigMap zookeeper-config, the only settings read";
             self.problem("kafka.yml", name, message);
         }
         let known = |variable: &str| ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].contains(&variable);

@@ -1,5 +1,5 @@
-//! The variables of a container, as the kubelet computes them from `env`, ConfigMaps and Secrets in the manifests. What cannot
-//! be read is rejected by name, because otherwise the lab would differ from the manifests.
+//! The variables of a container, as the kubelet computes them from `env`, ConfigMaps and Secrets in the manifests. What
+//! cannot be read is rejected by name, because otherwise the lab would differ from the manifests.
 
 use std::collections::BTreeMap;
 
@@ -223,8 +223,8 @@ impl Reader<'_> {
     }
 }
 
-/// Resolves references `$(NAME)` in `text` like Kubernetes: to earlier variables. Unknown references stay as they are, and
-/// `$$` is an escaped `$`.
+/// Resolves references `$(NAME)` in `text` like Kubernetes: to earlier variables. Unknown references stay as they are,
+/// and `$$` is an escaped `$`.
 fn expanded(text: &str, known: &BTreeMap<String, Known>) -> Known {
     let (mut value, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {

@@ -73,8 +73,8 @@ pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
 }
 
-/// Returns the session of each registered broker. `None` if the dump is incomplete: a starting ZooKeeper answers something
-/// else, and a truncated answer would lack sessions.
+/// Returns the session of each registered broker. `None` if the dump is incomplete: a starting ZooKeeper answers
+/// something else, and a truncated answer would lack sessions.
 pub fn sessions(dump: &str) -> Option<BTreeMap<u32, String>> {
     let (_, held) = dump.split_once("ephemeral nodes dump:")?;
     let (held, _) = held.split_once("Connections dump:")?;
@@ -117,8 +117,8 @@ pub fn parse_ls(output: &str) -> Option<Vec<String>> {
     Some(inner.split(',').map(str::trim).filter(|child| !child.is_empty()).map(Into::into).collect())
 }
 
-/// Returns the answer to `get PATH`: the last line that is not noise about the connection, which another thread prints at
-/// any point. A node without data answers `null`.
+/// Returns the answer to `get PATH`: the last line that is not noise about the connection, which another thread prints
+/// at any point. A node without data answers `null`.
 pub fn parse_get(output: &str) -> Option<&str> {
     let noise = |line: &str| {
         line.is_empty() || ["Connecting to ", "WATCHER::", "WatchedEvent "].iter().any(|start| line.starts_with(start))

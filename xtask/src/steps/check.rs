@@ -171,8 +171,8 @@ fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         let alter = format!("kafka-topics -- --alter --topic {only} --partitions {}", brokers.partitions);
         lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
-        // Running clients would count the deleted messages as lost. And librdkafka 2.12 ignores a topic with lower leader
-        // epochs as stale (rdkafka_topic.c), so they could stall.
+        // Running clients would count the deleted messages as lost. And librdkafka 2.12 ignores a topic with lower
+        // leader epochs as stale (rdkafka_topic.c), so they could stall.
         format!(
             "an existing topic is never altered automatically: run `{}`, `{}`, then `{}`; its messages are deleted",
             lab.xtask("clients stop"),

@@ -277,8 +277,8 @@ fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Sta
         text += &format!("\n  - and {} more, in the evidence", reasons.len() - REASONS_MAX);
     }
     let restart = format!(
-        "`{}` shows when it happened; to reset the counts, restart the clients: `{}`, then `{}`; if the topic is damaged, run `{}` \
-         in between, which deletes it and its messages",
+        "`{}` shows when it happened; to reset the counts, restart the clients: `{}`, then `{}`; if the topic is \
+         damaged, run `{}` in between, which deletes it and its messages",
         lab.xtask("clients logs -n 200"),
         lab.xtask("clients stop"),
         lab.xtask("up"),

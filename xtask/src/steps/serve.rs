@@ -127,8 +127,8 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
         let topics = if existed { String::new() } else { ask_tool(task, vec!["--list".into()]).unwrap_or_default() };
         return Err(match kafka::colliding(&lab.facts.topic, topics.lines().map(str::trim)) {
             Some(other) => failure.fix(format!(
-                "topic {} collides with {other}, because metric names treat '.' and '_' alike: set another TOPIC in clients.yml, \
-                 or delete {other} with its messages",
+                "topic {} collides with {other}, because metric names treat '.' and '_' alike: set another TOPIC in \
+                 clients.yml, or delete {other} with its messages",
                 lab.facts.topic
             )),
             None => failure,
@@ -182,7 +182,8 @@ fn stranded(lab: &Lab, answers: &[Metadata]) -> Option<Failure> {
 /// Returns the fix for a topic with a replica on a broker that the manifests no longer ask for.
 pub fn restore(lab: &Lab, broker: u32) -> String {
     format!(
-        "set `replicas: {}` of StatefulSet kafka in kafka.yml and rerun `{}`; or start over, without its messages: `{}`, then `{}`",
+        "set `replicas: {}` of StatefulSet kafka in kafka.yml and rerun `{}`; or start over, which deletes its \
+         messages: `{}`, then `{}`",
         broker + 1,
         lab.xtask("up"),
         lab.xtask("teardown"),

@@ -81,8 +81,9 @@ pub fn is_pulling(lines: &[String]) -> bool {
     lines.iter().any(|line| line.contains("Pulling from") || of_layer(line))
 }
 
-/// Builds an image in the engine from a Dockerfile, using only the files that .dockerignore admits. BuildKit's attestations
-/// are off: they would turn the image into an index. The id goes to a file, because the name may soon be another image's.
+/// Builds an image in the engine from a Dockerfile, using only the files that .dockerignore admits. BuildKit's
+/// attestations are off: they would turn the image into an index. The id goes to a file, because the name may soon be
+/// another image's.
 pub fn build(dockerfile: &Path, name: &str, id: &Path, context: &Path, deadline: Duration) -> Cmd {
     let cmd = docker(deadline).arg("build").arg("--file").arg(dockerfile).args(["--tag", name]);
     cmd.arg("--iidfile").arg(id).arg(context).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
@@ -148,9 +149,9 @@ fn ctr(node: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["exec", "--interactive", node, "ctr", "--namespace", "k8s.io"])
 }
 
-/// Imports an image into a node. Runs in the node, because each docker exec slows a starting node down. Shortly after the
-/// import, containerd's CRI plugin also lists the image by its configuration's id; the node has the image once both names
-/// have the same digest. Prints `there` or `sent`.
+/// Imports an image into a node. Runs in the node, because each docker exec slows a starting node down. Shortly after
+/// the import, containerd's CRI plugin also lists the image by its configuration's id; the node has the image once both
+/// names have the same digest. Prints `there` or `sent`.
 const IMPORT: &str = r#"
 has() {
     first= second=
@@ -254,8 +255,8 @@ pub enum NoEngine {
     Other(String),
 }
 
-/// Recognizes Podman's and nerdctl's stand-ins for docker by the answer of `docker info`: its shape, or values that Docker
-/// never has.
+/// Recognizes Podman's and nerdctl's stand-ins for docker by the answer of `docker info`: its shape, or values that
+/// Docker never has.
 fn other_engine(answer: &serde_json::Value, info: &Info, stderr: &str) -> Option<&'static str> {
     let root = info.docker_root_dir.to_string_lossy();
     if (answer["host"].is_object() && answer["store"].is_object())

@@ -54,8 +54,8 @@ pub fn locate(env: &Env) -> Option<PathBuf> {
     home.or_else(|| env.find("java"))
 }
 
-/// Asks `program` for its version and for the runtime behind it. Version managers install scripts instead, some of which
-/// start Java and wait.
+/// Asks `program` for its version and for the runtime behind it. Version managers install scripts instead, some of
+/// which start Java and wait.
 ///
 /// # Errors
 /// It does not run, prints no version, or the runtime behind it cannot be found.

@@ -28,8 +28,8 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
-/// Escapes `topic` for describe, alter and delete, where `--topic` is a regular expression. Only the dot is special in topic
-/// names.
+/// Escapes `topic` for describe, alter and delete, where `--topic` is a regular expression. Only the dot is special in
+/// topic names.
 pub fn only(topic: &str) -> String {
     topic.replace('.', r"\.")
 }
