@@ -117,8 +117,8 @@ fn absent(answers: &[Metadata]) -> Option<bool> {
             _ => None,
         }
     };
-    let told: Vec<bool> = answers.iter().filter(|answer| answer.ok).map(one).collect::<Option<_>>()?;
-    (!told.is_empty()).then(|| told.into_iter().all(|absent| absent))
+    let answers: Vec<bool> = answers.iter().filter(|answer| answer.ok).map(one).collect::<Option<_>>()?;
+    (!answers.is_empty()).then(|| answers.into_iter().all(|absent| absent))
 }
 
 /// Asks for every partition's offsets. Returns why there are none.
@@ -165,7 +165,7 @@ pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<E
 }
 
 /// How long to retry kafka-topics after a broker's internal error, which was seen during a change of controller.
-const UNSETTLED: Duration = Duration::from_secs(30);
+const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// Runs kafka-topics, and retries while brokers answer with an internal error. If a failed attempt took effect anyway,
 /// such as a creation, that counts as success.
@@ -174,15 +174,15 @@ const UNSETTLED: Duration = Duration::from_secs(30);
 /// It fails.
 pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
     let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args.iter().copied());
-    let end = Instant::now() + UNSETTLED;
+    let end = Instant::now() + RETRY_FOR;
     let mut again = false;
     loop {
         let output = task.capture(&cmd)?;
-        let says = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
-        if output.code != Some(0) && again && says("TopicExistsException") {
+        let contains = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
+        if output.code != Some(0) && again && contains("TopicExistsException") {
             return Ok(output.stdout);
         }
-        again = says("UnknownServerException");
+        again = contains("UnknownServerException");
         if output.code == Some(0) || !again || Instant::now() >= end {
             return Ok(output.success(&cmd, &task.log)?.stdout);
         }
@@ -191,10 +191,10 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
 }
 
 /// Why messages do not create topics.
-pub const NO_AUTO_CREATION: &str = "kafka.yml says KAFKA_AUTO_CREATE_TOPICS_ENABLE false";
+pub const NO_AUTO_CREATION: &str = "kafka.yml sets KAFKA_AUTO_CREATE_TOPICS_ENABLE to false";
 
 /// Returns the arguments of kafka-topics that create a topic with the brokers' defaults.
-pub fn creation(lab: &Lab, topic: &str) -> Vec<String> {
+pub fn creation_args(lab: &Lab, topic: &str) -> Vec<String> {
     let brokers = &lab.facts.brokers;
     let (partitions, replicas) = (brokers.partitions.to_string(), brokers.replication_factor.to_string());
     let words = ["--create", "--if-not-exists", "--topic", topic, "--partitions", &partitions];
@@ -210,7 +210,7 @@ pub fn create_unless_automatic(task: &Task<'_>, topic: &str) -> Result<bool> {
         return Ok(false);
     }
     (task.status)("creating the topic");
-    ask_tool(task, creation(task.lab(), topic))?;
+    ask_tool(task, creation_args(task.lab(), topic))?;
     Ok(true)
 }
 

@@ -284,7 +284,7 @@ impl Lab {
 
     /// Returns `cargo xtask COMMAND` for this lab, ready to paste.
     pub fn xtask(&self, command: &str) -> String {
-        spelled(&self.name, command)
+        xtask_line(&self.name, command)
     }
 
     /// Returns the folder of the logs.
@@ -324,7 +324,7 @@ pub fn static_target() -> String {
 }
 
 /// Returns `cargo xtask COMMAND` for lab `name`. The arguments of a tool stay last.
-pub fn spelled(name: &str, command: &str) -> String {
+pub fn xtask_line(name: &str, command: &str) -> String {
     let (head, tail) = command.split_at(command.find(" -- ").unwrap_or(command.len()));
     let named = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
     format!("cargo xtask {head}{named}{tail}")

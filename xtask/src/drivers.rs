@@ -1,7 +1,7 @@
 //! Maps a backend to its driver, and chooses the backend of a lab.
 
 use crate::backend::Backend;
-use crate::config::{Env, spelled};
+use crate::config::{Env, xtask_line};
 use crate::exec::Exec;
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::driver::Kind;
@@ -35,10 +35,10 @@ pub fn choose(
     match (requested, record) {
         (Some(requested), Some(record)) if record.backend != requested => {
             let what = format!("lab {name} is up on backend {}, and a lab has one backend", record.backend);
-            let fix = format!("run `{}` first, or use another --name and --port-base", spelled(name, "teardown"));
+            let fix = format!("run `{}` first, or use another --name and --port-base", xtask_line(name, "teardown"));
             Err(Failure::new(Exit::Preflight, what).fix(fix))
         }
-        (Some(requested), _) => Ok((requested, "asked for".into())),
+        (Some(requested), _) => Ok((requested, "requested".into())),
         (None, Some(record)) => Ok((record.backend, "recorded by an earlier up".into())),
         (None, None) if env.find("docker").is_none() => Ok((Backend::Local, "there is no docker on PATH".into())),
         (None, None) => Ok(match docker::answers(env, exec, stop) {

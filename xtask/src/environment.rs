@@ -156,11 +156,11 @@ const INTERACTIVE: &[&str] = &[
 ];
 
 /// Returns the environment of a program with this `purpose`; `interactive` if it runs on the user's terminal.
-pub fn given(purpose: Purpose, interactive: bool) -> Vec<(OsString, OsString)> {
-    chosen(std::env::vars_os(), purpose, interactive)
+pub fn inherited(purpose: Purpose, interactive: bool) -> Vec<(OsString, OsString)> {
+    inherited_from(std::env::vars_os(), purpose, interactive)
 }
 
-fn chosen(
+fn inherited_from(
     ours: impl IntoIterator<Item = (OsString, OsString)>,
     purpose: Purpose,
     interactive: bool,
@@ -205,7 +205,8 @@ mod tests {
     fn left(names: &[&str], purpose: Purpose, interactive: bool) -> Vec<String> {
         let ours = names.iter().map(|name| (OsString::from(name), OsString::from("/x")));
         let fixed = |name: &OsString| FIXED.iter().any(|(fixed, _)| fixed == name);
-        let given = chosen(ours, purpose, interactive).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
+        let given =
+            inherited_from(ours, purpose, interactive).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
         given.map(|name| name.into_string().unwrap()).collect()
     }
 
@@ -285,6 +286,6 @@ mod tests {
         let german = [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache")];
         let german = german.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fixed: Vec<(OsString, OsString)> = FIXED.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        assert_eq!(chosen(german, Purpose::Build, true), fixed);
+        assert_eq!(inherited_from(german, Purpose::Build, true), fixed);
     }
 }

@@ -105,7 +105,7 @@ pub fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::
 /// Receives every event, in order.
 pub trait Listener {
     /// Handles an event.
-    fn hear(&mut self, event: &Event);
+    fn on_event(&mut self, event: &Event);
 
     /// Called if steps are running and no event came for a second.
     fn tick(&mut self) {}
@@ -129,7 +129,7 @@ impl Events {
 
     /// Sends an event to every listener.
     pub fn send(&self, event: &Event) {
-        self.listeners().iter_mut().for_each(|listener| listener.hear(event));
+        self.listeners().iter_mut().for_each(|listener| listener.on_event(event));
     }
 
     /// Calls [`Listener::tick`] of every listener.
@@ -196,7 +196,7 @@ mod tests {
     struct Heard(Arc<Mutex<Vec<Event>>>);
 
     impl Listener for Heard {
-        fn hear(&mut self, event: &Event) {
+        fn on_event(&mut self, event: &Event) {
             self.0.lock().unwrap().push(event.clone());
         }
     }

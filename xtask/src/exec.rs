@@ -41,11 +41,11 @@ impl Cmd {
     }
 
     /// Converts a command written with xshell's `cmd!`.
-    pub fn spelled(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
-        let spelled = std::process::Command::from(cmd);
-        let mut data = Cmd::new(spelled.get_program(), deadline);
-        data.args = spelled.get_args().map(OsStr::to_os_string).collect();
-        data.env = spelled.get_envs().filter_map(|(key, value)| Some((key.into(), value?.into()))).collect();
+    pub fn from_xshell(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
+        let command = std::process::Command::from(cmd);
+        let mut data = Cmd::new(command.get_program(), deadline);
+        data.args = command.get_args().map(OsStr::to_os_string).collect();
+        data.env = command.get_envs().filter_map(|(key, value)| Some((key.into(), value?.into()))).collect();
         data
     }
 
@@ -87,8 +87,8 @@ impl Cmd {
 
     fn expression(&self, interactive: bool) -> duct::Expression {
         // Later entries override earlier ones.
-        let given = environment::given(self.purpose, interactive).into_iter().chain(self.env.iter().cloned());
-        let mut expression = duct::cmd(&self.program, &self.args).full_env(given);
+        let env = environment::inherited(self.purpose, interactive).into_iter().chain(self.env.iter().cloned());
+        let mut expression = duct::cmd(&self.program, &self.args).full_env(env);
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
@@ -151,10 +151,10 @@ impl Output {
         if self.code == Some(0) {
             return Ok(self);
         }
-        let said = format!("{}{}", self.stdout, self.stderr);
+        let text = format!("{}{}", self.stdout, self.stderr);
         Err(Failure::step(format!("{} {}", cmd.program.to_string_lossy(), ended(self.code)))
             .command(cmd)
-            .output(&said)
+            .output(&text)
             .log(log))
     }
 }
@@ -248,8 +248,8 @@ impl RealExec {
                 let _ = kill_process_group(*group, signal);
             }
             if let Ok(Some(output)) = handle.wait_timeout(Duration::from_secs(grace)) {
-                let said = [&output.stdout[..], &output.stderr[..]].concat();
-                return Err(ended.command(cmd).output(&String::from_utf8_lossy(&said)));
+                let text = [&output.stdout[..], &output.stderr[..]].concat();
+                return Err(ended.command(cmd).output(&String::from_utf8_lossy(&text)));
             }
         }
         Err(ended.command(cmd))
@@ -343,11 +343,11 @@ impl Exec for RealExec {
 /// Writes a command and its output to the step's log. Errors are ignored.
 fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
-        let said = match result {
+        let text = match result {
             Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
             Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.message),
         };
-        let _ = writeln!(file, "$ {cmd}\n{said}\n");
+        let _ = writeln!(file, "$ {cmd}\n{text}\n");
     }
 }
 

@@ -74,7 +74,7 @@ pub mod tests {
     pub fn written(listener: impl FnOnce(Box<Written>) -> Box<dyn Listener>) -> String {
         let written = Written::default();
         let mut listener = listener(Box::new(written.clone()));
-        plan().iter().for_each(|event| listener.hear(event));
+        plan().iter().for_each(|event| listener.on_event(event));
         written.text()
     }
 

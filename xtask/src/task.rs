@@ -81,7 +81,7 @@ pub struct Pace {
 
 /// Which logs to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum LogSource {
     /// Those of all processes.
     All,
     /// Those of the clients.
@@ -204,7 +204,7 @@ pub trait Driver: Sync {
     ///
     /// # Errors
     /// The process does not exist, or its logs cannot be read.
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, stop: &Stop) -> Result<Exit>;
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, stop: &Stop) -> Result<Exit>;
 
     /// Returns failure and fix if what the lab runs on, such as the Docker engine, no longer works.
     fn foundation_failed(&self, _ctx: &Ctx<'_>) -> Option<(String, String)> {

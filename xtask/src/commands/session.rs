@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::{Format, Global};
-use crate::config::{Env, Lab, Overrides, spelled, state_dir};
+use crate::config::{Env, Lab, Overrides, state_dir, xtask_line};
 use crate::drivers;
 use crate::events::Events;
 use crate::exec::RealExec;
@@ -40,7 +40,7 @@ impl Session<'_> {
         let state = state_dir(self.global, self.env)?;
         let Some(record) = read_record(&state)? else {
             let what = format!("no lab {} is up", self.global.name);
-            return Err(Failure::new(Exit::NotUp, what).fix(spelled(&self.global.name, "up")));
+            return Err(Failure::new(Exit::NotUp, what).fix(xtask_line(&self.global.name, "up")));
         };
         let lab = Lab::load(self.global, self.env, Some(&record), Overrides::recorded(record.backend))?;
         Ok((lab, Jars::describe(self.env)?))

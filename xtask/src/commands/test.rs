@@ -277,8 +277,8 @@ fn wait_for_test_programs() -> Result<()> {
         let group = |pid| getpgid(Some(Pid::from_raw(i32::try_from(pid).ok()?)?)).ok();
         programs.iter().filter(|program| group(program.pid) == Some(getpgrp())).count()
     };
-    let tell = |status: &str| eprintln!("{status}");
-    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
+    let print = |status: &str| eprintln!("{status}");
+    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &print, || {
         let left = living();
         Ok(Poll::unless(
             (left > 0).then(|| format!("waiting for {left} test program(s) to take down what they created")),

@@ -9,21 +9,21 @@ use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::k8s::kubectl::Kubectl;
 use crate::service::Service;
-use crate::task::{Tail, Whose};
+use crate::task::{LogSource, Tail};
 
 /// Prints the end of logs, and goes on until it is interrupted where they are followed.
 ///
 /// # Errors
 /// There is no such process, or kubectl fails.
-pub fn print(lab: &Lab, whose: &Whose, tail: Tail) -> Result<Exit> {
+pub fn print(lab: &Lab, source: &LogSource, tail: Tail) -> Result<Exit> {
     let clients: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-    let wanted = match whose {
-        Whose::All => {
+    let wanted = match source {
+        LogSource::All => {
             let names = lab.facts.selectors.keys().map(String::as_str).collect::<Vec<_>>();
             return of_workloads(lab, &names, tail);
         }
-        Whose::Clients => return of_workloads(lab, &clients, tail),
-        Whose::One(wanted) => wanted.as_str(),
+        LogSource::Clients => return of_workloads(lab, &clients, tail),
+        LogSource::One(wanted) => wanted.as_str(),
     };
     let services: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
     let service = services.iter().find(|service| service.name(lab) == wanted);

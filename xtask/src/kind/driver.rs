@@ -15,7 +15,7 @@ use crate::kafka_tools::KafkaTools;
 use crate::kind::{cluster, nodes, preflight, setup};
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
+use crate::task::{Alive, Ctx, Driver, Left, LogSource, Outcome, Pace, Tail, Task};
 use crate::tools::{docker, kind};
 
 /// The kind backend.
@@ -106,8 +106,8 @@ impl Driver for Kind {
         true
     }
 
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, _stop: &Stop) -> Result<Exit> {
-        logs::print(lab, whose, tail)
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, _stop: &Stop) -> Result<Exit> {
+        logs::print(lab, source, tail)
     }
 
     fn foundation_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Env, Lab, spelled};
+use crate::config::{Env, Lab, xtask_line};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
@@ -325,7 +325,7 @@ fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Resul
         moved.map(|base| format!(", or `{}`", lab.xtask(&format!("up --port-base {base}")))).unwrap_or_default();
     let all: Vec<String> = taken.iter().map(|(port, _)| port.to_string()).collect();
     let fix = match lab_of(&holder) {
-        Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
+        Some(name) => format!("`{}`{other}", xtask_line(&name, "teardown")),
         None => format!("end it{other}"),
     };
     findings.problem(format!("127.0.0.1:{} in use by {holder}", all.join(", ")), fix);

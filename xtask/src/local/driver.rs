@@ -15,7 +15,7 @@ use crate::local::{logs, ports, preflight, process, servers};
 use crate::service::Service;
 use crate::signal::Stop;
 use crate::system::now_ms;
-use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
+use crate::task::{Alive, Ctx, Driver, Left, LogSource, Outcome, Pace, Tail, Task};
 use crate::tools::java;
 
 /// The local backend.
@@ -158,8 +158,8 @@ impl Driver for Local {
         Service::clients(lab).iter().any(|service| service.record(lab).exists())
     }
 
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, stop: &Stop) -> Result<Exit> {
-        logs::print(lab, whose, tail, stop)
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, stop: &Stop) -> Result<Exit> {
+        logs::print(lab, source, tail, stop)
     }
 
     fn meaningless_flags(&self) -> &'static [&'static str] {

@@ -9,19 +9,19 @@ use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::task::{Tail, Whose};
+use crate::task::{LogSource, Tail};
 use crate::wait;
 
 /// Prints the end of logs, and goes on until it is interrupted where they are followed.
 ///
 /// # Errors
 /// There is no such process.
-pub fn print(lab: &Lab, whose: &Whose, show: Tail, stop: &Stop) -> Result<Exit> {
+pub fn print(lab: &Lab, source: &LogSource, show: Tail, stop: &Stop) -> Result<Exit> {
     let mut services = Service::clients(lab);
-    if !matches!(whose, Whose::Clients) {
+    if !matches!(source, LogSource::Clients) {
         services = Service::servers(lab).into_iter().chain(services).collect();
     }
-    if let Whose::One(wanted) = whose {
+    if let LogSource::One(wanted) = source {
         let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
         services.retain(|service| service.name(lab) == *wanted);
         if services.is_empty() {

@@ -1,6 +1,6 @@
 //! What the local backend needs of this machine.
 
-use crate::config::{Lab, spelled};
+use crate::config::{Lab, xtask_line};
 use crate::failure::{Exit, Result};
 use crate::findings::{Findings, lab_of, room, writable};
 use crate::local::ports;
@@ -118,7 +118,7 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
         .unwrap_or_default();
     for (name, port, holder) in taken {
         let fix = match lab_of(&holder) {
-            Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
+            Some(name) => format!("`{}`{other}", xtask_line(&name, "teardown")),
             None => format!("end it{other}"),
         };
         findings.problem(format!("127.0.0.1:{port} ({name}) is in use by {holder}"), fix);

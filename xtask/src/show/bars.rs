@@ -24,7 +24,7 @@ impl Bars {
 }
 
 impl Listener for Bars {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::StepStarted { step } => {
                 let bar = self.all.add(ProgressBar::new_spinner());

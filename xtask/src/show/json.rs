@@ -34,7 +34,7 @@ impl Json {
 }
 
 impl Listener for Json {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         let line = EventLine { schema: SCHEMA, command: &self.command, lab: &self.lab, event };
         write(&mut self.out, &line);
     }

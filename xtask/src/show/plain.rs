@@ -14,7 +14,7 @@ struct RunningStep {
     title: String,
     begin: Instant,
     status: String,
-    told: Instant,
+    last_line: Instant,
 }
 
 /// Writes a line for each step that ends, and a heartbeat for long ones.
@@ -33,8 +33,8 @@ impl Plain {
     /// Writes the status of each step without a line since [`HEARTBEAT`].
     fn heartbeat(&mut self, now: Instant) {
         for running in self.running.values_mut() {
-            if now.saturating_duration_since(running.told) >= HEARTBEAT {
-                running.told = now;
+            if now.saturating_duration_since(running.last_line) >= HEARTBEAT {
+                running.last_line = now;
                 let seconds = now.saturating_duration_since(running.begin).as_secs_f64();
                 let _ = writeln!(self.out, "   {:18} {seconds:.0} s: {}", running.title, running.status);
             }
@@ -43,11 +43,12 @@ impl Plain {
 }
 
 impl Listener for Plain {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::StepStarted { step } => {
                 let now = Instant::now();
-                let running = RunningStep { title: step.title.clone(), begin: now, status: String::new(), told: now };
+                let running =
+                    RunningStep { title: step.title.clone(), begin: now, status: String::new(), last_line: now };
                 self.running.insert(step.number, running);
             }
             Event::StepStatus { step, text, .. } => {
@@ -142,15 +143,15 @@ mod tests {
         let written = Written::default();
         let mut plain = Plain::new(false, Box::new(written.clone()));
         let step = StepId { number: 1, title: "clients build".into() };
-        plain.hear(&Event::StepStarted { step: step.clone() });
+        plain.on_event(&Event::StepStarted { step: step.clone() });
         let status = |text: &str| Event::StepStatus { step: step.clone(), text: text.into(), elapsed: HEARTBEAT };
-        plain.hear(&status("Compiling rdkafka-sys"));
+        plain.on_event(&status("Compiling rdkafka-sys"));
         let begin = plain.running[&1].begin;
-        for (after, told) in [(14, 0), (15, 1), (29, 1), (31, 2), (45, 2)] {
+        for (after, lines) in [(14, 0), (15, 1), (29, 1), (31, 2), (45, 2)] {
             plain.heartbeat(begin + Duration::from_secs(after));
-            assert_eq!(written.text().lines().count(), told, "after {after} s");
+            assert_eq!(written.text().lines().count(), lines, "after {after} s");
         }
-        plain.hear(&Event::Note { text: "a note shows where lines begin".into() });
+        plain.on_event(&Event::Note { text: "a note shows where lines begin".into() });
         expect![[r#"
                clients build      15 s: Compiling rdkafka-sys
                clients build      31 s: Compiling rdkafka-sys

@@ -25,7 +25,7 @@ fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd>
     let (sh, pom) = (shell()?, &jars.pom);
     let goal = "dependency:copy-dependencies";
     // Maven checks downloads against its repository's checksums; `verify` then checks them against our lock.
-    Ok(Cmd::spelled(
+    Ok(Cmd::from_xshell(
         cmd!(sh, "mvn -B --strict-checksums -f {pom} {goal} -DincludeScope=runtime")
             .arg(format!("-DoutputDirectory={}", into.display())),
         deadline,
@@ -38,7 +38,7 @@ fn cargo(lab: &Lab) -> Result<Cmd> {
     // Explicit, whatever cargo's own settings say: we must know where the program is.
     let target = &lab.env.target;
     let cmd = cmd!(sh, "{cargo} build --release --locked --package clients --target-dir {target}");
-    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
+    Ok(Cmd::from_xshell(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
 }
 
 /// Returns the command that builds [`Lab::clients_program`].

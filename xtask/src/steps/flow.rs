@@ -69,8 +69,8 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let commands = Commands { lab, brokers, run: run.to_string(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task)?;
     (task.status)(&format!("sending {messages} messages"));
-    let claim = ran(task, "producer", &commands.produce(messages), |said| {
-        clients::claim(said, Went::ByItself).filter(Claim::ended)
+    let claim = run_client(task, "producer", &commands.produce(messages), |output| {
+        clients::claim(output, Went::ByItself).filter(Claim::ended)
     })?;
     let after = offsets(task)?;
     let range: Vec<(u32, u64, u64)> = after
@@ -85,8 +85,8 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         })
         .collect();
     (task.status)("receiving them");
-    let received = ran(task, "consumer", &commands.consume(&range), |said| {
-        clients::received(said).filter(|line| line.event == Event::End)
+    let received = run_client(task, "consumer", &commands.consume(&range), |output| {
+        clients::received(output).filter(|line| line.event == Event::End)
     })?;
     let (ranges, claims) = (clients::ranges(&range), [claim]);
     let topic_ids: Vec<String> = [before.topic_id, after.topic_id].into_iter().flatten().collect();
@@ -132,12 +132,12 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
 fn offsets(task: &Task<'_>) -> Result<Offsets> {
     (task.status)("asking for end offsets");
     let topic = &task.lab().facts.topic;
-    let told = brokers::offsets(task, topic)?;
-    told.map_err(|why| Failure::step(why).command(brokers::offsets_cmd(task.lab(), topic)).log(&task.log))
+    let found = brokers::offsets(task, topic)?;
+    found.map_err(|why| Failure::step(why).command(brokers::offsets_cmd(task.lab(), topic)).log(&task.log))
 }
 
 /// Runs a client where the lab's own clients run, and returns its last line. The exit code adds nothing to that line.
-fn ran<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
+fn run_client<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
     let output = task.ctx.driver.client(task, role, cmd)?;
     last(&output.stdout).ok_or_else(|| {
         let what =

@@ -20,8 +20,8 @@ const REASONS_MAX: usize = 8;
 
 /// Returns the latest state that a client wrote, or why there is none. Clients write one each second.
 fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T, String>> {
-    let told = task.ctx.driver.client_state(task, client)?;
-    Ok(told.and_then(|text| clients::lines::<T>(&text).pop().ok_or_else(|| "it has not written a state yet".into())))
+    let found = task.ctx.driver.client_state(task, client)?;
+    Ok(found.and_then(|text| clients::lines::<T>(&text).pop().ok_or_else(|| "it has not written a state yet".into())))
 }
 
 /// Returns how far a consumer is behind the brokers' end offsets, by partition.
@@ -225,7 +225,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
         let running = Running { topic, claims: &claims, offsets: &ranges, received: &received, topic_id };
         standings.push((consumer, judge_running(&running)));
     }
-    concluded(task, &producers, standings)
+    conclude(task, &producers, standings)
 }
 
 /// Succeeds if a consumer has read to these end offsets; otherwise returns how far it is.
@@ -243,7 +243,7 @@ fn up_to(state: &ConsumerState, ranges: &[Range]) -> std::result::Result<(), Str
     Ok(())
 }
 
-fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Standing)>) -> Result<Outcome> {
+fn conclude(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Standing)>) -> Result<Outcome> {
     let lab = task.lab();
     let sum = |standing: &Standing, pick: fn(&Row) -> u64| standing.partitions.iter().map(pick).sum::<u64>();
     let proof: Vec<String> = standings

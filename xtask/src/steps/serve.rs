@@ -5,7 +5,7 @@ use std::time::Duration;
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
 use crate::brokers::{
-    NO_AUTO_CREATION, ask_tool, create_unless_automatic, creation, in_sync, metadata, metadata_cmd, not_serving,
+    NO_AUTO_CREATION, ask_tool, create_unless_automatic, creation_args, in_sync, metadata, metadata_cmd, not_serving,
 };
 use crate::config::Lab;
 use crate::coordination;
@@ -35,7 +35,7 @@ pub fn preview_topic(lab: &Lab) -> Vec<String> {
         true => vec![format!("# the first message creates topic {topic} with {}", shape(lab))],
         false => vec![
             format!("# {NO_AUTO_CREATION}: unless topic {topic} exists, it is created with {}:", shape(lab)),
-            lab.xtask(&format!("kafka-topics -- {}", creation(lab, topic).join(" "))),
+            lab.xtask(&format!("kafka-topics -- {}", creation_args(lab, topic).join(" "))),
         ],
     };
     lines.extend([probe(lab).to_string(), "# until every ISR is full:".into(), ask(lab).to_string()]);
@@ -116,8 +116,8 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let events: Vec<Probe> = clients::lines(&output.stdout);
     let find = |event: ProbeEvent| events.iter().find(|found| found.event == event);
     let (Some(acked), Some(received)) = (find(ProbeEvent::Acked), find(ProbeEvent::Received)) else {
-        let told = |event: &Probe| event.error.clone().or_else(|| event.status.clone());
-        let status = events.iter().rev().find_map(told).unwrap_or_else(|| "nothing".into());
+        let text = |event: &Probe| event.error.clone().or_else(|| event.status.clone());
+        let status = events.iter().rev().find_map(text).unwrap_or_else(|| "nothing".into());
         let what = format!(
             "no message went through topic {} within {} s; last status: {status}",
             lab.facts.topic,

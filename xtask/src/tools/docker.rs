@@ -299,15 +299,15 @@ pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     if output.code == Some(0) && !info.server_version.is_empty() {
         return Ok(info);
     }
-    let said = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
-    let said = if said.is_empty() { unexplained(output) } else { said };
-    let lower = said.to_ascii_lowercase();
+    let text = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
+    let text = if text.is_empty() { unexplained(output) } else { text };
+    let lower = text.to_ascii_lowercase();
     let context = lower.contains("context") && ["not found", "does not exist"].iter().any(|sign| lower.contains(sign));
     let far = ["tcp://", "ssh://", "http://", "https://", "dial tcp", "no such host", "could not resolve hostname"];
     Err(if lower.contains("permission denied") && !lower.contains("publickey") {
-        NoEngine::NoPermission(said)
+        NoEngine::NoPermission(text)
     } else if context || far.iter().any(|sign| lower.contains(sign)) || lower.contains("publickey") {
-        NoEngine::Elsewhere(said)
+        NoEngine::Elsewhere(text)
     } else if [
         "is the docker daemon running",
         "cannot connect to the docker daemon",
@@ -317,9 +317,9 @@ pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     .iter()
     .any(|sign| lower.contains(sign))
     {
-        NoEngine::NotRunning(said)
+        NoEngine::NotRunning(text)
     } else {
-        NoEngine::Other(said)
+        NoEngine::Other(text)
     })
 }
 

@@ -62,10 +62,10 @@ pub fn locate(env: &Env) -> Option<PathBuf> {
 pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Java> {
     let cmd = question(program);
     let output = exec.capture(&cmd, log, stop)?.success(&cmd, log)?;
-    let said = format!("{}{}", output.stderr, output.stdout);
-    let (banner, home) = parse_settings(&said);
+    let output = format!("{}{}", output.stderr, output.stdout);
+    let (banner, home) = parse_settings(&output);
     let Some(version) = parse_version(&banner) else {
-        return Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&said));
+        return Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&output));
     };
     let runtime = home.map(|home| Path::new(&home).join("bin/java")).filter(|runtime| is_program(runtime));
     let java = Java { program: runtime.unwrap_or_else(|| program.into()), version, banner };
@@ -74,7 +74,7 @@ pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<J
     }
     let what = "is a script that starts Java and waits for it: the lab could neither watch its brokers nor stop them";
     let path = java.program.display();
-    Err(Failure::step(format!("{path} {what}")).fix("set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself"))
+    Err(Failure::step(format!("{path} {what}")).fix("set JAVA_HOME to a Java 11 or 17 whose bin/java is not a script"))
 }
 
 /// Returns the command that [`ask`] runs.
@@ -83,10 +83,10 @@ pub fn question(program: &Path) -> Cmd {
 }
 
 /// Splits the output of `java -XshowSettings:properties -version` into the version's lines and the property java.home.
-pub fn parse_settings(said: &str) -> (String, Option<String>) {
-    let home = said.lines().find_map(|line| line.strip_prefix("    java.home = ")).map(|home| home.trim_end().into());
+pub fn parse_settings(output: &str) -> (String, Option<String>) {
+    let home = output.lines().find_map(|line| line.strip_prefix("    java.home = ")).map(|home| home.trim_end().into());
     // Properties are indented.
-    let version = said.lines().filter(|line| !line.starts_with([' ', '\t']) && *line != "Property settings:");
+    let version = output.lines().filter(|line| !line.starts_with([' ', '\t']) && *line != "Property settings:");
     (version.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect(), home)
 }
 
@@ -111,8 +111,8 @@ fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result
 }
 
 /// Whether the process id in the first line is that of Java's line, `[PID] Using Serial`.
-fn is_own_pid(said: &str) -> bool {
-    let (first, rest) = said.split_once('\n').unwrap_or_default();
+fn is_own_pid(output: &str) -> bool {
+    let (first, rest) = output.split_once('\n').unwrap_or_default();
     rest.lines()
         .any(|line| line.strip_prefix('[').and_then(|line| line.split_once(']')).is_some_and(|(pid, _)| pid == first))
 }

@@ -77,7 +77,7 @@ fn a_script_that_starts_java_and_waits_is_refused_unless_the_java_behind_it_is_f
     let mut command = up(&state, &tools, &[]);
     run(command.env("JAVA_HOME", &home.0)).expect(3).says(&[
         "bin/java is a script that starts Java and waits for it",
-        "fix: set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself",
+        "fix: set JAVA_HOME to a Java 11 or 17 whose bin/java is not a script",
     ]);
     assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
     // This one tells.
