@@ -3,6 +3,8 @@
 //! Data flows one way: the command line ([`cli`]) becomes a [`config::Lab`], then a list of steps ([`plan`]), which
 //! [`run`] runs and [`report`] prints. docs/architecture.md is the map.
 
+#![warn(clippy::too_many_lines)]
+
 mod account;
 mod backend;
 mod brokers;

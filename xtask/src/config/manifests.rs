@@ -447,6 +447,12 @@ impl Reader<'_> {
             let replicas = replicas.unwrap_or_default();
             clients.push(Client { name, role, replicas, env });
         }
+        let topic = self.topic(&clients);
+        (clients, topic)
+    }
+
+    /// Returns the topic of the clients, which must be the same.
+    fn topic(&mut self, clients: &[Client]) -> String {
         let topics: Vec<(String, String)> = clients
             .iter()
             .map(|client| (client.name.clone(), client.env.get("TOPIC").map_or("test", String::as_str).to_string()))
@@ -473,7 +479,7 @@ impl Reader<'_> {
                 format!("{topic} is Kafka's own topic, which clients cannot write to"),
             );
         }
-        (clients, topic)
+        topic
     }
 
     /// Returns the image of ZooKeeper and the brokers, which must be the same.
