@@ -302,7 +302,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_short_isr_or_a_broker_that_lags_behind_is_not_ready() {
+    fn a_short_isr_or_a_stale_broker_is_not_ready() {
         let lab = sample::lab();
         assert!(matches!(in_sync("test", &answers(&lab), 3), Poll::Ready((4, 3))));
         let mut short = answers(&lab);

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backend::Backend;
 use crate::drill::control::Part;
 
-/// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
+/// Brings up a real multi-broker Kafka lab, proves that it works, and removes it.
 ///
 ///   cargo xtask up         ZooKeeper, the brokers, topic `test`, a producer and a consumer
 ///   cargo xtask verify     exact proof of what each partition was sent, acknowledged and delivered

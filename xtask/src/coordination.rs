@@ -10,13 +10,13 @@ pub use zookeeper::{has_stored, parse_get, parse_ls};
 /// Its name in messages.
 pub const NAME: &str = "ZooKeeper";
 
-/// Its StatefulSet, and its process on local.
+/// Name of its StatefulSet, and of its process on local.
 pub const WORKLOAD: &str = "zookeeper";
 
-/// Its pod.
+/// Name of its pod.
 pub const POD: &str = "zookeeper-0";
 
-/// The ConfigMap that holds its settings.
+/// Name of the ConfigMap with its settings.
 pub const CONFIG_MAP: &str = "zookeeper-config";
 
 /// Its address inside the cluster.
@@ -34,7 +34,7 @@ pub struct Membership {
     pub registered: BTreeSet<u32>,
     /// Ids of the registered brokers whose session has a connection. One that lost it stays registered until its
     /// session expires.
-    pub in_touch: BTreeSet<u32>,
+    pub connected: BTreeSet<u32>,
     /// Broker id of the controller.
     pub controller: Option<u32>,
 }
@@ -51,7 +51,7 @@ impl Membership {
         Ok(Membership {
             sessions: zookeeper::sessions(answer),
             registered: zookeeper::registered(answer),
-            in_touch: zookeeper::connected(answer),
+            connected: zookeeper::connected(answer),
             controller: zookeeper::controller(answer),
         })
     }
@@ -78,12 +78,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_tells_who_is_registered_in_touch_and_controller() {
+    fn an_answer_names_registered_and_connected_brokers_and_the_controller() {
         let dump = "SessionTracker dump:\nephemeral nodes dump:\nSessions with Ephemerals (2):\n0x1:\n\t/brokers/ids/0\n\
                     \t/controller\n0x2:\n\t/brokers/ids/1\nConnections dump:\nremoteAddress: /127.0.0.1:1, sessionId: 0x1\n";
         let found = Membership::read(dump).unwrap();
         assert_eq!(found.registered, BTreeSet::from([0, 1]));
-        assert_eq!((found.in_touch, found.controller), (BTreeSet::from([0]), Some(0)));
+        assert_eq!((found.connected, found.controller), (BTreeSet::from([0]), Some(0)));
         assert_eq!(found.sessions.map(|sessions| sessions.len()), Some(2));
         let starting = Membership::read("This ZooKeeper instance is not currently serving requests\n").unwrap();
         assert_eq!(starting, Membership::default());

@@ -211,9 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn what_means_something_to_the_caller_reaches_nobody() {
+    fn variables_of_the_caller_reach_no_program() {
         let names = [
-            // Of clients.
+            // Clients.
             "ROLE",
             "TOPIC",
             "KAFKA_BROKER",
@@ -223,7 +223,7 @@ mod tests {
             "RUN_ID",
             "STATE_FILE",
             "VALUE_SIZE",
-            // Of Kafka and Java.
+            // Kafka and Java.
             "KAFKA_OPTS",
             "KAFKA_HEAP_OPTS",
             "KAFKA_NUM_PARTITIONS",
@@ -235,7 +235,7 @@ mod tests {
             "LOG_DIR",
             "JMX_PORT",
             "ZOOKEEPER_OPTS",
-            // Of shells and their tools.
+            // Shells and their tools.
             "BASH_ENV",
             "ENV",
             "CDPATH",
@@ -249,7 +249,7 @@ mod tests {
             "LANGUAGE",
             "LC_NUMERIC",
             "GIT_DIR",
-            // Of clusters and builds.
+            // Clusters and builds.
             "KUBECONFIG",
             "KUBECTL_KUBERC",
             "KIND_EXPERIMENTAL_PROVIDER",
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_language_is_the_same_for_everybody() {
+    fn the_locale_is_fixed() {
         let german = [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache")];
         let german = german.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fixed: Vec<(OsString, OsString)> = FIXED.iter().map(|(name, value)| (name.into(), value.into())).collect();

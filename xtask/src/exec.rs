@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_shows_what_was_said_until_then() {
+    fn a_deadline_shows_the_output_until_then() {
         let path = log("said");
         let failure =
             RealExec.capture(&sh("echo waiting for a broker; sleep 300", 300), &path, &Stop::default()).unwrap_err();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn being_asked_to_stop_ends_the_command() {
+    fn a_requested_stop_ends_the_command() {
         let path = log("stop");
         let stop = Stop::default();
         stop.cancel();
@@ -519,7 +519,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(size, 3_000_000);
-        // Output that nobody reads is no failure.
+        // Unread output is not a failure.
         stream("head -c 3000000 /dev/zero", "unwanted", &mut |_| Ok(())).unwrap();
     }
 
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn being_asked_to_stop_ends_a_stream() {
+    fn a_requested_stop_ends_a_stream() {
         let (path, stop) = (log("stop-stream"), Stop::default());
         stop.cancel();
         let read = &mut |from: &mut dyn Read| {

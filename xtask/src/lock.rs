@@ -103,7 +103,7 @@ impl Lock {
                 let _ = file.read_to_string(&mut text);
                 Ok(Err(match serde_json::from_str::<Holder>(&text) {
                     Ok(holder) => format!(
-                        "`cargo xtask {}`, pid {}, since {} s",
+                        "`cargo xtask {}`, pid {}, running for {} s",
                         holder.command,
                         holder.pid,
                         now_ms().saturating_sub(holder.since_ms) / 10_000 * 10

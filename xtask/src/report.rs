@@ -209,7 +209,7 @@ pub mod tests {
         }
     }
 
-    /// The lines of a command with every kind of step, on both backends, and of one that failed before its steps.
+    /// Returns reports with every kind of step, on both backends, and one of a command that failed before its first step.
     pub fn lines() -> Vec<Value> {
         let checked = Outcome { flow: Some(account()), account: vec![standing()], ..Outcome::passed("sent 100") };
         let warned = Outcome { warnings: vec!["Java 25".into()], ..Outcome::changed("made") };

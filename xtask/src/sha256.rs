@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::failure::Exit;
 
-    /// FIPS 180-4's own examples.
+    /// Examples from FIPS 180-4.
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

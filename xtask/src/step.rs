@@ -161,7 +161,7 @@ impl Step {
             Step::Stop(which) => servers::preview_stop(lab, which),
             Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
             Step::Purge => remove::preview_caches(lab),
-            Step::NothingLeft => vec!["# look for processes with this lab's mark, its ports, its files".into()],
+            Step::NothingLeft => vec!["# check for processes with this lab's mark, its ports and its files".into()],
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
     use crate::signal::Stop;
     use crate::tools::java::Java;
 
-    /// A lab in a folder of its own, at ports where nobody listens, that waits for nothing.
+    /// Returns a lab with its own folder, unused ports, and no timeouts.
     fn lab(backend: Backend, dir: &std::path::Path) -> Lab {
         let mut lab = sample::lab();
         lab.backend = backend;
@@ -237,7 +237,7 @@ mod tests {
         lab
     }
 
-    /// Whether a command changes nothing: a preview tells looks as comments.
+    /// Whether a command only reads: previews show those as comments.
     fn only_looks(asked: &str) -> bool {
         let looks = [
             "docker image inspect ",
@@ -281,7 +281,7 @@ mod tests {
                 }
                 let answer = |_: &crate::exec::Cmd| Ok(Output { code: Some(0), ..Output::default() });
                 let exec = FakeExec::new(answer);
-                // So that no wait asks twice.
+                // Stopped, so that every wait probes only once.
                 let stop = Stop::default();
                 stop.cancel();
                 let ctx = Ctx::new(&lab, drivers::of(backend), &jars, &exec, &stop);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn being_asked_to_stop_ends_the_wait() {
+    fn a_requested_stop_ends_the_wait() {
         let stop = Stop::default();
         stop.cancel();
         let failure = wait(60_000, &stop, || Ok(Poll::NotYet("starting".into()))).unwrap_err();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_returned_and_each_status_is_told_once() {
+    fn ready_is_returned_and_each_status_is_sent_once() {
         let heard = std::cell::RefCell::new(Vec::new());
         let mut polls = 0;
         let value = until(

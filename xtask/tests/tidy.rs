@@ -151,7 +151,7 @@ fn wrapped(text: &str) -> String {
 #[test]
 fn the_page_of_modules_is_made_of_their_first_lines() {
     let mut page = String::from(
-        "# Modules\n\nEvery source file and what it is for: its own first lines. [architecture.md](architecture.md) tells\nhow \
+        "# Modules\n\nEvery source file and what it is for: its own first lines. [architecture.md](architecture.md) explains\nhow \
          they fit together. `UPDATE_EXPECT=1 cargo test -p xtask --test tidy` writes this page.\n",
     );
     for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {

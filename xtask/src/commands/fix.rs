@@ -41,9 +41,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         let code = exec.attached(&cmd)?;
         if code != 0 {
-            return Err(
-                Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see its own message above")
-            );
+            return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see the message above"));
         }
     }
     Ok(())
@@ -58,7 +56,7 @@ mod tests {
 
     fn with_apt(code: i32) -> (Env, FakeExec<impl Fn(&Cmd) -> Result<Output>>) {
         let mut env = sample::lab().env;
-        // Tests run side by side, and each removes its folder.
+        // Tests run in parallel, and each removes its folder.
         let thread = std::thread::current().id();
         let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{thread:?}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_apt_or_root_the_fix_is_told() {
+    fn without_apt_or_root_the_fix_is_shown() {
         let (mut env, exec) = with_apt(0);
         env.root = false;
         let failure = install(&["maven"], &env, &exec).unwrap_err();

@@ -127,9 +127,7 @@ impl Session<'_> {
                 let build = setup::Recipe::Node.build(lab, Duration::ZERO).args(["kind", "kubectl"]);
                 eprintln!("--fix runs: {build}");
                 if RealExec.attached(&build)? != 0 {
-                    return Err(
-                        Failure::new(Exit::Preflight, format!("{build} failed")).fix("see its own message above")
-                    );
+                    return Err(Failure::new(Exit::Preflight, format!("{build} failed")).fix("see the message above"));
                 }
             }
         }

@@ -204,7 +204,7 @@ impl Reader<'_> {
                 if host.split('.').take(2).any(|label| services.iter().any(|service| service == label)) {
                     return;
                 }
-                "leads to no Service of kafka.yml: this lab has its own ZooKeeper"
+                "names no Service of kafka.yml: this lab has its own ZooKeeper"
             }
             _ => "must be SERVICE:PORT",
         };
@@ -547,12 +547,14 @@ impl Reader<'_> {
         let mut mapped: BTreeMap<u16, u16> = BTreeMap::new();
         for mapping in clusters.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.extra_port_mappings) {
             if let Some(other) = mapped.insert(mapping.host_port, mapping.container_port) {
-                let message = format!("{} leads to {other} and {}", mapping.host_port, mapping.container_port);
+                let message = format!("{} is mapped to both {other} and {}", mapping.host_port, mapping.container_port);
                 self.problem("cluster.yml", "extraPortMappings hostPort", message + ": two brokers on one port");
             }
             if mapping.listen_address.as_deref() != Some("127.0.0.1") {
-                let message =
-                    format!("of {} must be 127.0.0.1: by default, kind listens on every address", mapping.host_port);
+                let message = format!(
+                    "for port {} must be 127.0.0.1: by default, kind listens on every address",
+                    mapping.host_port
+                );
                 self.problem("cluster.yml", "extraPortMappings listenAddress", message);
             }
         }
@@ -779,9 +781,14 @@ mod tests {
             "cluster.yml",
             "containerPort: 30091, hostPort: 30091",
             "containerPort: 30091, hostPort: 30090",
-            "cluster.yml: extraPortMappings hostPort: 30090 leads to",
+            "cluster.yml: extraPortMappings hostPort: 30090 is mapped to",
         ),
-        ("cluster.yml", "hostPort: 30092, listenAddress: 127.0.0.1", "hostPort: 30092", "of 30092 must be 127.0.0.1"),
+        (
+            "cluster.yml",
+            "hostPort: 30092, listenAddress: 127.0.0.1",
+            "hostPort: 30092",
+            "for port 30092 must be 127.0.0.1",
+        ),
         (
             "lab.yml",
             "zookeeper_port: 32181",
@@ -919,7 +926,7 @@ mod tests {
             "kafka.yml",
             "\"zookeeper-service.$(POD_NAMESPACE)",
             "\"zk.example.com.$(POD_NAMESPACE)",
-            "leads to no Service of kafka.yml",
+            "names no Service of kafka.yml",
         ),
         (
             "kafka.yml",

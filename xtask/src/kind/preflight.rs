@@ -228,7 +228,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>>
         Ok(setup) => return Ok(Some(setup)),
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) if failure.command.is_some() => {
-            findings.problem(format!("{}: {}", failure.message, failure.output.join(" ")), "see its own message");
+            findings.problem(format!("{}: {}", failure.message, failure.output.join(" ")), "see the message above");
         }
         Err(failure) => {
             let line = "manifests/images/node/build kind kubectl";

@@ -293,10 +293,10 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
         }
         let ready = match service {
             Service::Coordinator => coordination::serves(port).map_err(|error| error.to_string()),
-            Service::Broker(id) => task.membership()?.map(|Membership { registered, in_touch, .. }| match written {
+            Service::Broker(id) => task.membership()?.map(|Membership { registered, connected, .. }| match written {
                 Some(_) => registered.contains(&id),
                 // The coordinator may have been away, and keep a session that nobody holds any more.
-                None => in_touch.contains(&id),
+                None => connected.contains(&id),
             }),
             // A client says so once it knows the topic's partitions.
             Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),

@@ -253,9 +253,9 @@ fn conclude(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Stan
             let missing = sum(standing, |row| row.missing);
             let remarks: Vec<String> = standing.remarks.iter().map(|remark| format!("; {remark}")).collect();
             format!(
-                "of {acked} that {} had acknowledged {consumer} has read {}{}",
-                producers.join(", "),
+                "{consumer} has read {} of {acked} messages acknowledged to {}{}",
                 acked.saturating_sub(missing + unread),
+                producers.join(", "),
                 remarks.concat()
             )
         })

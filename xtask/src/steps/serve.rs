@@ -78,12 +78,12 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
             return not_yet(task, status);
         }
         // While the coordinator is away, brokers report stale metadata.
-        let ids = task.membership()?.map(|membership| membership.in_touch).unwrap_or_default();
+        let ids = task.membership()?.map(|membership| membership.connected).unwrap_or_default();
         if lab.broker_ids().all(|id| ids.contains(&id)) {
             return Ok(Poll::Ready(()));
         }
         let (count, of, name) = (ids.len(), wanted.len(), coordination::NAME);
-        not_yet(task, format!("{count} of {of} brokers in touch with {name}: {ids:?}"))
+        not_yet(task, format!("{count} of {of} brokers are connected to {name}: {ids:?}"))
     })
     .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
