@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use ledger::intervals::IntervalSet;
 use ledger::lines::Explained;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
-use crate::context::LabContext;
+use crate::context::LabConsumer;
 
-/// Bytes of batches asked for at a time; a first batch that is larger comes whole (KIP-74).
+/// Decoder of batches asked for at a time; a first batch that is larger comes whole (KIP-74).
 const FETCH_BYTES: i32 = 256 * 1024;
 
 /// Largest answer that is read: a broker's largest batch fits many times.
@@ -35,7 +35,7 @@ const CORRELATION: i32 = 1;
 
 /// What a reader saw of a partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct PartitionRead<'a> {
     /// The topic.
     pub topic: &'a str,
     /// The partition.
@@ -47,14 +47,14 @@ pub struct Seen<'a> {
 }
 
 /// Asks the partition's leader for the batches around every gap, until `deadline`. Whatever cannot be found out by then is `unknown`.
-pub fn explain(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>, deadline: Instant) -> Explained {
+pub fn explain(asker: &LabConsumer, read: &PartitionRead<'_>, deadline: Instant) -> Explained {
     let mut explained = Explained::default();
-    let (mut log, mut leader) = (Fetched::default(), None);
-    for &(from, to) in seen.gaps.intervals() {
+    let (mut log, mut leader) = (FetchedBatches::default(), None);
+    for &(from, to) in read.gaps.intervals() {
         let mut at = from;
         while at < to {
             if !log.reaches(at) {
-                match fetch(asker, seen, &mut leader, at, deadline) {
+                match fetch(asker, read, &mut leader, at, deadline) {
                     Some(fetched) => log = fetched,
                     None => {
                         explained.unknown += to - at;
@@ -62,30 +62,30 @@ pub fn explain(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>, deadline: Inst
                     }
                 }
             }
-            at = log.explain(at, to, seen, &mut explained);
+            at = log.explain(at, to, read, &mut explained);
         }
     }
     explained
 }
 
-/// Batches from the leader, from the one that holds `offset` on.
+/// Batches from the leader, from the one that contents `offset` on.
 fn fetch(
-    asker: &BaseConsumer<LabContext>,
-    seen: &Seen<'_>,
+    asker: &LabConsumer,
+    read: &PartitionRead<'_>,
     leader: &mut Option<TcpStream>,
     offset: u64,
     deadline: Instant,
-) -> Option<Fetched> {
+) -> Option<FetchedBatches> {
     while Instant::now() < deadline {
         let answer = match leader {
-            Some(stream) => ask(stream, seen, offset),
-            None => match connect(asker, seen) {
-                Ok(stream) => ask(leader.insert(stream), seen, offset),
+            Some(stream) => ask(stream, read, offset),
+            None => match connect(asker, read) {
+                Ok(stream) => ask(leader.insert(stream), read, offset),
                 Err(error) => Err(error),
             },
         };
         match answer {
-            Ok(batches) if !batches.is_empty() => return Some(Fetched { from: offset, batches }),
+            Ok(batches) if !batches.is_empty() => return Some(FetchedBatches { from: offset, batches }),
             // Another leader, or a log that does not reach there yet.
             _ => *leader = None,
         }
@@ -94,10 +94,10 @@ fn fetch(
     None
 }
 
-fn connect(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>) -> Result<TcpStream> {
-    let metadata = asker.fetch_metadata(Some(seen.topic), ANSWER_WITHIN)?;
+fn connect(asker: &LabConsumer, read: &PartitionRead<'_>) -> Result<TcpStream> {
+    let metadata = asker.fetch_metadata(Some(read.topic), ANSWER_WITHIN)?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    let leader = partitions.filter(|p| p.id() == seen.partition).map(|p| p.leader()).next().context("no partition")?;
+    let leader = partitions.filter(|p| p.id() == read.partition).map(|p| p.leader()).next().context("no partition")?;
     let broker = metadata.brokers().iter().find(|broker| broker.id() == leader).context("no leader")?;
     let port = u16::try_from(broker.port())?;
     let address = (broker.host(), port).to_socket_addrs()?.next().context("no address")?;
@@ -107,8 +107,8 @@ fn connect(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>) -> Result<TcpStrea
     Ok(stream)
 }
 
-fn ask(stream: &mut TcpStream, seen: &Seen<'_>, offset: u64) -> Result<Vec<Batch>> {
-    stream.write_all(&request(seen.topic, seen.partition, offset)?)?;
+fn ask(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<Vec<RecordBatch>> {
+    stream.write_all(&request(read.topic, read.partition, offset)?)?;
     let mut size = [0; 4];
     stream.read_exact(&mut size)?;
     let size = usize::try_from(i32::from_be_bytes(size))?;
@@ -117,7 +117,7 @@ fn ask(stream: &mut TcpStream, seen: &Seen<'_>, offset: u64) -> Result<Vec<Batch
     }
     let mut answer = vec![0; size];
     stream.read_exact(&mut answer)?;
-    Ok(batches(records(&mut Bytes(&answer))?))
+    Ok(batches(records(&mut Decoder(&answer))?))
 }
 
 /// A request for what a partition has from `offset` on, transactions that are open or aborted included.
@@ -151,7 +151,7 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
 }
 
 /// The bytes of batches in an answer.
-fn records<'a>(answer: &mut Bytes<'a>) -> Result<&'a [u8]> {
+fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     if answer.i32()? != CORRELATION {
         bail!("an answer to another question");
     }
@@ -171,10 +171,10 @@ fn records<'a>(answer: &mut Bytes<'a>) -> Result<&'a [u8]> {
     answer.take(size)
 }
 
-/// Bytes that are read from the front.
-struct Bytes<'a>(&'a [u8]);
+/// Decoder that are read from the front.
+struct Decoder<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> Decoder<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (front, rest) =
             self.0.split_at_checked(count).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -214,15 +214,15 @@ impl<'a> Bytes<'a> {
 
 /// A batch of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Batch {
+struct RecordBatch {
     /// The first offset it covers and the one after the last.
     range: (u64, u64),
-    /// What it holds.
-    holds: Holds,
+    /// What it contents.
+    contents: BatchContents,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Holds {
+enum BatchContents {
     /// The commit or abort of a transaction.
     Marker,
     /// Records at these offsets.
@@ -234,40 +234,40 @@ enum Holds {
 }
 
 /// The whole batches in these bytes; what was cut off at the end is left out.
-fn batches(bytes: &[u8]) -> Vec<Batch> {
-    let mut rest = Bytes(bytes);
+fn batches(bytes: &[u8]) -> Vec<RecordBatch> {
+    let mut rest = Decoder(bytes);
     std::iter::from_fn(|| batch(&mut rest).ok()).collect()
 }
 
-fn batch(rest: &mut Bytes<'_>) -> Result<Batch> {
+fn batch(rest: &mut Decoder<'_>) -> Result<RecordBatch> {
     let base = u64::try_from(rest.i64()?)?;
     let size = usize::try_from(rest.i32()?)?;
     let whole = rest.take(size)?;
-    let mut fields = Bytes(whole);
+    let mut fields = Decoder(whole);
     fields.take(4)?;
     let [magic] = fields.array()?;
     if magic != 2 {
-        return Ok(Batch { range: (base, base + 1), holds: Holds::Unknown });
+        return Ok(RecordBatch { range: (base, base + 1), contents: BatchContents::Unknown });
     }
     fields.take(4)?;
     let attributes = fields.u16()?;
     let covers = u64::try_from(fields.i32()?)? + 1;
     fields.take(HEADER - 27 - 4)?;
     let count = u64::try_from(fields.i32()?)?;
-    let holds = match attributes {
-        control if control & 0x20 != 0 => Holds::Marker,
-        compressed if compressed & 0x07 != 0 => Holds::Compressed(count),
-        _ => Holds::Records(offsets(&mut fields, base, count)?),
+    let contents = match attributes {
+        control if control & 0x20 != 0 => BatchContents::Marker,
+        compressed if compressed & 0x07 != 0 => BatchContents::Compressed(count),
+        _ => BatchContents::Records(offsets(&mut fields, base, count)?),
     };
-    Ok(Batch { range: (base, base + covers), holds })
+    Ok(RecordBatch { range: (base, base + covers), contents })
 }
 
 /// The offsets of records that are not compressed.
-fn offsets(records: &mut Bytes<'_>, base: u64, count: u64) -> Result<IntervalSet> {
+fn offsets(records: &mut Decoder<'_>, base: u64, count: u64) -> Result<IntervalSet> {
     let mut intervals: Vec<(u64, u64)> = Vec::new();
     for _ in 0..count {
         let size = usize::try_from(records.varint()?)?;
-        let mut fields = Bytes(records.take(size)?);
+        let mut fields = Decoder(records.take(size)?);
         fields.take(1)?;
         fields.varint()?;
         let offset = base + u64::try_from(fields.varint()?)?;
@@ -281,19 +281,19 @@ fn offsets(records: &mut Bytes<'_>, base: u64, count: u64) -> Result<IntervalSet
 
 /// What was fetched of a log at once.
 #[derive(Debug, Default)]
-struct Fetched {
+struct FetchedBatches {
     from: u64,
-    batches: Vec<Batch>,
+    batches: Vec<RecordBatch>,
 }
 
-impl Fetched {
+impl FetchedBatches {
     /// Whether it tells of this offset.
     fn reaches(&self, offset: u64) -> bool {
         self.from <= offset && self.batches.last().is_some_and(|last| offset < last.range.1)
     }
 
     /// Says what the offsets of a gap from `at` on are, as far as one batch tells. Returns where that ends.
-    fn explain(&self, at: u64, to: u64, seen: &Seen<'_>, explained: &mut Explained) -> u64 {
+    fn explain(&self, at: u64, to: u64, read: &PartitionRead<'_>, explained: &mut Explained) -> u64 {
         let Some(batch) = self.batches.iter().find(|batch| at < batch.range.1) else { return to };
         let (base, end) = batch.range;
         if at < base {
@@ -304,18 +304,18 @@ impl Fetched {
         }
         let until = end.min(to);
         let gap = IntervalSet::span(at, until);
-        match &batch.holds {
-            Holds::Marker => explained.markers += gap.count(),
-            Holds::Unknown => explained.unknown += gap.count(),
-            Holds::Records(there) => {
+        match &batch.contents {
+            BatchContents::Marker => explained.markers += gap.count(),
+            BatchContents::Unknown => explained.unknown += gap.count(),
+            BatchContents::Records(there) => {
                 let hidden = there.intersection(&gap).count();
                 explained.hidden += hidden;
                 explained.compacted += gap.count() - hidden;
             }
-            // As many as it holds were shown of it, so that all the others are gone; or none is gone, and the gap is the reader's.
-            Holds::Compressed(count) => {
-                let inside = seen.gaps.intersection(&IntervalSet::span(base, end)).count();
-                let whole = seen.range.0 <= base && end <= seen.range.1;
+            // As many as it contents were shown of it, so that all the others are gone; or none is gone, and the gap is the reader's.
+            BatchContents::Compressed(count) => {
+                let inside = read.gaps.intersection(&IntervalSet::span(base, end)).count();
+                let whole = read.range.0 <= base && end <= read.range.1;
                 if whole && end - base == inside + count {
                     explained.compacted += gap.count();
                 } else if *count == end - base {
@@ -334,7 +334,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
-    /// A batch that covers `covers` offsets from `base` on and holds records at these distances from it.
+    /// A batch that covers `covers` offsets from `base` on and contents records at these distances from it.
     fn encoded(base: i64, attributes: u16, covers: i32, deltas: &[u8]) -> Vec<u8> {
         let mut body = vec![0; 4];
         body.push(2);
@@ -359,13 +359,13 @@ mod tests {
 
     fn explained(log: &[u8], from: u64, range: (u64, u64), gaps: &[(u64, u64)]) -> Explained {
         let gaps = set(gaps);
-        let (fetched, mut explained) = (Fetched { from, batches: batches(log) }, Explained::default());
-        let seen = Seen { topic: "t", partition: 0, range, gaps: &gaps };
+        let (fetched, mut explained) = (FetchedBatches { from, batches: batches(log) }, Explained::default());
+        let read = PartitionRead { topic: "t", partition: 0, range, gaps: &gaps };
         for &(from, to) in gaps.intervals() {
             let mut at = from;
             while at < to {
                 assert!(fetched.reaches(at), "{at}");
-                let until = fetched.explain(at, to, &seen, &mut explained);
+                let until = fetched.explain(at, to, &read, &mut explained);
                 assert!(until > at);
                 at = until;
             }
@@ -425,12 +425,12 @@ mod tests {
         answer.extend([0, 0, 0, 1]);
         answer.extend([7; 16]);
         answer.extend([0, 0, 0, 2, 8, 9]);
-        assert_eq!(records(&mut Bytes(&answer)).unwrap(), [8, 9]);
+        assert_eq!(records(&mut Decoder(&answer)).unwrap(), [8, 9]);
         for cut in 0..answer.len() {
-            assert!(records(&mut Bytes(&answer[..cut])).is_err(), "{cut}");
+            assert!(records(&mut Decoder(&answer[..cut])).is_err(), "{cut}");
         }
         answer[error_at + 1] = 6;
-        assert!(records(&mut Bytes(&answer)).is_err());
+        assert!(records(&mut Decoder(&answer)).is_err());
         assert_eq!(request("test", 3, 5).unwrap().len(), 4 + 2 + 2 + 4 + 2 + 17 + 17 + 4 + 6 + 4 + 16);
     }
 }

@@ -22,16 +22,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// busy machine. See librdkafka #5301.
 pub struct Bootstrap {
     addresses: CString,
-    due: Mutex<Due>,
+    due: Mutex<Backoff>,
 }
 
 /// When the addresses are given anew, and how long it was put off.
-struct Due {
+struct Backoff {
     at: Instant,
     pause: Duration,
 }
 
-impl Due {
+impl Backoff {
     fn after(pause: Duration) -> Self {
         Self { at: Instant::now() + pause, pause }
     }
@@ -43,17 +43,17 @@ impl Bootstrap {
     /// # Errors
     /// When they contain a zero byte, and so are none.
     pub fn of(addresses: &str) -> Result<Self> {
-        Ok(Self { addresses: CString::new(addresses)?, due: Mutex::new(Due::after(PAUSE)) })
+        Ok(Self { addresses: CString::new(addresses)?, due: Mutex::new(Backoff::after(PAUSE)) })
     }
 
     /// What the brokers answered `client`, which has to ask them time and again.
-    pub fn heard(&self, client: &impl NativeClient, answer: &KafkaResult<Metadata>) {
+    pub fn on_answer(&self, client: &impl NativeClient, answer: &KafkaResult<Metadata>) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if answer.as_ref().is_ok_and(|metadata| !metadata.brokers().is_empty()) {
-            *due = Due::after(PAUSE);
+            *due = Backoff::after(PAUSE);
         } else if Instant::now() >= due.at {
             native::add_brokers(client, &self.addresses);
-            *due = Due::after((due.pause * 2).min(PAUSE_MAX));
+            *due = Backoff::after((due.pause * 2).min(PAUSE_MAX));
         }
     }
 }
@@ -63,12 +63,12 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use std::sync::Arc;
 
-    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::consumer::Consumer;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
 
     use super::*;
-    use crate::context::LabContext;
+    use crate::context::{LabConsumer, LabContext};
     use crate::output::Output;
     use crate::settings;
 
@@ -77,14 +77,14 @@ mod tests {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         let bootstrap = Bootstrap::of(&cluster.bootstrap_servers()).unwrap();
         let context = LabContext::new(Arc::new(Output::new(crate::cli::Format::Json, None).unwrap()));
-        let mut config = settings::asker("");
+        let mut config = settings::consumer_query("");
         config.remove("bootstrap.servers");
-        let client: BaseConsumer<LabContext> = config.create_with_context(context).unwrap();
+        let client: LabConsumer = config.create_with_context(context).unwrap();
         let began = Instant::now();
         let mut answers = Vec::new();
         while began.elapsed() < Duration::from_secs(60) && answers.last() != Some(&true) {
             let answer = client.fetch_metadata(None, Duration::from_millis(300));
-            bootstrap.heard(&client, &answer);
+            bootstrap.on_answer(&client, &answer);
             answers.push(answer.is_ok());
         }
         assert_eq!((answers.first(), answers.last()), (Some(&false), Some(&true)), "{}", answers.len());

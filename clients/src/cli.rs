@@ -94,7 +94,7 @@ pub enum Format {
 
 impl OutputArgs {
     /// How to report, when both flags are considered.
-    pub fn form(&self) -> Format {
+    pub fn effective_format(&self) -> Format {
         if self.verifiable { Format::Verifiable } else { self.format }
     }
 }
@@ -146,7 +146,7 @@ pub enum Acks {
 
 /// Where a consumer begins in partitions that `--start` does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum From {
+pub enum StartFrom {
     /// The first offset the log still has.
     Beginning,
     /// The end offset at the time of starting: only what comes later.
@@ -160,14 +160,14 @@ pub struct ConsumerArgs {
     #[command(flatten)]
     pub target: Target,
     /// Where to begin in each partition. A consumer that starts at the newest offset after the producer loses the beginning.
-    #[arg(long, value_enum, default_value_t = From::Beginning)]
-    pub from: From,
+    #[arg(long, value_enum, default_value_t = StartFrom::Beginning)]
+    pub from: StartFrom,
     /// Where to begin in some partitions: PARTITION:OFFSET[,PARTITION:OFFSET...].
     #[arg(long, value_name = "P:O,...", value_delimiter = ',', value_parser = parse_position)]
-    pub start: Vec<Position>,
+    pub start: Vec<PartitionOffset>,
     /// Where to stop: PARTITION:OFFSET[,...], exclusive. Only the partitions named are read, and it ends when all have got there.
     #[arg(long, value_name = "P:O,...", value_delimiter = ',', value_parser = parse_position)]
-    pub end: Vec<Position>,
+    pub end: Vec<PartitionOffset>,
     /// Judge this run only, and expect its sequences from 0; records of others are counted as other_runs. Without it, every run is judged.
     #[arg(long)]
     pub run: Option<RunId>,
@@ -181,7 +181,7 @@ pub struct ConsumerArgs {
 
 /// An offset in a partition, written `PARTITION:OFFSET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct PartitionOffset {
     /// The partition, from 0.
     pub partition: i32,
     /// The offset, from 0.
@@ -346,10 +346,10 @@ fn parse_topic(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-fn parse_position(text: &str) -> Result<Position, String> {
+fn parse_position(text: &str) -> Result<PartitionOffset, String> {
     let numbers = text.split_once(':').and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
     match numbers {
-        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(Position { partition, offset }),
+        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(PartitionOffset { partition, offset }),
         _ => Err(format!("{text:?} is not PARTITION:OFFSET, two numbers from 0; for example 2:1500")),
     }
 }

@@ -16,24 +16,24 @@ use ledger::lines::{
 };
 use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::stamp::{self, RunId, Value};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::batches::{self, Seen};
+use crate::batches::{self, PartitionRead};
 use crate::bootstrap::Bootstrap;
-use crate::cli::{ConsumerArgs, From};
-use crate::context::LabContext;
+use crate::cli::{ConsumerArgs, StartFrom};
+use crate::context::{LabConsumer, LabContext};
 use crate::memory;
 use crate::metadata::{self, TopicState, topic_state};
-use crate::native::{Batch, Buffer, Code, Fetched, Queue, Topic};
+use crate::native::{Buffer, ErrorCode, Fetched, MessageBatch, Queue, Topic};
 use crate::output::Output;
-use crate::pulse::Pulse;
 use crate::stop::Stop;
 use crate::sync::lock;
 use crate::time::now_ms;
 use crate::verifiable::{self, RecordSet, TopicPartition};
+use crate::watchdog::Watchdog;
 use crate::{offsets, settings, state};
 
 /// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
@@ -63,17 +63,15 @@ const ASKING_MAX: usize = 16;
 /// A text line for every so many records of a partition.
 const LINE_EVERY: u64 = 1000;
 
-type Client = BaseConsumer<LabContext>;
-
 /// One partition being read.
 struct Partition {
     end: Option<i64>,
     ledger: Mutex<PartitionLedger>,
-    stuck: Mutex<Option<Stuck>>,
+    stuck: Mutex<Option<ReadError>>,
 }
 
 /// Why a partition cannot be read on, and when that was told last.
-struct Stuck {
+struct ReadError {
     why: Cow<'static, str>,
     at: Instant,
     /// It is told only once.
@@ -82,13 +80,13 @@ struct Stuck {
 
 impl Partition {
     /// librdkafka says that this keeps it from reading on.
-    fn stuck_by(&self, code: Code) {
-        let once = code == Code::NOT_AUTHORIZED;
-        *lock(&self.stuck) = Some(Stuck { why: code.name(), at: Instant::now(), once });
+    fn set_read_error(&self, code: ErrorCode) {
+        let once = code == ErrorCode::NOT_AUTHORIZED;
+        *lock(&self.stuck) = Some(ReadError { why: code.name(), at: Instant::now(), once });
     }
 
     /// Something was read.
-    fn goes_on(&self) {
+    fn clear_read_error(&self) {
         *lock(&self.stuck) = None;
     }
 
@@ -99,8 +97,8 @@ impl Partition {
 }
 
 /// Partitions that share a queue, and the task that reads it.
-struct Group {
-    queue: Queue<Client>,
+struct PartitionGroup {
+    queue: Queue<LabConsumer>,
     /// Those that are being read.
     reading: Mutex<BTreeMap<i32, Arc<Partition>>>,
 }
@@ -109,16 +107,16 @@ struct Group {
 struct Shared {
     args: ConsumerArgs,
     output: Arc<Output>,
-    asker: Arc<Client>,
-    /// The asker's; the client that reads has its own.
+    query_client: Arc<LabConsumer>,
+    /// The query_client's; the client that reads has its own.
     bootstrap: Arc<Bootstrap>,
-    topic: Arc<Topic<Client>>,
+    topic: Arc<Topic<LabConsumer>>,
     /// The topic's id when reading began, where the brokers told.
     topic_id: Option<String>,
 }
 
-/// What one look at what was taken of a partition came to.
-enum Look {
+/// What one account_for at what was taken of a partition came to.
+enum BatchOutcome {
     More,
     /// The end offset was reached.
     Done,
@@ -132,10 +130,11 @@ enum Look {
 /// When librdkafka does not accept its settings or refuses to read a partition.
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
     let context = || LabContext::new(Arc::clone(&output));
-    let asker: Arc<Client> = Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
+    let query_client: Arc<LabConsumer> =
+        Arc::new(settings::consumer_query(&args.target.brokers).create_with_context(context())?);
     let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers)?);
     let began = Instant::now();
-    let starting = Starting { args: &args, output: &output, asker: &asker, bootstrap: &bootstrap, began };
+    let starting = Startup { args: &args, output: &output, query_client: &query_client, bootstrap: &bootstrap, began };
     let found = tokio::select! {
         found = starting.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
@@ -144,7 +143,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
-            Teller { output: &output, run: args.run, began, topic_id: None }.report(
+            StateReporter { output: &output, run: args.run, began, topic_id: None }.report(
                 &partitions,
                 None,
                 Event::End,
@@ -166,26 +165,31 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     });
     let queues = settings::queues(spans.len());
     memory::reserve(queues * settings::QUEUE_BYTES);
-    let client: Arc<Client> =
+    let client: Arc<LabConsumer> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let (name, stopped) = (args.target.topic.clone(), stop.clone());
-    let topic_id = ask(&asker, move |asker| {
-        metadata::topic_id(asker, &name, |within| asker.fetch_metadata(Some(&name), within), || stopped.asked())
+    let topic_id = ask(&query_client, move |query_client| {
+        metadata::topic_id(
+            query_client,
+            &name,
+            |within| query_client.fetch_metadata(Some(&name), within),
+            || stopped.requested(),
+        )
     });
     let topic_id = topic_id.await?;
-    let shared = Arc::new(Shared { args, output, asker, bootstrap, topic, topic_id });
-    let groups =
-        (0..queues).map(|_| Ok(Arc::new(Group { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
+    let shared = Arc::new(Shared { args, output, query_client, bootstrap, topic, topic_id });
+    let groups = (0..queues)
+        .map(|_| Ok(Arc::new(PartitionGroup { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
     let groups = groups.collect::<Result<_>>()?;
     let began = Instant::now();
-    let mut reading = Reading { shared, partitions: BTreeMap::new(), groups, tasks: JoinSet::new(), began };
-    reading.shared.output.verifiable(verifiable::Event::StartupComplete);
+    let mut reading = ReadSession { shared, partitions: BTreeMap::new(), groups, tasks: JoinSet::new(), began };
+    reading.shared.output.verifiable(verifiable::VerifiableEvent::StartupComplete);
     for span in spans {
         reading.begin(span)?;
     }
     reading.go();
-    reading.say_assigned();
+    reading.report_assigned();
     let reason = reading.until_done(&client, count, &mut stop).await?;
     reading.end(reason, &mut stop).await;
     Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
@@ -193,16 +197,16 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
 
 /// A question to the brokers, on a thread that may wait.
 async fn ask<T: Send + 'static>(
-    asker: &Arc<Client>,
-    question: impl FnOnce(&Client) -> T + Send + 'static,
+    query_client: &Arc<LabConsumer>,
+    question: impl FnOnce(&LabConsumer) -> T + Send + 'static,
 ) -> Result<T> {
-    let asker = Arc::clone(asker);
-    Ok(spawn_blocking(move || question(&asker)).await?)
+    let query_client = Arc::clone(query_client);
+    Ok(spawn_blocking(move || question(&query_client)).await?)
 }
 
 /// How many partitions the topic has, or why that is not known. A client that reaches no broker goes back to its first addresses.
 async fn partition_count(
-    client: &Arc<Client>,
+    client: &Arc<LabConsumer>,
     bootstrap: &Arc<Bootstrap>,
     topic: &str,
     within: Duration,
@@ -210,7 +214,7 @@ async fn partition_count(
     let (topic, bootstrap) = (topic.to_owned(), Arc::clone(bootstrap));
     ask(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
-        bootstrap.heard(client, &answer);
+        bootstrap.on_answer(client, &answer);
         match topic_state(&answer.map_err(|error| anyhow!("no broker answers ({error})"))?, &topic) {
             TopicState::Partitions(count, _) => Ok(count),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
@@ -220,39 +224,45 @@ async fn partition_count(
 }
 
 /// The first and the end offset of a partition.
-async fn watermarks(asker: &Arc<Client>, topic: &str, partition: i32, within: Duration) -> Result<(i64, i64)> {
+async fn watermarks(
+    query_client: &Arc<LabConsumer>,
+    topic: &str,
+    partition: i32,
+    within: Duration,
+) -> Result<(i64, i64)> {
     let topic = topic.to_owned();
-    Ok(ask(asker, move |asker| asker.fetch_watermarks(&topic, partition, within)).await??)
+    Ok(ask(query_client, move |query_client| query_client.fetch_watermarks(&topic, partition, within)).await??)
 }
 
 /// The same of many partitions, with a request or two to each broker.
 async fn all_watermarks(
-    asker: &Arc<Client>,
+    query_client: &Arc<LabConsumer>,
     topic: &str,
     partitions: &[i32],
     within: Duration,
 ) -> Result<BTreeMap<i32, (i64, i64)>> {
     let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
-    ask(asker, move |asker| offsets::of_partitions(asker, &topic, partitions.into_iter(), within)).await?
+    ask(query_client, move |query_client| offsets::of_partitions(query_client, &topic, partitions.into_iter(), within))
+        .await?
 }
 
 /// Finding out where to begin.
-struct Starting<'a> {
+struct Startup<'a> {
     args: &'a ConsumerArgs,
     output: &'a Arc<Output>,
-    asker: &'a Arc<Client>,
+    query_client: &'a Arc<LabConsumer>,
     bootstrap: &'a Arc<Bootstrap>,
     began: Instant,
 }
 
-impl Starting<'_> {
+impl Startup<'_> {
     /// The number of partitions of the topic, and those to read with their offsets. Waits for a topic that does not exist yet.
     async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
         let mut said = String::new();
         let count = loop {
-            let state = match partition_count(self.asker, self.bootstrap, topic, Duration::from_secs(1)).await {
+            let state = match partition_count(self.query_client, self.bootstrap, topic, Duration::from_secs(1)).await {
                 Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
                     break count;
                 }
@@ -280,9 +290,10 @@ impl Starting<'_> {
             return Ok(BTreeMap::new());
         }
         loop {
-            match all_watermarks(self.asker, &self.args.target.topic, &partitions, Duration::from_secs(2)).await {
+            match all_watermarks(self.query_client, &self.args.target.topic, &partitions, Duration::from_secs(2)).await
+            {
                 Ok(known) => {
-                    let start = |(low, high)| if self.args.from == From::Beginning { low } else { high };
+                    let start = |(low, high)| if self.args.from == StartFrom::Beginning { low } else { high };
                     return Ok(known.into_iter().map(|(partition, both)| (partition, start(both))).collect());
                 }
                 Err(error) => self.wait(said, format!("its offsets are not known yet ({error:#})")).await?,
@@ -293,10 +304,10 @@ impl Starting<'_> {
     /// Says what is waited for, once, and waits a little.
     async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
         if state != *said {
-            self.output.remark(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
+            self.output.log(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
             *said = state;
         }
-        while self.asker.poll(Duration::ZERO).is_some() {}
+        while self.query_client.poll(Duration::ZERO).is_some() {}
         if self.output.broken() {
             return Err(Reason::Error);
         }
@@ -309,15 +320,15 @@ impl Starting<'_> {
 }
 
 /// All partitions, being read.
-struct Reading {
+struct ReadSession {
     shared: Arc<Shared>,
     partitions: BTreeMap<i32, Arc<Partition>>,
-    groups: Vec<Arc<Group>>,
+    groups: Vec<Arc<PartitionGroup>>,
     tasks: JoinSet<Result<()>>,
     began: Instant,
 }
 
-impl Reading {
+impl ReadSession {
     /// Begins to read one partition.
     fn begin(&mut self, span: Span) -> Result<()> {
         let shared = &self.shared;
@@ -344,17 +355,17 @@ impl Reading {
         }
     }
 
-    async fn until_done(&mut self, client: &Arc<Client>, count: usize, stop: &mut Stop) -> Result<Reason> {
+    async fn until_done(&mut self, client: &Arc<LabConsumer>, count: usize, stop: &mut Stop) -> Result<Reason> {
         let bounded = !self.shared.args.end.is_empty();
         let idle_timeout = Duration::from_secs(self.shared.args.idle_timeout);
         let (found, mut partitions) = mpsc::channel(1);
         // Dropped with this function, which ends the watching.
         let (_watched, unwatched) = watch::channel(());
-        let pulse = Arc::<Pulse>::default();
+        let watchdog = Arc::<Watchdog>::default();
         let stopped = stop.clone();
-        Pulse::watch(&pulse, Arc::clone(&self.shared.output), move || stopped.asked())?;
+        Watchdog::watch(&watchdog, Arc::clone(&self.shared.output), move || stopped.requested())?;
         let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
-        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&pulse), found, unwatched));
+        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&watchdog), found, unwatched));
         let mut known = i32::try_from(count)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -367,7 +378,7 @@ impl Reading {
             tokio::select! {
                 Some(task) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = task? {
-                        self.shared.output.remark(format_args!("{}: {error:#}", self.shared.args.target.topic));
+                        self.shared.output.log(format_args!("{}: {error:#}", self.shared.args.target.topic));
                         return Ok(Reason::Error);
                     }
                 }
@@ -376,23 +387,23 @@ impl Reading {
                     while known < count {
                         self.begin(Span { partition: known, start: 0, end: None })?;
                         known += 1;
-                        self.say_assigned();
+                        self.report_assigned();
                     }
                 }
                 _ = tick.tick() => {
                     // Errors are remarked on by the context; they only have to be taken from the queues.
                     while client.poll(Duration::ZERO).is_some() {}
-                    while self.shared.asker.poll(Duration::ZERO).is_some() {}
+                    while self.shared.query_client.poll(Duration::ZERO).is_some() {}
                     if self.shared.output.broken() {
                         return Ok(Reason::Error);
                     }
                     if let Some((code, why)) = client.client().fatal_error() {
-                        self.shared.output.remark(format_args!("{}: librdkafka gave up: {code:?}: {why}", self.shared.args.target.topic));
+                        self.shared.output.log(format_args!("{}: librdkafka gave up: {code:?}: {why}", self.shared.args.target.topic));
                         return Ok(Reason::Fatal);
                     }
                     let now = Instant::now();
                     let sum = self.progress();
-                    pulse.beat(sum);
+                    watchdog.beat(sum);
                     if sum != last_sum {
                         (last_sum, last_progress) = (sum, now);
                     } else if bounded && now.duration_since(last_progress) >= idle_timeout {
@@ -400,16 +411,18 @@ impl Reading {
                     }
                     if now >= next_checkpoint {
                         next_checkpoint = now + Duration::from_secs(1);
-                        self.teller().report(&self.partitions, Some(&self.shared.topic), Event::Checkpoint, None, &BTreeMap::new());
+                        self.reporter().report(&self.partitions, Some(&self.shared.topic), Event::Checkpoint, None, &BTreeMap::new());
                     }
                 }
             }
         }
     }
 
-    /// The partitions that are read, in Kafka's own words.
-    fn say_assigned(&self) {
-        self.shared.output.verifiable(verifiable::Event::PartitionsAssigned { partitions: self.topic_partitions() });
+    /// The partitions that are read, in Kafka's own summary.
+    fn report_assigned(&self) {
+        self.shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::PartitionsAssigned { partitions: self.topic_partitions() });
     }
 
     fn topic_partitions(&self) -> Vec<TopicPartition<'_>> {
@@ -436,34 +449,36 @@ impl Reading {
             }
         }
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
-        self.teller().report(&self.partitions, None, Event::End, Some(reason), &offsets);
+        self.reporter().report(&self.partitions, None, Event::End, Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
         for (partition, state) in &self.partitions {
             let ledger = lock(&state.ledger);
             totals.add(ledger.counts());
-            self.shared.output.text(format_args!("{topic}: partition {partition}: {}", words(ledger.counts())));
+            self.shared.output.text(format_args!("{topic}: partition {partition}: {}", summary(ledger.counts())));
         }
-        self.shared.output.text(format_args!("{topic}: {}", words(&totals)));
-        self.shared.output.verifiable(verifiable::Event::PartitionsRevoked { partitions: self.topic_partitions() });
-        self.shared.output.verifiable(verifiable::Event::ShutdownComplete);
+        self.shared.output.text(format_args!("{topic}: {}", summary(&totals)));
+        self.shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::PartitionsRevoked { partitions: self.topic_partitions() });
+        self.shared.output.verifiable(verifiable::VerifiableEvent::ShutdownComplete);
     }
 
-    /// Asks the brokers what the offsets are at which a bounded read was shown no record.
+    /// Asks the brokers what the offsets are at which a bounded read was preview no record.
     async fn explain_gaps(&self) {
         let deadline = Instant::now() + EXPLAINED_WITHIN;
         let mut asked = JoinSet::new();
         for (number, partition) in self.partitions.iter().filter(|(_, partition)| partition.end.is_some()) {
             let (number, partition) = (*number, Arc::clone(partition));
-            let (asker, topic) = (Arc::clone(&self.shared.asker), self.shared.args.target.topic.clone());
+            let (query_client, topic) = (Arc::clone(&self.shared.query_client), self.shared.args.target.topic.clone());
             let range = {
                 let ledger = lock(&partition.ledger);
                 (ledger.start.unsigned_abs(), ledger.next.unsigned_abs())
             };
             let Some(gaps) = lock(&partition.ledger).gaps().filter(|gaps| !gaps.is_empty()).cloned() else { continue };
             asked.spawn_blocking(move || {
-                let seen = Seen { topic: &topic, partition: number, range, gaps: &gaps };
-                let explained = batches::explain(&asker, &seen, deadline);
+                let seen = PartitionRead { topic: &topic, partition: number, range, gaps: &gaps };
+                let explained = batches::explain(&query_client, &seen, deadline);
                 lock(&partition.ledger).explained = Some(explained);
             });
         }
@@ -473,16 +488,16 @@ impl Reading {
 
     /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
     async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
-        let (asker, topic) = (&self.shared.asker, &self.shared.args.target.topic);
+        let (query_client, topic) = (&self.shared.query_client, &self.shared.args.target.topic);
         let partitions: Vec<i32> = self.partitions.keys().copied().collect();
         let deadline = Instant::now() + LAST_OFFSETS_WITHIN;
-        if let Ok(known) = all_watermarks(asker, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
+        if let Ok(known) = all_watermarks(query_client, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
             return known;
         }
         // One broker that does not answer keeps those of all back, so each is asked for by itself.
         let mut asked = JoinSet::new();
         for share in partitions.chunks(partitions.len().div_ceil(ASKING_MAX).max(1)) {
-            let (asker, topic, share) = (Arc::clone(asker), topic.clone(), share.to_vec());
+            let (query_client, topic, share) = (Arc::clone(query_client), topic.clone(), share.to_vec());
             asked.spawn(async move {
                 let mut known = Vec::new();
                 for partition in share {
@@ -490,7 +505,7 @@ impl Reading {
                     if left.is_zero() {
                         break;
                     }
-                    known.push((partition, watermarks(&asker, &topic, partition, left).await));
+                    known.push((partition, watermarks(&query_client, &topic, partition, left).await));
                 }
                 known
             });
@@ -503,25 +518,25 @@ impl Reading {
         known
     }
 
-    fn teller(&self) -> Teller<'_> {
+    fn reporter(&self) -> StateReporter<'_> {
         let Shared { output, args, topic_id, .. } = &*self.shared;
-        Teller { output, run: args.run, began: self.began, topic_id: topic_id.as_deref() }
+        StateReporter { output, run: args.run, began: self.began, topic_id: topic_id.as_deref() }
     }
 }
 
 /// Says how far the consumer has got.
-struct Teller<'a> {
+struct StateReporter<'a> {
     output: &'a Output,
     run: Option<RunId>,
     began: Instant,
     topic_id: Option<&'a str>,
 }
 
-impl Teller<'_> {
+impl StateReporter<'_> {
     fn report(
         &self,
         partitions: &BTreeMap<i32, Arc<Partition>>,
-        topic: Option<&Topic<Client>>,
+        topic: Option<&Topic<LabConsumer>>,
         event: Event,
         reason: Option<Reason>,
         offsets: &BTreeMap<i32, (i64, i64)>,
@@ -563,7 +578,7 @@ impl Teller<'_> {
     }
 }
 
-fn words(counts: &Counts) -> String {
+fn summary(counts: &Counts) -> String {
     let mut text = format!(
         "{} records, {} received, {} missing, {} duplicate, {} out of order",
         counts.records, counts.received, counts.missing, counts.duplicate, counts.out_of_order
@@ -587,8 +602,8 @@ fn words(counts: &Counts) -> String {
 /// brokers; the one that reads is asked when nothing arrives, since each question takes a lock of librdkafka's that its threads fight for.
 async fn watch_partitions(
     shared: Arc<Shared>,
-    (reader, bootstrap): (Arc<Client>, Arc<Bootstrap>),
-    pulse: Arc<Pulse>,
+    (reader, bootstrap): (Arc<LabConsumer>, Arc<Bootstrap>),
+    watchdog: Arc<Watchdog>,
     found: mpsc::Sender<i32>,
     mut unwatched: watch::Receiver<()>,
 ) {
@@ -600,7 +615,7 @@ async fn watch_partitions(
             _ = unwatched.changed() => return,
             () = sleep(PARTITIONS_EVERY) => {}
         }
-        let arrived = pulse.arrived();
+        let arrived = watchdog.arrived();
         quiet = if arrived == before { quiet + 1 } else { 0 };
         before = arrived;
         if quiet >= QUIET {
@@ -610,11 +625,11 @@ async fn watch_partitions(
                 if timeout(within, &mut asking).await.is_ok() {
                     break;
                 }
-                pulse.waited(second);
+                watchdog.waited(second);
             }
         }
         // A broker that is down is remarked on elsewhere.
-        if let Ok(count) = partition_count(&shared.asker, &shared.bootstrap, topic, within).await
+        if let Ok(count) = partition_count(&shared.query_client, &shared.bootstrap, topic, within).await
             && let Ok(count) = i32::try_from(count)
             && shared.args.end.is_empty()
             && found.send(count).await.is_err()
@@ -625,7 +640,7 @@ async fn watch_partitions(
 }
 
 /// Reads a group's partitions until the end offset of each, or for ever.
-async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
+async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
     let bounded = !shared.args.end.is_empty();
     let mut buffer = Buffer::default();
     // What is done beside reading: stopping partitions, and finding out where to go on.
@@ -642,13 +657,13 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
                     batch.drain(|_| ());
                     continue;
                 };
-                match look(&shared, &partition, number, &mut batch) {
-                    Look::More => {}
-                    Look::Done => {
+                match account_for(&shared, &partition, number, &mut batch) {
+                    BatchOutcome::More => {}
+                    BatchOutcome::Done => {
                         lock(&group.reading).remove(&number);
                         done.push(number);
                     }
-                    Look::OutOfRange(why) => lost.push((number, partition, why)),
+                    BatchOutcome::OutOfRange(why) => lost.push((number, partition, why)),
                 }
             }
         }
@@ -685,7 +700,7 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
 /// Reads a partition on, at which librdkafka has stopped.
 async fn resume(
     shared: Arc<Shared>,
-    group: Arc<Group>,
+    group: Arc<PartitionGroup>,
     partition: Arc<Partition>,
     number: i32,
     why: String,
@@ -703,7 +718,7 @@ async fn resume(
 }
 
 /// Accounts for what was taken of one partition.
-fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batch<'_>) -> Look {
+fn account_for(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut MessageBatch<'_>) -> BatchOutcome {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
     let (mut done, mut out_of_range) = (false, None);
@@ -718,26 +733,15 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
             done = true;
         }
         Fetched::Record { offset, value, created_ms, keyed, leader_epoch } => {
-            stuck = Some(Code::NONE);
+            stuck = Some(ErrorCode::NONE);
             ledger.record(Record { offset, value, created_ms, keyed, leader_epoch });
-            shared.output.moved(Milestone::Received, number);
+            shared.output.progressed(Milestone::Received, number);
             if shared.output.is_verifiable() {
-                let text = value.map(String::from_utf8_lossy);
-                let value = text.as_deref();
-                shared.output.verifiable(verifiable::Event::RecordData {
-                    key: None,
-                    value,
-                    topic,
-                    partition: number,
-                    offset,
-                });
-                let none = RecordSet { topic, partition: number, count: 0, min_offset: offset, max_offset: offset };
-                let set = batch.get_or_insert(none);
-                (set.count, set.max_offset) = (set.count + 1, offset);
+                print_verifiable(shared, number, offset, value, &mut batch);
             }
             let records = ledger.counts().records;
             if records.is_multiple_of(LINE_EVERY) && shared.output.is_text() {
-                let last = shown(value);
+                let last = preview(value);
                 shared
                     .output
                     .text(format_args!("{topic}: received {records} messages from partition {number}, last ({last})"));
@@ -745,17 +749,17 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
             done = reached(ledger.next);
         }
         Fetched::End { offset } => {
-            stuck = Some(Code::NONE);
+            stuck = Some(ErrorCode::NONE);
             ledger.reached(partition.end.map_or(offset, |end| offset.min(end)));
             done = reached(offset);
         }
-        Fetched::Error { code: Code::AUTO_OFFSET_RESET, why } => {
+        Fetched::Error { code: ErrorCode::AUTO_OFFSET_RESET, why } => {
             out_of_range = Some(String::from_utf8_lossy(why).into_owned());
         }
         Fetched::Error { code, why } => {
             stuck = Some(code);
             let (name, why) = (code.name(), String::from_utf8_lossy(why));
-            shared.output.remark_of_kind(
+            shared.output.log_throttled(
                 &format!("{number} {name}"),
                 format_args!("{topic}: partition {number} cannot be read on at {}: {name} ({why})", ledger.next),
             );
@@ -763,17 +767,36 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
     });
     match stuck {
         None => {}
-        Some(Code::NONE) => partition.goes_on(),
-        Some(code) => partition.stuck_by(code),
+        Some(ErrorCode::NONE) => partition.clear_read_error(),
+        Some(code) => partition.set_read_error(code),
     }
     if let Some(set) = batch {
-        shared.output.verifiable(verifiable::Event::RecordsConsumed { count: set.count, partitions: vec![set] });
+        shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::RecordsConsumed { count: set.count, partitions: vec![set] });
     }
     match (done, out_of_range) {
-        (true, _) => Look::Done,
-        (_, Some(why)) => Look::OutOfRange(why),
-        _ => Look::More,
+        (true, _) => BatchOutcome::Done,
+        (_, Some(why)) => BatchOutcome::OutOfRange(why),
+        _ => BatchOutcome::More,
     }
+}
+
+/// Prints a record as Kafka's verifiable consumer does, and adds it to the batch that is printed after it.
+fn print_verifiable<'a>(
+    shared: &'a Shared,
+    partition: i32,
+    offset: i64,
+    value: Option<&[u8]>,
+    batch: &mut Option<RecordSet<'a>>,
+) {
+    let topic = shared.args.target.topic.as_str();
+    let text = value.map(String::from_utf8_lossy);
+    let value = text.as_deref();
+    shared.output.verifiable(verifiable::VerifiableEvent::RecordData { key: None, value, topic, partition, offset });
+    let empty = RecordSet { topic, partition, count: 0, min_offset: offset, max_offset: offset };
+    let set = batch.get_or_insert(empty);
+    (set.count, set.max_offset) = (set.count + 1, offset);
 }
 
 /// librdkafka cannot read on from the next offset, and says `why`: finds out what became of the log, writes it down, and returns where to go on;
@@ -781,10 +804,10 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
 async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str) -> Result<Option<i64>> {
     let topic = &shared.args.target.topic;
     let (low, high) = loop {
-        match watermarks(&shared.asker, topic, number, Duration::from_secs(2)).await {
+        match watermarks(&shared.query_client, topic, number, Duration::from_secs(2)).await {
             Ok(known) => break known,
             Err(error) => {
-                shared.output.remark_of_kind(
+                shared.output.log_throttled(
                     "watermarks",
                     format_args!("{topic}: partition {number}: offsets are not known ({error})"),
                 );
@@ -796,7 +819,7 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
     let next = ledger.next;
     if next < low {
         let low = partition.end.map_or(low, |end| low.min(end));
-        shared.output.remark(format_args!(
+        shared.output.log(format_args!(
             "{topic}: partition {number}: offsets {next} to {} are gone, the log's start has moved; going on at {low}",
             low - 1
         ));
@@ -809,7 +832,7 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
         if partition.end.is_some() {
             return Err(anyhow!(what));
         }
-        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {low}"));
+        shared.output.log(format_args!("{topic}: {what}; reading it anew from {low}"));
     } else {
         // The offset is inside the log, and the log is not the one that was read: a leader's history of epochs says so (KIP-320), or a leader had
         // less for a while.
@@ -818,13 +841,13 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
         if partition.end.is_some_and(|end| high < end) {
             return Err(anyhow!(what));
         }
-        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {}", ledger.next));
+        shared.output.log(format_args!("{topic}: {what}; reading it anew from {}", ledger.next));
     }
     Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }
 
 /// What a line shows of a value: the number of a stamped one, the beginning of another.
-fn shown(value: Option<&[u8]>) -> String {
+fn preview(value: Option<&[u8]>) -> String {
     match (stamp::parse(value), value) {
         (Value::Stamped(stamp), _) => format!("0.{:06}", stamp.number),
         (_, None) => "null".into(),

@@ -19,6 +19,7 @@
 //! | [`memory`] | what the clients do about their own memory |
 //! | [`stop`] | SIGTERM and SIGINT |
 //! | [`time`], [`random`], [`sync`] | the time of day, numbers that no other client draws, locks |
+#![warn(clippy::too_many_lines)]
 
 pub mod batches;
 pub mod bootstrap;
@@ -34,7 +35,6 @@ pub mod output;
 pub mod pace;
 pub mod probe;
 pub mod producer;
-pub mod pulse;
 pub mod random;
 pub mod settings;
 pub mod state;
@@ -42,6 +42,7 @@ pub mod stop;
 pub mod sync;
 pub mod time;
 pub mod verifiable;
+pub mod watchdog;
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub fn run(command: Command) -> Result<u8> {
     let mut stop = Stop::listen()?;
     let output = match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
-            Output::new(output.form(), output.log_file.as_deref())?
+            Output::new(output.effective_format(), output.log_file.as_deref())?
                 .with_state_file(output.state_file.as_deref())
                 .with_gaps(output.gaps)
         }
@@ -79,7 +80,7 @@ pub fn run(command: Command) -> Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let said = Arc::clone(&output);
+    let flushed = Arc::clone(&output);
     let code = runtime.block_on(async {
         match command {
             // These two have something to do after a signal.
@@ -95,9 +96,9 @@ pub fn run(command: Command) -> Result<u8> {
     });
     // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.
     runtime.shutdown_background();
-    said.flush();
+    flushed.flush();
     // Whatever it was asked for did not come about when it could not say so.
-    Ok(code?.max(u8::from(said.broken())))
+    Ok(code?.max(u8::from(flushed.broken())))
 }
 
 /// Answers one of the questions.

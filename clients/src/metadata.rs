@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ledger::lines::{self, BrokerInfo, METADATA, PartitionInfo, TopicInfo};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataBroker};
 use tokio::task::JoinSet;
 
 use crate::cli::MetadataArgs;
-use crate::context::LabContext;
-use crate::native::{self, Code, NativeClient};
+use crate::context::{LabConsumer, LabContext};
+use crate::native::{self, ErrorCode, NativeClient};
 use crate::output::Output;
 use crate::settings;
 
@@ -33,7 +33,7 @@ pub fn topic_id(
     let began = Instant::now();
     loop {
         if let Ok(metadata) = metadata(TOPIC_ID_WITHIN)
-            && let Ok(id) = native::topic_id::topic_id(client, topic, answering(&metadata), TOPIC_ID_WITHIN)
+            && let Ok(id) = native::topic_id::topic_id(client, topic, answering_broker(&metadata), TOPIC_ID_WITHIN)
         {
             return id;
         }
@@ -89,8 +89,7 @@ fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output
     // librdkafka tries again until the time is up; an address where nobody listens should be told at once.
     let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;
     drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
-    let client: BaseConsumer<LabContext> =
-        settings::question(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: LabConsumer = settings::query(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     Ok(client.fetch_metadata(topic, left)?)
 }
@@ -119,14 +118,14 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
                         leader: p.leader(),
                         replicas: p.replicas().to_vec(),
                         isr: p.isr().to_vec(),
-                        error: p.error().map(|code| Code::from(code).name().into_owned()),
+                        error: p.error().map(|code| ErrorCode::from(code).name().into_owned()),
                     })
                 })
                 .collect();
             partitions.sort_by_key(|p| p.partition);
             TopicInfo {
                 topic: topic.name().into(),
-                error: topic.error().map(|code| Code::from(code).name().into_owned()),
+                error: topic.error().map(|code| ErrorCode::from(code).name().into_owned()),
                 partitions,
             }
         })
@@ -136,7 +135,7 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
 }
 
 /// The broker to ask more: the one that gave this answer, or, where librdkafka does not know which that was, one that is in it. -1 for none.
-pub fn answering(metadata: &Metadata) -> i32 {
+pub fn answering_broker(metadata: &Metadata) -> i32 {
     let known = metadata.brokers().first().map_or(-1, |broker| broker.id());
     if metadata.orig_broker_id() >= 0 { metadata.orig_broker_id() } else { known }
 }
@@ -156,7 +155,7 @@ pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
         return TopicState::NotYet("not in the broker's metadata".into());
     };
     if let Some(code) = found.error() {
-        return TopicState::NotYet(Code::from(code).name());
+        return TopicState::NotYet(ErrorCode::from(code).name());
     }
     let led = found.partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0).map(|p| p.id()).min();
     match found.partitions().len() {

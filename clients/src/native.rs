@@ -17,7 +17,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use ledger::sent::Outcome;
 use rdkafka::bindings as rdk;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -35,7 +35,7 @@ pub mod topic_setting;
 pub const BATCH: usize = 256;
 
 /// The same calls as the bindings have, but with error codes as the numbers that they are: the bindings' enum knows the codes of its own day only.
-mod plain {
+mod ffi {
     use super::{c_int, rdk};
 
     unsafe extern "C" {
@@ -72,21 +72,21 @@ unsafe impl<C: ConsumerContext + 'static> NativeClient for BaseConsumer<C> {
 
 /// An error code of librdkafka or of a broker, also one that is newer than this librdkafka.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Code(c_int);
+pub struct ErrorCode(c_int);
 
-impl From<RDKafkaRespErr> for Code {
+impl From<RDKafkaRespErr> for ErrorCode {
     fn from(code: RDKafkaRespErr) -> Self {
         Self(code as c_int)
     }
 }
 
-impl From<RDKafkaErrorCode> for Code {
+impl From<RDKafkaErrorCode> for ErrorCode {
     fn from(code: RDKafkaErrorCode) -> Self {
         Self(code as c_int)
     }
 }
 
-impl Code {
+impl ErrorCode {
     /// No error.
     pub const NONE: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as c_int);
     /// The producer's queue takes no more for now.
@@ -103,24 +103,24 @@ impl Code {
     const END: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF as c_int);
     /// The offset to read next is not in the log; librdkafka has stopped.
     pub const AUTO_OFFSET_RESET: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as c_int);
-    /// The topic is not to be read by this client. Told once only.
+    /// The topic is not to be read by this client. ProducerEvent once only.
     pub const NOT_AUTHORIZED: Self = Self(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as c_int);
 
     /// Its name as librdkafka and Kafka write it: `_MSG_TIMED_OUT` (a client's own, with underscore) or `NOT_ENOUGH_REPLICAS` (a broker's); of one
     /// that this librdkafka does not know, `ERR_` and its number.
     pub fn name(self) -> Cow<'static, str> {
-        self.described().map_or_else(|| format!("ERR_{}", self.0).into(), |(name, _)| name.into())
+        self.table_entry().map_or_else(|| format!("ERR_{}", self.0).into(), |(name, _)| name.into())
     }
 
     /// Kafka's explanation of it.
-    pub fn explained(self) -> Cow<'static, str> {
+    pub fn description(self) -> Cow<'static, str> {
         let unknown = || format!("an error that this librdkafka does not know, Kafka's number {}", self.0).into();
-        self.described().map_or_else(unknown, |(_, text)| text.into())
+        self.table_entry().map_or_else(unknown, |(_, text)| text.into())
     }
 
     /// Its name and explanation in librdkafka's table. Not by `rd_kafka_err2name`, which writes those of unknown codes into a buffer that the next call
     /// on the thread overwrites.
-    fn described(self) -> Option<(&'static str, &'static str)> {
+    fn table_entry(self) -> Option<(&'static str, &'static str)> {
         let (mut table, mut count) = (ptr::null(), 0);
         // SAFETY: both pointers are valid for the call, which gives the address and length of a static table.
         unsafe { rdk::rd_kafka_get_err_descs(&raw mut table, &raw mut count) };
@@ -148,7 +148,7 @@ unsafe fn text_of(text: *const c_char) -> &'static str {
     unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("UNKNOWN")
 }
 
-impl fmt::Debug for Code {
+impl fmt::Debug for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
     }
@@ -156,11 +156,11 @@ impl fmt::Debug for Code {
 
 /// What became of one message that was handed to librdkafka.
 #[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
+pub struct DeliveryReport<'a> {
     /// Written or not.
     pub outcome: Outcome,
-    /// The error, or [`Code::NONE`].
-    pub code: Code,
+    /// The error, or [`ErrorCode::NONE`].
+    pub code: ErrorCode,
     /// Where it went.
     pub partition: i32,
     /// Its offset there; negative when the broker did not tell.
@@ -173,13 +173,13 @@ pub struct Report<'a> {
 
 /// What a producer has to tell.
 #[derive(Debug)]
-pub enum Told<'a> {
+pub enum ProducerEvent<'a> {
     /// A delivery report.
-    Report(Report<'a>),
+    Report(DeliveryReport<'a>),
     /// Something went wrong that concerns no single message.
     Error {
         /// What.
-        code: Code,
+        code: ErrorCode,
         /// In librdkafka's words.
         why: Cow<'a, str>,
     },
@@ -193,15 +193,15 @@ pub enum Told<'a> {
 }
 
 /// Where a producer's delivery reports come from.
-pub struct Reports<O: NativeClient> {
+pub struct ProducerEvents<O: NativeClient> {
     queue: NonNull<rdk::rd_kafka_queue_t>,
     _owner: Arc<O>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl<O: NativeClient> Send for Reports<O> {}
+unsafe impl<O: NativeClient> Send for ProducerEvents<O> {}
 
-impl<O: NativeClient> Reports<O> {
+impl<O: NativeClient> ProducerEvents<O> {
     /// Those of `owner`.
     ///
     /// # Errors
@@ -214,28 +214,28 @@ impl<O: NativeClient> Reports<O> {
     }
 
     /// Takes one event, a batch of reports say, without waiting, and gives what is in it to `sink`. Returns false when there was none.
-    pub fn take(&self, mut sink: impl FnMut(Told<'_>)) -> bool {
+    pub fn take(&self, mut sink: impl FnMut(ProducerEvent<'_>)) -> bool {
         // SAFETY: the queue is valid; the event is ours then.
         let event = unsafe { rdk::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
         let Some(event) = NonNull::new(event) else { return false };
-        let event = Event(event);
-        let raw = event.0.as_ptr();
+        let event = Owned(event, rdk::rd_kafka_event_destroy);
+        let event = event.get();
         // SAFETY: the event is valid until the end of this function, and so are its messages and strings, of which `sink` keeps nothing.
         unsafe {
-            match rdk::rd_kafka_event_type(raw) {
+            match rdk::rd_kafka_event_type(event) {
                 rdk::RD_KAFKA_EVENT_DR => {
-                    while let Some(message) = NonNull::new(rdk::rd_kafka_event_message_next(raw).cast_mut()) {
-                        sink(Told::Report(report(message)));
+                    while let Some(message) = NonNull::new(rdk::rd_kafka_event_message_next(event).cast_mut()) {
+                        sink(ProducerEvent::Report(report(message)));
                     }
                 }
                 rdk::RD_KAFKA_EVENT_ERROR => {
-                    let why = rdk::rd_kafka_event_error_string(raw);
-                    sink(Told::Error { code: Code(plain::rd_kafka_event_error(raw)), why: said(why) });
+                    let why = rdk::rd_kafka_event_error_string(event);
+                    sink(ProducerEvent::Error { code: ErrorCode(ffi::rd_kafka_event_error(event)), why: text_in(why) });
                 }
                 rdk::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
-                    if rdk::rd_kafka_event_log(raw, &raw mut facility, &raw mut message, &raw mut level) == 0 {
-                        sink(Told::Log { facility: said(facility), message: said(message) });
+                    if rdk::rd_kafka_event_log(event, &raw mut facility, &raw mut message, &raw mut level) == 0 {
+                        sink(ProducerEvent::Log { facility: text_in(facility), message: text_in(message) });
                     }
                 }
                 _ => {}
@@ -245,20 +245,30 @@ impl<O: NativeClient> Reports<O> {
     }
 }
 
-impl<O: NativeClient> Drop for Reports<O> {
+impl<O: NativeClient> Drop for ProducerEvents<O> {
     fn drop(&mut self) {
         // SAFETY: the reference to the queue is ours and is not used again.
         unsafe { rdk::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
 }
 
-/// An event that is destroyed in the end, also when whoever looks at it panics.
-struct Event(NonNull<rdk::rd_kafka_event_t>);
+/// An object of librdkafka's, destroyed when dropped, a panic included.
+struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 
-impl Drop for Event {
+impl<T> Owned<T> {
+    fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
+        Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
+    }
+
+    fn get(&self) -> *mut T {
+        self.0.as_ptr()
+    }
+}
+
+impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the event is ours and is not used again.
-        unsafe { rdk::rd_kafka_event_destroy(self.0.as_ptr()) }
+        // SAFETY: the pointer came from librdkafka with its own destructor, is destroyed here once, and is not used again.
+        unsafe { (self.1)(self.get()) }
     }
 }
 
@@ -266,7 +276,7 @@ impl Drop for Event {
 ///
 /// # Safety
 /// The pointer must be null or that of a C string that lives as long as the result.
-unsafe fn said<'a>(text: *const c_char) -> Cow<'a, str> {
+unsafe fn text_in<'a>(text: *const c_char) -> Cow<'a, str> {
     if text.is_null() {
         return Cow::Borrowed("");
     }
@@ -278,18 +288,18 @@ unsafe fn said<'a>(text: *const c_char) -> Cow<'a, str> {
 ///
 /// # Safety
 /// The message must be that of a delivery report and live as long as the result.
-unsafe fn report<'a>(message: NonNull<RDKafkaMessage>) -> Report<'a> {
+unsafe fn report<'a>(message: NonNull<RDKafkaMessage>) -> DeliveryReport<'a> {
     let message = message.as_ptr();
     // SAFETY: the message is valid. No reference to all of it is made and its code is read as a number, since a broker may have sent any.
     unsafe {
-        let outcome = match plain::rd_kafka_message_status(message) {
+        let outcome = match ffi::rd_kafka_message_status(message) {
             status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED as c_int => Outcome::Acked,
             status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int => {
                 Outcome::NotPersisted
             }
             _ => Outcome::Unknown,
         };
-        Report {
+        DeliveryReport {
             outcome,
             code: code_of(message),
             partition: (*message).partition,
@@ -304,9 +314,9 @@ unsafe fn report<'a>(message: NonNull<RDKafkaMessage>) -> Report<'a> {
 ///
 /// # Safety
 /// The message must be valid.
-unsafe fn code_of(message: *const RDKafkaMessage) -> Code {
+unsafe fn code_of(message: *const RDKafkaMessage) -> ErrorCode {
     // SAFETY: the field is a C enum, which is an int; nothing but a number is made of it.
-    Code(unsafe { (&raw const (*message).err).cast::<c_int>().read() })
+    ErrorCode(unsafe { (&raw const (*message).err).cast::<c_int>().read() })
 }
 
 /// The value in a message; `None` for a null value.
@@ -358,8 +368,8 @@ impl<O: NativeClient> Topic<O> {
     /// Queues a message with this value, this time in ms since the Unix epoch, and no key. `opaque` comes back with the delivery report.
     ///
     /// # Errors
-    /// librdkafka's code when the queue does not take it: [`Code::QUEUE_FULL`] above all. Nothing was queued then.
-    pub fn produce(&self, partition: i32, value: &[u8], time_ms: i64, opaque: usize) -> Result<(), Code> {
+    /// librdkafka's code when the queue does not take it: [`ErrorCode::QUEUE_FULL`] above all. Nothing was queued then.
+    pub fn produce(&self, partition: i32, value: &[u8], time_ms: i64, opaque: usize) -> Result<(), ErrorCode> {
         use rdk::rd_kafka_vtype_t as Type;
         use rdk::rd_kafka_vu_s__bindgen_ty_1 as Of;
         let bytes =
@@ -373,14 +383,14 @@ impl<O: NativeClient> Topic<O> {
             (Type::RD_KAFKA_VTYPE_OPAQUE, Of { ptr: opaque as *mut c_void }),
         ]
         .map(|(vtype, u)| rdk::rd_kafka_vu_t { vtype, u });
-        // SAFETY: the topic is valid, and each part has the type that is said; RD_KAFKA_MSG_F_COPY makes librdkafka copy the value before it
+        // SAFETY: the topic is valid, and each part has the type that is text_in; RD_KAFKA_MSG_F_COPY makes librdkafka copy the value before it
         // returns; the opaque is never dereferenced. An error is ours to destroy.
         unsafe {
             let error = rdk::rd_kafka_produceva(self.owner.native(), message.as_ptr(), message.len());
             if error.is_null() {
                 return Ok(());
             }
-            let code = Code(plain::rd_kafka_error_code(error));
+            let code = ErrorCode(ffi::rd_kafka_error_code(error));
             rdk::rd_kafka_error_destroy(error);
             Err(code)
         }
@@ -402,7 +412,7 @@ impl<O: NativeClient> Topic<O> {
         }
         let code = last_error();
         lock(&self.reading).remove(&partition);
-        Err(anyhow!("cannot read partition {partition} from offset {offset}: {}", code.explained()))
+        Err(anyhow!("cannot read partition {partition} from offset {offset}: {}", code.description()))
     }
 
     /// Stops fetching `partition`, and throws away what was fetched. Waits, without a limit, for librdkafka's thread, which may be busy: not for a
@@ -437,7 +447,7 @@ impl<O: NativeClient> Topic<O> {
 impl<O: NativeClient> Drop for Topic<O> {
     fn drop(&mut self) {
         let partitions = std::mem::take(&mut *lock(&self.reading));
-        let rest = Remains { topic: self.topic, partitions, owner: ManuallyDrop::new(Arc::clone(&self.owner)) };
+        let rest = TopicTeardown { topic: self.topic, partitions, owner: ManuallyDrop::new(Arc::clone(&self.owner)) };
         if rest.partitions.is_empty() {
             return rest.destroy();
         }
@@ -447,7 +457,7 @@ impl<O: NativeClient> Drop for Topic<O> {
 }
 
 /// What is left of a topic when its handle is dropped.
-struct Remains<O: NativeClient> {
+struct TopicTeardown<O: NativeClient> {
     topic: NonNull<RDKafkaTopic>,
     partitions: BTreeSet<i32>,
     /// Dropped by `destroy` only: a client must outlive its topics.
@@ -455,9 +465,9 @@ struct Remains<O: NativeClient> {
 }
 
 // SAFETY: as of the topic.
-unsafe impl<O: NativeClient> Send for Remains<O> {}
+unsafe impl<O: NativeClient> Send for TopicTeardown<O> {}
 
-impl<O: NativeClient> Remains<O> {
+impl<O: NativeClient> TopicTeardown<O> {
     fn destroy(self) {
         // SAFETY: the handle is ours and is not used again; its client is still alive, since `owner` is dropped after this.
         unsafe {
@@ -477,9 +487,9 @@ pub fn add_brokers(client: &impl NativeClient, addresses: &CStr) {
 }
 
 /// The code of the call that failed last on this thread.
-fn last_error() -> Code {
+fn last_error() -> ErrorCode {
     // SAFETY: takes no arguments.
-    Code(unsafe { plain::rd_kafka_last_error() })
+    ErrorCode(unsafe { ffi::rd_kafka_last_error() })
 }
 
 /// What a partition's queue gives.
@@ -506,7 +516,7 @@ pub enum Fetched<'a> {
     /// Fetching failed. librdkafka goes on by itself, except after `_AUTO_OFFSET_RESET`.
     Error {
         /// What failed.
-        code: Code,
+        code: ErrorCode,
         /// librdkafka's own words for it; empty where it has none.
         why: &'a [u8],
     },
@@ -547,13 +557,13 @@ impl<O: NativeClient> Queue<O> {
         Ok(Self { queue, ready, _owner: owner })
     }
 
-    /// Told whenever there is something to read again. Wake-ups can be lost, so wait for it with a limit.
+    /// ProducerEvent whenever there is something to read again. Wake-ups can be lost, so wait for it with a limit.
     pub fn ready(&self) -> &Notify {
         &self.ready
     }
 
     /// Takes up to [`BATCH`] of what has been fetched, without waiting.
-    pub fn take<'b>(&self, buffer: &'b mut Buffer) -> Batch<'b> {
+    pub fn take<'b>(&self, buffer: &'b mut Buffer) -> MessageBatch<'b> {
         let messages = &mut buffer.0;
         messages.clear();
         messages.reserve(BATCH);
@@ -562,7 +572,7 @@ impl<O: NativeClient> Queue<O> {
             let taken = rdk::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, messages.as_mut_ptr(), BATCH);
             messages.set_len(usize::try_from(taken).unwrap_or(0).min(BATCH));
         }
-        let batch = Batch { messages, at: 0 };
+        let batch = MessageBatch { messages, at: 0 };
         // Those of a partition stay in their order. Mostly they all are of one.
         // SAFETY: each pointer is a message that is ours until the batch is dropped.
         batch.messages.sort_by_key(|message| unsafe { (**message).partition });
@@ -589,20 +599,20 @@ pub struct Buffer(Vec<*mut RDKafkaMessage>);
 unsafe impl Send for Buffer {}
 
 /// Messages that were taken from a queue, partition by partition.
-pub struct Batch<'b> {
+pub struct MessageBatch<'b> {
     messages: &'b mut Vec<*mut RDKafkaMessage>,
     /// Those before it are destroyed.
     at: usize,
 }
 
-impl Batch<'_> {
+impl MessageBatch<'_> {
     /// Of which partition the next messages are; `None` when there are no more.
     pub fn partition(&self) -> Option<i32> {
         // SAFETY: each pointer from `at` on is a message that is ours.
         self.messages.get(self.at).map(|message| unsafe { (**message).partition })
     }
 
-    /// Gives each of the messages that are of [`Batch::partition`] to `sink`. Returns how many there were.
+    /// Gives each of the messages that are of [`MessageBatch::partition`] to `sink`. Returns how many there were.
     pub fn drain(&mut self, mut sink: impl FnMut(Fetched<'_>)) -> usize {
         let (from, partition) = (self.at, self.partition());
         while self.at < self.messages.len() && self.partition() == partition {
@@ -622,7 +632,7 @@ impl Batch<'_> {
     }
 }
 
-impl Drop for Batch<'_> {
+impl Drop for MessageBatch<'_> {
     fn drop(&mut self) {
         while self.at < self.messages.len() {
             self.destroy_next();
@@ -640,7 +650,7 @@ unsafe fn read<'a>(message: *const RDKafkaMessage) -> Fetched<'a> {
     unsafe {
         let offset = (*message).offset;
         match code_of(message) {
-            Code::NONE => {
+            ErrorCode::NONE => {
                 let mut kind = rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                 let time = rdk::rd_kafka_message_timestamp(message, &raw mut kind);
                 let created = kind == rdk::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME;
@@ -653,8 +663,8 @@ unsafe fn read<'a>(message: *const RDKafkaMessage) -> Fetched<'a> {
                     leader_epoch: (epoch >= 0).then_some(epoch),
                 }
             }
-            Code::END => Fetched::End { offset },
-            // What is said of an error is where a value would be.
+            ErrorCode::END => Fetched::End { offset },
+            // What is text_in of an error is where a value would be.
             code => Fetched::Error { code, why: value_of(message).unwrap_or_default() },
         }
     }
@@ -687,32 +697,32 @@ mod tests {
             // SAFETY: the message lives until the end of the block.
             let Fetched::Error { code, .. } = (unsafe { read(message.as_ptr()) }) else { panic!("{number}") };
             assert_eq!(code.name(), format!("ERR_{number}"));
-            assert!(code.explained().contains(&number.to_string()));
-            assert_ne!(code, Code::AUTO_OFFSET_RESET);
+            assert!(code.description().contains(&number.to_string()));
+            assert_ne!(code, ErrorCode::AUTO_OFFSET_RESET);
         }
-        let (first, second) = (Code(4242).name(), Code(4243).name());
+        let (first, second) = (ErrorCode(4242).name(), ErrorCode(4243).name());
         assert_eq!((first.as_ref(), second.as_ref()), ("ERR_4242", "ERR_4243"), "each keeps its own");
     }
 
     #[test]
     fn known_codes_have_librdkafkas_names_and_words() {
         let known = [
-            (Code::TOO_LARGE, "MSG_SIZE_TOO_LARGE", "Broker: Message size too large"),
-            (Code::QUEUE_FULL, "_QUEUE_FULL", "Local: Queue full"),
-            (Code::NONE, "NO_ERROR", "Success"),
+            (ErrorCode::TOO_LARGE, "MSG_SIZE_TOO_LARGE", "Broker: Message size too large"),
+            (ErrorCode::QUEUE_FULL, "_QUEUE_FULL", "Local: Queue full"),
+            (ErrorCode::NONE, "NO_ERROR", "Success"),
         ];
         for (code, name, text) in known {
-            assert_eq!((code.name().as_ref(), code.explained().as_ref()), (name, text));
+            assert_eq!((code.name().as_ref(), code.description().as_ref()), (name, text));
         }
     }
 
     #[test]
     fn an_error_has_librdkafkas_words_and_an_end_is_none() {
-        let (end, error) = (message(Code::END.0, b""), message(Code::TOO_LARGE.0, b"why"));
+        let (end, error) = (message(ErrorCode::END.0, b""), message(ErrorCode::TOO_LARGE.0, b"why"));
         // SAFETY: the messages live until the end of the block.
         unsafe {
             assert!(matches!(read(end.as_ptr()), Fetched::End { offset: 7 }));
-            assert!(matches!(read(error.as_ptr()), Fetched::Error { code: Code::TOO_LARGE, why: b"why" }));
+            assert!(matches!(read(error.as_ptr()), Fetched::Error { code: ErrorCode::TOO_LARGE, why: b"why" }));
         }
     }
 }

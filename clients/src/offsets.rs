@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use ledger::lines::{OFFSETS, Offsets, Watermarks};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::OffsetsArgs;
-use crate::context::LabContext;
-use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering, topic_state};
+use crate::context::{LabConsumer, LabContext};
+use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering_broker, topic_state};
 use crate::native;
 use crate::output::Output;
 use crate::settings;
@@ -35,8 +35,8 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
 fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
-    let client: BaseConsumer<LabContext> =
-        settings::question(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: LabConsumer =
+        settings::query(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
     let metadata = client
         .fetch_metadata(Some(&args.target.topic), left())
         .map_err(|error| anyhow!("no broker of {} answered: {error}", args.target.brokers))?;
@@ -45,7 +45,7 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
     };
     // What is deleted and made again while it is asked about has two ids.
-    let broker = answering(&metadata);
+    let broker = answering_broker(&metadata);
     let id = native::topic_id::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
     let count = i32::try_from(count)?;
     let known = loop {
@@ -67,7 +67,7 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
 /// # Errors
 /// When one of them is not told within that time.
 pub fn of_partitions(
-    client: &BaseConsumer<LabContext>,
+    client: &LabConsumer,
     topic: &str,
     partitions: impl Iterator<Item = i32> + Clone,
     within: Duration,

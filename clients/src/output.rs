@@ -1,4 +1,4 @@
-//! Where lines go: standard output or a rotating file; dated text, JSON, and remarks that must not become a flood.
+//! Where lines go: standard output or a rotating file; dated text, JSON, and stderr that must not become a flood.
 //!
 //! A thread of its own writes them, out of a queue with a bound: whoever has a line for a full queue waits, but not past a signal by more than
 //! [`SLOW_FOR`], so that a reader who has stopped reading does not keep a client from ending. A line that is not written then is missed: the client is
@@ -19,12 +19,12 @@ use ledger::lines::{GAP, Gap, Milestone};
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::gaps::Gaps;
+use crate::gaps::GapDetector;
 use crate::state::StateFile;
 use crate::stop::Stop;
 use crate::sync::lock;
 use crate::time::{date, now_ms};
-use crate::verifiable::{Event, Line};
+use crate::verifiable::{VerifiableEvent, VerifiableLine};
 
 /// A log file is rotated when it has grown to this many bytes.
 pub const ROTATE_AT: u64 = 5 * 1024 * 1024;
@@ -35,11 +35,11 @@ pub const ROTATED_KEPT: u32 = 3;
 /// Remarks of the same kind are written at most this often.
 const THROTTLE: Duration = Duration::from_secs(10);
 
-/// Most kinds of remarks remembered for throttling.
-const KINDS_MAX: usize = 256;
+/// Most throttled of stderr remembered for throttling.
+const THROTTLED_MAX: usize = 256;
 
 /// Bytes that may wait to be written. A longer line waits alone.
-const WAITING_MAX: usize = 256 * 1024;
+const PENDING_MAX: usize = 256 * 1024;
 
 /// After a signal, how long the output may take nothing until it is given up.
 pub const STALLED_FOR: Duration = Duration::from_secs(2);
@@ -47,8 +47,8 @@ pub const STALLED_FOR: Duration = Duration::from_secs(2);
 /// After a signal, how long one line waits for an output that is slow.
 pub const SLOW_FOR: Duration = Duration::from_secs(5);
 
-/// How long the last remarks on standard error are waited for.
-const REMARKS_WITHIN: Duration = Duration::from_millis(500);
+/// How long the last stderr on standard error are waited for.
+const STDERR_WITHIN: Duration = Duration::from_millis(500);
 
 /// Bytes written at a time, so that a slow reader is seen to read.
 const PIECE: usize = 64 * 1024;
@@ -98,7 +98,7 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         for n in (1..ROTATED_KEPT).rev() {
-            // What is not there yet cannot be moved on, which is fine.
+            // What is not there yet cannot be progressed on, which is fine.
             let _ = std::fs::rename(self.numbered(n), self.numbered(n + 1));
         }
         std::fs::rename(&self.path, self.numbered(1))?;
@@ -122,19 +122,19 @@ enum Sink {
 }
 
 impl Sink {
-    /// Writes whole lines; calls `moved` whenever something of them is written.
-    fn write(&mut self, lines: &[u8], moved: impl Fn()) -> io::Result<()> {
+    /// Writes whole lines; calls `progressed` whenever something of them is written.
+    fn write(&mut self, lines: &[u8], progressed: impl Fn()) -> io::Result<()> {
         match self {
             Self::File(file) => {
                 file.write(lines)?;
-                moved();
+                progressed();
                 Ok(())
             }
             Self::Stream(stream, torn) => {
                 if std::mem::take(torn) {
-                    write_pieces(stream, b"\n", &moved)?;
+                    write_pieces(stream, b"\n", &progressed)?;
                 }
-                let written = write_pieces(stream, lines, &moved);
+                let written = write_pieces(stream, lines, &progressed);
                 *torn = written.is_err();
                 written
             }
@@ -143,13 +143,13 @@ impl Sink {
 }
 
 /// As `write_all`, but a stream that somebody else made non-blocking, as terminals may be, is waited for.
-fn write_pieces(stream: &mut File, mut bytes: &[u8], moved: &impl Fn()) -> io::Result<()> {
+fn write_pieces(stream: &mut File, mut bytes: &[u8], progressed: &impl Fn()) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(&bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = &bytes[written..];
-                moved();
+                progressed();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(10)),
@@ -161,20 +161,20 @@ fn write_pieces(stream: &mut File, mut bytes: &[u8], moved: &impl Fn()) -> io::R
 
 /// Lines that wait for the thread that writes them.
 #[derive(Debug)]
-struct Waiting {
+struct PendingLines {
     lines: Vec<u8>,
     /// Bytes that the thread has taken and not written yet.
-    in_hand: usize,
+    writing: usize,
     /// When something was written last.
-    moved: Instant,
+    progressed: Instant,
     /// Nobody will add any more.
     closed: bool,
 }
 
 /// A queue of lines, and the thread that writes them.
 #[derive(Debug)]
-struct Channel {
-    waiting: Mutex<Waiting>,
+struct LineQueue {
+    waiting: Mutex<PendingLines>,
     /// There are lines, or there will be no more.
     more: Condvar,
     /// Something was written.
@@ -183,22 +183,22 @@ struct Channel {
     broken: AtomicBool,
 }
 
-impl Channel {
+impl LineQueue {
     /// One into `sink`, which is called `name` where it cannot be written to.
     fn open(sink: Sink, name: String) -> io::Result<Arc<Self>> {
-        let waiting = Waiting { lines: Vec::new(), in_hand: 0, moved: Instant::now(), closed: false };
-        let channel = Arc::new(Self {
+        let waiting = PendingLines { lines: Vec::new(), writing: 0, progressed: Instant::now(), closed: false };
+        let lines = Arc::new(Self {
             waiting: Mutex::new(waiting),
             more: Condvar::new(),
             less: Condvar::new(),
             broken: AtomicBool::new(false),
         });
-        let writing = Arc::clone(&channel);
+        let writing = Arc::clone(&lines);
         std::thread::Builder::new().name("output".into()).spawn(move || writing.write(sink, &name))?;
-        Ok(channel)
+        Ok(lines)
     }
 
-    /// Writes what comes, until the channel is closed.
+    /// Writes what comes, until the lines is closed.
     fn write(&self, mut sink: Sink, name: &str) {
         let mut lines = Vec::new();
         loop {
@@ -212,19 +212,19 @@ impl Channel {
                 }
                 // What was written gives its room to what will be.
                 std::mem::swap(&mut waiting.lines, &mut lines);
-                waiting.in_hand = lines.len();
+                waiting.writing = lines.len();
             }
-            let written = sink.write(&lines, || lock(&self.waiting).moved = Instant::now());
+            let written = sink.write(&lines, || lock(&self.waiting).progressed = Instant::now());
             lines.clear();
             // One long line should not keep its room for good.
-            lines.shrink_to(WAITING_MAX);
+            lines.shrink_to(PENDING_MAX);
             if let Err(error) = written
                 && !self.broken.swap(true, Ordering::Relaxed)
             {
                 // Nowhere is left to say that standard error is closed.
                 let _ = writeln!(io::stderr(), "clients: {name}: cannot be written: {error}");
             }
-            lock(&self.waiting).in_hand = 0;
+            lock(&self.waiting).writing = 0;
             self.less.notify_all();
         }
     }
@@ -232,18 +232,18 @@ impl Channel {
     /// Adds a line; false when there is no room.
     fn offer(&self, line: &[u8]) -> bool {
         let mut waiting = lock(&self.waiting);
-        let there = waiting.lines.len() + waiting.in_hand;
-        let fits = there == 0 || there + line.len() <= WAITING_MAX;
+        let there = waiting.lines.len() + waiting.writing;
+        let fits = there == 0 || there + line.len() <= PENDING_MAX;
         if fits {
             self.add(&mut waiting, line);
         }
         fits
     }
 
-    fn add(&self, waiting: &mut Waiting, line: &[u8]) {
-        if waiting.lines.is_empty() && waiting.in_hand == 0 {
+    fn add(&self, waiting: &mut PendingLines, line: &[u8]) {
+        if waiting.lines.is_empty() && waiting.writing == 0 {
             // Nothing was to be written, so nothing has stood still.
-            waiting.moved = Instant::now();
+            waiting.progressed = Instant::now();
         }
         waiting.lines.extend_from_slice(line);
         self.more.notify_one();
@@ -251,9 +251,9 @@ impl Channel {
 
     /// Adds a line as soon as there is room. Once `stop` was asked for, one that finds none for a while is missed.
     fn push(&self, line: &[u8], stop: Option<&Stop>) {
-        let fits = |waiting: &Waiting| {
-            let there = waiting.lines.len() + waiting.in_hand;
-            there == 0 || there + line.len() <= WAITING_MAX
+        let fits = |waiting: &PendingLines| {
+            let there = waiting.lines.len() + waiting.writing;
+            there == 0 || there + line.len() <= PENDING_MAX
         };
         match self.wait(fits, stop) {
             Some(mut waiting) => self.add(&mut waiting, line),
@@ -263,21 +263,21 @@ impl Channel {
 
     /// Waits until all lines are written; one that is not when `stop` was asked for and nothing moves is missed.
     fn flush(&self, stop: Option<&Stop>) {
-        if self.wait(|waiting| waiting.lines.is_empty() && waiting.in_hand == 0, stop).is_none() {
+        if self.wait(|waiting| waiting.lines.is_empty() && waiting.writing == 0, stop).is_none() {
             self.broken.store(true, Ordering::Relaxed);
         }
     }
 
     /// Waits for something to be so. `None` when a stop was asked for and nothing was written for [`STALLED_FOR`], or too little in [`SLOW_FOR`].
-    fn wait(&self, so: impl Fn(&Waiting) -> bool, stop: Option<&Stop>) -> Option<MutexGuard<'_, Waiting>> {
+    fn wait(&self, so: impl Fn(&PendingLines) -> bool, stop: Option<&Stop>) -> Option<MutexGuard<'_, PendingLines>> {
         let mut waiting = lock(&self.waiting);
         let mut asked = None;
         while !so(&waiting) {
-            if stop.is_some_and(Stop::asked) {
+            if stop.is_some_and(Stop::requested) {
                 let since = *asked.get_or_insert_with(Instant::now);
                 // What was given up once is not waited for again.
                 let given_up = self.broken.load(Ordering::Relaxed);
-                let from = if given_up { waiting.moved } else { since.max(waiting.moved) };
+                let from = if given_up { waiting.progressed } else { since.max(waiting.progressed) };
                 if from.elapsed() >= STALLED_FOR || since.elapsed() >= SLOW_FOR {
                     return None;
                 }
@@ -291,7 +291,7 @@ impl Channel {
 
     fn busy(&self) -> bool {
         let waiting = lock(&self.waiting);
-        !waiting.lines.is_empty() || waiting.in_hand > 0
+        !waiting.lines.is_empty() || waiting.writing > 0
     }
 
     fn close(&self) {
@@ -301,23 +301,23 @@ impl Channel {
 }
 
 #[derive(Debug)]
-struct Kind {
+struct ThrottledMessage {
     at: Instant,
-    held_back: u64,
+    suppressed: u64,
 }
 
 /// The one place lines leave the process. Each line is written whole, in its order, so a line that can be read is a promise made.
 #[derive(Debug)]
 pub struct Output {
     format: Format,
-    channel: Arc<Channel>,
-    /// Standard error, where that is the place of remarks.
-    remarks: Option<Arc<Channel>>,
-    kinds: Mutex<HashMap<String, Kind>>,
+    lines: Arc<LineQueue>,
+    /// Standard error, where that is the place of stderr.
+    stderr: Option<Arc<LineQueue>>,
+    throttled: Mutex<HashMap<String, ThrottledMessage>>,
     /// A line could not be made.
-    unmade: AtomicBool,
+    serialize_failed: AtomicBool,
     state: Option<StateFile>,
-    gaps: Option<Gaps>,
+    gaps: Option<GapDetector>,
     stop: Option<Stop>,
 }
 
@@ -336,18 +336,18 @@ impl Output {
                 (Sink::File(file), name)
             }
         };
-        let remarks = if log_file.is_none() && format != Format::Text {
+        let stderr = if log_file.is_none() && format != Format::Text {
             let stderr = stream(io::stderr().as_fd().try_clone_to_owned())?;
-            Some(Channel::open(stderr, "standard error".to_owned())?)
+            Some(LineQueue::open(stderr, "standard error".to_owned())?)
         } else {
             None
         };
         Ok(Self {
             format,
-            channel: Channel::open(sink, name).context("cannot start the thread that writes")?,
-            remarks,
-            kinds: Mutex::new(HashMap::new()),
-            unmade: AtomicBool::new(false),
+            lines: LineQueue::open(sink, name).context("cannot start the thread that writes")?,
+            stderr,
+            throttled: Mutex::new(HashMap::new()),
+            serialize_failed: AtomicBool::new(false),
             state: None,
             gaps: None,
             stop: None,
@@ -364,10 +364,10 @@ impl Output {
     /// Waits until all that was said is written, for ever if need be, but not past a signal by more than [`SLOW_FOR`]. Whoever is about to do what
     /// must not happen before its promise is read does this first.
     pub fn flush(&self) {
-        self.channel.flush(self.stop.as_ref());
-        if let Some(remarks) = &self.remarks {
+        self.lines.flush(self.stop.as_ref());
+        if let Some(stderr) = &self.stderr {
             let began = Instant::now();
-            while began.elapsed() < REMARKS_WITHIN && remarks.busy() {
+            while began.elapsed() < STDERR_WITHIN && stderr.busy() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -382,14 +382,14 @@ impl Output {
 
     /// Tells from now on, in JSON, of each time that a partition stood still for at least so many ms; 0 tells of none.
     pub fn with_gaps(mut self, least_ms: u64) -> Self {
-        self.gaps = (least_ms > 0 && self.is_json()).then(|| Gaps::of_at_least(least_ms));
+        self.gaps = (least_ms > 0 && self.is_json()).then(|| GapDetector::new(least_ms));
         self
     }
 
     /// A message of `partition` was acked, or received: `what` says which.
-    pub fn moved(&self, what: Milestone, partition: i32) {
+    pub fn progressed(&self, what: Milestone, partition: i32) {
         let Some(gaps) = &self.gaps else { return };
-        if let Some(gap_ms) = gaps.note(partition, Instant::now())
+        if let Some(gap_ms) = gaps.record(partition, Instant::now())
             && let Ok(partition) = u32::try_from(partition)
         {
             let to_ms = now_ms();
@@ -419,7 +419,7 @@ impl Output {
 
     /// Whether a line could not be written: nobody reads any more, or the disk is full. A client whose promises go nowhere should stop.
     pub fn broken(&self) -> bool {
-        self.channel.broken.load(Ordering::Relaxed) || self.unmade.load(Ordering::Relaxed)
+        self.lines.broken.load(Ordering::Relaxed) || self.serialize_failed.load(Ordering::Relaxed)
     }
 
     /// A dated line for people; nothing in other formats.
@@ -439,16 +439,16 @@ impl Output {
     }
 
     /// One of Kafka's own lines about something that happens now; nothing in other formats.
-    pub fn verifiable(&self, event: Event<'_>) {
+    pub fn verifiable(&self, event: VerifiableEvent<'_>) {
         if self.is_verifiable()
-            && let Some(bytes) = self.serialized(&Line::now(event))
+            && let Some(bytes) = self.serialized(&VerifiableLine::now(event))
         {
             self.line(&bytes);
         }
     }
 
     /// A client's state: a JSON line as above, and the new content of the state file in any format. A file that cannot be written is
-    /// worth a remark, but not the client.
+    /// worth a log, but not the client.
     pub fn state(&self, line: &impl Serialize) {
         let Some(bytes) = self.serialized(line) else { return };
         // First what nobody has to read for it to be written.
@@ -456,7 +456,7 @@ impl Output {
             && let Err(error) = state.write(&bytes)
         {
             let path = state.path().display();
-            self.remark_of_kind("state file", format_args!("--state-file {path}: cannot be written: {error}"));
+            self.log_throttled("state file", format_args!("--state-file {path}: cannot be written: {error}"));
         }
         if self.is_json() {
             self.line(&bytes);
@@ -465,7 +465,7 @@ impl Output {
 
     /// A line that is complete already, as it is.
     pub fn line(&self, line: &[u8]) {
-        self.channel.push(line, self.stop.as_ref());
+        self.lines.push(line, self.stop.as_ref());
     }
 
     fn serialized(&self, line: &impl Serialize) -> Option<Vec<u8>> {
@@ -475,56 +475,56 @@ impl Output {
                 Some(bytes)
             }
             Err(_) => {
-                self.unmade.store(true, Ordering::Relaxed);
+                self.serialize_failed.store(true, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    /// A dated remark about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file; when nobody
+    /// A dated log about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file; when nobody
     /// reads that, it is left out.
-    pub fn remark(&self, text: impl std::fmt::Display) {
+    pub fn log(&self, text: impl std::fmt::Display) {
         let line = dated(&text);
-        match &self.remarks {
-            Some(remarks) => drop(remarks.offer(&line)),
+        match &self.stderr {
+            Some(stderr) => drop(stderr.offer(&line)),
             None => self.line(&line),
         }
     }
 
-    /// A remark, but at most one of its kind every ten seconds; the next one says how many were held back.
-    pub fn remark_of_kind(&self, kind: &str, text: impl std::fmt::Display) {
+    /// A log, but at most one of its kind every ten seconds; the next one says how many were held back.
+    pub fn log_throttled(&self, kind: &str, text: impl std::fmt::Display) {
         let now = Instant::now();
-        let held_back = {
-            let mut kinds = lock(&self.kinds);
-            match kinds.get_mut(kind) {
+        let suppressed = {
+            let mut throttled = lock(&self.throttled);
+            match throttled.get_mut(kind) {
                 Some(seen) if now.duration_since(seen.at) < THROTTLE => {
-                    seen.held_back += 1;
+                    seen.suppressed += 1;
                     return;
                 }
                 Some(seen) => {
                     seen.at = now;
-                    std::mem::take(&mut seen.held_back)
+                    std::mem::take(&mut seen.suppressed)
                 }
                 None => {
-                    if kinds.len() >= KINDS_MAX {
-                        kinds.clear();
+                    if throttled.len() >= THROTTLED_MAX {
+                        throttled.clear();
                     }
-                    kinds.insert(kind.to_owned(), Kind { at: now, held_back: 0 });
+                    throttled.insert(kind.to_owned(), ThrottledMessage { at: now, suppressed: 0 });
                     0
                 }
             }
         };
-        match held_back {
-            0 => self.remark(text),
-            n => self.remark(format_args!("{text} (and {n} more like it since)")),
+        match suppressed {
+            0 => self.log(text),
+            n => self.log(format_args!("{text} (and {n} more like it since)")),
         }
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.channel.close();
-        self.remarks.iter().for_each(|remarks| remarks.close());
+        self.lines.close();
+        self.stderr.iter().for_each(|stderr| stderr.close());
     }
 }
 

@@ -63,19 +63,19 @@ impl Pacer {
 /// partition on its way. And what waits in librdkafka for longer than `linger.ms` makes the thread of that broker look for work without a pause
 /// until the answer comes (librdkafka #3692), which takes from the brokers the processors they need to recover.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Partitioner {
     batch: u64,
     count: u64,
     rate: u32,
     /// How much a partition may be behind the one that is ahead.
     behind: u64,
     ahead: u64,
-    partitions: Vec<Turn>,
+    partitions: Vec<PartitionLoad>,
 }
 
 /// What one partition has taken.
 #[derive(Clone, Copy, Debug)]
-struct Turn {
+struct PartitionLoad {
     taken: u64,
     /// As `taken`, but for what is not made up for.
     level: u64,
@@ -83,7 +83,7 @@ struct Turn {
     closes: Instant,
 }
 
-impl Turns {
+impl Partitioner {
     /// For `count` messages (0: endless), `rate` a second (0: no limit), of which a request takes `batch`.
     pub fn new(batch: u32, count: u64, rate: u32) -> Self {
         Self { batch: batch.into(), count, rate, behind: 0, ahead: 0, partitions: Vec::new() }
@@ -96,21 +96,21 @@ impl Turns {
 
     /// The partition that takes the next message; `None` when all wait for what they have. `in_flight` tells how many messages of a partition are not
     /// settled.
-    pub fn next(&mut self, partitions: usize, now: Instant, in_flight: impl Fn(usize) -> u64) -> Option<usize> {
+    pub fn pick(&mut self, partitions: usize, now: Instant, in_flight: impl Fn(usize) -> u64) -> Option<usize> {
         if self.partitions.len() < partitions {
             self.grow(partitions, now);
         }
         let least = self.ahead.saturating_sub(self.behind);
         let mut next: Option<(u64, usize)> = None;
         let shares = partitions as u64;
-        for (at, turn) in self.partitions.iter_mut().take(partitions).enumerate() {
-            turn.level = turn.level.max(least);
-            let open = in_flight(at) == 0 || turn.in_batch < self.batch && now < turn.closes;
+        for (at, load) in self.partitions.iter_mut().take(partitions).enumerate() {
+            load.level = load.level.max(least);
+            let open = in_flight(at) == 0 || load.in_batch < self.batch && now < load.closes;
             // Of a limited number each partition takes its part, whatever it waits for.
             let owes =
-                self.count == 0 || turn.taken < self.count / shares + u64::from((at as u64) < self.count % shares);
-            if open && owes && next.is_none_or(|(level, _)| turn.level < level) {
-                next = Some((turn.level, at));
+                self.count == 0 || load.taken < self.count / shares + u64::from((at as u64) < self.count % shares);
+            if open && owes && next.is_none_or(|(level, _)| load.level < level) {
+                next = Some((load.level, at));
             }
         }
         let (_, at) = next?;
@@ -121,18 +121,18 @@ impl Turns {
     }
 
     /// The partition has taken a message.
-    pub fn taken(&mut self, partition: usize) {
-        if let Some(turn) = self.partitions.get_mut(partition) {
-            turn.taken += 1;
-            turn.level += 1;
-            turn.in_batch += 1;
-            self.ahead = self.ahead.max(turn.level);
+    pub fn assigned(&mut self, partition: usize) {
+        if let Some(load) = self.partitions.get_mut(partition) {
+            load.taken += 1;
+            load.level += 1;
+            load.in_batch += 1;
+            self.ahead = self.ahead.max(load.level);
         }
     }
 
     /// Partitions that are new begin where the others are.
     fn grow(&mut self, partitions: usize, now: Instant) {
-        self.partitions.resize(partitions, Turn { taken: 0, level: self.ahead, in_batch: 0, closes: now });
+        self.partitions.resize(partitions, PartitionLoad { taken: 0, level: self.ahead, in_batch: 0, closes: now });
         let each = u128::from(self.rate) * BEHIND.as_millis() / 1000 / partitions as u128;
         let each = if self.rate == 0 { self.batch } else { u64::try_from(each).unwrap_or(u64::MAX) };
         self.behind = each.clamp(1, self.batch.max(1));
@@ -174,9 +174,9 @@ mod tests {
     }
 
     /// Takes as many messages as it can at `now`, and returns how many each partition has in flight then.
-    fn fill(turns: &mut Turns, now: Instant, mut in_flight: Vec<u64>) -> Vec<u64> {
-        while let Some(at) = turns.next(in_flight.len(), now, |p| in_flight[p]) {
-            turns.taken(at);
+    fn fill(partitioner: &mut Partitioner, now: Instant, mut in_flight: Vec<u64>) -> Vec<u64> {
+        while let Some(at) = partitioner.pick(in_flight.len(), now, |p| in_flight[p]) {
+            partitioner.assigned(at);
             in_flight[at] += 1;
         }
         in_flight
@@ -185,45 +185,45 @@ mod tests {
     #[test]
     fn a_partition_takes_one_batch_and_the_next_when_that_is_settled() {
         let start = Instant::now();
-        let mut turns = Turns::new(5, 0, 0);
-        assert_eq!(fill(&mut turns, start, vec![0; 3]), [5, 5, 5]);
-        assert_eq!(fill(&mut turns, start, vec![5, 1, 0]), [5, 1, 5], "one that is settled in part still waits");
-        assert_eq!(fill(&mut turns, start + OPEN * 9, vec![5, 0, 5]), [5, 5, 5]);
+        let mut partitioner = Partitioner::new(5, 0, 0);
+        assert_eq!(fill(&mut partitioner, start, vec![0; 3]), [5, 5, 5]);
+        assert_eq!(fill(&mut partitioner, start, vec![5, 1, 0]), [5, 1, 5], "one that is settled in part still waits");
+        assert_eq!(fill(&mut partitioner, start + OPEN * 9, vec![5, 0, 5]), [5, 5, 5]);
     }
 
     #[test]
     fn a_batch_is_closed_before_librdkafka_sends_it() {
         let start = Instant::now();
-        let mut turns = Turns::new(100, 0, 1000);
-        turns.next(1, start, |_| 0);
-        turns.taken(0);
-        assert_eq!(turns.next(1, start + OPEN - Duration::from_millis(1), |_| 1), Some(0));
-        assert_eq!(turns.next(1, start + OPEN, |_| 1), None);
-        assert_eq!(turns.next(1, start + OPEN, |_| 0), Some(0));
+        let mut partitioner = Partitioner::new(100, 0, 1000);
+        partitioner.pick(1, start, |_| 0);
+        partitioner.assigned(0);
+        assert_eq!(partitioner.pick(1, start + OPEN - Duration::from_millis(1), |_| 1), Some(0));
+        assert_eq!(partitioner.pick(1, start + OPEN, |_| 1), None);
+        assert_eq!(partitioner.pick(1, start + OPEN, |_| 0), Some(0));
         assert!(OPEN < LINGER);
     }
 
     #[test]
     fn partitions_take_as_many_and_one_that_stood_still_does_not_hold_up_the_others() {
         let start = Instant::now();
-        let mut turns = Turns::new(100, 0, 1000);
+        let mut partitioner = Partitioner::new(100, 0, 1000);
         let mut sent = [0; 4];
-        let take = |turns: &mut Turns, partitions: usize, busy: Option<usize>, sent: &mut [u64]| {
-            let at = turns.next(partitions, start, |p| if busy == Some(p) { 100 } else { 0 }).unwrap();
-            turns.taken(at);
+        let take = |partitioner: &mut Partitioner, partitions: usize, busy: Option<usize>, sent: &mut [u64]| {
+            let at = partitioner.pick(partitions, start, |p| if busy == Some(p) { 100 } else { 0 }).unwrap();
+            partitioner.assigned(at);
             sent[at] += 1;
         };
-        (0..1000).for_each(|_| take(&mut turns, 4, None, &mut sent));
+        (0..1000).for_each(|_| take(&mut partitioner, 4, None, &mut sent));
         assert_eq!(sent, [250; 4]);
-        turns.partitions[2].in_batch = 100;
-        (0..900).for_each(|_| take(&mut turns, 4, Some(2), &mut sent));
+        partitioner.partitions[2].in_batch = 100;
+        (0..900).for_each(|_| take(&mut partitioner, 4, Some(2), &mut sent));
         assert_eq!(sent, [550, 550, 250, 550]);
-        (0..100).for_each(|_| take(&mut turns, 4, None, &mut sent));
+        (0..100).for_each(|_| take(&mut partitioner, 4, None, &mut sent));
         assert_eq!(sent.iter().sum::<u64>(), 2000);
         assert!((250 + 25..250 + 50).contains(&sent[2]), "made up for a tenth of a second, not for all: {sent:?}");
         let before = sent;
         let mut sent = [sent.to_vec(), vec![0; 4]].concat();
-        (0..800).for_each(|_| take(&mut turns, 8, None, &mut sent));
+        (0..800).for_each(|_| take(&mut partitioner, 8, None, &mut sent));
         assert!(
             sent[4..].iter().all(|new| (90..=110).contains(new)),
             "new ones begin where the others are: {before:?} {sent:?}"
@@ -233,18 +233,18 @@ mod tests {
     #[test]
     fn of_a_limited_number_each_partition_takes_its_part_whichever_waits() {
         let start = Instant::now();
-        let mut turns = Turns::new(1000, 10, 0);
+        let mut partitioner = Partitioner::new(1000, 10, 0);
         let mut sent = [0; 4];
-        let mut take_all = |turns: &mut Turns, busy: Option<usize>| {
-            while let Some(at) = turns.next(4, start, |p| if busy == Some(p) { 1000 } else { 0 }) {
-                turns.taken(at);
+        let mut take_all = |partitioner: &mut Partitioner, busy: Option<usize>| {
+            while let Some(at) = partitioner.pick(4, start, |p| if busy == Some(p) { 1000 } else { 0 }) {
+                partitioner.assigned(at);
                 sent[at] += 1;
             }
             sent
         };
-        turns.next(4, start, |_| 0);
-        turns.partitions[1].in_batch = 1000;
-        assert_eq!(take_all(&mut turns, Some(1)), [3, 0, 2, 2]);
-        assert_eq!(take_all(&mut turns, None), [3, 3, 2, 2]);
+        partitioner.pick(4, start, |_| 0);
+        partitioner.partitions[1].in_batch = 1000;
+        assert_eq!(take_all(&mut partitioner, Some(1)), [3, 0, 2, 2]);
+        assert_eq!(take_all(&mut partitioner, None), [3, 3, 2, 2]);
     }
 }

@@ -92,7 +92,7 @@ fn common(brokers: &str, client_id: &str) -> ClientConfig {
 }
 
 /// Makes a client notice everything as soon as it happens: for short questions and for start-up, where a second of back-off is a second lost.
-fn impatient(config: &mut ClientConfig) {
+fn low_latency(config: &mut ClientConfig) {
     config
         .set("reconnect.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "50")
@@ -178,16 +178,16 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
 }
 
 /// Settings of a client that only asks brokers questions and is gone again.
-pub fn question(brokers: &str) -> ClientConfig {
-    let mut config = common(brokers, "kafka-lab-question");
-    impatient(&mut config);
+pub fn query(brokers: &str) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-query");
+    low_latency(&mut config);
     config.set("allow.auto.create.topics", "false").set("isolation.level", READ_ALL);
     config
 }
 
 /// Settings of the client beside the consumer that asks for metadata and offsets, so that a slow answer holds up no records.
-pub fn asker(brokers: &str) -> ClientConfig {
-    let mut config = common(brokers, "kafka-lab-consumer-asker");
+pub fn consumer_query(brokers: &str) -> ClientConfig {
+    let mut config = common(brokers, "kafka-lab-consumer-consumer_query");
     config.set("allow.auto.create.topics", "false").set("isolation.level", READ_ALL);
     config
 }
@@ -195,7 +195,7 @@ pub fn asker(brokers: &str) -> ClientConfig {
 /// Settings of the probe's sending half.
 pub fn probe_producer(brokers: &str) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-probe");
-    impatient(&mut config);
+    low_latency(&mut config);
     config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "0");
     config
 }
@@ -203,7 +203,7 @@ pub fn probe_producer(brokers: &str) -> ClientConfig {
 /// Settings of the probe's receiving half.
 pub fn probe_consumer(brokers: &str) -> ClientConfig {
     let mut config = consumer(brokers, 1);
-    impatient(&mut config);
+    low_latency(&mut config);
     config.set("client.id", "kafka-lab-probe").set("fetch.error.backoff.ms", "10");
     config
 }
@@ -224,11 +224,11 @@ mod tests {
 
     /// Keeps how each message ended.
     #[derive(Clone, Default)]
-    struct Ends(Arc<Mutex<Vec<Option<KafkaError>>>>);
+    struct DeliveryResults(Arc<Mutex<Vec<Option<KafkaError>>>>);
 
-    impl ClientContext for Ends {}
+    impl ClientContext for DeliveryResults {}
 
-    impl ProducerContext for Ends {
+    impl ProducerContext for DeliveryResults {
         type DeliveryOpaque = ();
 
         fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -246,8 +246,8 @@ mod tests {
         if let Some(ms) = propagation {
             config.set("topic.metadata.propagation.max.ms", ms);
         }
-        let ends = Ends::default();
-        let client: BaseProducer<Ends> = config.create_with_context(ends.clone()).unwrap();
+        let ends = DeliveryResults::default();
+        let client: BaseProducer<DeliveryResults> = config.create_with_context(ends.clone()).unwrap();
         let send = || client.send(BaseRecord::<(), _>::to("test").partition(0).payload("text")).unwrap();
         send();
         client.flush(Duration::from_secs(30)).unwrap();

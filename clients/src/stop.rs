@@ -43,7 +43,7 @@ impl Stop {
     }
 
     /// Whether the first signal has come.
-    pub fn asked(&self) -> bool {
+    pub fn requested(&self) -> bool {
         *self.asked.borrow()
     }
 
@@ -58,7 +58,7 @@ impl Stop {
     pub fn sleep(&self, time: Duration) {
         let step = Duration::from_millis(20);
         let mut left = time;
-        while !left.is_zero() && !self.asked() {
+        while !left.is_zero() && !self.requested() {
             let nap = left.min(step);
             std::thread::sleep(nap);
             left -= nap;

@@ -13,7 +13,7 @@ use crate::time::now_ms;
 /// What happened, in Kafka's words.
 #[derive(Debug, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
-pub enum Event<'a> {
+pub enum VerifiableEvent<'a> {
     /// The client is about to begin.
     StartupComplete,
     /// The client is done; of a producer, `tool_data` follows.
@@ -114,17 +114,17 @@ pub struct RecordSet<'a> {
 
 /// A line: what happened, and when.
 #[derive(Debug, Serialize)]
-pub struct Line<'a> {
+pub struct VerifiableLine<'a> {
     /// Milliseconds since the Unix epoch.
     pub timestamp: u64,
     /// What.
     #[serde(flatten)]
-    pub event: Event<'a>,
+    pub event: VerifiableEvent<'a>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> VerifiableLine<'a> {
     /// A line about something that happens now.
-    pub fn now(event: Event<'a>) -> Self {
+    pub fn now(event: VerifiableEvent<'a>) -> Self {
         Self { timestamp: now_ms(), event }
     }
 }
@@ -139,14 +139,14 @@ mod tests {
         let part = TopicPartition { topic: "t", partition: 1 };
         let set = RecordSet { topic: "t", partition: 1, count: 3, min_offset: 5, max_offset: 7 };
         let table = [
-            (Event::StartupComplete, r#""name":"startup_complete""#),
-            (Event::ShutdownComplete, r#""name":"shutdown_complete""#),
+            (VerifiableEvent::StartupComplete, r#""name":"startup_complete""#),
+            (VerifiableEvent::ShutdownComplete, r#""name":"shutdown_complete""#),
             (
-                Event::ProducerSendSuccess { key: None, value: "v", topic: "t", partition: 1, offset: 5 },
+                VerifiableEvent::ProducerSendSuccess { key: None, value: "v", topic: "t", partition: 1, offset: 5 },
                 r#""name":"producer_send_success","key":null,"value":"v","topic":"t","partition":1,"offset":5"#,
             ),
             (
-                Event::ProducerSendError {
+                VerifiableEvent::ProducerSendError {
                     topic: "t",
                     key: None,
                     value: "v",
@@ -156,25 +156,28 @@ mod tests {
                 r#""name":"producer_send_error","topic":"t","key":null,"value":"v","exception":"E","message":"m""#,
             ),
             (
-                Event::ToolData { sent: 2, acked: 1, target_throughput: -1, avg_throughput: 0.5 },
+                VerifiableEvent::ToolData { sent: 2, acked: 1, target_throughput: -1, avg_throughput: 0.5 },
                 r#""name":"tool_data","sent":2,"acked":1,"target_throughput":-1,"avg_throughput":0.5"#,
             ),
             (
-                Event::PartitionsAssigned { partitions: vec![part] },
+                VerifiableEvent::PartitionsAssigned { partitions: vec![part] },
                 r#""name":"partitions_assigned","partitions":[{"topic":"t","partition":1}]"#,
             ),
-            (Event::PartitionsRevoked { partitions: vec![] }, r#""name":"partitions_revoked","partitions":[]"#),
             (
-                Event::RecordData { key: None, value: Some("v"), topic: "t", partition: 1, offset: 5 },
+                VerifiableEvent::PartitionsRevoked { partitions: vec![] },
+                r#""name":"partitions_revoked","partitions":[]"#,
+            ),
+            (
+                VerifiableEvent::RecordData { key: None, value: Some("v"), topic: "t", partition: 1, offset: 5 },
                 r#""name":"record_data","key":null,"value":"v","topic":"t","partition":1,"offset":5"#,
             ),
             (
-                Event::RecordsConsumed { count: 3, partitions: vec![set] },
+                VerifiableEvent::RecordsConsumed { count: 3, partitions: vec![set] },
                 r#""name":"records_consumed","count":3,"partitions":[{"topic":"t","partition":1,"count":3,"minOffset":5,"maxOffset":7}]"#,
             ),
         ];
         for (event, expected) in table {
-            let line = serde_json::to_string(&Line { timestamp: 9, event }).unwrap();
+            let line = serde_json::to_string(&VerifiableLine { timestamp: 9, event }).unwrap();
             assert_eq!(line, format!("{{\"timestamp\":9,{expected}}}"));
         }
     }

@@ -81,8 +81,8 @@ fn help_teaches_and_exits_with_0() {
 
 #[test]
 fn usage_errors_exit_with_2_and_name_what_is_wrong() {
-    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 9] = [
+    type UsageError<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [UsageError<'_>; 9] = [
         (&[], &[], "Usage"),
         (&[], &[("ROLE", "broker")], "ROLE"),
         (&["producer"], &[], "--brokers"),

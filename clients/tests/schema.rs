@@ -15,10 +15,10 @@ use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use serde_json::{Map, Value, json, to_value};
 
-/// The part of JSON Schema that our file uses. A keyword that is not among it fails the test, so that none is written in vain.
-struct Schema(Value);
+/// The part of JSON JsonSchema that our file uses. A keyword that is not among it fails the test, so that none is written in vain.
+struct JsonSchema(Value);
 
-impl Schema {
+impl JsonSchema {
     fn read() -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema/lines.json");
         Self(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
@@ -48,39 +48,6 @@ impl Schema {
                         return wrong(format!("not one of {} fits: {answers:?}", answers.len()));
                     }
                 }
-                "const" if told == value => {}
-                "enum" if told.as_array().unwrap().contains(value) => {}
-                "const" | "enum" => return wrong(format!("{value} is not {told}")),
-                "type" => {
-                    let names = told.as_array().cloned().unwrap_or_else(|| vec![told.clone()]);
-                    let is = |name: &Value| match name.as_str().unwrap() {
-                        "integer" => value.is_i64() || value.is_u64(),
-                        "string" => value.is_string(),
-                        "boolean" => value.is_boolean(),
-                        "null" => value.is_null(),
-                        "array" => value.is_array(),
-                        "object" => value.is_object(),
-                        other => panic!("type {other}"),
-                    };
-                    if !names.iter().any(is) {
-                        return wrong(format!("{value} is not {told}"));
-                    }
-                }
-                "minimum" if value.as_i64().is_some_and(|n| n < told.as_i64().unwrap()) => {
-                    return wrong(format!("{value} is below {told}"));
-                }
-                "minimum" => {}
-                "pattern" => {
-                    if !value.as_str().is_some_and(|text| matches(told.as_str().unwrap(), text)) {
-                        return wrong(format!("{value} is not {told}"));
-                    }
-                }
-                "minItems" | "maxItems" => {
-                    let (length, bound) = (value.as_array().map_or(0, Vec::len) as u64, told.as_u64().unwrap());
-                    if (keyword == "minItems" && length < bound) || (keyword == "maxItems" && length > bound) {
-                        return wrong(format!("{length} items"));
-                    }
-                }
                 "items" => {
                     for (n, item) in value.as_array().into_iter().flatten().enumerate() {
                         self.check(told, item, &format!("{at}[{n}]"))?;
@@ -103,7 +70,7 @@ impl Schema {
                         self.check(told, field, &format!("{at}.{name}"))?;
                     }
                 }
-                other => panic!("the checker does not know {other}"),
+                _ => check_value(keyword, told, value).or_else(wrong)?,
             }
         }
         if schema.get("properties").is_some() {
@@ -114,6 +81,47 @@ impl Schema {
         }
         Ok(())
     }
+}
+
+/// Checks a keyword that concerns this value alone, not what is in it.
+fn check_value(keyword: &str, told: &Value, value: &Value) -> Result<(), String> {
+    match keyword {
+        "const" if told == value => {}
+        "enum" if told.as_array().unwrap().contains(value) => {}
+        "const" | "enum" => return Err(format!("{value} is not {told}")),
+        "type" => {
+            let names = told.as_array().cloned().unwrap_or_else(|| vec![told.clone()]);
+            let is = |name: &Value| match name.as_str().unwrap() {
+                "integer" => value.is_i64() || value.is_u64(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                "array" => value.is_array(),
+                "object" => value.is_object(),
+                other => panic!("type {other}"),
+            };
+            if !names.iter().any(is) {
+                return Err(format!("{value} is not {told}"));
+            }
+        }
+        "minimum" if value.as_i64().is_some_and(|n| n < told.as_i64().unwrap()) => {
+            return Err(format!("{value} is below {told}"));
+        }
+        "minimum" => {}
+        "pattern" => {
+            if !value.as_str().is_some_and(|text| matches(told.as_str().unwrap(), text)) {
+                return Err(format!("{value} is not {told}"));
+            }
+        }
+        "minItems" | "maxItems" => {
+            let (length, bound) = (value.as_array().map_or(0, Vec::len) as u64, told.as_u64().unwrap());
+            if (keyword == "minItems" && length < bound) || (keyword == "maxItems" && length > bound) {
+                return Err(format!("{length} items"));
+            }
+        }
+        other => panic!("the checker does not know {other}"),
+    }
+    Ok(())
 }
 
 /// Patterns of the one form that the schema uses: `^[CLASS]{LEAST,MOST}$`.
@@ -269,7 +277,7 @@ fn made() -> Vec<Value> {
 
 #[test]
 fn every_kind_of_line_fits_its_schema() {
-    let schema = Schema::read();
+    let schema = JsonSchema::read();
     let lines = made();
     assert_eq!(lines.len(), schema.0["oneOf"].as_array().unwrap().len());
     for line in lines {
@@ -279,7 +287,7 @@ fn every_kind_of_line_fits_its_schema() {
 
 #[test]
 fn what_the_binary_prints_without_a_broker_fits_too() {
-    let schema = Schema::read();
+    let schema = JsonSchema::read();
     let runs: [&[&str]; 5] = [
         &["metadata", "--brokers", "127.0.0.1:1", "--timeout-ms", "5000"],
         &["offsets", "--brokers", "127.0.0.1:1", "--timeout-ms", "500"],
@@ -358,7 +366,7 @@ fn bend(value: &Value, optional: &[&str], bent: &mut dyn FnMut(Value, &str)) {
 
 #[test]
 fn what_lacks_adds_or_bends_a_field_does_not_fit() {
-    let schema = Schema::read();
+    let schema = JsonSchema::read();
     let mut tried = 0;
     for line in made() {
         // Fields that a line of its kind may be without.
@@ -377,7 +385,7 @@ fn what_lacks_adds_or_bends_a_field_does_not_fit() {
 
 #[test]
 fn every_finding_has_its_name_in_the_schema() {
-    let schema = Schema::read();
+    let schema = JsonSchema::read();
     let names = &schema.0["$defs"]["findings"]["items"]["properties"]["kind"]["enum"];
     let kinds: Vec<Kind> = serde_json::from_value(names.clone()).unwrap();
     assert!(kinds.is_sorted() && kinds.last() == Some(&Kind::Contradiction));
@@ -386,7 +394,7 @@ fn every_finding_has_its_name_in_the_schema() {
 
 #[test]
 fn versions_are_those_of_the_lines() {
-    let text = serde_json::to_string(&Schema::read().0).unwrap();
+    let text = serde_json::to_string(&JsonSchema::read().0).unwrap();
     for name in [PRODUCER, CONSUMER, METADATA, OFFSETS, PROBE, LEDGER, RUNNING] {
         assert!(text.contains(name), "{name}");
     }

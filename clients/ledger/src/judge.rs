@@ -5,7 +5,7 @@
 //! [`judge`] is for a run that is over, of which all was read. [`judge_running`] is for clients that go on.
 
 mod claim;
-mod concluded;
+mod conclusion;
 mod run;
 mod running;
 mod streams;

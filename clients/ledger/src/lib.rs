@@ -48,11 +48,11 @@
 //! | Each offset is counted once; an offset read again changes nothing else. | [`received::PartitionLedger::record`] | `a_consumer_that_reads_again_counts_nothing_twice` |
 //! | Late is not duplicate, and neither hides a missing one. | `Stream::arrive` in [`received`] | `any_mess_is_counted_as_the_naive_model_counts_it` |
 //! | No set forgets silently: a full one clears `exact`, here and in the lines. | [`intervals::IntervalSet::insert`], [`lines::ProducerState::fitted`] | `a_stream_with_too_many_holes…`, `a_full_set_makes_the_verdict_inconclusive` |
-//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset or a reason why there is none. | `Judge::coverage`, `Judge::gaps` in `judge/run.rs` | `what_the_reader_loses_is_no_excuse`, `what_cannot_be_told_is_inconclusive`, `what_others_do_in_the_topic_is_theirs` |
-//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Found::compare` in `judge/streams.rs` | `every_generated_corruption_is_caught_and_named`, ten thousand of them |
+//! | All of the range was read: from its start or before, to its end or beyond, one record for each offset or a reason why there is none. | `RunJudge::coverage`, `RunJudge::gaps` in `judge/run.rs` | `what_the_reader_loses_is_no_excuse`, `what_cannot_be_told_is_inconclusive`, `what_others_do_in_the_topic_is_theirs` |
+//! | acked ⊆ received and not persisted ∩ received = ∅, by set and not by count. | `Findings::compare` in `judge/streams.rs` | `every_generated_corruption_is_caught_and_named`, ten thousand of them |
 //! | A log that was cut back, replaced or trimmed is told as what it is, and the account afterwards is of the log as it is. | [`received::PartitionLedger::log_truncated`], [`received::PartitionLedger::log_restarted_at`], [`received::PartitionLedger::start_moved_to`] | `a_log_that_was_cut_back_is_counted_anew`, `what_retention_took_is_unread_and_not_missing` |
 //! | A producer that died is held to its last complete line and to nothing after it; how it went is part of its claim. | [`judge::Claim`], [`judge::Went`] | `a_dead_producer_and_its_successor_are_judged_each_by_its_own_word`, `what_cannot_be_told_is_inconclusive` |
-//! | A line that does not agree with itself, its parts or another proves nothing. | `Found::told`, `Found::seen`, `Found::producer_adds_up`, `Found::consumer_adds_up` in `judge/streams.rs` | `what_contradicts_itself_is_no_proof` |
+//! | A line that does not agree with itself, its parts or another proves nothing. | `Findings::told`, `Findings::seen`, `Findings::producer_adds_up`, `Findings::consumer_adds_up` in `judge/streams.rs` | `what_contradicts_itself_is_no_proof` |
 //! | Running clients are judged by set, stream by stream, up to end offsets that are younger than the claims. | [`judge::judge_running`] | the tests in `tests/running.rs` |
 //! | What others wrote is theirs, copies of our values included. | [`received::Record`] | `a_value_of_ours_that_somebody_wrote_again_is_a_copy` |
 //! | No alarm without a fault, with producers that died, unknown fates and offsets read again. | all of it | `clean_logs_raise_no_alarm` |
@@ -67,6 +67,8 @@
 //! - Damage is an accident: CRC-32C finds every burst of up to 32 bits, and of other damage all but one in four thousand million.
 //! - A record so damaged that our mark is gone cannot be told from somebody else's. It is found as *missing* when it was acked; when nobody
 //!   promised it, its loss breaks no promise.
+#![warn(clippy::too_many_lines)]
+#![warn(missing_docs)]
 
 pub mod intervals;
 pub mod judge;

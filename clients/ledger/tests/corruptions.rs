@@ -21,21 +21,21 @@ use ledger::stamp::{Encoder, ProducerId, RunId};
 const CORRUPTIONS: usize = 10_000;
 
 /// Producer and epoch and the partition that the producer chose.
-type Key = (u32, u32, usize);
+type StreamId = (u32, u32, usize);
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Entry {
-    Ours(Key, u64),
+    Ours(StreamId, u64),
     /// Ours, with a bit of this byte flipped.
-    Bent(Key, u64, usize),
+    Bent(StreamId, u64, usize),
     OtherRun(u64),
     Foreign,
 }
 
-/// What a producer last said of a sequence.
+/// What a producer last fates of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Said {
+enum Fate {
     Acked,
     NotPersisted,
     Unknown,
@@ -48,7 +48,7 @@ struct Producer {
     /// Whether it lived long enough to print a state.
     spoke: bool,
     /// Its streams in its last line.
-    streams: BTreeMap<Key, Vec<Said>>,
+    streams: BTreeMap<StreamId, Vec<Fate>>,
 }
 
 #[derive(Clone)]
@@ -58,7 +58,7 @@ struct Log {
     entries: Vec<Vec<Entry>>,
 }
 
-struct World {
+struct Scenario {
     producers: Vec<Producer>,
     log: Log,
 }
@@ -67,12 +67,12 @@ fn run() -> RunId {
     "r".parse().unwrap()
 }
 
-impl World {
+impl Scenario {
     fn new(random: &mut Rng) -> Self {
         let partitions = random.usize(1..4);
         let mut producers = Vec::new();
         // By partition, each stream's sequences that are in the log.
-        let mut written: Vec<Vec<(Key, Vec<u64>)>> = vec![Vec::new(); partitions];
+        let mut written: Vec<Vec<(StreamId, Vec<u64>)>> = vec![Vec::new(); partitions];
         for id in 1..=random.u32(1..4) {
             let ended = random.u8(0..3) > 0;
             let spoke = ended || random.u8(0..4) > 0;
@@ -84,42 +84,42 @@ impl World {
                 // Of an epoch that is over everything is settled; the last one of a dead producer went on after its last line.
                 let open = !ended && epoch + 1 == epochs;
                 let told = if open { random.u64(0..=all) } else { all };
-                let mut said = Vec::new();
+                let mut fates = Vec::new();
                 let mut log = Vec::new();
                 for sequence in 0..all {
                     let last = match random.u8(0..12) {
-                        0 => Said::NotPersisted,
-                        1 => Said::Unknown,
-                        2..4 if open => Said::InFlight,
-                        _ => Said::Acked,
+                        0 => Fate::NotPersisted,
+                        1 => Fate::Unknown,
+                        2..4 if open => Fate::InFlight,
+                        _ => Fate::Acked,
                     };
                     let silent = sequence >= told || !spoke;
                     let there = match last {
                         _ if silent => random.bool(),
-                        Said::Acked => true,
-                        Said::NotPersisted => false,
-                        Said::Unknown | Said::InFlight => random.bool(),
+                        Fate::Acked => true,
+                        Fate::NotPersisted => false,
+                        Fate::Unknown | Fate::InFlight => random.bool(),
                     };
                     if there {
                         log.push(sequence);
                     }
                     if !silent {
-                        said.push(last);
+                        fates.push(last);
                     }
                 }
                 if spoke && !(open && told == 0 && random.bool()) {
-                    streams.insert(key, said);
+                    streams.insert(key, fates);
                 }
                 written[partition].push((key, log));
             }
             producers.push(Producer { id, ended, spoke, streams });
         }
         let entries = written.into_iter().map(|streams| interleaved(random, streams)).collect();
-        World { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
+        Scenario { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
     }
 
     /// Every record of the run, where it is.
-    fn ours(&self) -> Vec<(usize, usize, Key, u64)> {
+    fn ours(&self) -> Vec<(usize, usize, StreamId, u64)> {
         let mut found = Vec::new();
         for (partition, entries) in self.log.entries.iter().enumerate() {
             for (at, entry) in entries.iter().enumerate() {
@@ -131,7 +131,7 @@ impl World {
         found
     }
 
-    fn said(&self, key: Key, sequence: u64) -> Option<Said> {
+    fn fates(&self, key: StreamId, sequence: u64) -> Option<Fate> {
         let producer = self.producers.iter().find(|producer| producer.id == key.0)?;
         producer.streams.get(&key)?.get(sequence as usize).copied()
     }
@@ -151,7 +151,7 @@ impl World {
 }
 
 /// Streams shuffled among each other, each in order, with records of others between.
-fn interleaved(random: &mut Rng, mut streams: Vec<(Key, Vec<u64>)>) -> Vec<Entry> {
+fn interleaved(random: &mut Rng, mut streams: Vec<(StreamId, Vec<u64>)>) -> Vec<Entry> {
     let mut entries = Vec::new();
     streams.retain(|(_, sequences)| !sequences.is_empty());
     for (_, sequences) in &mut streams {
@@ -207,21 +207,21 @@ impl Producer {
     fn state(&self, random: &mut Rng) -> ProducerState {
         let mut streams = Vec::new();
         let mut totals = SendTotals::default();
-        for ((_, epoch, partition), said) in &self.streams {
+        for ((_, epoch, partition), fates) in &self.streams {
             let mut ledger = SendLedger::default();
-            said.iter().for_each(|_| ledger.accepted());
-            let mut order: Vec<u64> = (0..said.len() as u64).collect();
+            fates.iter().for_each(|_| ledger.accepted());
+            let mut order: Vec<u64> = (0..fates.len() as u64).collect();
             if random.bool() {
                 random.shuffle(&mut order);
             }
             for sequence in order {
-                match said[sequence as usize] {
-                    Said::Acked => ledger.settle(sequence, Outcome::Acked),
-                    Said::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
+                match fates[sequence as usize] {
+                    Fate::Acked => ledger.settle(sequence, Outcome::Acked),
+                    Fate::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
                     // What is never reported on is unknown once its handle is gone.
-                    Said::Unknown if self.ended && random.bool() => {}
-                    Said::Unknown => ledger.settle(sequence, Outcome::Unknown),
-                    Said::InFlight => {}
+                    Fate::Unknown if self.ended && random.bool() => {}
+                    Fate::Unknown => ledger.settle(sequence, Outcome::Unknown),
+                    Fate::InFlight => {}
                 }
             }
             if self.ended {
@@ -259,7 +259,7 @@ impl Log {
     }
 
     fn value(&self, partition: usize, at: usize) -> Vec<u8> {
-        let stamp = |run: &str, (producer, epoch, chosen): Key, sequence| {
+        let stamp = |run: &str, (producer, epoch, chosen): StreamId, sequence| {
             let mut encoder = Encoder::new(run.parse().unwrap(), ProducerId(producer), epoch, 0);
             encoder.encode(7, chosen as u32, sequence, 1_732_347_335_123).to_vec()
         };
@@ -326,14 +326,14 @@ fn judged(ranges: &[Range], claims: &[Claim], received: &ConsumerState) -> Repor
 }
 
 /// What the naive model finds: how many of each fault, and how many records nothing was promised of.
-fn naive(world: &World, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
+fn naive(world: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     let mut found = BTreeMap::new();
     let mut count = |kind, n: usize| {
         if n > 0 {
             *found.entry(kind).or_default() += n as u64;
         }
     };
-    let mut seen: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
+    let mut seen: BTreeMap<StreamId, Vec<u64>> = BTreeMap::new();
     for (partition, entries) in log.entries.iter().enumerate() {
         for entry in entries {
             match *entry {
@@ -358,20 +358,20 @@ fn naive(world: &World, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     for (key, sequences) in &seen {
         for sequence in sequences.iter().copied().collect::<BTreeSet<_>>() {
             let producer = world.producers.iter().find(|producer| producer.id == key.0);
-            match (producer, world.said(*key, sequence)) {
+            match (producer, world.fates(*key, sequence)) {
                 (None, _) => count(Kind::Stranger, 1),
-                (_, Some(Said::Acked)) => {}
-                (_, Some(Said::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
+                (_, Some(Fate::Acked)) => {}
+                (_, Some(Fate::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
                 (Some(Producer { ended: true, .. }), None) => count(Kind::NeverSent, 1),
-                (_, Some(Said::Unknown | Said::InFlight)) | (Some(_), None) => unpromised += 1,
+                (_, Some(Fate::Unknown | Fate::InFlight)) | (Some(_), None) => unpromised += 1,
             }
         }
     }
     for producer in &world.producers {
-        for (key, said) in &producer.streams {
-            for (sequence, said) in said.iter().enumerate() {
+        for (key, fates) in &producer.streams {
+            for (sequence, fates) in fates.iter().enumerate() {
                 let there = seen.get(key).is_some_and(|seen| seen.contains(&(sequence as u64)));
-                count(Kind::Missing, usize::from(*said == Said::Acked && !there));
+                count(Kind::Missing, usize::from(*fates == Fate::Acked && !there));
             }
         }
     }
@@ -417,11 +417,11 @@ const ALL: [(Corruption, Kind); 9] = [
 ];
 
 /// A record of the run: often the first or last of a partition or of an epoch, where mistakes live.
-fn target(random: &mut Rng, world: &World) -> Option<(usize, usize, Key, u64)> {
+fn target(random: &mut Rng, world: &Scenario) -> Option<(usize, usize, StreamId, u64)> {
     let ours = world.ours();
     let any = *ours.get(random.usize(0..ours.len().max(1)))?;
-    let of_partition = |found: &&(usize, usize, Key, u64)| found.0 == any.0;
-    let of_stream = |found: &&(usize, usize, Key, u64)| found.2 == any.2;
+    let of_partition = |found: &&(usize, usize, StreamId, u64)| found.0 == any.0;
+    let of_stream = |found: &&(usize, usize, StreamId, u64)| found.2 == any.2;
     match random.u8(0..6) {
         0 => ours.iter().find(of_partition).copied(),
         1 => ours.iter().rfind(of_partition).copied(),
@@ -432,12 +432,12 @@ fn target(random: &mut Rng, world: &World) -> Option<(usize, usize, Key, u64)> {
 }
 
 /// Does it, and says whether it must be found: what nobody promised may be absent. `None` where this log offers no occasion.
-fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, bool)> {
+fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, bool)> {
     let mut log = world.log.clone();
     match how {
         Corruption::Resurrect => {
-            let lost = world.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, said)| {
-                let lost = said.iter().enumerate().filter(|(_, said)| **said == Said::NotPersisted);
+            let lost = world.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, fates)| {
+                let lost = fates.iter().enumerate().filter(|(_, fates)| **fates == Fate::NotPersisted);
                 lost.map(move |(sequence, _)| (*key, sequence as u64))
             });
             let (key, sequence) = random.choice(lost.collect::<Vec<_>>())?;
@@ -447,7 +447,8 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
         }
         Corruption::Invent => {
             let ended = world.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
-            let (key, sent) = random.choice(ended.map(|(key, said)| (*key, said.len() as u64)).collect::<Vec<_>>())?;
+            let (key, sent) =
+                random.choice(ended.map(|(key, fates)| (*key, fates.len() as u64)).collect::<Vec<_>>())?;
             // One beyond the last, or in an epoch that never was.
             let key = if random.bool() { key } else { (key.0, key.1 + 9, key.2) };
             log.entries[key.2].push(Entry::Ours(key, sent + random.u64(0..3)));
@@ -462,7 +463,7 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
         _ => {}
     }
     let (partition, at, key, sequence) = target(random, world)?;
-    let promised = world.said(key, sequence) == Some(Said::Acked);
+    let promised = world.fates(key, sequence) == Some(Fate::Acked);
     let entries = &mut log.entries[partition];
     let found = match how {
         Corruption::Drop => {
@@ -497,7 +498,7 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
         Corruption::Truncate => {
             let lost = entries.split_off(at);
             lost.iter().any(
-                |entry| matches!(entry, Entry::Ours(key, sequence) if world.said(*key, *sequence) == Some(Said::Acked)),
+                |entry| matches!(entry, Entry::Ours(key, sequence) if world.fates(*key, *sequence) == Some(Fate::Acked)),
             )
         }
         Corruption::Resurrect | Corruption::Invent | Corruption::Stranger => return None,
@@ -510,7 +511,7 @@ fn clean_logs_raise_no_alarm() {
     let (mut died, mut open) = (0, 0);
     for seed in 0..3000 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
+        let world = Scenario::new(&mut random);
         let claims = world.claims(&mut random);
         let redeliver = random.bool();
         let received = world.log.read(&mut random, redeliver, None, None);
@@ -534,7 +535,7 @@ fn every_generated_corruption_is_caught_and_named() {
             break;
         }
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
+        let world = Scenario::new(&mut random);
         let claims = world.claims(&mut random);
         for (name, how, kind) in &names {
             let Some((log, must_be_found)) = corrupt(&mut random, &world, *how) else { continue };
@@ -569,7 +570,7 @@ fn what_the_reader_loses_is_no_excuse() {
     let (mut hidden, mut stopped) = (0, 0);
     for seed in 0..2000 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
+        let world = Scenario::new(&mut random);
         let claims = world.claims(&mut random);
         let Some((partition, at, key, sequence)) = target(&mut random, &world) else { continue };
         // The brokers count it, and the consumer never shows it: the offsets tell, even where nobody promised the record. It may be there, so
@@ -604,7 +605,7 @@ fn what_the_reader_loses_is_no_excuse() {
 fn a_consumer_that_reads_again_counts_nothing_twice() {
     for seed in 0..500 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
+        let world = Scenario::new(&mut random);
         let whole = world.log.read(&mut random, false, None, None);
         // Killed anywhere, what it had counted is gone with it; the next one begins where the run began and comes to the same account.
         let ours = world.ours();

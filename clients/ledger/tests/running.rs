@@ -87,6 +87,9 @@ fn found(standing: &Standing) -> Vec<(Kind, u64)> {
     standing.findings.iter().map(|Finding { kind, count, .. }| (*kind, *count)).collect()
 }
 
+/// A change to what a producer and a consumer say.
+type StateChange = fn(&mut ProducerState, &mut ConsumerState);
+
 #[test]
 fn all_that_was_acknowledged_so_far_has_been_read() {
     let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..22)]), 22, "first");
@@ -236,8 +239,7 @@ fn producers_that_are_gone_are_not_judged_and_that_is_said() {
 #[test]
 fn whatever_a_state_says_that_is_not_clean_is_told() {
     let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
-    type Change = fn(&mut ProducerState, &mut ConsumerState);
-    let table: [(Change, Verdict, Kind); 15] = [
+    let table: [(StateChange, Verdict, Kind); 15] = [
         (|_, c| c.partitions[0].log_truncations = 1, Verdict::Fail, Kind::LogTruncated),
         (|_, c| c.partitions[0].counts.duplicate = 1, Verdict::Fail, Kind::Duplicate),
         (|_, c| c.partitions[0].counts.out_of_order = 1, Verdict::Fail, Kind::OutOfOrder),
@@ -307,8 +309,7 @@ fn whatever_a_state_says_that_is_not_clean_is_told() {
 #[test]
 fn what_contradicts_itself_is_no_proof() {
     let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
-    type Change = fn(&mut ProducerState, &mut ConsumerState);
-    let table: [(Change, &str); 3] = [
+    let table: [(StateChange, &str); 3] = [
         (
             |_, c| c.run = Some(run(2)),
             "the consumer was told to judge run run-2 (--run), and producer 00000001 sends for run run-1",

@@ -159,10 +159,10 @@ fn set(intervals: &[(u64, u64)]) -> IntervalSet {
     intervals.to_vec().try_into().unwrap()
 }
 
-type Change = fn(&mut Sample);
+type SampleChange = fn(&mut Sample);
 
 /// What a change has to come to: the verdict, all findings (kind, partition, count), and a part of the sentences.
-type Expected<'a> = (Change, Verdict, &'a [(Kind, Option<i32>, u64)], &'a str);
+type Expected<'a> = (SampleChange, Verdict, &'a [(Kind, Option<i32>, u64)], &'a str);
 
 fn check(table: &[Expected<'_>]) {
     for (change, verdict, kinds, expected) in table {
@@ -256,6 +256,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(Missing, Some(1), 4), (NotDrained, Some(1), 1)],
             "partition 1: 4 acknowledged and not received",
         ),
+    ]);
+}
+
+#[test]
+fn each_bad_record_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| {
                 s.consumed.partitions[0].counts.duplicate = 1;
@@ -295,6 +303,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(Unaccounted, Some(0), 1)],
             "60 records read, 59 of them accounted for",
         ),
+    ]);
+}
+
+#[test]
+fn a_log_that_is_another_one_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| s.consumed.partitions[0].log_restarts = 1,
             Fail,
@@ -321,6 +337,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(TopicRecreated, None, 1)],
             "topic id changed (a, b)",
         ),
+    ]);
+}
+
+#[test]
+fn what_nobody_sent_or_a_broker_refused_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| s.produced.producer = ProducerId(2),
             Fail,
@@ -364,6 +388,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(NotPersisted, Some(0), 1)],
             "partition 0: 1 not persisted",
         ),
+    ]);
+}
+
+#[test]
+fn what_was_not_sent_or_is_gone_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "100 messages sent of 101 asked for (count)"),
         (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "delivery error _TIMED_OUT, 3 times"),
         (
@@ -474,6 +506,14 @@ fn what_cannot_be_told_is_inconclusive() {
             "partition 1: the consumer says nothing of it",
         ),
         (|s| s.ranges.truncate(1), Inconclusive, &[(Silent, Some(1), 50)], "partition 1: its offsets are not known"),
+    ]);
+}
+
+#[test]
+fn what_a_client_cannot_tell_is_inconclusive() {
+    use Kind::*;
+    use Verdict::Inconclusive;
+    check(&[
         (
             |s| {
                 let stream = &mut s.produced.streams[0];
@@ -648,8 +688,8 @@ fn only_epochs_before_those_that_are_told_can_be_folded() {
 
 #[test]
 fn a_witness_that_cannot_be_judged_leaves_a_doubt() {
-    type Change = fn(&mut ConsumerState);
-    let table: [(Change, Kind, Option<i32>); 4] = [
+    type ConsumerChange = fn(&mut ConsumerState);
+    let table: [(ConsumerChange, Kind, Option<i32>); 4] = [
         (|witness| witness.streams[0].exact = false, Kind::Inexact, Some(0)),
         (|witness| witness.partitions[1].folded_streams = 1, Kind::Inexact, Some(1)),
         (|witness| witness.streams[1].received = 49, Kind::Contradiction, Some(1)),
@@ -713,6 +753,14 @@ fn what_contradicts_itself_is_no_proof() {
             &[(Contradiction, Some(1), 1)],
             "1 offsets show no record, and 2 are explained",
         ),
+    ]);
+}
+
+#[test]
+fn sums_that_are_not_those_of_their_parts_are_no_proof() {
+    use Verdict::Inconclusive;
+    let run_wide = [(Kind::Contradiction, None, 1)];
+    check(&[
         (
             |s| {
                 s.sums = false;
@@ -742,6 +790,10 @@ fn what_contradicts_itself_is_no_proof() {
             "the sums of producer 00000001 are not those of its parts",
         ),
     ]);
+}
+
+#[test]
+fn two_claims_of_one_producer_prove_nothing_and_neither_does_none() {
     let sample = Sample { expected: None, ..Sample::clean() };
     let claim = Claim::by(sample.produced.clone(), Went::Asked);
     for (claims, expected) in [(vec![claim.clone(), claim], "two claims of producer 00000001"), (vec![], "no producer")]
@@ -995,8 +1047,8 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
         none(Kind::Contradiction)
     };
     assert_eq!(contradictions(state()), 0);
-    type Change = fn(&mut ProducerState);
-    let changes: [Change; 13] = [
+    type ProducerChange = fn(&mut ProducerState);
+    let changes: [ProducerChange; 13] = [
         |s| s.totals.sent += 1,
         |s| s.totals.acked += 1,
         |s| s.totals.not_persisted += 1,

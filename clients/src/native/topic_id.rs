@@ -1,36 +1,16 @@
 //! The id of a topic (KIP-516), by which one that was created again is told from the one before.
 
 use std::ffi::{CStr, CString};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rdkafka::bindings as rdk;
 
-use super::NativeClient;
+use super::{NativeClient, Owned};
 
 /// What brokers that know no ids answer.
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
-/// A pointer that is given back to librdkafka when it goes.
-pub(super) struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
-
-impl<T> Owned<T> {
-    pub(super) fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
-        Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
-    }
-
-    pub(super) fn get(&self) -> *mut T {
-        self.0.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from librdkafka with its own destructor, is destroyed here once, and is not used again.
-        unsafe { (self.1)(self.get()) }
-    }
-}
 
 /// The id of `topic` as `broker`, which has just answered something else, tells it now, as Kafka's tools print it; `None` where brokers know no ids. Not
 /// asked of the controller, as librdkafka would: a controller that is down would keep everybody from it.

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rdkafka::bindings as rdk;
 
-use super::topic_id::Owned;
-use super::{Code, NativeClient, plain, said};
+use super::{ErrorCode, NativeClient, Owned, ffi, text_in};
 
 /// What `broker`, which has just answered something else, says that a setting of a topic is.
 ///
@@ -45,10 +44,10 @@ pub fn topic_setting(
         event
     };
     let event = Owned::new(event, rdk::rd_kafka_event_destroy).context("no answer in time")?;
-    let refused = |code: Code| if code == Code::NONE { Ok(()) } else { bail!("{}", code.explained()) };
+    let refused = |code: ErrorCode| if code == ErrorCode::NONE { Ok(()) } else { bail!("{}", code.description()) };
     // SAFETY: the event and all that belongs to it live until `event` goes, and what is kept of it is copied. Null is looked for.
     unsafe {
-        refused(Code(plain::rd_kafka_event_error(event.get())))?;
+        refused(ErrorCode(ffi::rd_kafka_event_error(event.get())))?;
         let result = rdk::rd_kafka_event_DescribeConfigs_result(event.get());
         let (mut resources, mut entries) = (0, 0);
         if result.is_null() {
@@ -58,12 +57,12 @@ pub fn topic_setting(
         if told.is_null() || resources == 0 {
             bail!("the answer is empty");
         }
-        refused(Code(plain::rd_kafka_ConfigResource_error(*told)))?;
+        refused(ErrorCode(ffi::rd_kafka_ConfigResource_error(*told)))?;
         let settings = rdk::rd_kafka_ConfigResource_configs(*told, &raw mut entries);
         for at in 0..if settings.is_null() { 0 } else { entries } {
             let entry = *settings.add(at);
-            if said(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {
-                return Ok(said(rdk::rd_kafka_ConfigEntry_value(entry)).into_owned());
+            if text_in(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {
+                return Ok(text_in(rdk::rd_kafka_ConfigEntry_value(entry)).into_owned());
             }
         }
     }

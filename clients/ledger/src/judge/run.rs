@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::{Claim, Range, Went};
-use super::concluded::{Concluded, conclude};
-use super::streams::{Found, Key, Unread, arrived, evidence, name, spelled};
+use super::conclusion::{Conclusion, conclude};
+use super::streams::{Findings, HandleKey, Unread, arrived, evidence, name, spelled};
 use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
 use crate::stamp::RunId;
 
@@ -46,9 +46,9 @@ impl<'a> Case<'a> {
 
 /// Compares what was promised of a run with what was read.
 pub fn judge(case: &Case<'_>) -> Report {
-    let mut found = Found::default();
-    let rows = rows(case, &mut found);
-    let Concluded { verdict, findings, reasons, evidence } = conclude(found, case.claims);
+    let mut findings = Findings::default();
+    let rows = rows(case, &mut findings);
+    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, case.claims);
     let states = || case.claims.iter().filter_map(|claim| claim.state.as_ref());
     let ended = case.claims.iter().filter(|claim| claim.ended()).count() as u64;
     Report {
@@ -67,9 +67,9 @@ pub fn judge(case: &Case<'_>) -> Report {
     }
 }
 
-/// Judges each partition; what is found goes into `found`.
-fn rows(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
-    let mut judge = Judge { case, found };
+/// Judges each partition; what is findings goes into `findings`.
+fn rows(case: &Case<'_>, findings: &mut Findings) -> Vec<Row> {
+    let mut judge = RunJudge { case, findings };
     judge.whole_run();
     let rows: Vec<Row> = case.ranges.iter().map(|range| judge.partition(range)).collect();
     if let Some(messages) = case.expected {
@@ -78,42 +78,42 @@ fn rows(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
     rows
 }
 
-struct Judge<'a, 'f> {
+struct RunJudge<'a, 'f> {
     case: &'a Case<'a>,
-    found: &'f mut Found,
+    findings: &'f mut Findings,
 }
 
-impl<'a> Judge<'a, '_> {
+impl<'a> RunJudge<'a, '_> {
     /// What concerns no partition alone.
     fn whole_run(&mut self) {
         let Case { run, claims, received, ranges, topic_ids, .. } = *self.case;
         if claims.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no producer says what it sent");
+            self.findings.add(Kind::Silent, None, 1, "no producer says what it sent");
         }
         if ranges.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
+            self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
         if self.case.wordless > 0 {
             let what = format!("{} producers left no line at all, and nobody killed them", self.case.wordless);
-            self.found.find(Kind::Silent, None, self.case.wordless, what);
+            self.findings.add(Kind::Silent, None, self.case.wordless, what);
         }
         for (at, claim) in claims.iter().enumerate() {
             let producer = claim.producer;
             if claim.run != run {
                 let what = format_args!("producer {producer} sent for run {}", claim.run);
-                self.found.find(Kind::Contradiction, None, 1, what);
+                self.findings.add(Kind::Contradiction, None, 1, what);
             }
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
             }
             let streams = claim.streams();
             if streams.iter().any(|stream| stream.producer != producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("producer {producer} speaks for another"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("producer {producer} speaks for another"));
             }
             for stream in streams.iter().filter(|stream| stream.sent > 0) {
                 if !ranges.iter().any(|range| range.partition == stream.partition) {
                     let what = format_args!("its offsets are not known, and producer {producer} sent to it");
-                    self.found.find(Kind::Silent, Some(stream.partition), stream.sent, what);
+                    self.findings.add(Kind::Silent, Some(stream.partition), stream.sent, what);
                 }
             }
             if let Some(state) = &claim.state
@@ -121,19 +121,19 @@ impl<'a> Judge<'a, '_> {
             {
                 let what =
                     format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
-                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+                self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
-            self.found.producer_adds_up(claim);
+            self.findings.producer_adds_up(claim);
             self.went(claim);
         }
         if received.run != Some(run) {
-            self.found.find(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
+            self.findings.add(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
         }
-        self.found.consumer_adds_up(received);
-        self.case.witnesses.iter().for_each(|witness| self.found.consumer_adds_up(witness));
+        self.findings.consumer_adds_up(received);
+        self.case.witnesses.iter().for_each(|witness| self.findings.consumer_adds_up(witness));
         if topic_ids.windows(2).any(|pair| pair[0] != pair[1]) {
             let what = format!("topic id changed ({})", topic_ids.join(", "));
-            self.found.find(Kind::TopicRecreated, None, 1, what);
+            self.findings.add(Kind::TopicRecreated, None, 1, what);
         }
     }
 
@@ -143,16 +143,21 @@ impl<'a> Judge<'a, '_> {
         match (claim.gave_up(), claim.ended(), claim.went) {
             (Some(reason), ..) => {
                 let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
-                self.found.find(Kind::Died, None, 1, what);
+                self.findings.add(Kind::Died, None, 1, what);
             }
             (None, false, Went::ByItself) => {
-                self.found.find(Kind::Died, None, 1, format_args!("producer {producer} ended by itself, in mid-work"));
+                self.findings.add(
+                    Kind::Died,
+                    None,
+                    1,
+                    format_args!("producer {producer} ended by itself, in mid-work"),
+                );
             }
             (None, false, Went::Asked) => {
                 let what = format_args!(
                     "producer {producer} was told to end and left no last line: what it did after its last checkpoint is not known"
                 );
-                self.found.find(Kind::NoLastWord, None, 1, what);
+                self.findings.add(Kind::NoLastWord, None, 1, what);
             }
             _ => {}
         }
@@ -161,12 +166,12 @@ impl<'a> Judge<'a, '_> {
     fn partition(&mut self, range: &Range) -> Row {
         let partition = range.partition;
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
-        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        let mut sent: BTreeMap<HandleKey, (&Claim, &SendStream)> = BTreeMap::new();
         for claim in self.case.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
                     let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
-                    self.found.find(Kind::Contradiction, Some(partition), 1, what);
+                    self.findings.add(Kind::Contradiction, Some(partition), 1, what);
                 }
                 row.sent += stream.sent;
                 row.acked += stream.acked;
@@ -175,7 +180,7 @@ impl<'a> Judge<'a, '_> {
             }
         }
         let Some(read) = self.case.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.found.find(Kind::Silent, Some(partition), 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, Some(partition), 1, "the consumer says nothing of it");
             return row;
         };
         let counts = &read.counts;
@@ -187,17 +192,17 @@ impl<'a> Judge<'a, '_> {
         row.others = counts.other_runs + counts.foreign + counts.copied;
         row.redelivered = counts.redelivered;
         row.records = counts.records;
-        self.found.read(partition, counts);
+        self.findings.read(partition, counts);
         let doubtful = self.coverage(range, read, &mut row);
         let received = self.streams_of(partition);
         if read.folded_streams > 0 {
             let what = format_args!("{} streams are no longer kept in detail", read.folded_streams);
-            self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+            self.findings.add(Kind::Inexact, Some(partition), read.folded_streams, what);
         } else if received.values().map(|stream| stream.received).sum::<u64>() != row.received {
             let what = "the consumer's streams do not add up to what it received";
-            self.found.find(Kind::Contradiction, Some(partition), 1, what);
+            self.findings.add(Kind::Contradiction, Some(partition), 1, what);
         }
-        let keys: BTreeSet<Key> = sent.keys().chain(received.keys()).copied().collect();
+        let keys: BTreeSet<HandleKey> = sent.keys().chain(received.keys()).copied().collect();
         for key in keys {
             self.stream(key, &mut row, sent.get(&key).copied(), received.get(&key).copied(), doubtful);
         }
@@ -206,8 +211,8 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The streams of a partition that the consumer tells of.
-    fn streams_of(&mut self, partition: i32) -> BTreeMap<Key, &'a ReceiveStream> {
-        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+    fn streams_of(&mut self, partition: i32) -> BTreeMap<HandleKey, &'a ReceiveStream> {
+        let mut received: BTreeMap<HandleKey, &ReceiveStream> = BTreeMap::new();
         let case = self.case;
         for stream in &case.received.streams {
             if stream.partition == partition
@@ -216,7 +221,7 @@ impl<'a> Judge<'a, '_> {
             {
                 let what =
                     format_args!("the consumer tells twice of producer {}, epoch {}", stream.producer, stream.epoch);
-                self.found.find(Kind::Contradiction, Some(partition), 1, what);
+                self.findings.add(Kind::Contradiction, Some(partition), 1, what);
             }
         }
         received
@@ -226,10 +231,10 @@ impl<'a> Judge<'a, '_> {
     /// holding none is known.
     fn coverage(&mut self, range: &Range, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(range.partition);
-        self.found.other_log(read);
+        self.findings.other_log(read);
         if range.end < range.start {
             let what = format_args!("its end offset went back from {} to {}", range.start, range.end);
-            self.found.find(Kind::LogRestarted, at, 1, what);
+            self.findings.add(Kind::LogRestarted, at, 1, what);
             // Offsets no longer mean what they meant, so that nothing else follows from them.
             return u64::MAX;
         }
@@ -238,30 +243,30 @@ impl<'a> Judge<'a, '_> {
             && high < read.next
         {
             let what = format_args!("the log ends at {high}, and had been read up to {}", read.next);
-            self.found.find(Kind::LogTruncated, at, read.next.abs_diff(high), what);
+            self.findings.add(Kind::LogTruncated, at, read.next.abs_diff(high), what);
         }
         let mut doubtful = 0;
         if read.start > range.start {
             let what = format_args!("read from {} on, and the run began at {}", read.start, range.start);
-            self.found.find(Kind::NotDrained, at, 1, what);
+            self.findings.add(Kind::NotDrained, at, 1, what);
             doubtful += read.start.abs_diff(range.start);
         }
         if read.next < range.end {
             let reason = self.case.received.reason.map_or("still reading".into(), |reason| format!("{reason:?}"));
             let what = format_args!("read up to {}, not to {} ({})", read.next, range.end, reason.to_lowercase());
-            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            self.findings.add(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
             doubtful += range.end.abs_diff(read.next);
         }
         if let Some(stuck) = &read.stuck {
             let what = format_args!("the consumer cannot read on at offset {}: {stuck}", read.next);
-            self.found.find(Kind::Stuck, at, 1, what);
+            self.findings.add(Kind::Stuck, at, 1, what);
         }
         if read.start_moved {
             let what = format_args!(
                 "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
                 read.retired
             );
-            self.found.find(Kind::StartMoved, at, read.retired, what);
+            self.findings.add(Kind::StartMoved, at, read.retired, what);
             doubtful += read.retired.max(1);
         }
         doubtful += self.gaps(read, row);
@@ -272,13 +277,13 @@ impl<'a> Judge<'a, '_> {
                 read.offset_gaps,
                 read.next.abs_diff(read.start)
             );
-            self.found.find(Kind::Contradiction, at, 1, what);
+            self.findings.add(Kind::Contradiction, at, 1, what);
         }
         let ours = counts.received + counts.duplicate + counts.corrupt + counts.misrouted;
         let counted = ours + row.others;
         if counted != records {
             let what = format_args!("{records} records read, {counted} of them accounted for");
-            self.found.find(Kind::Unaccounted, at, counted.abs_diff(records), what);
+            self.findings.add(Kind::Unaccounted, at, counted.abs_diff(records), what);
         }
         doubtful
     }
@@ -289,7 +294,7 @@ impl<'a> Judge<'a, '_> {
         let gaps = read.offset_gaps.saturating_sub(read.retired);
         let Some(explained) = read.explained else {
             if gaps > 0 {
-                self.found.find(
+                self.findings.add(
                     Kind::Gaps,
                     at,
                     gaps,
@@ -302,16 +307,16 @@ impl<'a> Judge<'a, '_> {
         let sum = explained.markers + explained.compacted + explained.hidden + explained.unknown;
         if sum != gaps {
             let what = format_args!("{gaps} offsets show no record, and {sum} are explained");
-            self.found.find(Kind::Contradiction, at, 1, what);
+            self.findings.add(Kind::Contradiction, at, 1, what);
             return gaps;
         }
         if explained.hidden > 0 {
             let what = format_args!("{} records are in the log that the consumer was not shown", explained.hidden);
-            self.found.find(Kind::Hidden, at, explained.hidden, what);
+            self.findings.add(Kind::Hidden, at, explained.hidden, what);
         }
         if explained.unknown > 0 {
             let what = format_args!("{} offsets show no record, and no broker tells what is there", explained.unknown);
-            self.found.find(Kind::Gaps, at, explained.unknown, what);
+            self.findings.add(Kind::Gaps, at, explained.unknown, what);
         }
         gaps.saturating_sub(explained.markers + explained.compacted)
     }
@@ -319,7 +324,7 @@ impl<'a> Judge<'a, '_> {
     /// One stream, of which at least one side speaks.
     fn stream(
         &mut self,
-        key: Key,
+        key: HandleKey,
         row: &mut Row,
         sent: Option<(&Claim, &SendStream)>,
         received: Option<&ReceiveStream>,
@@ -331,7 +336,7 @@ impl<'a> Judge<'a, '_> {
         let name = name(&evidence);
         let seen = match received {
             None => Some(Default::default()),
-            Some(stream) => self.found.seen(partition, &name, stream),
+            Some(stream) => self.findings.seen(partition, &name, stream),
         };
         match (sent, seen) {
             (None, seen) => {
@@ -345,21 +350,21 @@ impl<'a> Judge<'a, '_> {
                         if state.folded_epochs > 0 && state.streams.iter().all(|stream| stream.epoch > epoch) => {}
                     Some(_) => {
                         let what = format_args!("{count} received and never sent ({name}: {})", spelled(&seen));
-                        self.found.find(Kind::NeverSent, Some(partition), count, what);
+                        self.findings.add(Kind::NeverSent, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
                     None => {
                         let what = format_args!("{count} received of {name}, which no producer of this run is");
-                        self.found.find(Kind::Stranger, Some(partition), count, what);
+                        self.findings.add(Kind::Stranger, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
                 }
             }
             (Some((claim, stream)), seen) => {
-                let told = self.found.told(partition, &name, claim, stream);
+                let told = self.findings.told(partition, &name, claim, stream);
                 match seen {
                     Some(seen) if told => {
-                        self.found.compare(
+                        self.findings.compare(
                             row,
                             (claim, stream),
                             &seen,
@@ -367,36 +372,36 @@ impl<'a> Judge<'a, '_> {
                             &mut evidence,
                         );
                     }
-                    // By number only: a doubt has been found already, and the table should still say something.
+                    // By number only: a doubt has been findings already, and the table should still say something.
                     _ => row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received)),
                 }
             }
         }
-        self.found.keep(evidence);
+        self.findings.keep(evidence);
     }
 
     /// What others read while the run went on, and is not there any more. What was acknowledged is missing already.
     fn witnesses(
         &mut self,
         partition: i32,
-        sent: &BTreeMap<Key, (&Claim, &SendStream)>,
-        received: &BTreeMap<Key, &ReceiveStream>,
+        sent: &BTreeMap<HandleKey, (&Claim, &SendStream)>,
+        received: &BTreeMap<HandleKey, &ReceiveStream>,
         doubtful: u64,
     ) {
         let case = self.case;
         for witness in case.witnesses {
             if let Some(read) = witness.partitions.iter().find(|read| read.partition == partition) {
-                self.found.other_log(read);
+                self.findings.other_log(read);
                 if read.folded_streams > 0 {
                     let what = "a consumer that read meanwhile no longer keeps all streams in detail";
-                    self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+                    self.findings.add(Kind::Inexact, Some(partition), read.folded_streams, what);
                 }
             }
             let streams = witness.streams.iter();
             for stream in streams.filter(|stream| stream.partition == partition && stream.run == case.run) {
                 let key = (stream.producer, stream.epoch);
                 let name = name(&evidence(key, partition, None));
-                let Some(seen) = self.found.seen(partition, &name, stream) else { continue };
+                let Some(seen) = self.findings.seen(partition, &name, stream) else { continue };
                 let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
                 let there = match received.get(&key) {
                     // There is a doubt already.
@@ -411,7 +416,7 @@ impl<'a> Judge<'a, '_> {
                         gone.count(),
                         spelled(&gone)
                     );
-                    self.found.find(Kind::Vanished, Some(partition), gone.count(), what);
+                    self.findings.add(Kind::Vanished, Some(partition), gone.count(), what);
                 }
             }
         }
@@ -423,14 +428,14 @@ impl<'a> Judge<'a, '_> {
             let at = Some(row.partition);
             if row.not_persisted > 0 {
                 let what = format_args!("{} not persisted", row.not_persisted);
-                self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+                self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
             }
             if row.unknown > 0 {
                 let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
-                self.found.find(Kind::Unknown, at, row.unknown, what);
+                self.findings.add(Kind::Unknown, at, row.unknown, what);
             }
             if row.sent == 0 && messages >= rows.len() as u64 {
-                self.found.find(Kind::Count, at, 0, "nothing was sent to it");
+                self.findings.add(Kind::Count, at, 0, "nothing was sent to it");
             }
         }
         let states = || self.case.claims.iter().filter_map(|claim| claim.state.as_ref());
@@ -439,7 +444,7 @@ impl<'a> Judge<'a, '_> {
             let reasons: Vec<String> =
                 states().map(|state| state.reason.map_or("died".into(), |r| format!("{r:?}").to_lowercase())).collect();
             let what = format!("{sent} messages sent of {messages} asked for ({})", reasons.join(", "));
-            self.found.find(Kind::Count, None, sent.abs_diff(messages), what);
+            self.findings.add(Kind::Count, None, sent.abs_diff(messages), what);
         }
     }
 }

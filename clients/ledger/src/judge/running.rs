@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::claim::{Claim, Range};
-use super::concluded::{Concluded, conclude};
-use super::streams::{Found, Key, Unread, evidence, name};
+use super::conclusion::{Conclusion, conclude};
+use super::streams::{Findings, HandleKey, Unread, evidence, name};
 use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
 
 /// How much earlier a producer may seem to have begun than it did, in ms: its clock may be another host's.
@@ -27,12 +27,12 @@ pub struct Running<'a> {
 
 /// Compares what running producers had acknowledged with what a running consumer has read.
 pub fn judge_running(running: &Running<'_>) -> Standing {
-    let mut judge = Judge { running, found: Found::default(), remarks: Vec::new(), gone: 0 };
+    let mut judge = RunningJudge { running, findings: Findings::default(), remarks: Vec::new(), gone: 0 };
     judge.all_partitions();
     let rows: Vec<Row> = running.offsets.iter().map(|range| judge.partition(range)).collect();
     judge.remark(&rows);
-    let Judge { found, remarks, .. } = judge;
-    let Concluded { verdict, findings, reasons, evidence } = conclude(found, running.claims);
+    let RunningJudge { findings, remarks, .. } = judge;
+    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, running.claims);
     Standing {
         schema: RUNNING.into(),
         topic: running.topic.to_owned(),
@@ -45,38 +45,38 @@ pub fn judge_running(running: &Running<'_>) -> Standing {
     }
 }
 
-struct Judge<'a> {
+struct RunningJudge<'a> {
     running: &'a Running<'a>,
-    found: Found,
+    findings: Findings,
     remarks: Vec<String>,
     /// Sequences that did not arrive of producers that do not run any more.
     gone: u64,
 }
 
-impl Judge<'_> {
+impl RunningJudge<'_> {
     fn all_partitions(&mut self) {
         let Running { claims, received, offsets, topic_id, .. } = *self.running;
-        self.found.consumer_adds_up(received);
+        self.findings.consumer_adds_up(received);
         let mut ids = vec![("the consumer".to_owned(), received.topic_id.as_deref())];
         for (at, claim) in claims.iter().enumerate() {
             let producer = claim.producer;
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
             }
-            self.found.producer_adds_up(claim);
+            self.findings.producer_adds_up(claim);
             if let Some(reason) = claim.gave_up() {
                 let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
-                self.found.find(Kind::Died, None, 1, what);
+                self.findings.add(Kind::Died, None, 1, what);
             }
             let Some(state) = &claim.state else {
-                self.found.find(Kind::Silent, None, 1, format_args!("producer {producer} has not said anything yet"));
+                self.findings.add(Kind::Silent, None, 1, format_args!("producer {producer} has not said anything yet"));
                 continue;
             };
             ids.push((format!("producer {producer}"), state.topic_id.as_deref()));
             if state.folded_epochs > 0 {
                 let what =
                     format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
-                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+                self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
             for stream in state.streams.iter().filter(|stream| stream.acked > 0) {
                 if !offsets.iter().any(|range| range.partition == stream.partition) {
@@ -84,7 +84,7 @@ impl Judge<'_> {
                         "the topic has no such partition any more, and producer {producer} had {} acknowledged in it",
                         stream.acked
                     );
-                    self.found.find(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
+                    self.findings.add(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
                 }
             }
         }
@@ -94,17 +94,17 @@ impl Judge<'_> {
                     "the consumer was told to judge run {run} (--run), and producer {} sends for run {}",
                     claim.producer, claim.run
                 );
-                self.found.find(Kind::Contradiction, None, 1, what);
+                self.findings.add(Kind::Contradiction, None, 1, what);
             }
         }
         if offsets.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
+            self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
         for (who, began) in &ids {
             match (began, topic_id) {
                 (Some(began), Some(now)) if *began != now => {
                     let what = format!("the topic is another one ({now}) than when {who} began ({began})");
-                    self.found.find(Kind::TopicRecreated, None, 1, what);
+                    self.findings.add(Kind::TopicRecreated, None, 1, what);
                 }
                 (Some(_), Some(_)) => {}
                 (None, None) => {
@@ -113,7 +113,7 @@ impl Judge<'_> {
                 _ => {
                     let what =
                         format!("whether the topic is the one that {who} began with is not known: its id was not told");
-                    self.found.find(Kind::Silent, None, 1, what);
+                    self.findings.add(Kind::Silent, None, 1, what);
                 }
             }
         }
@@ -123,12 +123,12 @@ impl Judge<'_> {
         let partition = range.partition;
         let at = Some(partition);
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
-        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        let mut sent: BTreeMap<HandleKey, (&Claim, &SendStream)> = BTreeMap::new();
         for claim in self.running.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
                     let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
-                    self.found.find(Kind::Contradiction, at, 1, what);
+                    self.findings.add(Kind::Contradiction, at, 1, what);
                 }
                 row.sent += stream.sent;
                 row.acked += stream.acked;
@@ -138,14 +138,14 @@ impl Judge<'_> {
         }
         if row.not_persisted > 0 {
             let what = format_args!("{} refused by the brokers: not persisted, and not sent again", row.not_persisted);
-            self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+            self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
         }
         if row.unknown > 0 {
             let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
-            self.found.find(Kind::Unknown, at, row.unknown, what);
+            self.findings.add(Kind::Unknown, at, row.unknown, what);
         }
         let Some(read) = self.running.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.found.find(Kind::Silent, at, 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, at, 1, "the consumer says nothing of it");
             row.unread = row.acked;
             return row;
         };
@@ -158,10 +158,10 @@ impl Judge<'_> {
         row.others = counts.other_runs + counts.foreign + counts.copied;
         row.redelivered = counts.redelivered;
         row.records = counts.records;
-        self.found.read(partition, counts);
-        self.found.other_log(read);
+        self.findings.read(partition, counts);
+        self.findings.other_log(read);
         let doubtful = self.coverage(range, read);
-        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+        let mut received: BTreeMap<HandleKey, &ReceiveStream> = BTreeMap::new();
         for stream in self.running.received.streams.iter().filter(|stream| stream.partition == partition) {
             let key = (stream.producer, stream.epoch);
             if sent.get(&key).is_some_and(|(claim, _)| claim.run == stream.run) {
@@ -170,7 +170,7 @@ impl Judge<'_> {
                         "the consumer tells twice of producer {}, epoch {}",
                         stream.producer, stream.epoch
                     );
-                    self.found.find(Kind::Contradiction, at, 1, what);
+                    self.findings.add(Kind::Contradiction, at, 1, what);
                 }
             } else if !self.runs(stream) {
                 self.gone = self.gone.saturating_add(stream.missing_count);
@@ -192,7 +192,7 @@ impl Judge<'_> {
         let at = Some(range.partition);
         let mut doubtful = 0;
         if let Some(stuck) = &read.stuck {
-            self.found.find(
+            self.findings.add(
                 Kind::Stuck,
                 at,
                 1,
@@ -201,7 +201,7 @@ impl Judge<'_> {
         }
         if read.next < range.end {
             let what = format_args!("read up to {}, not to {}", read.next, range.end);
-            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            self.findings.add(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
             doubtful += range.end.abs_diff(read.next);
         }
         if read.start_moved {
@@ -209,7 +209,7 @@ impl Judge<'_> {
                 "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
                 read.retired
             );
-            self.found.find(Kind::StartMoved, at, read.retired, what);
+            self.findings.add(Kind::StartMoved, at, read.retired, what);
             doubtful += read.retired.max(1);
         }
         doubtful
@@ -218,7 +218,7 @@ impl Judge<'_> {
     /// One stream of a producer that runs.
     fn stream(
         &mut self,
-        key: Key,
+        key: HandleKey,
         row: &mut Row,
         read: &ReceivePartition,
         (claim, stream): (&Claim, &SendStream),
@@ -227,13 +227,13 @@ impl Judge<'_> {
     ) {
         let mut evidence = evidence(key, row.partition, received);
         let name = name(&evidence);
-        let told = self.found.told(row.partition, &name, claim, stream);
+        let told = self.findings.told(row.partition, &name, claim, stream);
         let seen = match received {
-            Some(received) => self.found.seen(row.partition, &name, received),
+            Some(received) => self.findings.seen(row.partition, &name, received),
             // Folded, it is counted and no longer kept apart.
             None if read.folded_streams > 0 && stream.acked > 0 => {
                 let what = format_args!("the consumer no longer keeps {name} in detail");
-                self.found.find(Kind::Inexact, Some(row.partition), 1, what);
+                self.findings.add(Kind::Inexact, Some(row.partition), 1, what);
                 None
             }
             None => Some(Default::default()),
@@ -241,11 +241,11 @@ impl Judge<'_> {
         if let (true, Some(seen)) = (told, seen) {
             let below = self.before_reading(read, claim, received);
             let unread = Unread { offsets: doubtful, below, room: u64::try_from(read.start).unwrap_or(0) };
-            self.found.compare(row, (claim, stream), &seen, unread, &mut evidence);
+            self.findings.compare(row, (claim, stream), &seen, unread, &mut evidence);
         } else {
             row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received));
         }
-        self.found.keep(evidence);
+        self.findings.keep(evidence);
     }
 
     /// Below which sequence messages of a stream may lie before the offset at which the consumer began: 0 where that was the log's first, or where the

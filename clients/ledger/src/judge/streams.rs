@@ -13,7 +13,7 @@ use crate::stamp::ProducerId;
 const SPELLED_MAX: usize = 3;
 
 /// Whose stream it is, within a partition.
-pub(super) type Key = (ProducerId, u32);
+pub(super) type HandleKey = (ProducerId, u32);
 
 /// What of a stream may be in the log although the consumer has not read it.
 #[derive(Clone, Copy)]
@@ -28,13 +28,13 @@ pub(super) struct Unread {
 
 /// All that was found so far.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Findings {
     pub(super) found: Vec<(Finding, String)>,
     pub(super) evidence: Vec<Evidence>,
 }
 
-impl Found {
-    pub(super) fn find(&mut self, kind: Kind, partition: Option<i32>, count: u64, what: impl Display) {
+impl Findings {
+    pub(super) fn add(&mut self, kind: Kind, partition: Option<i32>, count: u64, what: impl Display) {
         let text = match partition {
             Some(partition) => format!("partition {partition}: {what}"),
             None => what.to_string(),
@@ -66,7 +66,7 @@ impl Found {
         let partitions_agree = state.partitions.is_empty() || by_partition == totals;
         if settled != totals.sent || !streams_agree || !partitions_agree {
             let what = format_args!("the sums of producer {} are not those of its parts", claim.producer);
-            self.find(Kind::Contradiction, None, 1, what);
+            self.add(Kind::Contradiction, None, 1, what);
         }
     }
 
@@ -87,7 +87,7 @@ impl Found {
             sum.redelivered += counts.redelivered;
         }
         if sum != received.totals {
-            self.find(Kind::Contradiction, None, 1, "the consumer's sums are not those of its partitions");
+            self.add(Kind::Contradiction, None, 1, "the consumer's sums are not those of its partitions");
         }
     }
 
@@ -100,7 +100,7 @@ impl Found {
             (Kind::Misrouted, counts.misrouted, "in another partition than they were sent to"),
         ] {
             if count > 0 {
-                self.find(kind, Some(partition), count, format_args!("{count} {what}"));
+                self.add(kind, Some(partition), count, format_args!("{count} {what}"));
             }
         }
     }
@@ -110,11 +110,11 @@ impl Found {
         let at = Some(read.partition);
         if read.log_restarts > 0 {
             let what = "the log ended below what had been read of it: another topic of that name, or cut back; it was read anew";
-            self.find(Kind::LogRestarted, at, read.log_restarts, what);
+            self.add(Kind::LogRestarted, at, read.log_restarts, what);
         }
         if read.log_truncations > 0 {
             let what = "the log was cut back below what had been read of it, as its leader's epochs tell (KIP-320); it was read anew";
-            self.find(Kind::LogTruncated, at, read.log_truncations, what);
+            self.add(Kind::LogTruncated, at, read.log_truncations, what);
         }
     }
 
@@ -122,13 +122,13 @@ impl Found {
     pub(super) fn seen(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
         if !stream.exact {
             let what = format_args!("more gaps than the consumer can keep apart ({name})");
-            self.find(Kind::Inexact, Some(partition), 1, what);
+            self.add(Kind::Inexact, Some(partition), 1, what);
             return None;
         }
         let seen = arrived(stream);
         if seen.count() != stream.received {
             let what = format_args!("the consumer counts {} received, its set says {}", stream.received, seen.count());
-            self.find(Kind::Contradiction, Some(partition), 1, format_args!("{what} ({name})"));
+            self.add(Kind::Contradiction, Some(partition), 1, format_args!("{what} ({name})"));
             return None;
         }
         Some(seen)
@@ -138,7 +138,7 @@ impl Found {
     pub(super) fn told(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
         if !stream.exact {
             let what = format_args!("more outcomes than the producer can keep apart ({name})");
-            self.find(Kind::Inexact, Some(partition), 1, what);
+            self.add(Kind::Inexact, Some(partition), 1, what);
             return false;
         }
         let sets = [&stream.acked_ranges, &stream.not_persisted_ranges, &stream.unknown_ranges];
@@ -149,7 +149,7 @@ impl Found {
             sets.iter().enumerate().all(|(at, set)| sets[..at].iter().all(|other| set.intersection(other).is_empty()));
         let settled = !claim.ended() || counts.iter().sum::<u64>() == stream.sent;
         if !(counted && within && apart && settled) {
-            self.find(Kind::Contradiction, Some(partition), 1, format_args!("{name} contradicts itself"));
+            self.add(Kind::Contradiction, Some(partition), 1, format_args!("{name} contradicts itself"));
             return false;
         }
         true
@@ -178,7 +178,7 @@ impl Found {
         if absent.count() > unread.offsets {
             row.missing += absent.count();
             let what = format_args!("{} acknowledged and not received ({name}: {})", absent.count(), spelled(&absent));
-            self.find(Kind::Missing, at, absent.count(), what);
+            self.add(Kind::Missing, at, absent.count(), what);
             evidence.missing = absent;
         } else {
             row.unread += absent.count();
@@ -189,14 +189,14 @@ impl Found {
                 landed.count(),
                 spelled(&landed)
             );
-            self.find(Kind::NotPersistedReceived, at, landed.count(), what);
+            self.add(Kind::NotPersistedReceived, at, landed.count(), what);
             evidence.not_persisted_received = landed;
         }
         if !claim.ended() {
             row.unpromised += beyond.count();
         } else if !beyond.is_empty() {
             let what = format_args!("{} received and never sent ({name}: {})", beyond.count(), spelled(&beyond));
-            self.find(Kind::NeverSent, at, beyond.count(), what);
+            self.add(Kind::NeverSent, at, beyond.count(), what);
             evidence.never_sent = beyond;
         }
     }
@@ -216,7 +216,7 @@ pub(super) fn arrived(stream: &ReceiveStream) -> IntervalSet {
 }
 
 /// No evidence yet, but for the copies that arrived.
-pub(super) fn evidence((producer, epoch): Key, partition: i32, received: Option<&ReceiveStream>) -> Evidence {
+pub(super) fn evidence((producer, epoch): HandleKey, partition: i32, received: Option<&ReceiveStream>) -> Evidence {
     Evidence {
         producer,
         epoch,

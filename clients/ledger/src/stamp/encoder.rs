@@ -14,7 +14,7 @@ pub struct Encoder {
     middle: String,
     size: usize,
     /// The last value of each partition, or of each share of them: most of the next one is the same.
-    last: Vec<Written>,
+    last: Vec<LastWritten>,
     /// How many are kept.
     kept: usize,
 }
@@ -37,11 +37,11 @@ impl Encoder {
     pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
         let at = partition as usize % self.kept;
         if self.last.len() <= at {
-            self.last.resize_with(at + 1, Written::default);
+            self.last.resize_with(at + 1, LastWritten::default);
         }
         let written = &mut self.last[at];
         if written.partition != partition || !written.advance(sequence, sent_ms) {
-            *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
+            *written = LastWritten::new(&self.middle, self.size, partition, sequence, sent_ms);
         }
         written.finish(number)
     }
@@ -49,7 +49,7 @@ impl Encoder {
 
 /// The value written last.
 #[derive(Debug, Default)]
-struct Written {
+struct LastWritten {
     text: Vec<u8>,
     partition: u32,
     sequence: u64,
@@ -60,7 +60,7 @@ struct Written {
     sent_at: Range<usize>,
 }
 
-impl Written {
+impl LastWritten {
     /// All but number and checksum, for which there is room.
     fn new(middle: &str, size: usize, partition: u32, sequence: u64, sent_ms: u64) -> Self {
         let before = format!("{:MARK_AT$}{middle}{partition} ", "");
@@ -100,15 +100,15 @@ impl Written {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::super::format::tests::encoder;
-    use super::Written;
+    use super::LastWritten;
 
     #[test]
     fn the_next_value_is_made_of_the_last_one() {
-        let mut written = Written::new(" kl2 r 00000001 0 ", 100, 3, 8, 1_000);
+        let mut written = LastWritten::new(" kl2 r 00000001 0 ", 100, 3, 8, 1_000);
         assert!(written.advance(9, 1_007));
-        assert_eq!(written.finish(5), Written::new(" kl2 r 00000001 0 ", 100, 3, 9, 1_007).finish(5));
+        assert_eq!(written.finish(5), LastWritten::new(" kl2 r 00000001 0 ", 100, 3, 9, 1_007).finish(5));
         assert!(!written.advance(9, 1_007) && !written.advance(11, 1_007), "not the next one");
-        assert!(!Written::default().advance(1, 5), "there is none to make it of");
+        assert!(!LastWritten::default().advance(1, 5), "there is none to make it of");
     }
 
     #[test]

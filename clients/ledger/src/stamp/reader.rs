@@ -11,12 +11,12 @@ const KEPT_MAX: usize = 2048;
 /// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
-    last: Option<Last>,
+    last: Option<LastValue>,
 }
 
 /// The last value, if it could be read.
 #[derive(Clone, Debug)]
-struct Last {
+struct LastValue {
     stamp: Stamp,
     /// Its text from the mark to the checksum.
     text: Vec<u8>,
@@ -45,14 +45,14 @@ impl Reader {
     pub fn read(&mut self, value: Option<&[u8]>) -> Value {
         let read = parse(value);
         self.last = match (read, value) {
-            (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
+            (Value::Stamped(stamp), Some(bytes)) => LastValue::of(stamp, bytes),
             _ => None,
         };
         read
     }
 }
 
-impl Last {
+impl LastValue {
     fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
         let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?).filter(|text| text.len() <= KEPT_MAX)?;
         // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.

@@ -20,13 +20,13 @@ const SECONDS: u32 = if cfg!(test) { 3 } else { 15 };
 /// (`rd_kafka_toppar_undelegate`; librdkafka #5476). Whoever calls it then waits for ever, signals are not answered, and the state file stays as it is.
 /// A consumer that begins anew reads everything again, and comes to the same account.
 #[derive(Default)]
-pub struct Pulse {
+pub struct Watchdog {
     beats: AtomicU64,
     arrived: AtomicU64,
     waited: AtomicU32,
 }
 
-impl Pulse {
+impl Watchdog {
     /// The loop went round once more; what had arrived by now.
     pub fn beat(&self, arrived: u64) {
         self.arrived.store(arrived, Ordering::Relaxed);
@@ -44,30 +44,30 @@ impl Pulse {
     }
 
     /// Begins the process anew, with the same id and arguments, when its loop does not beat any more, or somebody waits that long, as long as somebody else
-    /// holds the pulse. Time in which the whole process stood still does not count. When that cannot be, or a signal has asked for the end, it ends with exit code 1.
+    /// holds the watchdog. Time in which the whole process stood still does not count. When that cannot be, or a signal has asked for the end, it ends with exit code 1.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn watch(pulse: &Arc<Self>, output: Arc<Output>, stopped: impl Fn() -> bool + Send + 'static) -> Result<()> {
-        let pulse = Arc::downgrade(pulse);
+    pub fn watch(watchdog: &Arc<Self>, output: Arc<Output>, stopped: impl Fn() -> bool + Send + 'static) -> Result<()> {
+        let watchdog = Arc::downgrade(watchdog);
         let watch = move || {
             let (mut before, mut without) = (0, 0);
             loop {
                 std::thread::sleep(Duration::from_secs(1));
-                let Some(pulse) = pulse.upgrade() else { return };
-                let beats = pulse.beats.load(Ordering::Relaxed);
+                let Some(watchdog) = watchdog.upgrade() else { return };
+                let beats = watchdog.beats.load(Ordering::Relaxed);
                 without = if beats == before { without + 1 } else { 0 };
                 before = beats;
-                if without.max(pulse.waited.load(Ordering::Relaxed)) >= SECONDS {
+                if without.max(watchdog.waited.load(Ordering::Relaxed)) >= SECONDS {
                     let silent = format!("librdkafka has not answered for {SECONDS} s");
                     if !stopped() {
-                        output.remark(format_args!("{silent}; beginning anew"));
+                        output.log(format_args!("{silent}; beginning anew"));
                         // For the thread that writes.
                         std::thread::sleep(Duration::from_secs(1));
-                        let error = begin_anew();
-                        output.remark(format_args!("cannot begin anew: {error}"));
+                        let error = restart();
+                        output.log(format_args!("cannot begin anew: {error}"));
                     }
-                    output.remark(format_args!("{silent}; ending without a last word"));
+                    output.log(format_args!("{silent}; ending without a last word"));
                     std::thread::sleep(Duration::from_secs(1));
                     std::process::exit(1);
                 }
@@ -79,7 +79,7 @@ impl Pulse {
 }
 
 /// Runs this program again in place of itself. Returns only when that cannot be, and why.
-fn begin_anew() -> std::io::Error {
+fn restart() -> std::io::Error {
     let me = match std::env::current_exe() {
         Ok(me) => me,
         Err(error) => return error,
@@ -103,7 +103,7 @@ mod tests {
     /// Runs what is below in a process of its own, which leaves a line in a file each time it begins.
     fn ends_of(how: &str) -> (Option<i32>, String, Vec<String>) {
         let me = std::env::current_exe().unwrap();
-        let file = std::env::temp_dir().join(format!("kafka-lab-pulse-{}-{how}", std::process::id()));
+        let file = std::env::temp_dir().join(format!("kafka-lab-watchdog-{}-{how}", std::process::id()));
         let args = ["pulse::tests::a_process_of_its_own", "--exact", "--ignored", "--nocapture"];
         let output = Command::new(me).args(args).env("PULSE", how).env("PULSE_FILE", &file).output().unwrap();
         let begun = std::fs::read_to_string(&file).unwrap();
@@ -142,17 +142,17 @@ mod tests {
         if !before.is_empty() {
             return;
         }
-        let (pulse, how) = (Arc::<Pulse>::default(), std::env::var("PULSE").unwrap());
+        let (watchdog, how) = (Arc::<Watchdog>::default(), std::env::var("PULSE").unwrap());
         let told = how == "told to end";
-        Pulse::watch(&pulse, Arc::new(Output::new(Format::Json, None).unwrap()), move || told).unwrap();
+        Watchdog::watch(&watchdog, Arc::new(Output::new(Format::Json, None).unwrap()), move || told).unwrap();
         for second in 0..if how == "beats" { SECONDS + 3 } else { u32::MAX } {
             match how.as_str() {
                 "stands" | "told to end" => {}
                 "waits" => {
-                    pulse.beat(0);
-                    pulse.waited(second);
+                    watchdog.beat(0);
+                    watchdog.waited(second);
                 }
-                _ => pulse.beat(second.into()),
+                _ => watchdog.beat(second.into()),
             }
             std::thread::sleep(Duration::from_secs(1));
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::claim::Claim;
-use super::streams::Found;
+use super::streams::Findings;
 use crate::lines::{Evidence, Finding, Verdict};
 
 /// Most streams of which a report keeps the evidence.
 const EVIDENCE_MAX: usize = 64;
 
 /// What a report says of all that was found.
-pub(super) struct Concluded {
+pub(super) struct Conclusion {
     pub(super) verdict: Verdict,
     pub(super) findings: Vec<Finding>,
     pub(super) reasons: Vec<String>,
@@ -18,8 +18,8 @@ pub(super) struct Concluded {
 }
 
 /// Faults before doubts, and the verdict that follows from them.
-pub(super) fn conclude(found: Found, claims: &[Claim]) -> Concluded {
-    let Found { mut found, mut evidence } = found;
+pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
+    let Findings { mut found, mut evidence } = found;
     found.sort_by_key(|(finding, _)| !finding.kind.is_fault());
     let faulty = found.first().is_some_and(|(finding, _)| finding.kind.is_fault());
     let verdict = match (faulty, found.is_empty()) {
@@ -32,7 +32,7 @@ pub(super) fn conclude(found: Found, claims: &[Claim]) -> Concluded {
         reasons.extend(delivery_errors(claims));
     }
     evidence.truncate(EVIDENCE_MAX);
-    Concluded { verdict, findings, reasons, evidence }
+    Conclusion { verdict, findings, reasons, evidence }
 }
 
 /// What librdkafka complained of: it may explain a fault, and is none.
