@@ -121,7 +121,7 @@ fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
     let standing = judged(&[producer(1, 40_000, 20)], &consumer(90, &[(1, 4..20)]), 106, "first");
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
     assert_eq!((standing.partitions[0].unread, standing.partitions[0].missing), (4, 0));
-    assert_eq!(standing.remarks, ["4 acknowledged messages lie where the consumer has not read"]);
+    assert_eq!(standing.remarks, ["4 acknowledged messages may be at offsets that the consumer has not read"]);
     // Clocks are granted five seconds, and not a millisecond more.
     let began = |began_ms| found(&judged(&[producer(1, began_ms, 20)], &consumer(90, &[(1, 4..20)]), 106, "first"));
     assert_eq!((began(55_000), began(55_001)), (vec![], vec![(Kind::Missing, 4)]));
@@ -224,9 +224,9 @@ fn producers_that_are_gone_are_not_judged_and_that_is_said() {
     let received = consumer(0, &[(7, 0..5), (7, 7..9), (1, 0..20)]);
     let standing = judged(&[producer(1, 55_000, 20)], &received, 27, "first");
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
-    assert!(standing.remarks[0].starts_with("2 sequences of producers that are gone did not arrive"), "{standing:?}");
+    assert!(standing.remarks[0].starts_with("2 sequences from producers that are gone did not arrive"), "{standing:?}");
     let standing = judged(&[], &received, 27, "first");
-    assert_eq!(standing.remarks.last().unwrap(), "no producer runs: nothing is promised");
+    assert_eq!(standing.remarks.last().unwrap(), "no producer is running, so nothing is promised");
     // A stream that a running one opened after its last line is not of one that is gone.
     let mut received = received;
     received.streams[0].run = run(1);
@@ -312,10 +312,10 @@ fn what_contradicts_itself_is_no_proof() {
     let table: [(StateChange, &str); 3] = [
         (
             |_, c| c.run = Some(run(2)),
-            "the consumer was told to judge run run-2 (--run), and producer 00000001 sends for run run-1",
+            "the consumer was started for run run-2 (--run), but producer 00000001 sends for run run-1",
         ),
-        (|p, _| p.streams.push(p.streams[0].clone()), "producer 00000001 tells twice of epoch 0"),
-        (|_, c| c.streams.push(c.streams[0].clone()), "the consumer tells twice of producer 00000001, epoch 0"),
+        (|p, _| p.streams.push(p.streams[0].clone()), "producer 00000001 reports epoch 0 twice"),
+        (|_, c| c.streams.push(c.streams[0].clone()), "the consumer reports producer 00000001, epoch 0 twice"),
     ];
     for (change, what) in table {
         let (mut sent, mut read) = clean();
@@ -422,7 +422,8 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
         (Kind::Unknown, 6),
     ];
     assert_eq!(found(&standing), faults, "{:?}", standing.reasons);
-    let gone = "2 sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more";
+    let gone =
+        "2 sequences from producers that are gone did not arrive; whether they were acknowledged is no longer known";
     assert_eq!(standing.remarks, [gone]);
     assert_eq!(standing.evidence.len(), 2);
 }

@@ -241,7 +241,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(Missing, Some(0), 1), (NotPersistedReceived, Some(0), 1), (NotPersisted, Some(0), 1)],
-            "partition 0: 1 reported as not persisted, and received (producer 00000001, epoch 0: 3)",
+            "partition 0: 1 reported as not persisted but received (producer 00000001, epoch 0: 3)",
         ),
         (
             // More is missing than offsets went unread: part of it is lost for certain.
@@ -295,13 +295,13 @@ fn each_bad_record_is_a_fault() {
             },
             Fail,
             &[(Misrouted, Some(0), 1)],
-            "in another partition",
+            "in a partition other than",
         ),
         (
             |s| s.consumed.partitions[0].counts.foreign = 9,
             Fail,
             &[(Unaccounted, Some(0), 1)],
-            "60 records read, 59 of them accounted for",
+            "60 records read, but 59 accounted for",
         ),
     ]);
 }
@@ -315,20 +315,20 @@ fn a_log_that_is_another_one_is_a_fault() {
             |s| s.consumed.partitions[0].log_restarts = 1,
             Fail,
             &[(LogRestarted, Some(0), 1)],
-            "the log ended below what had been read",
+            "the log ended below what had already been read",
         ),
         (
             |s| s.consumed.partitions[1].log_truncations = 2,
             Fail,
             &[(LogTruncated, Some(1), 2)],
-            "partition 1: the log was cut back below what had been read of it",
+            "partition 1: the log was truncated below what had already been read",
         ),
         (
             // All was read and is there, and then the brokers say that the log ends before.
             |s| s.consumed.partitions[1].high = Some(50),
             Fail,
             &[(LogTruncated, Some(1), 7)],
-            "the log ends at 50, and had been read up to 57",
+            "the log ends at 50 but had been read up to 57",
         ),
         (|s| s.ranges[1].end = 3, Fail, &[(LogRestarted, Some(1), 1)], "its end offset went back from 7 to 3"),
         (
@@ -355,7 +355,7 @@ fn what_nobody_sent_or_a_broker_refused_is_a_fault() {
                 (Missing, Some(1), 50),
                 (Contradiction, None, 1),
             ],
-            "partition 0: 50 received of producer 00000001, epoch 0, which no producer of this run is",
+            "partition 0: 50 received from producer 00000001, epoch 0, which is not a producer of this run",
         ),
         (
             |s| {
@@ -364,7 +364,7 @@ fn what_nobody_sent_or_a_broker_refused_is_a_fault() {
             },
             Fail,
             &[(NeverSent, Some(0), 2)],
-            "partition 0: 2 received and never sent (producer 00000001, epoch 0: 48-49)",
+            "partition 0: 2 received but never sent (producer 00000001, epoch 0: 48-49)",
         ),
         (
             |s| {
@@ -373,7 +373,7 @@ fn what_nobody_sent_or_a_broker_refused_is_a_fault() {
             },
             Fail,
             &[(NeverSent, Some(1), 50)],
-            "partition 1: 50 received and never sent (producer 00000001, epoch 0: 0-49)",
+            "partition 1: 50 received but never sent (producer 00000001, epoch 0: 0-49)",
         ),
         (
             |s| {
@@ -396,7 +396,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
     use Kind::*;
     use Verdict::Fail;
     check(&[
-        (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "100 messages sent of 101 asked for (count)"),
+        (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "100 of 101 messages sent (count)"),
         (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "delivery error _TIMED_OUT, 3 times"),
         (
             |s| {
@@ -417,7 +417,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
             },
             Fail,
             &[(Died, None, 1)],
-            "producer 00000001 ended by itself, in mid-work",
+            "producer 00000001 exited before it was done",
         ),
         (|s| s.produced.reason = Some(Reason::Fatal), Fail, &[(Died, None, 1)], "producer 00000001 gave up (fatal)"),
         (
@@ -430,7 +430,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
             },
             Fail,
             &[(Vanished, Some(1), 5)],
-            "5 were read while the run went on and are not in the log any more (producer 00000001, epoch 1: 0-4)",
+            "5 were read during the run but are no longer in the log (producer 00000001, epoch 1: 0-4)",
         ),
         (
             |s| {
@@ -439,7 +439,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
             },
             Fail,
             &[(LogTruncated, Some(0), 1)],
-            "partition 0: the log was cut back",
+            "partition 0: the log was truncated",
         ),
     ]);
 }
@@ -480,13 +480,13 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(NotDrained, Some(1), 17), (Stuck, Some(1), 1)],
-            "the consumer cannot read on at offset 40: _BAD_COMPRESSION",
+            "the consumer is stuck at offset 40: _BAD_COMPRESSION",
         ),
         (
             |s| s.ranges[1].start = 5,
             Inconclusive,
             &[(NotDrained, Some(1), 1)],
-            "partition 1: read from 7 on, and the run began at 5",
+            "partition 1: read from offset 7 on, but the run began at 5",
         ),
         (
             // The first two were acknowledged, and lie where reading had not begun yet.
@@ -497,15 +497,15 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(NotDrained, Some(1), 1)],
-            "partition 1: read from 9 on, and the run began at 7",
+            "partition 1: read from offset 9 on, but the run began at 7",
         ),
         (
             |s| s.consumed.partitions.truncate(1),
             Inconclusive,
             &[(Silent, Some(1), 1)],
-            "partition 1: the consumer says nothing of it",
+            "partition 1: not reported by the consumer",
         ),
-        (|s| s.ranges.truncate(1), Inconclusive, &[(Silent, Some(1), 50)], "partition 1: its offsets are not known"),
+        (|s| s.ranges.truncate(1), Inconclusive, &[(Silent, Some(1), 50)], "partition 1: its offsets are unknown"),
     ]);
 }
 
@@ -522,19 +522,19 @@ fn what_a_client_cannot_tell_is_inconclusive() {
             },
             Inconclusive,
             &[(Unknown, Some(0), 1)],
-            "the fate of 1 is unknown",
+            "the producer does not know the outcome of 1",
         ),
         (
             |s| s.consumed.streams[0].exact = false,
             Inconclusive,
             &[(Inexact, Some(0), 1)],
-            "more gaps than the consumer can keep apart",
+            "more gaps than the consumer can track",
         ),
         (
             |s| s.produced.streams[0].exact = false,
             Inconclusive,
             &[(Inexact, Some(0), 1)],
-            "more outcomes than the producer can keep apart",
+            "more outcomes than the producer can track",
         ),
         (
             |s| s.consumed.partitions[0].folded_streams = 1,
@@ -550,7 +550,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
             },
             Inconclusive,
             &[(Inexact, None, 2)],
-            "tells nothing of its first 2 epochs",
+            "no longer reports its first 2 epochs",
         ),
         (
             |s| {
@@ -558,27 +558,27 @@ fn what_a_client_cannot_tell_is_inconclusive() {
             },
             Inconclusive,
             &[(NoLastWord, None, 1)],
-            "was told to end and left no last line",
+            "was told to stop but printed no final line",
         ),
-        (|s| s.wordless = 2, Inconclusive, &[(Silent, None, 2)], "2 producers left no line at all"),
+        (|s| s.wordless = 2, Inconclusive, &[(Silent, None, 2)], "2 producers printed no line at all"),
         (
             // The reader did not show the last record, and nobody looked why.
             |s| hide_the_last(s, None),
             Inconclusive,
             &[(Gaps, Some(1), 1)],
-            "partition 1: 1 offsets show no record, and nobody looked why",
+            "partition 1: 1 offsets have no record, and nobody checked why",
         ),
         (
             |s| hide_the_last(s, Some(Explained { hidden: 1, ..Explained::default() })),
             Inconclusive,
             &[(Hidden, Some(1), 1)],
-            "1 records are in the log that the consumer was not shown",
+            "1 records in the log were not delivered to the consumer",
         ),
         (
             |s| hide_the_last(s, Some(Explained { unknown: 1, ..Explained::default() })),
             Inconclusive,
             &[(Gaps, Some(1), 1)],
-            "no broker tells what is there",
+            "no broker could explain them",
         ),
     ]);
 }
@@ -720,14 +720,14 @@ fn what_contradicts_itself_is_no_proof() {
         ),
         (|s| s.produced.streams[0].unknown_ranges = set(&[(3, 4)]), Inconclusive, &first, "itself"),
         (|s| s.produced.run = "s".parse().unwrap(), Inconclusive, &run_wide, "sent for run s"),
-        (|s| s.consumed.run = None, Inconclusive, &run_wide, "not told to judge this run"),
+        (|s| s.consumed.run = None, Inconclusive, &run_wide, "not started for this run"),
         (
             |s| s.consumed.streams[0].received = 49,
             Inconclusive,
             &[(Contradiction, Some(0), 1), (Contradiction, Some(0), 1)],
             "do not add up",
         ),
-        (|s| s.consumed.streams[0].missing = set(&[(9, 10)]), Inconclusive, &first, "its set says 49"),
+        (|s| s.consumed.streams[0].missing = set(&[(9, 10)]), Inconclusive, &first, "its set holds 49"),
         (
             |s| {
                 s.produced.streams.push(s.produced.streams[0].clone());
@@ -735,9 +735,14 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &first,
-            "tells twice of epoch 0",
+            "reports epoch 0 twice",
         ),
-        (|s| s.consumed.streams.push(s.consumed.streams[0].clone()), Inconclusive, &first, "the consumer tells twice"),
+        (
+            |s| s.consumed.streams.push(s.consumed.streams[0].clone()),
+            Inconclusive,
+            &first,
+            "the consumer reports producer 00000001, epoch 0 twice",
+        ),
         (
             |s| {
                 s.consumed.partitions[0].counts.records = 59;
@@ -745,13 +750,13 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &first,
-            "59 records and 0 offsets without one are not the 60 offsets that were read",
+            "59 records and 0 offsets without a record do not add up to the 60 offsets that were read",
         ),
         (
             |s| hide_the_last(s, Some(Explained { markers: 2, ..Explained::default() })),
             Inconclusive,
             &[(Contradiction, Some(1), 1)],
-            "1 offsets show no record, and 2 are explained",
+            "1 offsets have no record, but 2 are explained",
         ),
     ]);
 }
@@ -768,7 +773,7 @@ fn sums_that_are_not_those_of_their_parts_are_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the consumer's sums are not those of its partitions",
+            "the consumer's totals do not match its partitions",
         ),
         (
             |s| {
@@ -777,7 +782,7 @@ fn sums_that_are_not_those_of_their_parts_are_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the sums of producer 00000001 are not those of its parts",
+            "the totals of producer 00000001 do not match its parts",
         ),
         (
             |s| {
@@ -787,7 +792,7 @@ fn sums_that_are_not_those_of_their_parts_are_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the sums of producer 00000001 are not those of its parts",
+            "the totals of producer 00000001 do not match its parts",
         ),
     ]);
 }
@@ -796,7 +801,8 @@ fn sums_that_are_not_those_of_their_parts_are_no_proof() {
 fn two_claims_of_one_producer_prove_nothing_and_neither_does_none() {
     let sample = Sample { expected: None, ..Sample::clean() };
     let claim = Claim::by(sample.produced.clone(), Went::Asked);
-    for (claims, expected) in [(vec![claim.clone(), claim], "two claims of producer 00000001"), (vec![], "no producer")]
+    for (claims, expected) in
+        [(vec![claim.clone(), claim], "two claims for producer 00000001"), (vec![], "no producer")]
     {
         let (ranges, received) = (&sample.ranges, &sample.consumed);
         let report = judge(&Case::new(run(), "t", ranges, &claims, received));

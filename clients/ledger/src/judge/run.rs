@@ -88,13 +88,13 @@ impl<'a> RunJudge<'a, '_> {
     fn whole_run(&mut self) {
         let Case { run, claims, received, ranges, topic_ids, .. } = *self.case;
         if claims.is_empty() {
-            self.findings.add(Kind::Silent, None, 1, "no producer says what it sent");
+            self.findings.add(Kind::Silent, None, 1, "no producer reported what it sent");
         }
         if ranges.is_empty() {
             self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
         if self.case.wordless > 0 {
-            let what = format!("{} producers left no line at all, and nobody killed them", self.case.wordless);
+            let what = format!("{} producers printed no line at all, although nobody killed them", self.case.wordless);
             self.findings.add(Kind::Silent, None, self.case.wordless, what);
         }
         for (at, claim) in claims.iter().enumerate() {
@@ -104,15 +104,20 @@ impl<'a> RunJudge<'a, '_> {
                 self.findings.add(Kind::Contradiction, None, 1, what);
             }
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims for producer {producer}"));
             }
             let streams = claim.streams();
             if streams.iter().any(|stream| stream.producer != producer) {
-                self.findings.add(Kind::Contradiction, None, 1, format_args!("producer {producer} speaks for another"));
+                self.findings.add(
+                    Kind::Contradiction,
+                    None,
+                    1,
+                    format_args!("producer {producer} reports streams of another"),
+                );
             }
             for stream in streams.iter().filter(|stream| stream.sent > 0) {
                 if !ranges.iter().any(|range| range.partition == stream.partition) {
-                    let what = format_args!("its offsets are not known, and producer {producer} sent to it");
+                    let what = format_args!("its offsets are unknown, but producer {producer} sent to it");
                     self.findings.add(Kind::Silent, Some(stream.partition), stream.sent, what);
                 }
             }
@@ -120,14 +125,14 @@ impl<'a> RunJudge<'a, '_> {
                 && state.folded_epochs > 0
             {
                 let what =
-                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
+                    format_args!("producer {producer} no longer reports its first {} epochs", state.folded_epochs);
                 self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
             self.findings.producer_adds_up(claim);
             self.went(claim);
         }
         if received.run != Some(run) {
-            self.findings.add(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
+            self.findings.add(Kind::Contradiction, None, 1, "the consumer was not started for this run (--run)");
         }
         self.findings.consumer_adds_up(received);
         self.case.witnesses.iter().for_each(|witness| self.findings.consumer_adds_up(witness));
@@ -146,16 +151,11 @@ impl<'a> RunJudge<'a, '_> {
                 self.findings.add(Kind::Died, None, 1, what);
             }
             (None, false, Went::ByItself) => {
-                self.findings.add(
-                    Kind::Died,
-                    None,
-                    1,
-                    format_args!("producer {producer} ended by itself, in mid-work"),
-                );
+                self.findings.add(Kind::Died, None, 1, format_args!("producer {producer} exited before it was done"));
             }
             (None, false, Went::Asked) => {
                 let what = format_args!(
-                    "producer {producer} was told to end and left no last line: what it did after its last checkpoint is not known"
+                    "producer {producer} was told to stop but printed no final line: what it did after its last checkpoint is unknown"
                 );
                 self.findings.add(Kind::NoLastWord, None, 1, what);
             }
@@ -170,7 +170,7 @@ impl<'a> RunJudge<'a, '_> {
         for claim in self.case.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
-                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
+                    let what = format_args!("producer {} reports epoch {} twice", claim.producer, stream.epoch);
                     self.findings.add(Kind::Contradiction, Some(partition), 1, what);
                 }
                 row.sent += stream.sent;
@@ -180,7 +180,7 @@ impl<'a> RunJudge<'a, '_> {
             }
         }
         let Some(read) = self.case.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.findings.add(Kind::Silent, Some(partition), 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, Some(partition), 1, "not reported by the consumer");
             return row;
         };
         let counts = &read.counts;
@@ -220,7 +220,7 @@ impl<'a> RunJudge<'a, '_> {
                 && received.insert((stream.producer, stream.epoch), stream).is_some()
             {
                 let what =
-                    format_args!("the consumer tells twice of producer {}, epoch {}", stream.producer, stream.epoch);
+                    format_args!("the consumer reports producer {}, epoch {} twice", stream.producer, stream.epoch);
                 self.findings.add(Kind::Contradiction, Some(partition), 1, what);
             }
         }
@@ -242,12 +242,12 @@ impl<'a> RunJudge<'a, '_> {
             && let Some(high) = read.high
             && high < read.next
         {
-            let what = format_args!("the log ends at {high}, and had been read up to {}", read.next);
+            let what = format_args!("the log ends at {high} but had been read up to {}", read.next);
             self.findings.add(Kind::LogTruncated, at, read.next.abs_diff(high), what);
         }
         let mut doubtful = 0;
         if read.start > range.start {
-            let what = format_args!("read from {} on, and the run began at {}", read.start, range.start);
+            let what = format_args!("read from offset {} on, but the run began at {}", read.start, range.start);
             self.findings.add(Kind::NotDrained, at, 1, what);
             doubtful += read.start.abs_diff(range.start);
         }
@@ -258,12 +258,12 @@ impl<'a> RunJudge<'a, '_> {
             doubtful += range.end.abs_diff(read.next);
         }
         if let Some(stuck) = &read.stuck {
-            let what = format_args!("the consumer cannot read on at offset {}: {stuck}", read.next);
+            let what = format_args!("the consumer is stuck at offset {}: {stuck}", read.next);
             self.findings.add(Kind::Stuck, at, 1, what);
         }
         if read.start_moved {
             let what = format_args!(
-                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                "the log's start moved past {} offsets before they were read: retention or deleted records",
                 read.retired
             );
             self.findings.add(Kind::StartMoved, at, read.retired, what);
@@ -273,7 +273,7 @@ impl<'a> RunJudge<'a, '_> {
         let (records, counts) = (row.records, &read.counts);
         if records.saturating_add(read.offset_gaps) != read.next.abs_diff(read.start) {
             let what = format_args!(
-                "{records} records and {} offsets without one are not the {} offsets that were read",
+                "{records} records and {} offsets without a record do not add up to the {} offsets that were read",
                 read.offset_gaps,
                 read.next.abs_diff(read.start)
             );
@@ -282,7 +282,7 @@ impl<'a> RunJudge<'a, '_> {
         let ours = counts.received + counts.duplicate + counts.corrupt + counts.misrouted;
         let counted = ours + row.others;
         if counted != records {
-            let what = format_args!("{records} records read, {counted} of them accounted for");
+            let what = format_args!("{records} records read, but {counted} accounted for");
             self.findings.add(Kind::Unaccounted, at, counted.abs_diff(records), what);
         }
         doubtful
@@ -298,7 +298,7 @@ impl<'a> RunJudge<'a, '_> {
                     Kind::Gaps,
                     at,
                     gaps,
-                    format_args!("{gaps} offsets show no record, and nobody looked why"),
+                    format_args!("{gaps} offsets have no record, and nobody checked why"),
                 );
             }
             return gaps;
@@ -306,16 +306,16 @@ impl<'a> RunJudge<'a, '_> {
         (row.markers, row.compacted) = (explained.markers, explained.compacted);
         let sum = explained.markers + explained.compacted + explained.hidden + explained.unknown;
         if sum != gaps {
-            let what = format_args!("{gaps} offsets show no record, and {sum} are explained");
+            let what = format_args!("{gaps} offsets have no record, but {sum} are explained");
             self.findings.add(Kind::Contradiction, at, 1, what);
             return gaps;
         }
         if explained.hidden > 0 {
-            let what = format_args!("{} records are in the log that the consumer was not shown", explained.hidden);
+            let what = format_args!("{} records in the log were not delivered to the consumer", explained.hidden);
             self.findings.add(Kind::Hidden, at, explained.hidden, what);
         }
         if explained.unknown > 0 {
-            let what = format_args!("{} offsets show no record, and no broker tells what is there", explained.unknown);
+            let what = format_args!("{} offsets have no record, and no broker could explain them", explained.unknown);
             self.findings.add(Kind::Gaps, at, explained.unknown, what);
         }
         gaps.saturating_sub(explained.markers + explained.compacted)
@@ -349,12 +349,12 @@ impl<'a> RunJudge<'a, '_> {
                     Some(Claim { state: Some(state), .. })
                         if state.folded_epochs > 0 && state.streams.iter().all(|stream| stream.epoch > epoch) => {}
                     Some(_) => {
-                        let what = format_args!("{count} received and never sent ({name}: {})", spelled(&seen));
+                        let what = format_args!("{count} received but never sent ({name}: {})", spelled(&seen));
                         self.findings.add(Kind::NeverSent, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
                     None => {
-                        let what = format_args!("{count} received of {name}, which no producer of this run is");
+                        let what = format_args!("{count} received from {name}, which is not a producer of this run");
                         self.findings.add(Kind::Stranger, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
@@ -393,7 +393,7 @@ impl<'a> RunJudge<'a, '_> {
             if let Some(read) = witness.partitions.iter().find(|read| read.partition == partition) {
                 self.findings.other_log(read);
                 if read.folded_streams > 0 {
-                    let what = "a consumer that read meanwhile no longer keeps all streams in detail";
+                    let what = "a consumer that read during the run no longer keeps all streams in detail";
                     self.findings.add(Kind::Inexact, Some(partition), read.folded_streams, what);
                 }
             }
@@ -412,7 +412,7 @@ impl<'a> RunJudge<'a, '_> {
                 let gone = seen.difference(&there).difference(&acked);
                 if gone.count() > doubtful {
                     let what = format_args!(
-                        "{} were read while the run went on and are not in the log any more ({name}: {})",
+                        "{} were read during the run but are no longer in the log ({name}: {})",
                         gone.count(),
                         spelled(&gone)
                     );
@@ -431,7 +431,7 @@ impl<'a> RunJudge<'a, '_> {
                 self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
             }
             if row.unknown > 0 {
-                let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
+                let what = format_args!("the producer does not know the outcome of {}", row.unknown);
                 self.findings.add(Kind::Unknown, at, row.unknown, what);
             }
             if row.sent == 0 && messages >= rows.len() as u64 {
@@ -443,7 +443,7 @@ impl<'a> RunJudge<'a, '_> {
         if sent != messages {
             let reasons: Vec<String> =
                 states().map(|state| state.reason.map_or("died".into(), |r| format!("{r:?}").to_lowercase())).collect();
-            let what = format!("{sent} messages sent of {messages} asked for ({})", reasons.join(", "));
+            let what = format!("{sent} of {messages} messages sent ({})", reasons.join(", "));
             self.findings.add(Kind::Count, None, sent.abs_diff(messages), what);
         }
     }

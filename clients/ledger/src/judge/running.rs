@@ -61,7 +61,7 @@ impl RunningJudge<'_> {
         for (at, claim) in claims.iter().enumerate() {
             let producer = claim.producer;
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims for producer {producer}"));
             }
             self.findings.producer_adds_up(claim);
             if let Some(reason) = claim.gave_up() {
@@ -69,19 +69,24 @@ impl RunningJudge<'_> {
                 self.findings.add(Kind::Died, None, 1, what);
             }
             let Some(state) = &claim.state else {
-                self.findings.add(Kind::Silent, None, 1, format_args!("producer {producer} has not said anything yet"));
+                self.findings.add(
+                    Kind::Silent,
+                    None,
+                    1,
+                    format_args!("producer {producer} has not reported anything yet"),
+                );
                 continue;
             };
             ids.push((format!("producer {producer}"), state.topic_id.as_deref()));
             if state.folded_epochs > 0 {
                 let what =
-                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
+                    format_args!("producer {producer} no longer reports its first {} epochs", state.folded_epochs);
                 self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
             for stream in state.streams.iter().filter(|stream| stream.acked > 0) {
                 if !offsets.iter().any(|range| range.partition == stream.partition) {
                     let what = format_args!(
-                        "the topic has no such partition any more, and producer {producer} had {} acknowledged in it",
+                        "the topic no longer has this partition, but producer {producer} had {} messages acknowledged in it",
                         stream.acked
                     );
                     self.findings.add(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
@@ -91,7 +96,7 @@ impl RunningJudge<'_> {
         if let Some(run) = received.run {
             for claim in claims.iter().filter(|claim| claim.run != run) {
                 let what = format_args!(
-                    "the consumer was told to judge run {run} (--run), and producer {} sends for run {}",
+                    "the consumer was started for run {run} (--run), but producer {} sends for run {}",
                     claim.producer, claim.run
                 );
                 self.findings.add(Kind::Contradiction, None, 1, what);
@@ -103,16 +108,17 @@ impl RunningJudge<'_> {
         for (who, began) in &ids {
             match (began, topic_id) {
                 (Some(began), Some(now)) if *began != now => {
-                    let what = format!("the topic is another one ({now}) than when {who} began ({began})");
+                    let what =
+                        format!("the topic was recreated after {who} began: its id was {began} and is now {now}");
                     self.findings.add(Kind::TopicRecreated, None, 1, what);
                 }
                 (Some(_), Some(_)) => {}
                 (None, None) => {
-                    self.remarks.push(format!("whether the topic is the one that {who} began with is not known"));
+                    self.remarks.push(format!("cannot tell whether the topic was recreated after {who} began"));
                 }
                 _ => {
                     let what =
-                        format!("whether the topic is the one that {who} began with is not known: its id was not told");
+                        format!("cannot tell whether the topic was recreated after {who} began: its id is unknown");
                     self.findings.add(Kind::Silent, None, 1, what);
                 }
             }
@@ -127,7 +133,7 @@ impl RunningJudge<'_> {
         for claim in self.running.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
-                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
+                    let what = format_args!("producer {} reports epoch {} twice", claim.producer, stream.epoch);
                     self.findings.add(Kind::Contradiction, at, 1, what);
                 }
                 row.sent += stream.sent;
@@ -137,15 +143,15 @@ impl RunningJudge<'_> {
             }
         }
         if row.not_persisted > 0 {
-            let what = format_args!("{} refused by the brokers: not persisted, and not sent again", row.not_persisted);
+            let what = format_args!("{} rejected by the brokers: not persisted and not retried", row.not_persisted);
             self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
         }
         if row.unknown > 0 {
-            let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
+            let what = format_args!("the producer does not know the outcome of {}", row.unknown);
             self.findings.add(Kind::Unknown, at, row.unknown, what);
         }
         let Some(read) = self.running.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.findings.add(Kind::Silent, at, 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, at, 1, "not reported by the consumer");
             row.unread = row.acked;
             return row;
         };
@@ -166,10 +172,8 @@ impl RunningJudge<'_> {
             let key = (stream.producer, stream.epoch);
             if sent.get(&key).is_some_and(|(claim, _)| claim.run == stream.run) {
                 if received.insert(key, stream).is_some() {
-                    let what = format_args!(
-                        "the consumer tells twice of producer {}, epoch {}",
-                        stream.producer, stream.epoch
-                    );
+                    let what =
+                        format_args!("the consumer reports producer {}, epoch {} twice", stream.producer, stream.epoch);
                     self.findings.add(Kind::Contradiction, at, 1, what);
                 }
             } else if !self.runs(stream) {
@@ -196,7 +200,7 @@ impl RunningJudge<'_> {
                 Kind::Stuck,
                 at,
                 1,
-                format_args!("the consumer cannot read on at offset {}: {stuck}", read.next),
+                format_args!("the consumer is stuck at offset {}: {stuck}", read.next),
             );
         }
         if read.next < range.end {
@@ -206,7 +210,7 @@ impl RunningJudge<'_> {
         }
         if read.start_moved {
             let what = format_args!(
-                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                "the log's start moved past {} offsets before they were read: retention or deleted records",
                 read.retired
             );
             self.findings.add(Kind::StartMoved, at, read.retired, what);
@@ -265,16 +269,17 @@ impl RunningJudge<'_> {
     fn remark(&mut self, rows: &[Row]) {
         if self.gone > 0 {
             self.remarks.push(format!(
-                "{} sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more",
+                "{} sequences from producers that are gone did not arrive; whether they were acknowledged is no longer known",
                 self.gone
             ));
         }
         let unread: u64 = rows.iter().map(|row| row.unread).sum();
         if unread > 0 {
-            self.remarks.push(format!("{unread} acknowledged messages lie where the consumer has not read"));
+            self.remarks
+                .push(format!("{unread} acknowledged messages may be at offsets that the consumer has not read"));
         }
         if self.running.claims.is_empty() {
-            self.remarks.push("no producer runs: nothing is promised".to_owned());
+            self.remarks.push("no producer is running, so nothing is promised".to_owned());
         }
     }
 }

@@ -65,7 +65,7 @@ impl Findings {
         let streams_agree = state.folded_epochs > 0 || by_stream == totals;
         let partitions_agree = state.partitions.is_empty() || by_partition == totals;
         if settled != totals.sent || !streams_agree || !partitions_agree {
-            let what = format_args!("the sums of producer {} are not those of its parts", claim.producer);
+            let what = format_args!("the totals of producer {} do not match its parts", claim.producer);
             self.add(Kind::Contradiction, None, 1, what);
         }
     }
@@ -87,7 +87,7 @@ impl Findings {
             sum.redelivered += counts.redelivered;
         }
         if sum != received.totals {
-            self.add(Kind::Contradiction, None, 1, "the consumer's sums are not those of its partitions");
+            self.add(Kind::Contradiction, None, 1, "the consumer's totals do not match its partitions");
         }
     }
 
@@ -96,8 +96,8 @@ impl Findings {
         for (kind, count, what) in [
             (Kind::Duplicate, counts.duplicate, "received twice"),
             (Kind::OutOfOrder, counts.out_of_order, "out of order"),
-            (Kind::Corrupt, counts.corrupt, "corrupt: their checksum does not match"),
-            (Kind::Misrouted, counts.misrouted, "in another partition than they were sent to"),
+            (Kind::Corrupt, counts.corrupt, "corrupt: checksum mismatch"),
+            (Kind::Misrouted, counts.misrouted, "in a partition other than the one they were sent to"),
         ] {
             if count > 0 {
                 self.add(kind, Some(partition), count, format_args!("{count} {what}"));
@@ -109,11 +109,11 @@ impl Findings {
     pub(super) fn other_log(&mut self, read: &ReceivePartition) {
         let at = Some(read.partition);
         if read.log_restarts > 0 {
-            let what = "the log ended below what had been read of it: another topic of that name, or cut back; it was read anew";
+            let what = "the log ended below what had already been read: the topic was recreated or the log truncated; reading started over";
             self.add(Kind::LogRestarted, at, read.log_restarts, what);
         }
         if read.log_truncations > 0 {
-            let what = "the log was cut back below what had been read of it, as its leader's epochs tell (KIP-320); it was read anew";
+            let what = "the log was truncated below what had already been read, according to its leader epochs (KIP-320); reading started over";
             self.add(Kind::LogTruncated, at, read.log_truncations, what);
         }
     }
@@ -121,13 +121,14 @@ impl Findings {
     /// The sequences that arrived of a stream, or `None` and a doubt.
     pub(super) fn seen(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
         if !stream.exact {
-            let what = format_args!("more gaps than the consumer can keep apart ({name})");
+            let what = format_args!("more gaps than the consumer can track ({name})");
             self.add(Kind::Inexact, Some(partition), 1, what);
             return None;
         }
         let seen = arrived(stream);
         if seen.count() != stream.received {
-            let what = format_args!("the consumer counts {} received, its set says {}", stream.received, seen.count());
+            let what =
+                format_args!("the consumer counts {} received, but its set holds {}", stream.received, seen.count());
             self.add(Kind::Contradiction, Some(partition), 1, format_args!("{what} ({name})"));
             return None;
         }
@@ -137,7 +138,7 @@ impl Findings {
     /// Whether a claim of a stream is whole and agrees with itself. Otherwise there is a doubt.
     pub(super) fn told(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
         if !stream.exact {
-            let what = format_args!("more outcomes than the producer can keep apart ({name})");
+            let what = format_args!("more outcomes than the producer can track ({name})");
             self.add(Kind::Inexact, Some(partition), 1, what);
             return false;
         }
@@ -185,7 +186,7 @@ impl Findings {
         }
         if !landed.is_empty() {
             let what = format_args!(
-                "{} reported as not persisted, and received ({name}: {})",
+                "{} reported as not persisted but received ({name}: {})",
                 landed.count(),
                 spelled(&landed)
             );
@@ -195,7 +196,7 @@ impl Findings {
         if !claim.ended() {
             row.unpromised += beyond.count();
         } else if !beyond.is_empty() {
-            let what = format_args!("{} received and never sent ({name}: {})", beyond.count(), spelled(&beyond));
+            let what = format_args!("{} received but never sent ({name}: {})", beyond.count(), spelled(&beyond));
             self.add(Kind::NeverSent, at, beyond.count(), what);
             evidence.never_sent = beyond;
         }

@@ -39,7 +39,7 @@ pub struct Row {
     pub out_of_order: u64,
     /// Ours, but damaged.
     pub corrupt: u64,
-    /// Ours, in another partition than they were sent to.
+    /// Ours, in a partition other than the one they were sent to.
     pub misrouted: u64,
     /// Records of other runs and of others, copies of ours among them: counted, not faulted.
     pub others: u64,
@@ -77,7 +77,7 @@ pub enum Verdict {
 pub enum Kind {
     /// A fault: acknowledged and not received.
     Missing,
-    /// A fault: reported as not persisted, and received.
+    /// A fault: reported as not persisted but received.
     NotPersistedReceived,
     /// A fault: a sequence at two offsets.
     Duplicate,
