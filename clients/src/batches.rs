@@ -97,10 +97,11 @@ fn fetch(
 fn connect(asker: &LabConsumer, read: &PartitionRead<'_>) -> Result<TcpStream> {
     let metadata = asker.fetch_metadata(Some(read.topic), ANSWER_WITHIN)?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    let leader = partitions.filter(|p| p.id() == read.partition).map(|p| p.leader()).next().context("no partition")?;
+    let leader =
+        partitions.filter(|p| p.id() == read.partition).map(|p| p.leader()).next().context("partition not found")?;
     let broker = metadata.brokers().iter().find(|broker| broker.id() == leader).context("no leader")?;
     let port = u16::try_from(broker.port())?;
-    let address = (broker.host(), port).to_socket_addrs()?.next().context("no address")?;
+    let address = (broker.host(), port).to_socket_addrs()?.next().context("leader's host resolves to no address")?;
     let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
@@ -113,7 +114,7 @@ fn ask(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<
     stream.read_exact(&mut size)?;
     let size = usize::try_from(i32::from_be_bytes(size))?;
     if size > ANSWER_MAX {
-        bail!("an answer of {size} bytes");
+        bail!("answer is too large: {size} bytes");
     }
     let mut answer = vec![0; size];
     stream.read_exact(&mut answer)?;
@@ -153,7 +154,7 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
 /// The bytes of batches in an answer.
 fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     if answer.i32()? != CORRELATION {
-        bail!("an answer to another question");
+        bail!("unexpected correlation ID");
     }
     // Throttle time, one topic, its name, one partition, its number.
     answer.take(4 + 4)?;
@@ -161,12 +162,12 @@ fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     answer.take(name + 4 + 4)?;
     let error = answer.u16()?;
     if error != 0 {
-        bail!("error {error}");
+        bail!("Kafka error {error}");
     }
     // High watermark, last stable offset; aborted transactions, of 16 bytes each.
     answer.take(8 + 8)?;
     let aborted = usize::try_from(answer.i32()?).unwrap_or(0);
-    answer.take(aborted.checked_mul(16).context("too many")?)?;
+    answer.take(aborted.checked_mul(16).context("too many aborted transactions")?)?;
     let size = usize::try_from(answer.i32()?).unwrap_or(0);
     answer.take(size)
 }
@@ -208,7 +209,7 @@ impl<'a> Decoder<'a> {
                 return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
             }
         }
-        bail!("a number without an end");
+        bail!("varint is too long");
     }
 }
 

@@ -150,7 +150,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
                 Some(reason),
                 &BTreeMap::new(),
             );
-            output.text(format_args!("{}: ended before anything could be read", args.target.topic));
+            output.text(format_args!("{}: stopped before reading anything", args.target.topic));
             return Ok(u8::from(reason != Reason::Signal));
         }
     };
@@ -215,7 +215,7 @@ async fn partition_count(
     ask(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
         bootstrap.on_answer(client, &answer);
-        match topic_state(&answer.map_err(|error| anyhow!("no broker answers ({error})"))?, &topic) {
+        match topic_state(&answer.map_err(|error| anyhow!("no broker answers: {error}"))?, &topic) {
             TopicState::Partitions(count, _) => Ok(count),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
         }
@@ -267,7 +267,7 @@ impl Startup<'_> {
                     break count;
                 }
                 Ok(count) => {
-                    format!("it has {count} partitions, and partition {highest} is asked for")
+                    format!("it has {count} partitions, but partition {highest} was requested")
                 }
                 Err(error) => error.to_string(),
             };
@@ -296,7 +296,7 @@ impl Startup<'_> {
                     let start = |(low, high)| if self.args.from == StartFrom::Beginning { low } else { high };
                     return Ok(known.into_iter().map(|(partition, both)| (partition, start(both))).collect());
                 }
-                Err(error) => self.wait(said, format!("its offsets are not known yet ({error:#})")).await?,
+                Err(error) => self.wait(said, format!("its offsets are not known yet: {error:#}")).await?,
             }
         }
     }
@@ -398,7 +398,7 @@ impl ReadSession {
                         return Ok(Reason::Error);
                     }
                     if let Some((code, why)) = client.client().fatal_error() {
-                        self.shared.output.log(format_args!("{}: librdkafka gave up: {code:?}: {why}", self.shared.args.target.topic));
+                        self.shared.output.log(format_args!("{}: librdkafka reports a fatal error: {code:?}: {why}", self.shared.args.target.topic));
                         return Ok(Reason::Fatal);
                     }
                     let now = Instant::now();
@@ -761,7 +761,7 @@ fn account_for(shared: &Shared, partition: &Partition, number: i32, batch_of: &m
             let (name, why) = (code.name(), String::from_utf8_lossy(why));
             shared.output.log_throttled(
                 &format!("{number} {name}"),
-                format_args!("{topic}: partition {number} cannot be read on at {}: {name} ({why})", ledger.next),
+                format_args!("{topic}: cannot read partition {number} at offset {}: {name} ({why})", ledger.next),
             );
         }
     });
@@ -809,7 +809,7 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
             Err(error) => {
                 shared.output.log_throttled(
                     "watermarks",
-                    format_args!("{topic}: partition {number}: offsets are not known ({error})"),
+                    format_args!("{topic}: partition {number}: cannot get offsets: {error}"),
                 );
                 sleep(Duration::from_millis(200)).await;
             }
@@ -820,28 +820,28 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
     if next < low {
         let low = partition.end.map_or(low, |end| low.min(end));
         shared.output.log(format_args!(
-            "{topic}: partition {number}: offsets {next} to {} are gone, the log's start has moved; going on at {low}",
+            "{topic}: partition {number}: the log start moved, offsets {next} to {} are gone; continuing at {low}",
             low - 1
         ));
         ledger.start_moved_to(low);
     } else if next > high {
         let what = format!(
-            "partition {number} ends at offset {high}, and {next} was to be read next: created again, or truncated"
+            "partition {number} ends at offset {high}, below the next offset to read, {next}: recreated or truncated"
         );
         ledger.log_restarted_at(low);
         if partition.end.is_some() {
             return Err(anyhow!(what));
         }
-        shared.output.log(format_args!("{topic}: {what}; reading it anew from {low}"));
+        shared.output.log(format_args!("{topic}: {what}; reading it again from offset {low}"));
     } else {
         // The offset is inside the log, and the log is not the one that was read: a leader's history of epochs says so (KIP-320), or a leader had
         // less for a while.
         ledger.log_truncated(low);
-        let what = format!("partition {number} was cut back below {next}, which was to be read next ({why})");
+        let what = format!("partition {number} was truncated below the next offset to read, {next} ({why})");
         if partition.end.is_some_and(|end| high < end) {
             return Err(anyhow!(what));
         }
-        shared.output.log(format_args!("{topic}: {what}; reading it anew from {}", ledger.next));
+        shared.output.log(format_args!("{topic}: {what}; reading it again from offset {}", ledger.next));
     }
     Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }

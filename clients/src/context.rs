@@ -44,7 +44,7 @@ impl LabContext {
     pub fn on_error(&self, code: ErrorCode, reason: &str) {
         if code == ErrorCode::ALL_BROKERS_DOWN {
             // librdkafka's own words count addresses, some of them twice: "0/3 brokers are down".
-            self.output.log_throttled("down", "no broker can be reached; trying again");
+            self.output.log_throttled("down", "no broker can be reached; retrying");
             return;
         }
         let kind = code.name();

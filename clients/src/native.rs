@@ -114,7 +114,7 @@ impl ErrorCode {
 
     /// Kafka's explanation of it.
     pub fn description(self) -> Cow<'static, str> {
-        let unknown = || format!("an error that this librdkafka does not know, Kafka's number {}", self.0).into();
+        let unknown = || format!("unknown to this librdkafka (Kafka error {})", self.0).into();
         self.table_entry().map_or_else(unknown, |(_, text)| text.into())
     }
 
@@ -209,7 +209,7 @@ impl<O: NativeClient> ProducerEvents<O> {
     pub fn of(owner: Arc<O>) -> Result<Self> {
         // SAFETY: the client's handle is valid while `owner` lives, and that is as long as what is made here.
         let queue = unsafe { rdk::rd_kafka_queue_get_main(owner.native()) };
-        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka has no queue of delivery reports"))?;
+        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka has no event queue"))?;
         Ok(Self { queue, _owner: owner })
     }
 
@@ -257,7 +257,7 @@ struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 
 impl<T> Owned<T> {
     fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
-        Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
+        Ok(Self(NonNull::new(pointer).context("librdkafka is out of memory")?, destroy))
     }
 
     fn get(&self) -> *mut T {
@@ -356,7 +356,7 @@ impl<O: NativeClient> Topic<O> {
         let name = CString::new(name)?;
         // SAFETY: the client's handle is valid while `owner` lives, the name is copied, and a null configuration asks for the default.
         let topic = unsafe { rdk::rd_kafka_topic_new(owner.native(), name.as_ptr(), ptr::null_mut()) };
-        let topic = NonNull::new(topic).ok_or_else(|| anyhow!("librdkafka refuses topic {name:?}"))?;
+        let topic = NonNull::new(topic).ok_or_else(|| anyhow!("librdkafka rejects topic {name:?}"))?;
         Ok(Self { topic, name, reading: Mutex::default(), owner })
     }
 
@@ -402,7 +402,7 @@ impl<O: NativeClient> Topic<O> {
     /// When the partition is being read already, or librdkafka refuses, because the offset is negative.
     pub fn start(&self, queue: &Queue<O>, partition: i32, offset: i64) -> Result<()> {
         if !lock(&self.reading).insert(partition) {
-            return Err(anyhow!("partition {partition} is being read already"));
+            return Err(anyhow!("partition {partition} is already being read"));
         }
         // SAFETY: topic and queue are valid. librdkafka keeps a reference of its own to what is behind the queue.
         let started =
@@ -549,7 +549,7 @@ impl<O: NativeClient> Queue<O> {
     pub fn new(owner: Arc<O>) -> Result<Self> {
         // SAFETY: the client's handle is valid while `owner` lives, and that is as long as what is made here.
         let queue = unsafe { rdk::rd_kafka_queue_new(owner.native()) };
-        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka makes no queue"))?;
+        let queue = NonNull::new(queue).ok_or_else(|| anyhow!("librdkafka cannot create a queue"))?;
         let ready = Arc::new(Notify::new());
         let opaque = Arc::as_ptr(&ready).cast_mut().cast();
         // SAFETY: the queue is valid. The callback's opaque stays valid until `drop` has switched the callback off.

@@ -84,7 +84,7 @@ pub fn of_partitions(
             one.error().with_context(|| format!("partition {}", one.partition()))?;
             match one.offset() {
                 Offset::Offset(offset) => Ok((one.partition(), offset)),
-                other => Err(anyhow!("partition {}: the answer is {other:?}", one.partition())),
+                other => Err(anyhow!("partition {}: unexpected answer {other:?}", one.partition())),
             }
         });
         told.collect()

@@ -332,7 +332,7 @@ impl Output {
             None => (stream(io::stdout().as_fd().try_clone_to_owned())?, "standard output".to_owned()),
             Some(path) => {
                 let name = format!("--log-file {}", path.display());
-                let file = RotatingFile::open(path).with_context(|| format!("{name}: cannot open it for writing"))?;
+                let file = RotatingFile::open(path).with_context(|| format!("{name}: cannot open for writing"))?;
                 (Sink::File(file), name)
             }
         };
@@ -344,7 +344,7 @@ impl Output {
         };
         Ok(Self {
             format,
-            lines: LineQueue::open(sink, name).context("cannot start the thread that writes")?,
+            lines: LineQueue::open(sink, name).context("cannot start the output thread")?,
             stderr,
             throttled: Mutex::new(HashMap::new()),
             serialize_failed: AtomicBool::new(false),
@@ -516,7 +516,7 @@ impl Output {
         };
         match suppressed {
             0 => self.log(text),
-            n => self.log(format_args!("{text} (and {n} more like it since)")),
+            n => self.log(format_args!("{text} ({n} similar messages suppressed)")),
         }
     }
 }

@@ -71,7 +71,7 @@ impl ProbeRun<'_> {
         let sent_ms = now_ms();
         let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, sent_ms);
         self.send(&reports, &sent, partition, value, sent_ms)?;
-        self.set_status("acknowledgement: every in-sync replica has to have the message");
+        self.set_status("acknowledgement by every in-sync replica");
         let offset = self.wait_for_ack(&reports)?;
         let on = u32::try_from(partition).ok();
         self.print(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Acked) });
@@ -80,7 +80,7 @@ impl ProbeRun<'_> {
         let queue = Queue::new(Arc::clone(&consumer))?;
         received.start(&queue, partition, offset)?;
         let mut buffer = Buffer::default();
-        self.set_status("the message itself");
+        self.set_status("the message to arrive");
         let mut back = false;
         while !back {
             self.in_time()?;
@@ -117,13 +117,13 @@ impl ProbeRun<'_> {
 
     fn wait_for_leader(&self, producer: &LabProducer, reports: &ProducerEvents<LabProducer>) -> Result<i32> {
         let topic = self.args.target.topic.as_str();
-        self.set_status("a broker that answers");
+        self.set_status("a broker to answer");
         loop {
             self.poll_events(reports);
             match producer.client().fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left())) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(_, Some(partition)) => return Ok(partition),
-                    TopicState::Partitions(..) => self.set_status("a leader of a partition"),
+                    TopicState::Partitions(..) => self.set_status("a partition leader"),
                     TopicState::NotYet(why) => {
                         let brokers = metadata.brokers().len();
                         self.set_status(&format!("topic {topic}: {why} ({brokers} brokers known)"));
@@ -132,7 +132,7 @@ impl ProbeRun<'_> {
                 // The last question may have had no time to be answered; what was waited for before is the better reason.
                 Err(_) => {
                     self.in_time()?;
-                    self.set_status("a broker that answers");
+                    self.set_status("a broker to answer");
                 }
             }
             self.in_time()?;
@@ -149,7 +149,7 @@ impl ProbeRun<'_> {
         sent_ms: u64,
     ) -> Result<()> {
         while let Err(code) = topic.produce(partition, value, sent_ms.cast_signed(), 0) {
-            self.set_status(&format!("librdkafka to take the message: {}", code.name()));
+            self.set_status(&format!("librdkafka to accept the message: {}", code.name()));
             self.in_time()?;
             self.poll_events(reports);
             std::thread::sleep(ASK_EVERY);
@@ -189,11 +189,7 @@ impl ProbeRun<'_> {
 
     fn in_time(&self) -> Result<()> {
         if self.left().is_zero() {
-            return Err(anyhow!(
-                "time is up after {} ms, set_status for {}",
-                self.args.timeout_ms,
-                *lock(&self.status)
-            ));
+            return Err(anyhow!("timed out after {} ms waiting for {}", self.args.timeout_ms, *lock(&self.status)));
         }
         Ok(())
     }

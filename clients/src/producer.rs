@@ -95,7 +95,7 @@ impl DeliveryTally {
             let name = code.name();
             output.log_throttled(
                 &name,
-                format_args!("{topic}: a message to partition {partition} failed: {name} ({})", code.description()),
+                format_args!("{topic}: delivery to partition {partition} failed: {name} ({})", code.description()),
             );
             *self.errors.entry(name).or_default() += 1;
         }
@@ -399,7 +399,7 @@ impl Session<'_> {
             Err(error) => {
                 self.output.log_throttled(
                     "limit",
-                    format_args!("{topic}: its max.message.bytes is not known ({error:#}), Kafka's default is assumed"),
+                    format_args!("{topic}: cannot get max.message.bytes, assuming Kafka's default: {error:#}"),
                 );
                 None
             }
@@ -409,7 +409,7 @@ impl Session<'_> {
     fn shrink(&mut self, limit: usize) {
         let topic = &self.args.target.topic;
         self.output.log(format_args!(
-            "{topic}: it takes batches of up to {limit} bytes (max.message.bytes), so no larger ones are sent; that costs throughput"
+            "{topic}: max.message.bytes is {limit}; limiting batches to that size, which reduces throughput"
         ));
         self.sizes.batch = limit;
         self.partitioner.set_batch(self.sizes.messages());
@@ -424,7 +424,7 @@ impl Session<'_> {
         let (topic, size) = (&self.args.target.topic, self.sizes.value);
         let (needed, most) = (size::batch_of_one(size), size::longest_value(limit));
         self.output.log(format_args!(
-            "{topic}: values of up to {size} bytes cannot be sent: one makes a batch of {needed} bytes, and the topic or its brokers take {limit} at most; raise its max.message.bytes, or give --value-size {most} or less"
+            "{topic}: cannot send values of up to {size} bytes: one needs a batch of {needed} bytes, but the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set --value-size to {most} or less"
         ));
     }
 
@@ -510,7 +510,7 @@ impl Session<'_> {
         let watching = std::thread::Builder::new().name("partitions".into()).spawn(watch);
         if let Err(error) = watching {
             // Without it everything works but partitions added later, so it is not worth failing for.
-            self.output.log(format_args!("added partitions will not be noticed: {error}"));
+            self.output.log(format_args!("partitions added later will not be noticed: {error}"));
         }
         Some(count)
     }
@@ -552,7 +552,10 @@ impl Session<'_> {
                         let name = code.name();
                         self.output.log_throttled(
                             &name,
-                            format_args!("{topic}: librdkafka takes no message now: {name} ({})", code.description()),
+                            format_args!(
+                                "{topic}: librdkafka accepts no messages now: {name} ({})",
+                                code.description()
+                            ),
                         );
                         self.tally.failed = true;
                         wait = Duration::from_millis(50);
@@ -642,7 +645,7 @@ impl Session<'_> {
             if deadline.is_none() && (self.stop.requested() || self.output.broken()) {
                 deadline = Some(Instant::now() + FLUSH_WITHIN);
                 let topic = &self.args.target.topic;
-                self.output.log(format_args!("{topic}: waiting for {} messages on their way", self.in_flight()));
+                self.output.log(format_args!("{topic}: waiting for {} messages in flight", self.in_flight()));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;

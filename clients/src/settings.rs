@@ -187,7 +187,7 @@ pub fn query(brokers: &str) -> ClientConfig {
 
 /// Settings of the client beside the consumer that asks for metadata and offsets, so that a slow answer holds up no records.
 pub fn consumer_query(brokers: &str) -> ClientConfig {
-    let mut config = common(brokers, "kafka-lab-consumer-consumer_query");
+    let mut config = common(brokers, "kafka-lab-consumer-query");
     config.set("allow.auto.create.topics", "false").set("isolation.level", READ_ALL);
     config
 }

@@ -57,7 +57,7 @@ impl StateFile {
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| {
         let path = path.display();
-        format!("--state-file {path}: no state to read; a client started with this --state-file writes one each second")
+        format!("--state-file {path}: no state found; a client started with this --state-file writes one each second")
     })
 }
 

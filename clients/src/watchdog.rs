@@ -61,19 +61,19 @@ impl Watchdog {
                 if without.max(watchdog.waited.load(Ordering::Relaxed)) >= SECONDS {
                     let silent = format!("librdkafka has not answered for {SECONDS} s");
                     if !stopped() {
-                        output.log(format_args!("{silent}; beginning anew"));
+                        output.log(format_args!("{silent}; restarting this process"));
                         // For the thread that writes.
                         std::thread::sleep(Duration::from_secs(1));
                         let error = restart();
-                        output.log(format_args!("cannot begin anew: {error}"));
+                        output.log(format_args!("cannot restart: {error}"));
                     }
-                    output.log(format_args!("{silent}; ending without a last word"));
+                    output.log(format_args!("{silent}; exiting without a final state"));
                     std::thread::sleep(Duration::from_secs(1));
                     std::process::exit(1);
                 }
             }
         };
-        std::thread::Builder::new().name("pulse".into()).spawn(watch).context("cannot watch the client")?;
+        std::thread::Builder::new().name("watchdog".into()).spawn(watch).context("cannot start the watchdog thread")?;
         Ok(())
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     fn ends_of(how: &str) -> (Option<i32>, String, Vec<String>) {
         let me = std::env::current_exe().unwrap();
         let file = std::env::temp_dir().join(format!("kafka-lab-watchdog-{}-{how}", std::process::id()));
-        let args = ["pulse::tests::a_process_of_its_own", "--exact", "--ignored", "--nocapture"];
+        let args = ["watchdog::tests::a_process_of_its_own", "--exact", "--ignored", "--nocapture"];
         let output = Command::new(me).args(args).env("PULSE", how).env("PULSE_FILE", &file).output().unwrap();
         let begun = std::fs::read_to_string(&file).unwrap();
         std::fs::remove_file(file).unwrap();

@@ -25,7 +25,7 @@ impl TryFrom<Vec<Interval>> for IntervalSet {
         if ordered && intervals.iter().all(|(from, to)| from < to) {
             Ok(Self { intervals })
         } else {
-            Err("intervals are [from, to), from below to, in order and apart".into())
+            Err("intervals must be non-empty [from, to), in order, and must not touch".into())
         }
     }
 }

@@ -39,7 +39,7 @@ const fn length(number: usize) -> usize {
 pub fn too_large(value_size: usize) -> Option<String> {
     (value_size > VALUE_SIZE_MAX).then(|| {
         format!(
-            "is {value_size}, must be {VALUE_SIZE_MAX} or less: brokers take batches of up to {MESSAGE_MAX_BYTES} bytes (Kafka's default of message.max.bytes), and a value has one to itself"
+            "is {value_size}, must be {VALUE_SIZE_MAX} or less: brokers take batches of up to {MESSAGE_MAX_BYTES} bytes (Kafka's default message.max.bytes), and the largest value fills one alone"
         )
     })
 }

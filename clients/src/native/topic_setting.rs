@@ -51,7 +51,7 @@ pub fn topic_setting(
         let result = rdk::rd_kafka_event_DescribeConfigs_result(event.get());
         let (mut resources, mut entries) = (0, 0);
         if result.is_null() {
-            bail!("librdkafka has no answer");
+            bail!("librdkafka has no result");
         }
         let told = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
         if told.is_null() || resources == 0 {
@@ -66,5 +66,5 @@ pub fn topic_setting(
             }
         }
     }
-    bail!("the answer has no {setting}")
+    bail!("{setting} is not in the answer")
 }

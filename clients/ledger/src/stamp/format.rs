@@ -60,7 +60,7 @@ impl FromStr for RunId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::from_bytes(text.as_bytes())
-            .ok_or_else(|| format!("a run id is 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1"))
+            .ok_or_else(|| format!("a run ID has 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1"))
     }
 }
 
@@ -108,7 +108,9 @@ impl FromStr for ProducerId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        hex(text.as_bytes()).map(Self).ok_or_else(|| "a producer is eight hexadecimal digits, 0-9 and a-f".into())
+        hex(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| "a producer number has eight hexadecimal digits, 0-9 and a-f".into())
     }
 }
 
