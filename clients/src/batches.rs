@@ -1,7 +1,8 @@
-//! What the offsets are at which a reader was shown no record: the brokers' own batches tell, and librdkafka shows none of them.
+//! Explains offsets at which a reader got no record. librdkafka does not show this, so the record batches are fetched
+//! from the brokers.
 //!
-//! One request, Fetch in version 4, which every broker from 0.11 to 4.x answers (KIP-98, KIP-896); the layout of batches is that of
-//! `DefaultRecordBatch` in Kafka's clients. A crate with all of Kafka's requests would be more code than this by far.
+//! It uses one request, Fetch version 4, which all brokers from 0.11 to 4.x support (KIP-98, KIP-896), and the batch
+//! layout of `DefaultRecordBatch` in Kafka's clients. A crate for the whole protocol would be far more code.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -14,39 +15,38 @@ use rdkafka::consumer::Consumer;
 
 use crate::context::LabConsumer;
 
-/// Decoder of batches asked for at a time; a first batch that is larger comes whole (KIP-74).
+/// Fetch size in bytes; a larger first batch is returned whole (KIP-74).
 const FETCH_BYTES: i32 = 256 * 1024;
 
-/// Largest answer that is read: a broker's largest batch fits many times.
+/// Maximum response size, in bytes: many times a broker's largest batch.
 const ANSWER_MAX: usize = 128 * 1024 * 1024;
 
-/// How long one answer may take.
+/// Timeout of one request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long to wait before a leader is looked for again.
+/// Delay before the leader is looked up again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The bytes of a batch before its records.
+/// Size of a batch's header, in bytes.
 const HEADER: usize = 61;
 
 const FETCH: i16 = 1;
 const VERSION: i16 = 4;
 const CORRELATION: i32 = 1;
 
-/// What a reader saw of a partition.
+/// What a reader got from a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionRead<'a> {
-    /// The topic.
     pub topic: &'a str,
-    /// The partition.
     pub partition: i32,
-    /// The first offset read and the one after the last.
+    /// The range of offsets that was read, half-open.
     pub range: (u64, u64),
-    /// Those between at which no record was shown.
+    /// The offsets in it without a record.
     pub gaps: &'a IntervalSet,
 }
 
-/// Asks the partition's leader for the batches around every gap, until `deadline`. Whatever cannot be found out by then is `unknown`.
+/// Fetches the batches around every gap from the partition's leader, until `deadline`. What cannot be determined by
+/// then counts as `unknown`.
 pub fn explain(asker: &LabConsumer, read: &PartitionRead<'_>, deadline: Instant) -> Explained {
     let mut explained = Explained::default();
     let (mut log, mut leader) = (FetchedBatches::default(), None);
@@ -68,7 +68,7 @@ pub fn explain(asker: &LabConsumer, read: &PartitionRead<'_>, deadline: Instant)
     explained
 }
 
-/// Batches from the leader, from the one that contents `offset` on.
+/// Fetches batches from the leader, starting with the one that contains `offset`.
 fn fetch(
     asker: &LabConsumer,
     read: &PartitionRead<'_>,
@@ -86,7 +86,7 @@ fn fetch(
         };
         match answer {
             Ok(batches) if !batches.is_empty() => return Some(FetchedBatches { from: offset, batches }),
-            // Another leader, or a log that does not reach there yet.
+            // The leader changed, or the log does not reach there yet.
             _ => *leader = None,
         }
         std::thread::sleep(AGAIN);
@@ -121,7 +121,7 @@ fn ask(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<
     Ok(batches(records(&mut Decoder(&answer))?))
 }
 
-/// A request for what a partition has from `offset` on, transactions that are open or aborted included.
+/// A Fetch request for a partition from `offset` on, including open and aborted transactions.
 fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     let string = |text: &str, body: &mut Vec<u8>| -> Result<()> {
@@ -133,13 +133,13 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     body.extend(VERSION.to_be_bytes());
     body.extend(CORRELATION.to_be_bytes());
     string("kafka-lab-batches", &mut body)?;
-    // No replica; waits for nothing; reads what is not committed.
+    // Replica id: none; max wait: 0; min bytes: 0; max bytes; isolation level: read uncommitted.
     body.extend((-1_i32).to_be_bytes());
     body.extend(0_i32.to_be_bytes());
     body.extend(0_i32.to_be_bytes());
     body.extend(FETCH_BYTES.to_be_bytes());
     body.push(0);
-    // One topic with one partition.
+    // One topic, one partition.
     body.extend(1_i32.to_be_bytes());
     string(topic, &mut body)?;
     body.extend(1_i32.to_be_bytes());
@@ -151,12 +151,12 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     Ok(request)
 }
 
-/// The bytes of batches in an answer.
+/// The batches in a Fetch response, as bytes.
 fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     if answer.i32()? != CORRELATION {
         bail!("unexpected correlation ID");
     }
-    // Throttle time, one topic, its name, one partition, its number.
+    // Throttle time, number of topics, topic name, number of partitions, partition.
     answer.take(4 + 4)?;
     let name = usize::from(answer.u16()?);
     answer.take(name + 4 + 4)?;
@@ -164,7 +164,7 @@ fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     if error != 0 {
         bail!("Kafka error {error}");
     }
-    // High watermark, last stable offset; aborted transactions, of 16 bytes each.
+    // High watermark, last stable offset, aborted transactions (16 bytes each).
     answer.take(8 + 8)?;
     let aborted = usize::try_from(answer.i32()?).unwrap_or(0);
     answer.take(aborted.checked_mul(16).context("too many aborted transactions")?)?;
@@ -172,7 +172,7 @@ fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     answer.take(size)
 }
 
-/// Decoder that are read from the front.
+/// Reads Kafka's wire types from a byte slice.
 struct Decoder<'a>(&'a [u8]);
 
 impl<'a> Decoder<'a> {
@@ -199,7 +199,7 @@ impl<'a> Decoder<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// A number of varying length, as Protocol Buffers' zig-zag encoding has it.
+    /// A zig-zag varint, as in Protocol Buffers.
     fn varint(&mut self) -> Result<i64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -216,25 +216,24 @@ impl<'a> Decoder<'a> {
 /// A batch of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct RecordBatch {
-    /// The first offset it covers and the one after the last.
+    /// The offsets that it covers, half-open.
     range: (u64, u64),
-    /// What it contents.
     contents: BatchContents,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum BatchContents {
-    /// The commit or abort of a transaction.
+    /// A transaction's commit or abort marker.
     Marker,
     /// Records at these offsets.
     Records(IntervalSet),
-    /// As many records, compressed.
+    /// This many records, compressed.
     Compressed(u64),
-    /// A layout older than transactions.
+    /// A layout from before transactions.
     Unknown,
 }
 
-/// The whole batches in these bytes; what was cut off at the end is left out.
+/// Decodes the complete batches in these bytes; a partial batch at the end is dropped.
 fn batches(bytes: &[u8]) -> Vec<RecordBatch> {
     let mut rest = Decoder(bytes);
     std::iter::from_fn(|| batch(&mut rest).ok()).collect()
@@ -263,7 +262,7 @@ fn batch(rest: &mut Decoder<'_>) -> Result<RecordBatch> {
     Ok(RecordBatch { range: (base, base + covers), contents })
 }
 
-/// The offsets of records that are not compressed.
+/// The offsets of uncompressed records.
 fn offsets(records: &mut Decoder<'_>, base: u64, count: u64) -> Result<IntervalSet> {
     let mut intervals: Vec<(u64, u64)> = Vec::new();
     for _ in 0..count {
@@ -280,7 +279,7 @@ fn offsets(records: &mut Decoder<'_>, base: u64, count: u64) -> Result<IntervalS
     IntervalSet::try_from(intervals).map_err(anyhow::Error::msg)
 }
 
-/// What was fetched of a log at once.
+/// The batches of one Fetch response.
 #[derive(Debug, Default)]
 struct FetchedBatches {
     from: u64,
@@ -288,17 +287,17 @@ struct FetchedBatches {
 }
 
 impl FetchedBatches {
-    /// Whether it tells of this offset.
+    /// Whether this offset is covered.
     fn reaches(&self, offset: u64) -> bool {
         self.from <= offset && self.batches.last().is_some_and(|last| offset < last.range.1)
     }
 
-    /// Says what the offsets of a gap from `at` on are, as far as one batch tells. Returns where that ends.
+    /// Explains the offsets of a gap from `at` on, as far as one batch covers them. Returns where that ends.
     fn explain(&self, at: u64, to: u64, read: &PartitionRead<'_>, explained: &mut Explained) -> u64 {
         let Some(batch) = self.batches.iter().find(|batch| at < batch.range.1) else { return to };
         let (base, end) = batch.range;
         if at < base {
-            // Between two batches: the one that was there went whole.
+            // Between two batches: compaction removed a whole batch.
             let until = base.min(to);
             explained.compacted += until - at;
             return until;
@@ -313,7 +312,8 @@ impl FetchedBatches {
                 explained.hidden += hidden;
                 explained.compacted += gap.count() - hidden;
             }
-            // As many as it contents were shown of it, so that all the others are gone; or none is gone, and the gap is the reader's.
+            // If all records that it holds were delivered, compaction removed the others. If none was removed, the
+            // records are there and were hidden.
             BatchContents::Compressed(count) => {
                 let inside = read.gaps.intersection(&IntervalSet::span(base, end)).count();
                 let whole = read.range.0 <= base && end <= read.range.1;
@@ -335,7 +335,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
-    /// A batch that covers `covers` offsets from `base` on and contents records at these distances from it.
+    /// A batch that covers `covers` offsets from `base` on, with records at these offset deltas.
     fn encoded(base: i64, attributes: u16, covers: i32, deltas: &[u8]) -> Vec<u8> {
         let mut body = vec![0; 4];
         body.push(2);
@@ -345,7 +345,8 @@ mod tests {
         body.extend([0; HEADER - 27 - 4]);
         body.extend((deltas.len() as i32).to_be_bytes());
         for delta in deltas {
-            // Length, attributes, time, offset, and a value that is not looked at; numbers are in zig-zag.
+            // Length, attributes, timestamp delta, offset delta, and a value that is ignored; numbers are zig-zag
+            // varints.
             body.extend([2 * 5, 0, 0, 2 * delta, 1, 1]);
         }
         let mut batch = base.to_be_bytes().to_vec();
@@ -376,7 +377,7 @@ mod tests {
 
     #[test]
     fn markers_compaction_and_records_that_were_hidden_are_told_apart() {
-        // Records at 10, 11, 13 of 10..15; a marker at 15; 16..20 went whole; records at 20 to 22.
+        // Records at 10, 11, 13 of 10..15; a marker at 15; a missing batch 16..20; records at 20 to 22.
         let log = [encoded(10, 0, 5, &[0, 1, 3]), encoded(15, 0x30, 1, &[0]), encoded(20, 0, 3, &[0, 1, 2])].concat();
         let all = explained(&log, 10, (10, 23), &[(12, 13), (14, 20)]);
         assert_eq!(all, Explained { markers: 1, compacted: 1 + 1 + 4, ..Explained::default() });

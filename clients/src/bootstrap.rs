@@ -1,4 +1,4 @@
-//! Going back to the addresses that a client was given.
+//! Gives a client its bootstrap addresses again after it has lost all brokers.
 
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError};
@@ -10,22 +10,22 @@ use rdkafka::metadata::Metadata;
 
 use crate::native::{self, NativeClient};
 
-/// How long no broker answers before the addresses are given anew; twice as long each time after that, up to [`PAUSE_MAX`].
+/// How long no broker may answer before the addresses are added again; doubles each time, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(16);
 
-/// Gives a client its first addresses anew when no broker answers.
+/// Adds a client's bootstrap addresses again when no broker answers.
 ///
-/// librdkafka forgets every broker that an answer does not name (from 2.10 on). A broker that has just been started, and was not told of the others yet,
-/// names none, not even itself. librdkafka then begins with the first addresses again, unless the timer that does so is stopped by that very answer
-/// (`rd_kafka_rebootstrap_tmr_stop`): from then on nobody is asked any more, for ever. A drill that kills all brokers met that on a
-/// busy machine. See librdkafka #5301.
+/// librdkafka (2.10 and newer) forgets every broker that a metadata response does not name. A newly started broker that
+/// does not know the others yet names none, not even itself. librdkafka then falls back to its bootstrap addresses,
+/// unless the timer for that is stopped by the same response (`rd_kafka_rebootstrap_tmr_stop`): from then on it never
+/// connects again. A drill that kills all brokers ran into this on a busy machine. See librdkafka #5301.
 pub struct Bootstrap {
     addresses: CString,
     due: Mutex<Backoff>,
 }
 
-/// When the addresses are given anew, and how long it was put off.
+/// When to add the addresses again.
 struct Backoff {
     at: Instant,
     pause: Duration,
@@ -38,15 +38,15 @@ impl Backoff {
 }
 
 impl Bootstrap {
-    /// For a client of these addresses.
+    /// For a client with these bootstrap addresses.
     ///
     /// # Errors
-    /// When they contain a zero byte, and so are none.
+    /// If they contain a zero byte.
     pub fn of(addresses: &str) -> Result<Self> {
         Ok(Self { addresses: CString::new(addresses)?, due: Mutex::new(Backoff::after(PAUSE)) })
     }
 
-    /// What the brokers answered `client`, which has to ask them time and again.
+    /// Call this with each metadata answer that `client` gets.
     pub fn on_answer(&self, client: &impl NativeClient, answer: &KafkaResult<Metadata>) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if answer.as_ref().is_ok_and(|metadata| !metadata.brokers().is_empty()) {

@@ -1,8 +1,8 @@
-//! The consumer: one task per partition, each with a queue and a ledger of its own; of many partitions several share a task and its queue, so that what
-//! is fetched and not yet accounted for has one limit however many there are.
+//! The consumer: one task per partition, each with its own queue and ledger. With many partitions, several share a task
+//! and its queue, so that one limit covers everything fetched and not yet accounted for.
 //!
-//! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`] for why). A second client
-//! asks for metadata and offsets, so that a slow answer holds up no records.
+//! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`]).
+//! A second client queries metadata and offsets, so that slow answers do not delay records.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,56 +36,56 @@ use crate::verifiable::{self, RecordSet, TopicPartition};
 use crate::watchdog::Watchdog;
 use crate::{offsets, settings, state};
 
-/// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
+/// librdkafka can lose a queue's wake-up (rust-rdkafka #840), so each task also polls this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How often the number of partitions is asked for; one added is read within twice this.
+/// How often the number of partitions is queried. An added partition is read within twice this time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 
-/// After how many of these without an arrival the client that reads is asked as well.
+/// After this many intervals without an arrival, the client that reads is queried too.
 const QUIET: u32 = 3;
 
-/// How often errors are served, idleness is looked at and the output is checked.
+/// How often errors, idle time and output are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long the last question for offsets may take when the consumer ends.
+/// Timeout of the last query for offsets when the consumer ends.
 const LAST_OFFSETS_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long finding out what gaps are may take.
+/// Timeout for explaining gaps.
 const EXPLAINED_WITHIN: Duration = Duration::from_secs(30);
-/// How long an error is told of after librdkafka has, which does so again as long as it lasts: ten times a second, but for a few seconds in which a
-/// broker cannot be reached.
+/// How long an error counts as current. While it persists, librdkafka repeats it ten times a second, with pauses of a
+/// few seconds if a broker is unreachable.
 const STUCK_FOR: Duration = Duration::from_secs(5);
 
-/// Threads that ask for offsets at a time, where not all partitions' can be asked for at once.
+/// Maximum number of concurrent offset queries if one query for all partitions fails.
 const ASKING_MAX: usize = 16;
 
-/// A text line for every so many records of a partition.
+/// Records of a partition per text line.
 const LINE_EVERY: u64 = 1000;
 
-/// One partition being read.
+/// A partition being read.
 struct Partition {
     end: Option<i64>,
     ledger: Mutex<PartitionLedger>,
     stuck: Mutex<Option<ReadError>>,
 }
 
-/// Why a partition cannot be read on, and when that was told last.
+/// Why a partition cannot be read, and when librdkafka last reported it.
 struct ReadError {
     why: Cow<'static, str>,
     at: Instant,
-    /// It is told only once.
+    /// librdkafka reports it only once.
     once: bool,
 }
 
 impl Partition {
-    /// librdkafka says that this keeps it from reading on.
+    /// Records an error that prevents reading.
     fn set_read_error(&self, code: ErrorCode) {
         let once = code == ErrorCode::NOT_AUTHORIZED;
         *lock(&self.stuck) = Some(ReadError { why: code.name(), at: Instant::now(), once });
     }
 
-    /// Something was read.
+    /// Clears the error after a successful read.
     fn clear_read_error(&self) {
         *lock(&self.stuck) = None;
     }
@@ -99,35 +99,36 @@ impl Partition {
 /// Partitions that share a queue, and the task that reads it.
 struct PartitionGroup {
     queue: Queue<LabConsumer>,
-    /// Those that are being read.
+    /// The partitions still being read.
     reading: Mutex<BTreeMap<i32, Arc<Partition>>>,
 }
 
-/// What every partition's task needs.
+/// Shared by all tasks.
 struct Shared {
     args: ConsumerArgs,
     output: Arc<Output>,
     query_client: Arc<LabConsumer>,
-    /// The query_client's; the client that reads has its own.
+    /// Of the query client; the client that reads has its own.
     bootstrap: Arc<Bootstrap>,
     topic: Arc<Topic<LabConsumer>>,
-    /// The topic's id when reading began, where the brokers told.
+    /// The topic's id at start, if known.
     topic_id: Option<String>,
 }
 
-/// What one account_for at what was taken of a partition came to.
+/// The result of processing a batch of one partition.
 enum BatchOutcome {
     More,
     /// The end offset was reached.
     Done,
-    /// librdkafka stopped: the offset it was at is outside the log, or the log was cut back below it. What it says of that.
+    /// The next offset is outside the log, or the log was truncated below it. librdkafka has stopped reading and gives
+    /// this reason.
     OutOfRange(String),
 }
 
-/// Reads until every end offset is reached or a signal comes. Returns 0 then, 1 when it gave up.
+/// Reads until every end offset is reached or a signal arrives. Returns 0 then, or 1 if it gave up.
 ///
 /// # Errors
-/// When librdkafka does not accept its settings or refuses to read a partition.
+/// If librdkafka rejects its settings or refuses to read a partition.
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
     let context = || LabContext::new(Arc::clone(&output));
     let query_client: Arc<LabConsumer> =
@@ -195,7 +196,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
 }
 
-/// A question to the brokers, on a thread that may wait.
+/// Runs a blocking query on its own thread.
 async fn ask<T: Send + 'static>(
     query_client: &Arc<LabConsumer>,
     question: impl FnOnce(&LabConsumer) -> T + Send + 'static,
@@ -204,7 +205,7 @@ async fn ask<T: Send + 'static>(
     Ok(spawn_blocking(move || question(&query_client)).await?)
 }
 
-/// How many partitions the topic has, or why that is not known. A client that reaches no broker goes back to its first addresses.
+/// The number of partitions of the topic. A client that reaches no broker gets its bootstrap addresses again.
 async fn partition_count(
     client: &Arc<LabConsumer>,
     bootstrap: &Arc<Bootstrap>,
@@ -223,7 +224,7 @@ async fn partition_count(
     .await?
 }
 
-/// The first and the end offset of a partition.
+/// The first offset and the end offset of a partition.
 async fn watermarks(
     query_client: &Arc<LabConsumer>,
     topic: &str,
@@ -234,7 +235,7 @@ async fn watermarks(
     Ok(ask(query_client, move |query_client| query_client.fetch_watermarks(&topic, partition, within)).await??)
 }
 
-/// The same of many partitions, with a request or two to each broker.
+/// The same for many partitions, with one or two requests to each broker.
 async fn all_watermarks(
     query_client: &Arc<LabConsumer>,
     topic: &str,
@@ -246,7 +247,7 @@ async fn all_watermarks(
         .await?
 }
 
-/// Finding out where to begin.
+/// Determines where to start reading.
 struct Startup<'a> {
     args: &'a ConsumerArgs,
     output: &'a Arc<Output>,
@@ -256,7 +257,7 @@ struct Startup<'a> {
 }
 
 impl Startup<'_> {
-    /// The number of partitions of the topic, and those to read with their offsets. Waits for a topic that does not exist yet.
+    /// The number of partitions of the topic, and the spans to read. Waits for a topic that does not exist yet.
     async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
@@ -284,7 +285,7 @@ impl Startup<'_> {
         Ok((count, spans.collect()))
     }
 
-    /// Where to begin in partitions of which that is not given.
+    /// Start offsets of partitions that `--start` does not list.
     async fn starts_of(&self, partitions: Vec<i32>, said: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
@@ -301,7 +302,7 @@ impl Startup<'_> {
         }
     }
 
-    /// Says what is waited for, once, and waits a little.
+    /// Logs what it is waiting for, if that changed, and waits a little.
     async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
         if state != *said {
             self.output.log(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
@@ -319,7 +320,7 @@ impl Startup<'_> {
     }
 }
 
-/// All partitions, being read.
+/// All partitions being read.
 struct ReadSession {
     shared: Arc<Shared>,
     partitions: BTreeMap<i32, Arc<Partition>>,
@@ -329,7 +330,7 @@ struct ReadSession {
 }
 
 impl ReadSession {
-    /// Begins to read one partition.
+    /// Starts reading a partition.
     fn begin(&mut self, span: Span) -> Result<()> {
         let shared = &self.shared;
         let ledger = PartitionLedger::new(span.partition, span.start, shared.args.run);
@@ -348,7 +349,7 @@ impl ReadSession {
         Ok(())
     }
 
-    /// Begins to account for what is fetched.
+    /// Starts the tasks that account for fetched records.
     fn go(&mut self) {
         for group in &self.groups {
             self.tasks.spawn(read(Arc::clone(&self.shared), Arc::clone(group)));
@@ -359,7 +360,7 @@ impl ReadSession {
         let bounded = !self.shared.args.end.is_empty();
         let idle_timeout = Duration::from_secs(self.shared.args.idle_timeout);
         let (found, mut partitions) = mpsc::channel(1);
-        // Dropped with this function, which ends the watching.
+        // Dropped with this function, which ends the watching task.
         let (_watched, unwatched) = watch::channel(());
         let watchdog = Arc::<Watchdog>::default();
         let stopped = stop.clone();
@@ -391,7 +392,7 @@ impl ReadSession {
                     }
                 }
                 _ = tick.tick() => {
-                    // Errors are remarked on by the context; they only have to be taken from the queues.
+                    // The context logs errors; this only takes them from the queues.
                     while client.poll(Duration::ZERO).is_some() {}
                     while self.shared.query_client.poll(Duration::ZERO).is_some() {}
                     if self.shared.output.broken() {
@@ -418,7 +419,7 @@ impl ReadSession {
         }
     }
 
-    /// The partitions that are read, in Kafka's own summary.
+    /// Prints the assigned partitions as Kafka's verifiable consumer does.
     fn report_assigned(&self) {
         self.shared
             .output
@@ -430,7 +431,7 @@ impl ReadSession {
         self.partitions.keys().map(|partition| TopicPartition { topic, partition: *partition }).collect()
     }
 
-    /// A number that changes whenever anything arrives.
+    /// A number that changes whenever something arrives.
     fn progress(&self) -> u64 {
         let one = |p: &Arc<Partition>| {
             let ledger = lock(&p.ledger);
@@ -439,7 +440,7 @@ impl ReadSession {
         self.partitions.values().map(one).sum()
     }
 
-    /// Stops reading and prints the last lines.
+    /// Stops reading and prints the final lines.
     async fn end(mut self, reason: Reason, stop: &mut Stop) {
         self.tasks.shutdown().await;
         if self.shared.output.wants_state() && reason == Reason::End {
@@ -464,7 +465,7 @@ impl ReadSession {
         self.shared.output.verifiable(verifiable::VerifiableEvent::ShutdownComplete);
     }
 
-    /// Asks the brokers what the offsets are at which a bounded read was preview no record.
+    /// Asks the brokers to explain offsets at which a bounded read got no record.
     async fn explain_gaps(&self) {
         let deadline = Instant::now() + EXPLAINED_WITHIN;
         let mut asked = JoinSet::new();
@@ -482,11 +483,11 @@ impl ReadSession {
                 lock(&partition.ledger).explained = Some(explained);
             });
         }
-        // One that could not be asked leaves its gaps unexplained, and the verdict says so.
+        // If that fails, gaps stay unexplained, and the verdict reports it.
         while asked.join_next().await.is_some() {}
     }
 
-    /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
+    /// Current first and end offsets of each partition that answers in time.
     async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
         let (query_client, topic) = (&self.shared.query_client, &self.shared.args.target.topic);
         let partitions: Vec<i32> = self.partitions.keys().copied().collect();
@@ -494,7 +495,7 @@ impl ReadSession {
         if let Ok(known) = all_watermarks(query_client, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
             return known;
         }
-        // One broker that does not answer keeps those of all back, so each is asked for by itself.
+        // One unresponsive broker delays the answer for all partitions, so query each separately.
         let mut asked = JoinSet::new();
         for share in partitions.chunks(partitions.len().div_ceil(ASKING_MAX).max(1)) {
             let (query_client, topic, share) = (Arc::clone(query_client), topic.clone(), share.to_vec());
@@ -524,7 +525,7 @@ impl ReadSession {
     }
 }
 
-/// Says how far the consumer has got.
+/// Prints the consumer's state.
 struct StateReporter<'a> {
     output: &'a Output,
     run: Option<RunId>,
@@ -556,7 +557,7 @@ impl StateReporter<'_> {
             totals.add(ledger.counts());
             let mut row = ReceivePartition::new(&ledger, partition.end, known);
             row.stuck = partition.stuck();
-            // Where there is no room for all, the latest are told of.
+            // Without room for all streams, report the latest.
             let left_out = ledger.streams().len().saturating_sub(streams_each);
             row.folded_streams += left_out as u64;
             rows.push(row);
@@ -598,8 +599,9 @@ fn summary(counts: &Counts) -> String {
     text
 }
 
-/// Asks how many partitions there are, until nobody is interested, and sends the number of it where more may be read. Either client may have lost all
-/// brokers; the one that reads is asked when nothing arrives, since each question takes a lock of librdkafka's that its threads fight for.
+/// Queries the number of partitions until the receiver is gone, and sends it unless the read is bounded. Either client
+/// may have lost all brokers. The one that reads is queried only while nothing arrives, since each query takes a
+/// contended lock in librdkafka.
 async fn watch_partitions(
     shared: Arc<Shared>,
     (reader, bootstrap): (Arc<LabConsumer>, Arc<Bootstrap>),
@@ -620,7 +622,7 @@ async fn watch_partitions(
         before = arrived;
         if quiet >= QUIET {
             let mut asking = std::pin::pin!(partition_count(&reader, &bootstrap, topic, within));
-            // What it answers is of no interest. Seconds in which the whole process stood still are not counted.
+            // The answer does not matter. Seconds in which the whole process was suspended do not count.
             for second in 0.. {
                 if timeout(within, &mut asking).await.is_ok() {
                     break;
@@ -628,7 +630,7 @@ async fn watch_partitions(
                 watchdog.waited(second);
             }
         }
-        // A broker that is down is remarked on elsewhere.
+        // Brokers that are down are logged elsewhere.
         if let Ok(count) = partition_count(&shared.query_client, &shared.bootstrap, topic, within).await
             && let Ok(count) = i32::try_from(count)
             && shared.args.end.is_empty()
@@ -639,11 +641,11 @@ async fn watch_partitions(
     }
 }
 
-/// Reads a group's partitions until the end offset of each, or for ever.
+/// Reads a group's partitions until each reaches its end offset, or forever.
 async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
     let bounded = !shared.args.end.is_empty();
     let mut buffer = Buffer::default();
-    // What is done beside reading: stopping partitions, and finding out where to go on.
+    // Work beside reading: stopping partitions, and finding out where to resume.
     let mut aside: JoinSet<Result<()>> = JoinSet::new();
     while !bounded || !lock(&group.reading).is_empty() {
         let (mut done, mut lost, mut any) = (Vec::new(), Vec::new(), false);
@@ -652,7 +654,7 @@ async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
             while let Some(number) = batch.partition() {
                 any = true;
                 let partition = lock(&group.reading).get(&number).cloned();
-                // What is still there of one that was done with.
+                // Leftover records of a partition that is done.
                 let Some(partition) = partition else {
                     batch.drain(|_| ());
                     continue;
@@ -678,7 +680,7 @@ async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
             aside.spawn(resume(Arc::clone(&shared), Arc::clone(&group), partition, number, why));
         }
         if any {
-            // A full queue would otherwise keep this thread from the other partitions.
+            // Otherwise a full queue would starve other partitions on this thread.
             tokio::task::yield_now().await;
             while let Some(ended) = aside.try_join_next() {
                 ended??;
@@ -686,7 +688,7 @@ async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
         } else {
             tokio::select! {
                 Some(ended) = aside.join_next(), if !aside.is_empty() => ended??,
-                // The limit is the remedy for a lost wake-up.
+                // The timeout covers lost wake-ups.
                 _ = timeout(LOOK_EVERY, group.queue.ready().notified()) => {}
             }
         }
@@ -697,7 +699,7 @@ async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
     Ok(())
 }
 
-/// Reads a partition on, at which librdkafka has stopped.
+/// Resumes a partition at which librdkafka has stopped.
 async fn resume(
     shared: Arc<Shared>,
     group: Arc<PartitionGroup>,
@@ -705,7 +707,7 @@ async fn resume(
     number: i32,
     why: String,
 ) -> Result<()> {
-    // Stopping waits for librdkafka's thread.
+    // Stopping blocks on librdkafka's thread.
     let stopping = Arc::clone(&shared);
     spawn_blocking(move || stopping.topic.stop(number)).await?;
     match recover(&shared, &partition, number, &why).await? {
@@ -717,7 +719,7 @@ async fn resume(
     }
 }
 
-/// Accounts for what was taken of one partition.
+/// Accounts for the fetched messages of one partition.
 fn account_for(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut MessageBatch<'_>) -> BatchOutcome {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
@@ -782,7 +784,7 @@ fn account_for(shared: &Shared, partition: &Partition, number: i32, batch_of: &m
     }
 }
 
-/// Prints a record as Kafka's verifiable consumer does, and adds it to the batch that is printed after it.
+/// Prints a record as Kafka's verifiable consumer does, and adds it to the batch printed after it.
 fn print_verifiable<'a>(
     shared: &'a Shared,
     partition: i32,
@@ -799,8 +801,8 @@ fn print_verifiable<'a>(
     (set.count, set.max_offset) = (set.count + 1, offset);
 }
 
-/// librdkafka cannot read on from the next offset, and says `why`: finds out what became of the log, writes it down, and returns where to go on;
-/// `None` when the end is reached.
+/// Handles an offset that librdkafka cannot read, for the reason `why`: finds out what happened to the log, records it,
+/// and returns where to resume, or `None` if the end is reached.
 async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str) -> Result<Option<i64>> {
     let topic = &shared.args.target.topic;
     let (low, high) = loop {
@@ -834,8 +836,8 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
         }
         shared.output.log(format_args!("{topic}: {what}; reading it again from offset {low}"));
     } else {
-        // The offset is inside the log, and the log is not the one that was read: a leader's history of epochs says so (KIP-320), or a leader had
-        // less for a while.
+        // The offset is inside the log, but the log was truncated: the leader's epoch history shows it (KIP-320), or a
+        // leader had less for a while.
         ledger.log_truncated(low);
         let what = format!("partition {number} was truncated below the next offset to read, {next} ({why})");
         if partition.end.is_some_and(|end| high < end) {
@@ -846,7 +848,7 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
     Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }
 
-/// What a line shows of a value: the number of a stamped one, the beginning of another.
+/// A short form of a value for text lines: the number of a stamped value, or the beginning of another.
 fn preview(value: Option<&[u8]>) -> String {
     match (stamp::parse(value), value) {
         (Value::Stamped(stamp), _) => format!("0.{:06}", stamp.number),

@@ -1,4 +1,4 @@
-//! What librdkafka says on its own, brought to the one output.
+//! Forwards librdkafka's logs and errors to the client's output.
 
 use std::sync::Arc;
 
@@ -12,38 +12,37 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 use crate::native::ErrorCode;
 use crate::output::Output;
 
-/// rdkafka's consumer, with messages logged by [`LabContext`].
+/// An rdkafka consumer that logs through [`LabContext`].
 pub type LabConsumer = BaseConsumer<LabContext>;
 
-/// rdkafka's producer, with messages logged by [`LabContext`].
+/// An rdkafka producer that logs through [`LabContext`].
 pub type LabProducer = BaseProducer<LabContext>;
 
-/// The context of every client: errors and warnings become dated remarks, at most one of a kind every ten seconds.
+/// The context of every client. Logs errors and warnings, each kind at most once every ten seconds.
 #[derive(Debug, Clone)]
 pub struct LabContext {
     output: Arc<Output>,
 }
 
 impl LabContext {
-    /// Remarks go to `output`.
     pub fn new(output: Arc<Output>) -> Self {
         Self { output }
     }
 }
 
 impl LabContext {
-    /// A line of librdkafka's log.
+    /// Handles a line of librdkafka's log.
     pub fn on_log(&self, facility: &str, message: &str) {
-        // These come a second time as errors, with a code.
+        // These are also reported as errors, with a code.
         if !matches!(facility, "FAIL" | "ERROR") {
             self.output.log_throttled(facility, format_args!("librdkafka {facility}: {message}"));
         }
     }
 
-    /// An error that concerns no single message.
+    /// Handles an error that does not concern a single message.
     pub fn on_error(&self, code: ErrorCode, reason: &str) {
         if code == ErrorCode::ALL_BROKERS_DOWN {
-            // librdkafka's own words count addresses, some of them twice: "0/3 brokers are down".
+            // librdkafka's own text counts addresses, some of them twice: "0/3 brokers are down".
             self.output.log_throttled("down", "no broker can be reached; retrying");
             return;
         }
@@ -69,7 +68,8 @@ impl ClientContext for LabContext {
 
 impl ConsumerContext for LabContext {}
 
-/// Delivery reports are taken by [`crate::native::Reports`]; what this is called with is left over of a producer that was given up.
+/// [`crate::native::ProducerEvents`] handles delivery reports. This is called only for messages that a closed producer
+/// left behind.
 impl ProducerContext for LabContext {
     type DeliveryOpaque = ();
 

@@ -1,11 +1,11 @@
-//! When a partition stood still: the time between two acknowledgements, or two receipts, where it was long, and when the first came.
+//! Detects gaps in a partition's progress: long times between two acknowledgements, or between two received records.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
 
-/// Remembers when something last happened in each partition.
+/// Remembers when each partition last made progress.
 #[derive(Debug)]
 pub struct GapDetector {
     minimum: Duration,
@@ -13,13 +13,13 @@ pub struct GapDetector {
 }
 
 impl GapDetector {
-    /// That finds gaps of at minimum so many ms.
+    /// Detects gaps of at least `minimum_ms` milliseconds.
     pub fn new(minimum_ms: u64) -> Self {
         Self { minimum: Duration::from_millis(minimum_ms), last: Mutex::default() }
     }
 
-    /// Something happens in `partition` now. Returns for how many ms nothing had, when that was long, and 0 when it is the first. Measured by a clock that
-    /// nobody sets.
+    /// Records progress in `partition`. Returns the time since the last progress in ms, if that is at least the
+    /// minimum, or 0 for the first progress. Uses a monotonic clock.
     pub fn record(&self, partition: i32, now: Instant) -> Option<u64> {
         let place = usize::try_from(partition).ok()?;
         let mut last = lock(&self.last);

@@ -1,4 +1,4 @@
-//! What each broker, asked on its own, knows of the cluster.
+//! Queries each broker's own view of the cluster.
 
 use std::borrow::Cow;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -18,12 +18,12 @@ use crate::native::{self, ErrorCode, NativeClient};
 use crate::output::Output;
 use crate::settings;
 
-/// How long one answer with the topic's id may take, and how long it is asked for when a client begins.
+/// How long one query for the topic id may take, and how long it is retried when a client starts.
 pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
 const TOPIC_ID_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The id of the topic that a client begins with: asked for again when no answer comes, until it is `stopped`. `None` where brokers know no ids, or none has
-/// told: then nobody can say later whether the topic is still the same.
+/// The id of the topic when a client starts. Retries until `stopped`. `None` if the brokers know no ids or none
+/// answered; then nobody can tell later whether the topic was recreated.
 pub fn topic_id(
     client: &impl NativeClient,
     topic: &str,
@@ -44,10 +44,10 @@ pub fn topic_id(
     }
 }
 
-/// Asks every address at the same time and prints a line as each answers. Returns 0 when all did.
+/// Queries all addresses at the same time and prints a line for each answer. Returns 0 if all answered.
 ///
 /// # Errors
-/// Never for a broker that does not answer: its line says why.
+/// Never because of a broker that does not answer: its line reports that.
 pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
     let timeout = Duration::from_millis(args.timeout_ms);
     let mut asked = JoinSet::new();
@@ -86,7 +86,7 @@ fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Out
 
 fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
     let deadline = Instant::now() + timeout;
-    // librdkafka tries again until the time is up; an address where nobody listens should be told at once.
+    // librdkafka retries until the timeout, but an address where nothing listens should be reported immediately.
     let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;
     drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
     let client: LabConsumer = settings::query(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
@@ -95,7 +95,7 @@ fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output
 }
 
 fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {
-    // No broker has a negative id, or a port that is none.
+    // Drops brokers with an invalid id or port.
     let broker = |b: &MetadataBroker| {
         Some(BrokerInfo { id: u32::try_from(b.id()).ok()?, host: b.host().into(), port: u16::try_from(b.port()).ok()? })
     };
@@ -134,22 +134,22 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
     topics
 }
 
-/// The broker to ask more: the one that gave this answer, or, where librdkafka does not know which that was, one that is in it. -1 for none.
+/// The broker to query next: the one that sent this answer or, if librdkafka does not know it, one that the answer
+/// names. -1 for none.
 pub fn answering_broker(metadata: &Metadata) -> i32 {
     let known = metadata.brokers().first().map_or(-1, |broker| broker.id());
     if metadata.orig_broker_id() >= 0 { metadata.orig_broker_id() } else { known }
 }
 
-/// The state of one topic in an answer, as far as waiting for it goes.
+/// Whether a topic is ready to use, according to a metadata answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicState {
-    /// It exists and has so many partitions; the second is the first partition that has a leader.
+    /// The number of partitions, and the first partition that has a leader.
     Partitions(usize, Option<i32>),
-    /// Not usable yet, for this reason.
+    /// Not ready, for this reason.
     NotYet(Cow<'static, str>),
 }
 
-/// What `metadata` says of `topic`.
 pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
         return TopicState::NotYet("not in the broker's metadata".into());

@@ -1,4 +1,4 @@
-//! The first and the end offset of every partition, asked of the brokers.
+//! Queries the first offset and the end offset of each partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::native;
 use crate::output::Output;
 use crate::settings;
 
-/// Prints one line; returns 0 when it has the offsets.
+/// Prints one line; returns 0 if it has the offsets.
 ///
 /// # Errors
-/// Never for brokers that do not answer: the line says why.
+/// Never because of brokers that do not answer: the line reports that.
 pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     let answer = ask(args, output);
     let topic = args.target.topic.clone();
@@ -44,12 +44,12 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
         TopicState::Partitions(count, _) => count,
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
     };
-    // What is deleted and made again while it is asked about has two ids.
+    // A topic that is recreated during this query has two ids.
     let broker = answering_broker(&metadata);
     let id = native::topic_id::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
     let count = i32::try_from(count)?;
     let known = loop {
-        // A partition may be between two leaders; ask until the time is up.
+        // A partition may have no leader for a moment; retry until the timeout.
         match of_partitions(&client, &args.target.topic, 0..count, left().min(Duration::from_secs(2))) {
             Ok(known) => break known,
             Err(error) if left().is_zero() => return Err(error),
@@ -62,10 +62,10 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
     Ok((id, known.into_iter().map(marks).collect::<Result<_>>()?))
 }
 
-/// The first and the end offset of each of these partitions, each broker asked for all that it leads at once. It waits.
+/// The first offset and the end offset of each partition, with one request to each leader. Blocks.
 ///
 /// # Errors
-/// When one of them is not told within that time.
+/// If any of them is not known within `within`.
 pub fn of_partitions(
     client: &LabConsumer,
     topic: &str,
@@ -76,7 +76,7 @@ pub fn of_partitions(
     let asked = |place: Offset| -> Result<Vec<(i32, i64)>> {
         let mut list = TopicPartitionList::new();
         for partition in partitions.clone() {
-            // Kafka's protocol has these two where a time would be.
+            // Kafka's ListOffsets request takes these two special values in place of a timestamp.
             list.add_partition_offset(topic, partition, place)?;
         }
         let answer = client.offsets_for_times(list, within.saturating_sub(began.elapsed()))?;

@@ -1,7 +1,7 @@
-//! Sends one message and receives it back, as soon as the brokers let it.
+//! Sends one message and receives it back, as soon as the brokers allow it.
 //!
-//! On the critical path of a lab's start, so nothing waits for a timer: metadata is asked for every few milliseconds, the producer's id is
-//! fetched and the consumer's connections are made while the topic is still being created.
+//! This is on the critical path of a lab's start, so nothing waits for a timer: metadata is polled every few
+//! milliseconds, and the producer id is fetched and the consumer connects while the topic is still being created.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ use crate::settings;
 use crate::sync::lock;
 use crate::time::now_ms;
 
-/// Between two questions for metadata: often enough to lose no time, seldom enough to leave brokers that are still starting their processors.
+/// Interval between metadata queries: short enough to lose no time, long enough to leave starting brokers their CPU.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
-/// Longest wait for one answer, so that a broker that came up later than the one asked first gets its turn.
+/// Timeout of one query, so that brokers that come up later are tried too.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
 
 struct ProbeRun<'a> {
@@ -37,10 +37,10 @@ struct ProbeRun<'a> {
     status: Mutex<String>,
 }
 
-/// Prints lines as things happen; returns 0 when the message came back in time.
+/// Prints lines as things happen; returns 0 if the message came back in time.
 ///
 /// # Errors
-/// Never for brokers that do not answer: the last line says what was being waited for.
+/// Never because of brokers that do not answer: the last line reports what it was waiting for.
 pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
     let began = Instant::now();
     let deadline = began + Duration::from_millis(args.timeout_ms);
@@ -93,19 +93,19 @@ impl ProbeRun<'_> {
             }
         }
         self.print(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Received) });
-        // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
+        // Closing the handles properly takes librdkafka some hundred milliseconds; the process exits here anyway.
         std::mem::forget((queue, received, sent, reports));
         Ok(())
     }
 
-    /// Has the consumer connect and learn the leaders while the producer waits for them.
+    /// Lets the consumer connect and learn the leaders while the producer waits for them.
     fn warm_up(&self, consumer: &Arc<LabConsumer>) {
         let (consumer, topic, deadline) = (Arc::clone(consumer), self.args.target.topic.clone(), self.deadline);
         std::thread::spawn(move || {
             while Instant::now() < deadline {
                 if let Ok(metadata) = consumer.fetch_metadata(Some(&topic), ANSWER_WITHIN)
                     && let TopicState::Partitions(_, Some(partition)) = topic_state(&metadata, &topic)
-                    // Asking for offsets connects to the leader.
+                    // Querying offsets connects to the leader.
                     && consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN).is_ok()
                 {
                     break;
@@ -129,7 +129,7 @@ impl ProbeRun<'_> {
                         self.set_status(&format!("topic {topic}: {why} ({brokers} brokers known)"));
                     }
                 },
-                // The last question may have had no time to be answered; what was waited for before is the better reason.
+                // The last query may have been cut short by the timeout; the previous status is the better reason.
                 Err(_) => {
                     self.in_time()?;
                     self.set_status("a broker to answer");
@@ -168,7 +168,7 @@ impl ProbeRun<'_> {
         }
     }
 
-    /// Takes what librdkafka has to tell; returns what became of the message, why, and its offset, once that is told.
+    /// Handles librdkafka's events. Returns the message's outcome, an explanation and its offset, once known.
     fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(Outcome, String, i64)> {
         let context = LabContext::new(Arc::clone(self.output));
         let mut settled = None;

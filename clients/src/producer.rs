@@ -1,7 +1,8 @@
-//! The producer: sends stamped messages to every partition, and knows of each what became of it.
+//! The producer: sends stamped messages to every partition and tracks the outcome of each.
 //!
-//! One thread hands messages to librdkafka and serves its delivery reports in turn, so nothing is contended and nothing is allocated for a
-//! message. Only librdkafka retries; a message is never sent again by hand, since that is how duplicates are made.
+//! One thread both queues messages and handles librdkafka's delivery reports, so there is no contention and no
+//! allocation per message. Only librdkafka retries. The producer never resends a message itself, since that would
+//! create duplicates.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,42 +35,42 @@ use crate::stop::Stop;
 use crate::time::now_ms;
 use crate::verifiable;
 
-/// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
+/// How long messages in flight are awaited after a signal. Kubernetes kills a pod 30 s after SIGTERM.
 const FLUSH_WITHIN: Duration = Duration::from_secs(25);
 
-/// How long after a fatal error delivery reports are waited for.
+/// How long delivery reports are awaited after a fatal error.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long nothing is sent so that a handle can be renewed with nothing in flight, how long the new one may take to find the topic, and after how long
-/// all that is tried again.
+/// Renewing a handle: how long to wait without sending until nothing is in flight, how long the new handle may take to
+/// find the topic, and when to retry if either fails.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const RENEW_WITHIN: Duration = Duration::from_secs(5);
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Messages handed over between two looks at delivery reports and the clock.
+/// Messages sent between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
-/// Most epochs reported one by one; older ones are folded into the sums.
+/// Maximum number of epochs reported separately; older ones are only in the totals.
 const EPOCHS_KEPT: usize = 64;
 
-/// How long the topic's own limits are answering_broker for.
+/// Timeout of the query for the topic's limits.
 const LIMITS_WITHIN: Duration = Duration::from_secs(2);
 
-/// A text line for every so many acknowledged messages.
+/// Acknowledged messages per text line.
 const LINE_EVERY: u64 = 1000;
 
-/// What delivery reports change.
+/// The state that delivery reports update.
 #[derive(Debug, Default)]
 struct DeliveryTally {
-    /// By partition, of the present epoch.
+    /// The current epoch's streams, by partition.
     streams: Vec<SendLedger>,
-    /// Acked over all epochs.
+    /// Acked messages of all epochs.
     acked: u64,
-    /// ProducerEvents that were not a plain success, by code.
+    /// Failed deliveries by error name.
     errors: BTreeMap<Cow<'static, str>, u64>,
-    /// Whether there was one since it was last looked at.
+    /// Whether a delivery failed since this was last checked.
     failed: bool,
-    /// Whether a batch was refused for its size.
+    /// Whether a batch was rejected for its size.
     too_large: bool,
 }
 
@@ -106,9 +107,9 @@ impl DeliveryTally {
     }
 }
 
-/// A delivery report in Kafka's own words.
+/// A delivery report as Kafka's verifiable producer prints it.
 fn verifiable<'a>(topic: &'a str, report: &DeliveryReport<'a>) -> verifiable::VerifiableEvent<'a> {
-    // Only stamps are sent, and they are text.
+    // All values are stamps, which are text.
     let value = std::str::from_utf8(report.value).unwrap_or_default();
     if report.outcome == Outcome::Acked {
         let (partition, offset) = (report.partition, report.offset);
@@ -119,19 +120,19 @@ fn verifiable<'a>(topic: &'a str, report: &DeliveryReport<'a>) -> verifiable::Ve
     }
 }
 
-/// One producer handle. An epoch has one, or several, each begun when all that the former had taken was settled.
+/// A librdkafka producer. An epoch has one or several in turn; each starts when all messages of the former are settled.
 struct Handle {
     client: Arc<LabProducer>,
     topic: Topic<LabProducer>,
-    /// Those of this handle only, so that none is settled in another epoch's stream, however late it comes.
+    /// The events of this handle only, so that a late report is never settled in another epoch.
     reports: ProducerEvents<LabProducer>,
     encoder: Encoder,
-    /// The broker that told of the topic.
+    /// The broker that answered for the topic, which gets further queries.
     answering_broker: i32,
     bootstrap: Arc<Bootstrap>,
-    /// When it is to be renewed.
+    /// When to renew the handle.
     renewal: Instant,
-    /// Kept up to date by a thread of its own, since asking can take long.
+    /// Number of partitions. Updated by a thread of its own, since queries can take long.
     partitions: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
 }
@@ -142,28 +143,28 @@ impl Drop for Handle {
     }
 }
 
-/// What trying to send one message came to.
+/// The result of offering a message.
 enum SendAttempt {
     Yes,
-    /// Every partition waits for what it has.
+    /// Every partition waits for its current batch.
     Waits,
     Full,
     NotNow(ErrorCode),
-    /// librdkafka will never take it.
+    /// librdkafka will never accept it.
     Never(ErrorCode),
 }
 
 /// Why sending end_reason.
 enum StopReason {
-    /// All was sent, or a signal came.
+    /// Everything was sent, or a signal arrived.
     Finished,
-    /// The handle is to be renewed, and nothing is in flight.
+    /// Nothing is in flight, and the handle should be renewed.
     Renewal,
-    /// librdkafka gave the handle up.
+    /// librdkafka reported a fatal error.
     Fatal,
-    /// A batch was larger than the brokers take.
+    /// A batch was larger than the brokers accept.
     TooLarge,
-    /// A message is none that librdkafka takes.
+    /// librdkafka rejects a message for good.
     Refused(ErrorCode),
 }
 
@@ -188,10 +189,11 @@ struct Session<'a> {
     topic_id: Option<String>,
 }
 
-/// Sends until the count is reached or a signal comes, then waits for what is on its way. Returns 0 when all that was sent was acked.
+/// Sends until the count is reached or a signal arrives, then waits for messages in flight. Returns 0 if everything
+/// sent was acked.
 ///
 /// # Errors
-/// When librdkafka does not accept its settings.
+/// If librdkafka rejects its settings.
 pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
     let now = Instant::now();
     let sizes = Sizes::of_values(args.longest_value());
@@ -202,7 +204,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         context: LabContext::new(Arc::clone(output)),
         stop,
         run: args.run.unwrap_or_else(RunId::random),
-        // Not of the seed that the run came of, which would make one draw of both.
+        // Not from the generator that the run id comes from: one seed would determine both.
         producer: ProducerId(random() as u32),
         epoch: 0,
         sizes,
@@ -360,8 +362,8 @@ impl Session<'_> {
         self.finished().then(|| self.end_reason())
     }
 
-    /// A handle that knows its topic's partitions and makes no batch that is larger than the topic takes, and their number; or why it end_reason before, or
-    /// did not come to be `within` that time.
+    /// Opens a handle, waits for its topic, and limits batches to the topic's size limit. Returns the handle and the
+    /// number of partitions, or the reason why it ended instead, or was not done `within` that time.
     fn begin(&mut self, within: Option<Duration>) -> Result<Result<(Handle, usize), Reason>> {
         let deadline = within.map(|within| Instant::now() + within);
         loop {
@@ -383,7 +385,7 @@ impl Session<'_> {
         }
     }
 
-    /// Bytes of the largest batch that the topic takes, when the brokers say so.
+    /// The topic's maximum batch size in bytes, if the brokers report it.
     fn limit(&self, handle: &Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let stopped = || self.finished();
@@ -442,12 +444,12 @@ impl Session<'_> {
         }
     }
 
-    /// A new handle for the present epoch, and the thread that watches its topic's partitions.
+    /// Opens a handle for the current epoch.
     fn open(&mut self) -> Result<Handle> {
         let target = &self.args.target;
         let mut config = settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes);
         if self.args.no_create_topic {
-            // A producer's question for a topic creates it, unless the question says otherwise.
+            // A producer's metadata query creates the topic unless told otherwise.
             config.set("allow.auto.create.topics", "false");
         }
         let client: Arc<LabProducer> = Arc::new(config.create_with_context(self.context.clone())?);
@@ -460,8 +462,8 @@ impl Session<'_> {
         Ok(Handle { client, topic, reports, encoder, answering_broker: -1, bootstrap, renewal, partitions, closed })
     }
 
-    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before,
-    /// or at the deadline.
+    /// Waits until the topic has partitions. Querying it creates it, unless `--no-create-topic` is set. Returns `None`
+    /// if stopped, or at the deadline.
     fn wait_for_topic(&mut self, handle: &mut Handle, deadline: Option<Instant>) -> Option<usize> {
         let topic = &self.args.target.topic;
         let mut said = String::new();
@@ -501,7 +503,7 @@ impl Session<'_> {
                 bootstrap.on_answer(&*client, &answer);
                 let Ok(metadata) = answer else { continue };
                 match topic_state(&metadata, &topic) {
-                    // Kafka never takes partitions away, short of deleting the topic.
+                    // Kafka never removes partitions, except by deleting the topic.
                     TopicState::Partitions(count, _) => drop(partitions.fetch_max(count, Ordering::Relaxed)),
                     TopicState::NotYet(why) => output.log_throttled("topic", format_args!("{topic}: {why}")),
                 }
@@ -509,13 +511,13 @@ impl Session<'_> {
         };
         let watching = std::thread::Builder::new().name("partitions".into()).spawn(watch);
         if let Err(error) = watching {
-            // Without it everything works but partitions added later, so it is not worth failing for.
+            // Without the thread, only partitions added later go unnoticed: not worth failing for.
             self.output.log(format_args!("partitions added later will not be noticed: {error}"));
         }
         Some(count)
     }
 
-    /// Sends until all is sent, or nothing more can be.
+    /// Sends until everything is sent or something stops it.
     fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> StopReason {
         while !self.finished() {
             if std::mem::take(&mut self.tally.failed) {
@@ -570,7 +572,7 @@ impl Session<'_> {
         StopReason::Finished
     }
 
-    /// Waits a moment, without sending, for nothing to be in flight, and tells whether that is so.
+    /// Pauses sending until nothing is in flight, for a limited time. Returns whether that succeeded.
     fn drain(&mut self, handle: &mut Handle) -> bool {
         let deadline = Instant::now() + DRAIN_WITHIN;
         while self.in_flight() > 0 && Instant::now() < deadline && !self.stop.requested() {
@@ -585,11 +587,11 @@ impl Session<'_> {
         RENEW_AGAIN.min(Duration::from_secs(self.args.renew_after))
     }
 
-    /// Serves all delivery reports there are, without waiting.
+    /// Handles all pending events without waiting.
     fn poll_events(&mut self, handle: &Handle) {
         let (tally, output, context, topic) =
             (&mut self.tally, self.output, &self.context, self.args.target.topic.as_str());
-        // Each is one event: a batch of reports, an error, or a line of librdkafka's log.
+        // Each event is a batch of reports, an error, or a log line.
         while handle.reports.take(|told| match told {
             ProducerEvent::Report(report) => tally.settle(&report, topic, output),
             ProducerEvent::Error { code, why } => {
@@ -600,7 +602,7 @@ impl Session<'_> {
         }) {}
     }
 
-    /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
+    /// Offers one message to the partition whose turn it is. Changes nothing unless it is accepted.
     fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> SendAttempt {
         let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
         let tally = &mut self.tally;
@@ -611,7 +613,7 @@ impl Session<'_> {
             return SendAttempt::Waits;
         };
         let sequence = tally.streams[partition].next_sequence();
-        // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
+        // These casts fit: Kafka's partition numbers have 32 bits, and a pointer holds the sequence.
         let value = handle.encoder.encode(fastrand::u32(0..1_000_000), partition as u32, sequence, sent_ms);
         match handle.topic.produce(partition as i32, value, sent_ms.cast_signed(), sequence as usize) {
             Ok(()) => {
@@ -624,7 +626,8 @@ impl Session<'_> {
             Err(code @ (ErrorCode::TOO_LARGE | ErrorCode::INVALID)) => SendAttempt::Never(code),
             Err(code) => {
                 if code == ErrorCode::UNKNOWN_PARTITION {
-                    // Another topic with fewer partitions has taken the name. If it has more than this, the watching thread says so.
+                    // The topic was recreated with fewer partitions. The watching thread raises the number again if
+                    // there are more.
                     handle.partitions.fetch_min(partition, Ordering::Relaxed);
                 }
                 SendAttempt::NotNow(code)
@@ -632,7 +635,8 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for what is in flight: within `limit`, or until a signal has been waited on long enough. What is left then is unknown.
+    /// Waits for messages in flight: up to `limit`, or up to [`FLUSH_WITHIN`] after a signal. Whatever is left is
+    /// unknown.
     fn settle(&mut self, handle: &Handle, limit: Option<Duration>) {
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         loop {
@@ -674,7 +678,7 @@ impl Session<'_> {
         let streams_each = streams.len().max(1);
         self.past.push_back((self.epoch, streams));
         self.epoch += 1;
-        // With many partitions fewer epochs, so that a line stays within its bound.
+        // Keep fewer epochs with many partitions, so that a line stays within its limit.
         let kept = (state::STREAMS_MAX / streams_each).clamp(1, EPOCHS_KEPT);
         if self.past.len() > kept
             && let Some((_, streams)) = self.past.pop_front()

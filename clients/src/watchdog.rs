@@ -1,4 +1,4 @@
-//! Whether a client still goes round.
+//! Restarts a client whose main loop hangs.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -10,15 +10,16 @@ use anyhow::{Context as _, Result};
 
 use crate::output::Output;
 
-/// After how many seconds without a beat a client begins anew.
+/// Seconds without a heartbeat after which the client restarts.
 const SECONDS: u32 = if cfg!(test) { 3 } else { 15 };
 
-/// Beats that a client's loop gives, and what had arrived by then.
+/// Heartbeats of a client's main loop.
 ///
-/// librdkafka can lock itself up: its main thread, at an answer to OffsetForLeaderEpoch that says no, holds a partition and wants the client
-/// (`rd_kafka_toppar_handle_OffsetForLeaderEpoch`), while the thread of a broker that is not named any more holds the client and wants the partition
-/// (`rd_kafka_toppar_undelegate`; librdkafka #5476). Whoever calls it then waits for ever, signals are not answered, and the state file stays as it is.
-/// A consumer that begins anew reads everything again, and comes to the same account.
+/// librdkafka can deadlock. On an error response to OffsetForLeaderEpoch, its main thread holds a partition's lock and
+/// waits for the client's (`rd_kafka_toppar_handle_OffsetForLeaderEpoch`), while the thread of a removed broker holds
+/// the client's and waits for the partition's (`rd_kafka_toppar_undelegate`; librdkafka #5476). Every later call then
+/// blocks forever, signals are not handled, and the state file goes stale. A restarted consumer reads everything again
+/// and arrives at the same account.
 #[derive(Default)]
 pub struct Watchdog {
     beats: AtomicU64,
@@ -27,27 +28,28 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// The loop went round once more; what had arrived by now.
+    /// Records one round of the loop, and how much has arrived so far.
     pub fn beat(&self, arrived: u64) {
         self.arrived.store(arrived, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What had arrived by the last beat.
+    /// How much had arrived by the last heartbeat.
     pub fn arrived(&self) -> u64 {
         self.arrived.load(Ordering::Relaxed)
     }
 
-    /// Somebody has waited for librdkafka for so many seconds, which answers within one or two.
+    /// Records that a caller has waited for librdkafka for this many seconds. It normally answers within two.
     pub fn waited(&self, seconds: u32) {
         self.waited.store(seconds, Ordering::Relaxed);
     }
 
-    /// Begins the process anew, with the same id and arguments, when its loop does not beat any more, or somebody waits that long, as long as somebody else
-    /// holds the watchdog. Time in which the whole process stood still does not count. When that cannot be, or a signal has asked for the end, it ends with exit code 1.
+    /// Starts a thread that restarts this process, with the same pid and arguments, if its loop stops or a caller of
+    /// librdkafka waits too long, for as long as others hold the watchdog. Time in which the whole process was
+    /// suspended does not count. If a restart fails, or a signal asked the process to stop, it exits with 1.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// If the thread cannot be started.
     pub fn watch(watchdog: &Arc<Self>, output: Arc<Output>, stopped: impl Fn() -> bool + Send + 'static) -> Result<()> {
         let watchdog = Arc::downgrade(watchdog);
         let watch = move || {
@@ -62,7 +64,7 @@ impl Watchdog {
                     let silent = format!("librdkafka has not answered for {SECONDS} s");
                     if !stopped() {
                         output.log(format_args!("{silent}; restarting this process"));
-                        // For the thread that writes.
+                        // Time for the output thread.
                         std::thread::sleep(Duration::from_secs(1));
                         let error = restart();
                         output.log(format_args!("cannot restart: {error}"));
@@ -78,7 +80,7 @@ impl Watchdog {
     }
 }
 
-/// Runs this program again in place of itself. Returns only when that cannot be, and why.
+/// Replaces this process by a new run of its program. Returns only on failure.
 fn restart() -> std::io::Error {
     let me = match std::env::current_exe() {
         Ok(me) => me,
@@ -100,54 +102,54 @@ mod tests {
     use super::*;
     use crate::cli::Format;
 
-    /// Runs what is below in a process of its own, which leaves a line in a file each time it begins.
+    /// Runs the test below as a process of its own, which adds a line to a file each time it starts.
     fn ends_of(how: &str) -> (Option<i32>, String, Vec<String>) {
         let me = std::env::current_exe().unwrap();
         let file = std::env::temp_dir().join(format!("kafka-lab-watchdog-{}-{how}", std::process::id()));
         let args = ["watchdog::tests::a_process_of_its_own", "--exact", "--ignored", "--nocapture"];
-        let output = Command::new(me).args(args).env("PULSE", how).env("PULSE_FILE", &file).output().unwrap();
-        let begun = std::fs::read_to_string(&file).unwrap();
+        let output = Command::new(me).args(args).env("WATCHDOG", how).env("WATCHDOG_FILE", &file).output().unwrap();
+        let starts = std::fs::read_to_string(&file).unwrap();
         std::fs::remove_file(file).unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), said, begun.lines().map(str::to_owned).collect())
+        (output.status.code(), said, starts.lines().map(str::to_owned).collect())
     }
 
     #[test]
-    fn a_client_that_does_not_go_round_any_more_begins_anew_and_says_so() {
+    fn a_client_that_hangs_restarts_and_logs_it() {
         let began = Instant::now();
-        let told = std::thread::spawn(|| ends_of("told to end"));
-        let ends = ["stands", "waits"].map(|how| std::thread::spawn(|| ends_of(how)));
+        let told = std::thread::spawn(|| ends_of("told to stop"));
+        let ends = ["hangs", "waits"].map(|how| std::thread::spawn(|| ends_of(how)));
         for end in ends {
-            let (code, said, begun) = end.join().unwrap();
-            assert!(said.contains("librdkafka has not answered for 3 s; beginning anew"), "{said}");
+            let (code, said, starts) = end.join().unwrap();
+            assert!(said.contains("librdkafka has not answered for 3 s; restarting this process"), "{said}");
             // The same process, by its id and its arguments.
-            let [first, second] = &begun[..] else { panic!("{begun:?}: {said}") };
+            let [first, second] = &starts[..] else { panic!("{starts:?}: {said}") };
             assert_eq!((code, first), (Some(0), second), "{said}");
         }
-        let (code, said, begun) = told.join().unwrap();
-        assert_eq!((code, begun.len()), (Some(1), 1), "{said}");
-        assert!(said.contains("librdkafka has not answered for 3 s; ending without a last word"), "{said}");
+        let (code, said, starts) = told.join().unwrap();
+        assert_eq!((code, starts.len()), (Some(1), 1), "{said}");
+        assert!(said.contains("librdkafka has not answered for 3 s; exiting without a final state"), "{said}");
         assert!(began.elapsed() >= Duration::from_secs(SECONDS.into()));
-        let (code, said, begun) = ends_of("beats");
-        assert_eq!((code, begun.len()), (Some(0), 1), "{said}");
+        let (code, said, starts) = ends_of("beats");
+        assert_eq!((code, starts.len()), (Some(0), 1), "{said}");
     }
 
     #[test]
     #[ignore = "only in a process of its own"]
     fn a_process_of_its_own() {
-        let file = std::env::var("PULSE_FILE").unwrap();
+        let file = std::env::var("WATCHDOG_FILE").unwrap();
         let before = std::fs::read_to_string(&file).unwrap_or_default();
         let me = format!("{} {:?}\n", std::process::id(), std::env::args().collect::<Vec<_>>());
         std::fs::write(&file, before.clone() + &me).unwrap();
         if !before.is_empty() {
             return;
         }
-        let (watchdog, how) = (Arc::<Watchdog>::default(), std::env::var("PULSE").unwrap());
-        let told = how == "told to end";
+        let (watchdog, how) = (Arc::<Watchdog>::default(), std::env::var("WATCHDOG").unwrap());
+        let told = how == "told to stop";
         Watchdog::watch(&watchdog, Arc::new(Output::new(Format::Json, None).unwrap()), move || told).unwrap();
         for second in 0..if how == "beats" { SECONDS + 3 } else { u32::MAX } {
             match how.as_str() {
-                "stands" | "told to end" => {}
+                "hangs" | "told to stop" => {}
                 "waits" => {
                     watchdog.beat(0);
                     watchdog.waited(second);
