@@ -179,7 +179,12 @@ pub struct ConsumerArgs {
     #[arg(long)]
     pub run: Option<RunId>,
     /// With --end: give up if nothing arrives for this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
     pub idle_timeout: u64,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -291,7 +296,8 @@ impl ProducerArgs {
         let minimum = self.longest_stamp();
         if size < minimum {
             return Some(format!(
-                "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run needs up to {minimum} bytes, so {minimum} is the minimum"
+                "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run needs up to \
+                 {minimum} bytes, so {minimum} is the minimum"
             ));
         }
         size::too_large(size).map(|problem| format!("--value-size (VALUE_SIZE) {problem}"))

@@ -392,15 +392,8 @@ impl ReadSession {
                     }
                 }
                 _ = tick.tick() => {
-                    // The context logs errors; this only takes them from the queues.
-                    while client.poll(Duration::ZERO).is_some() {}
-                    while self.shared.query_client.poll(Duration::ZERO).is_some() {}
-                    if self.shared.output.broken() {
-                        return Ok(Reason::Error);
-                    }
-                    if let Some((code, why)) = client.client().fatal_error() {
-                        self.shared.output.log(format_args!("{}: librdkafka reports a fatal error: {code:?}: {why}", self.shared.args.target.topic));
-                        return Ok(Reason::Fatal);
+                    if let Some(reason) = self.poll_errors(client) {
+                        return Ok(reason);
                     }
                     let now = Instant::now();
                     let sum = self.progress();
@@ -412,11 +405,26 @@ impl ReadSession {
                     }
                     if now >= next_checkpoint {
                         next_checkpoint = now + Duration::from_secs(1);
-                        self.reporter().report(&self.partitions, Some(&self.shared.topic), Event::Checkpoint, None, &BTreeMap::new());
+                        let (partitions, topic) = (&self.partitions, Some(&*self.shared.topic));
+                        self.reporter().report(partitions, topic, Event::Checkpoint, None, &BTreeMap::new());
                     }
                 }
             }
         }
+    }
+
+    /// Handles the clients' errors, and returns why they cannot continue.
+    fn poll_errors(&self, client: &LabConsumer) -> Option<Reason> {
+        // The context logs errors; this only takes them from the queues.
+        while client.poll(Duration::ZERO).is_some() {}
+        while self.shared.query_client.poll(Duration::ZERO).is_some() {}
+        let Shared { output, args, .. } = &*self.shared;
+        if output.broken() {
+            return Some(Reason::Error);
+        }
+        let (code, why) = client.client().fatal_error()?;
+        output.log(format_args!("{}: librdkafka reports a fatal error: {code:?}: {why}", args.target.topic));
+        Some(Reason::Fatal)
     }
 
     /// Prints the assigned partitions as Kafka's verifiable consumer does.

@@ -16,7 +16,7 @@
 //! | [`output`] | where lines go: timestamps, rotation, throttling |
 //! | [`gaps`] | how long partitions stood still |
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
-//! | [`native`] | calls of librdkafka that the rdkafka crate does not wrap; only this and `memory` contain unsafe code |
+//! | [`native`] | librdkafka calls that the rdkafka crate does not wrap; unsafe code is only here and in `memory` |
 //! | [`context`] | librdkafka's logs and errors |
 //! | [`bootstrap`], [`watchdog`] | workarounds for librdkafka losing all brokers, or hanging |
 //! | [`memory`] | the clients' own memory use |

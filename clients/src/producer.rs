@@ -309,7 +309,7 @@ impl Session<'_> {
         if !matches!(stopped, StopReason::Fatal) {
             self.settle(handle, None);
         }
-        // Messages in flight can still fail after the last one was sent. They are settled then, but the handle is unusable.
+        // Messages in flight can still fail after the last one was sent: all are settled then, but not all are acked.
         match stopped {
             _ if handle.client.client().fatal_error().is_some() => StopReason::Fatal,
             _ if self.tally.too_large => StopReason::TooLarge,
@@ -426,7 +426,8 @@ impl Session<'_> {
         let (topic, size) = (&self.args.target.topic, self.sizes.value);
         let (needed, most) = (size::batch_of_one(size), size::longest_value(limit));
         self.output.log(format_args!(
-            "{topic}: cannot send values of up to {size} bytes: one needs a batch of {needed} bytes, but the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set --value-size to {most} or less"
+            "{topic}: cannot send values of up to {size} bytes: one needs a batch of {needed} bytes, but \
+             the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set --value-size to {most} or less"
         ));
     }
 

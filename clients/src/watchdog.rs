@@ -122,7 +122,7 @@ mod tests {
         for end in ends {
             let (code, said, starts) = end.join().unwrap();
             assert!(said.contains("librdkafka has not answered for 3 s; restarting this process"), "{said}");
-            // The same process, by its id and its arguments.
+            // The same process: same pid, same arguments.
             let [first, second] = &starts[..] else { panic!("{starts:?}: {said}") };
             assert_eq!((code, first), (Some(0), second), "{said}");
         }

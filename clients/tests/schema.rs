@@ -1,4 +1,5 @@
-//! docs/schema/lines.json against the lines that are really written: each fits, and each that lacks, adds or bends a field does not.
+//! Checks docs/schema/lines.json against the lines that are really written: each line is valid, and each line with a
+//! missing, added or changed field is not.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -15,7 +16,7 @@ use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use serde_json::{Map, Value, json, to_value};
 
-/// The part of JSON JsonSchema that our file uses. A keyword that is not among it fails the test, so that none is written in vain.
+/// The part of JSON Schema that our file uses. Any other keyword fails the test.
 struct JsonSchema(Value);
 
 impl JsonSchema {
@@ -24,7 +25,7 @@ impl JsonSchema {
         Self(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
     }
 
-    /// What is wrong with a line; stricter than the schema in that fields it does not know are refused.
+    /// What is wrong with a line. Stricter than the schema: unknown fields are rejected.
     fn problem(&self, line: &Value) -> Option<String> {
         let schema = &self.0;
         self.check(&json!({ "oneOf": schema["oneOf"] }), line, "line").err()
@@ -83,7 +84,7 @@ impl JsonSchema {
     }
 }
 
-/// Checks a keyword that concerns this value alone, not what is in it.
+/// Checks a keyword that concerns only this value and nothing inside it.
 fn check_value(keyword: &str, told: &Value, value: &Value) -> Result<(), String> {
     match keyword {
         "const" if told == value => {}
@@ -124,7 +125,7 @@ fn check_value(keyword: &str, told: &Value, value: &Value) -> Result<(), String>
     Ok(())
 }
 
-/// Patterns of the one form that the schema uses: `^[CLASS]{LEAST,MOST}$`.
+/// Matches patterns of the only form that the schema uses: `^[CLASS]{LEAST,MOST}$`.
 fn matches(pattern: &str, text: &str) -> bool {
     let (class, lengths) = pattern.strip_prefix("^[").unwrap().strip_suffix("}$").unwrap().split_once("]{").unwrap();
     let (least, most) = lengths.split_once(',').unwrap_or((lengths, lengths));
@@ -152,7 +153,7 @@ fn run() -> RunId {
     "r-1".parse().unwrap()
 }
 
-/// A producer's end with every kind of outcome in it.
+/// A producer's end with every outcome in it.
 fn producer() -> ProducerState {
     let mut ledger = SendLedger::default();
     for sequence in 0..12 {
@@ -179,7 +180,7 @@ fn producer() -> ProducerState {
     }
 }
 
-/// A consumer's end after losing some of it, and reading some twice.
+/// A consumer's end with lost and repeated records.
 fn consumer() -> ConsumerState {
     let mut ledger = PartitionLedger::new(0, 5, Some(run()));
     let mut encoder = Encoder::new(run(), ProducerId(0xab), 0, 0);
@@ -202,7 +203,7 @@ fn consumer() -> ConsumerState {
     }
 }
 
-/// Every kind of line, made as the clients make it.
+/// Every kind of line, built as the clients build it.
 fn made() -> Vec<Value> {
     let claims = [Claim::by(producer(), Went::Asked)];
     let (ranges, received) = ([Range { partition: 0, start: 5, end: 10 }], consumer());
@@ -322,7 +323,7 @@ fn what_the_binary_prints_without_a_broker_fits_too() {
     }
 }
 
-/// Calls `bent` with the value for each way to take a field away, to add one, or to put something else into its place.
+/// Calls `bent` for each way to remove, add or replace a field.
 fn bend(value: &Value, optional: &[&str], bent: &mut dyn FnMut(Value, &str)) {
     let something_else = |value: &Value| if value.is_boolean() { json!(7) } else { json!(false) };
     match value {
@@ -369,7 +370,7 @@ fn what_lacks_adds_or_bends_a_field_does_not_fit() {
     let schema = JsonSchema::read();
     let mut tried = 0;
     for line in made() {
-        // Fields that a line of its kind may be without.
+        // Optional fields.
         let optional: &[&str] = match line["schema"].as_str().unwrap() {
             PROBE => &["status", "partition", "offset", "error"],
             OFFSETS => &["topic_id", "partitions", "error"],

@@ -1,7 +1,7 @@
-//! The whole chain, from stamp to verdict, over made-up logs: clean ones pass, and of those that something was done to, each is caught and named.
+//! The whole chain, from stamp to verdict, on generated logs: clean ones pass, and each corruption is caught and named.
 //!
-//! The naive model knows what every record of the log is because it made it, keeps everything in plain lists and sets, and shares no code with
-//! the ledger. Both have to find the same faults, and as many of each.
+//! The naive model knows what every record is because it created it. It keeps everything in plain lists and sets and
+//! shares no code with the ledger. Both must find the same faults in the same numbers.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -17,10 +17,10 @@ use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
-/// How many corruptions have to be caught in each run of the tests.
+/// Number of corruptions to catch in each run of the tests.
 const CORRUPTIONS: usize = 10_000;
 
-/// Producer and epoch and the partition that the producer chose.
+/// Producer, epoch, and the partition that the producer chose.
 type StreamId = (u32, u32, usize);
 
 /// What a record is.
@@ -33,7 +33,7 @@ enum Entry {
     Foreign,
 }
 
-/// What a producer last fates of a sequence.
+/// What a producer last reported about a sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Acked,
@@ -47,7 +47,7 @@ struct Producer {
     ended: bool,
     /// Whether it lived long enough to print a state.
     spoke: bool,
-    /// Its streams in its last line.
+    /// The streams in its last line.
     streams: BTreeMap<StreamId, Vec<Fate>>,
 }
 
@@ -71,7 +71,7 @@ impl Scenario {
     fn new(random: &mut Rng) -> Self {
         let partitions = random.usize(1..4);
         let mut producers = Vec::new();
-        // By partition, each stream's sequences that are in the log.
+        // Each stream's sequences in the log, by partition.
         let mut written: Vec<Vec<(StreamId, Vec<u64>)>> = vec![Vec::new(); partitions];
         for id in 1..=random.u32(1..4) {
             let ended = random.u8(0..3) > 0;
@@ -81,7 +81,8 @@ impl Scenario {
             for (epoch, partition) in (0..epochs).flat_map(|e| (0..partitions).map(move |p| (e, p))) {
                 let key = (id, epoch, partition);
                 let all = random.u64(0..7);
-                // Of an epoch that is over everything is settled; the last one of a dead producer went on after its last line.
+                // In a finished epoch everything is settled. A dead producer's last epoch continued after its last
+                // line.
                 let open = !ended && epoch + 1 == epochs;
                 let told = if open { random.u64(0..=all) } else { all };
                 let mut fates = Vec::new();
@@ -118,7 +119,7 @@ impl Scenario {
         Scenario { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
     }
 
-    /// Every record of the run, where it is.
+    /// Every record of the run with its position.
     fn ours(&self) -> Vec<(usize, usize, StreamId, u64)> {
         let mut found = Vec::new();
         for (partition, entries) in self.log.entries.iter().enumerate() {
@@ -131,7 +132,7 @@ impl Scenario {
         found
     }
 
-    fn fates(&self, key: StreamId, sequence: u64) -> Option<Fate> {
+    fn fate(&self, key: StreamId, sequence: u64) -> Option<Fate> {
         let producer = self.producers.iter().find(|producer| producer.id == key.0)?;
         producer.streams.get(&key)?.get(sequence as usize).copied()
     }
@@ -141,7 +142,7 @@ impl Scenario {
             let text = producer.lines(random);
             let mut lines = text.lines();
             let start: ProducerStart = serde_json::from_str(lines.next().unwrap()).unwrap();
-            // A line that a signal cut short is none.
+            // A truncated line counts as none.
             let states = lines.filter_map(|line| serde_json::from_str(line).ok());
             let went = if producer.ended { Went::Asked } else { Went::Killed };
             Claim::of(Some(&start), states, went).unwrap()
@@ -150,7 +151,7 @@ impl Scenario {
     }
 }
 
-/// Streams shuffled among each other, each in order, with records of others between.
+/// Streams interleaved at random, each in order, with other writers' records in between.
 fn interleaved(random: &mut Rng, mut streams: Vec<(StreamId, Vec<u64>)>) -> Vec<Entry> {
     let mut entries = Vec::new();
     streams.retain(|(_, sequences)| !sequences.is_empty());
@@ -173,7 +174,7 @@ fn interleaved(random: &mut Rng, mut streams: Vec<(StreamId, Vec<u64>)>) -> Vec<
 }
 
 impl Producer {
-    /// What it printed: its first line, an old state, its last one, and where it died half of another.
+    /// Its output: the first line, an old state, the last state, and half a line if it died.
     fn lines(&self, random: &mut Rng) -> String {
         let start = ProducerStart {
             schema: PRODUCER.into(),
@@ -218,7 +219,7 @@ impl Producer {
                 match fates[sequence as usize] {
                     Fate::Acked => ledger.settle(sequence, Outcome::Acked),
                     Fate::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
-                    // What is never reported on is unknown once its handle is gone.
+                    // Whatever was never reported is unknown once the handle is gone.
                     Fate::Unknown if self.ended && random.bool() => {}
                     Fate::Unknown => ledger.settle(sequence, Outcome::Unknown),
                     Fate::InFlight => {}
@@ -276,7 +277,7 @@ impl Log {
         }
     }
 
-    /// Reads the log as the consumer does. Records at `hidden` never reach the ledger; at `stop` reading ends.
+    /// Reads the log as the consumer does. Records at `hidden` never reach the ledger; reading ends at `stop`.
     fn read(
         &self,
         random: &mut Rng,
@@ -325,8 +326,8 @@ fn judged(ranges: &[Range], claims: &[Claim], received: &ConsumerState) -> Repor
     judge(&Case::new(run(), "test", ranges, claims, received))
 }
 
-/// What the naive model finds: how many of each fault, and how many records nothing was promised of.
-fn naive(world: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
+/// What the naive model finds: the number of each fault, and of records that nobody promised.
+fn naive(scenario: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     let mut found = BTreeMap::new();
     let mut count = |kind, n: usize| {
         if n > 0 {
@@ -338,7 +339,7 @@ fn naive(world: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
         for entry in entries {
             match *entry {
                 Entry::OtherRun(_) | Entry::Foreign => {}
-                // Without its mark a record cannot be told from somebody else's.
+                // Without its mark, a record looks like another writer's.
                 Entry::Bent(_, _, byte) if (8..13).contains(&byte) => {}
                 Entry::Bent(..) => count(Kind::Corrupt, 1),
                 Entry::Ours(key, _) if key.2 != partition => count(Kind::Misrouted, 1),
@@ -357,8 +358,8 @@ fn naive(world: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     let mut unpromised = 0;
     for (key, sequences) in &seen {
         for sequence in sequences.iter().copied().collect::<BTreeSet<_>>() {
-            let producer = world.producers.iter().find(|producer| producer.id == key.0);
-            match (producer, world.fates(*key, sequence)) {
+            let producer = scenario.producers.iter().find(|producer| producer.id == key.0);
+            match (producer, scenario.fate(*key, sequence)) {
                 (None, _) => count(Kind::Stranger, 1),
                 (_, Some(Fate::Acked)) => {}
                 (_, Some(Fate::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
@@ -367,7 +368,7 @@ fn naive(world: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
             }
         }
     }
-    for producer in &world.producers {
+    for producer in &scenario.producers {
         for (key, fates) in &producer.streams {
             for (sequence, fates) in fates.iter().enumerate() {
                 let there = seen.get(key).is_some_and(|seen| seen.contains(&(sequence as u64)));
@@ -390,7 +391,7 @@ fn unpromised(report: &Report) -> u64 {
     report.partitions.iter().map(|row| row.unpromised).sum()
 }
 
-/// One thing done to a log, and the fault it must be called where the record was promised.
+/// A corruption of a log, and the fault that must be reported if the record was promised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Corruption {
     Drop,
@@ -416,9 +417,9 @@ const ALL: [(Corruption, Kind); 9] = [
     (Corruption::Stranger, Kind::Stranger),
 ];
 
-/// A record of the run: often the first or last of a partition or of an epoch, where mistakes live.
-fn target(random: &mut Rng, world: &Scenario) -> Option<(usize, usize, StreamId, u64)> {
-    let ours = world.ours();
+/// A record of the run: often the first or last of a partition or an epoch, where bugs are likely.
+fn target(random: &mut Rng, scenario: &Scenario) -> Option<(usize, usize, StreamId, u64)> {
+    let ours = scenario.ours();
     let any = *ours.get(random.usize(0..ours.len().max(1)))?;
     let of_partition = |found: &&(usize, usize, StreamId, u64)| found.0 == any.0;
     let of_stream = |found: &&(usize, usize, StreamId, u64)| found.2 == any.2;
@@ -431,12 +432,13 @@ fn target(random: &mut Rng, world: &Scenario) -> Option<(usize, usize, StreamId,
     }
 }
 
-/// Does it, and says whether it must be found: what nobody promised may be absent. `None` where this log offers no occasion.
-fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, bool)> {
-    let mut log = world.log.clone();
+/// Applies the corruption and returns whether it must be found: records that nobody promised may be absent. `None` if
+/// this log has no suitable record.
+fn corrupt(random: &mut Rng, scenario: &Scenario, how: Corruption) -> Option<(Log, bool)> {
+    let mut log = scenario.log.clone();
     match how {
         Corruption::Resurrect => {
-            let lost = world.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, fates)| {
+            let lost = scenario.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, fates)| {
                 let lost = fates.iter().enumerate().filter(|(_, fates)| **fates == Fate::NotPersisted);
                 lost.map(move |(sequence, _)| (*key, sequence as u64))
             });
@@ -446,10 +448,10 @@ fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, 
             return Some((log, true));
         }
         Corruption::Invent => {
-            let ended = world.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
+            let ended = scenario.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
             let (key, sent) =
                 random.choice(ended.map(|(key, fates)| (*key, fates.len() as u64)).collect::<Vec<_>>())?;
-            // One beyond the last, or in an epoch that never was.
+            // One past the last, or in an epoch that does not exist.
             let key = if random.bool() { key } else { (key.0, key.1 + 9, key.2) };
             log.entries[key.2].push(Entry::Ours(key, sent + random.u64(0..3)));
             return Some((log, true));
@@ -462,8 +464,8 @@ fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, 
         }
         _ => {}
     }
-    let (partition, at, key, sequence) = target(random, world)?;
-    let promised = world.fates(key, sequence) == Some(Fate::Acked);
+    let (partition, at, key, sequence) = target(random, scenario)?;
+    let promised = scenario.fate(key, sequence) == Some(Fate::Acked);
     let entries = &mut log.entries[partition];
     let found = match how {
         Corruption::Drop => {
@@ -488,7 +490,7 @@ fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, 
             !(8..13).contains(&byte) || promised
         }
         Corruption::Misroute => {
-            let others: Vec<usize> = (0..world.log.entries.len()).filter(|other| *other != partition).collect();
+            let others: Vec<usize> = (0..scenario.log.entries.len()).filter(|other| *other != partition).collect();
             let other = random.choice(others)?;
             let entry = entries.remove(at);
             let to = random.usize(0..=log.entries[other].len());
@@ -497,9 +499,10 @@ fn corrupt(random: &mut Rng, world: &Scenario, how: Corruption) -> Option<(Log, 
         }
         Corruption::Truncate => {
             let lost = entries.split_off(at);
-            lost.iter().any(
-                |entry| matches!(entry, Entry::Ours(key, sequence) if world.fates(*key, *sequence) == Some(Fate::Acked)),
-            )
+            lost.iter().any(|entry| match entry {
+                Entry::Ours(key, sequence) => scenario.fate(*key, *sequence) == Some(Fate::Acked),
+                _ => false,
+            })
         }
         Corruption::Resurrect | Corruption::Invent | Corruption::Stranger => return None,
     };
@@ -511,13 +514,13 @@ fn clean_logs_raise_no_alarm() {
     let (mut died, mut open) = (0, 0);
     for seed in 0..3000 {
         let mut random = Rng::with_seed(seed);
-        let world = Scenario::new(&mut random);
-        let claims = world.claims(&mut random);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
         let redeliver = random.bool();
-        let received = world.log.read(&mut random, redeliver, None, None);
-        let report = judged(&world.log.ranges(), &claims, &received);
+        let received = scenario.log.read(&mut random, redeliver, None, None);
+        let report = judged(&scenario.log.ranges(), &claims, &received);
         assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()), "seed {seed}");
-        assert_eq!((BTreeMap::new(), unpromised(&report)), naive(&world, &world.log), "seed {seed}");
+        assert_eq!((BTreeMap::new(), unpromised(&report)), naive(&scenario, &scenario.log), "seed {seed}");
         assert!(report.evidence.is_empty(), "seed {seed}");
         died += report.died;
         open += unpromised(&report);
@@ -535,14 +538,14 @@ fn every_generated_corruption_is_caught_and_named() {
             break;
         }
         let mut random = Rng::with_seed(seed);
-        let world = Scenario::new(&mut random);
-        let claims = world.claims(&mut random);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
         for (name, how, kind) in &names {
-            let Some((log, must_be_found)) = corrupt(&mut random, &world, *how) else { continue };
+            let Some((log, must_be_found)) = corrupt(&mut random, &scenario, *how) else { continue };
             let redeliver = random.bool();
             let received = log.read(&mut random, redeliver, None, None);
             let report = judged(&log.ranges(), &claims, &received);
-            let (faults, open) = naive(&world, &log);
+            let (faults, open) = naive(&scenario, &log);
             let told = || format!("seed {seed}, {how:?}: {:?}", report.reasons);
             assert_eq!(summed(&report), faults, "{}", told());
             assert_eq!(unpromised(&report), open, "{}", told());
@@ -551,7 +554,7 @@ fn every_generated_corruption_is_caught_and_named() {
             assert_eq!(report.reasons.is_empty(), faults.is_empty(), "{}", told());
             assert_eq!(!faults.is_empty(), must_be_found, "{}", told());
             if must_be_found {
-                // A mark that is gone makes a record somebody else's, and so this one missing.
+                // Without its mark, a record looks like another writer's, so this one is missing.
                 let named =
                     faults.contains_key(kind) || *how == Corruption::Bend && faults.contains_key(&Kind::Missing);
                 assert!(named, "{}", told());
@@ -570,13 +573,13 @@ fn what_the_reader_loses_is_no_excuse() {
     let (mut hidden, mut stopped) = (0, 0);
     for seed in 0..2000 {
         let mut random = Rng::with_seed(seed);
-        let world = Scenario::new(&mut random);
-        let claims = world.claims(&mut random);
-        let Some((partition, at, key, sequence)) = target(&mut random, &world) else { continue };
-        // The brokers count it, and the consumer never shows it: the offsets tell, even where nobody promised the record. It may be there, so
-        // that it is not called missing.
-        let received = world.log.read(&mut random, false, Some((partition, at)), None);
-        let report = judged(&world.log.ranges(), &claims, &received);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
+        let Some((partition, at, key, sequence)) = target(&mut random, &scenario) else { continue };
+        // The brokers count it, but the consumer never delivers it. The offsets reveal that, even if nobody promised
+        // the record. It may be there, so it is not reported as missing.
+        let received = scenario.log.read(&mut random, false, Some((partition, at)), None);
+        let report = judged(&scenario.log.ranges(), &claims, &received);
         let expected = BTreeMap::from([(Kind::Gaps, 1)]);
         assert_eq!(
             (report.verdict, summed(&report)),
@@ -586,10 +589,10 @@ fn what_the_reader_loses_is_no_excuse() {
         );
         hidden += 1;
 
-        // Unread is not lost: as long as nothing else is wrong, nobody can tell.
-        let received = world.log.read(&mut random, false, None, Some((partition, at)));
-        let report = judged(&world.log.ranges(), &claims, &received);
-        let left = (world.log.entries[partition].len() - at) as u64;
+        // Unread is not lost: if nothing else is wrong, the result is unknown.
+        let received = scenario.log.read(&mut random, false, None, Some((partition, at)));
+        let report = judged(&scenario.log.ranges(), &claims, &received);
+        let left = (scenario.log.entries[partition].len() - at) as u64;
         let expected = BTreeMap::from([(Kind::NotDrained, left)]);
         assert_eq!(
             (report.verdict, summed(&report)),
@@ -605,17 +608,18 @@ fn what_the_reader_loses_is_no_excuse() {
 fn a_consumer_that_reads_again_counts_nothing_twice() {
     for seed in 0..500 {
         let mut random = Rng::with_seed(seed);
-        let world = Scenario::new(&mut random);
-        let whole = world.log.read(&mut random, false, None, None);
-        // Killed anywhere, what it had counted is gone with it; the next one begins where the run began and comes to the same account.
-        let ours = world.ours();
+        let scenario = Scenario::new(&mut random);
+        let whole = scenario.log.read(&mut random, false, None, None);
+        // If it is killed, its counts are lost. The next one starts at the start of the run and arrives at the same
+        // account.
+        let ours = scenario.ours();
         if let Some((partition, at, ..)) = ours.get(random.usize(0..ours.len().max(1))) {
-            let killed = world.log.read(&mut random, true, None, Some((*partition, *at)));
+            let killed = scenario.log.read(&mut random, true, None, Some((*partition, *at)));
             assert_ne!(killed, whole, "seed {seed}");
         }
-        assert_eq!(world.log.read(&mut random, false, None, None), whole, "seed {seed}");
-        // One that goes back over offsets it has read counts them as redelivered, and nothing else changes.
-        let mut again = world.log.read(&mut random, true, None, None);
+        assert_eq!(scenario.log.read(&mut random, false, None, None), whole, "seed {seed}");
+        // Offsets that are read again count as redelivered, and nothing else changes.
+        let mut again = scenario.log.read(&mut random, true, None, None);
         for counts in again.partitions.iter_mut().map(|row| &mut row.counts).chain([&mut again.totals]) {
             counts.redelivered = 0;
         }

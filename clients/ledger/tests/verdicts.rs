@@ -1,4 +1,4 @@
-//! What a verdict is made of, case by case: what proves a fault, what only leaves a doubt, and which of both wins.
+//! Verdicts, case by case: what proves a fault, what only leaves a doubt, and which of them wins.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -68,10 +68,10 @@ fn value(producer: u32, partition: u32, sequence: u64) -> Vec<u8> {
     Encoder::new(run(), ProducerId(producer), 0, 0).encode(0, partition, sequence, 1).to_vec()
 }
 
-/// What is judged: 50 messages to each of two partitions, and ten records of somebody else in partition 0.
+/// The input of a verdict: 50 messages to each of two partitions, and ten records of other writers in partition 0.
 #[derive(Clone)]
 struct Sample {
-    /// Whether sums follow their parts.
+    /// Whether totals are computed from their parts.
     sums: bool,
     ranges: Vec<Range>,
     produced: ProducerState,
@@ -107,7 +107,7 @@ impl Sample {
         }
     }
 
-    /// Sums are those of the parts, whatever was done to these; where they are not is a test of its own.
+    /// Totals match their parts, whatever was changed in these. Other tests cover totals that do not.
     fn judge(&self) -> Report {
         let mut sample = self.clone();
         let (sent, read) = (&mut sample.produced, &mut sample.consumed);
@@ -161,7 +161,7 @@ fn set(intervals: &[(u64, u64)]) -> IntervalSet {
 
 type SampleChange = fn(&mut Sample);
 
-/// What a change has to come to: the verdict, all findings (kind, partition, count), and a part of the sentences.
+/// The expected effect of a change: the verdict, all findings (kind, partition, count), and a part of the reasons.
 type Expected<'a> = (SampleChange, Verdict, &'a [(Kind, Option<i32>, u64)], &'a str);
 
 fn check(table: &[Expected<'_>]) {
@@ -182,12 +182,12 @@ fn a_clean_run_passes_and_others_are_only_counted() {
     let report = Sample::clean().judge();
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
     assert_eq!((report.partitions[0].others, report.ended, report.died), (10, 1, 0));
-    // A consumer that reads on past the end, or began before the run, has read the run all the same. Nor does it matter that retention has
-    // meanwhile taken what was read.
+    // A consumer that reads past the end, or started before the run, has read the run all the same. It does not matter
+    // either if retention has since removed what was read.
     let mut sample = Sample::clean();
     (sample.ranges[0].end, sample.ranges[1].start) = (155, 9);
     sample.consumed.partitions[0].low = Some(140);
-    // Nothing was sent to a partition that has been added since.
+    // Nothing was sent to a partition added later.
     sample.produced.streams.push(SendStream::new(ProducerId(1), 0, 2, &acked(0)));
     let report = sample.judge();
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
@@ -199,7 +199,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
     use Verdict::Fail;
     check(&[
         (
-            // The tail is lost: the log is shorter, and nobody knows but the producer.
+            // The tail is lost: the log is shorter, and only the producer knows.
             |s| {
                 s.consumed.partitions[1].counts.received = 48;
                 s.consumed.partitions[1].counts.other_runs = 2;
@@ -230,7 +230,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             "partition 0: 50 acknowledged and not received",
         ),
         (
-            // As many as were acked, but not the same: only sets can tell.
+            // As many as were acked, but different ones: only sets can reveal that.
             |s| {
                 let stream = &mut s.produced.streams[0];
                 (stream.acked_ranges, stream.not_persisted_ranges) = (set(&[(0, 3), (4, 50)]), set(&[(3, 4)]));
@@ -244,7 +244,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             "partition 0: 1 reported as not persisted but received (producer 00000001, epoch 0: 3)",
         ),
         (
-            // More is missing than offsets went unread: part of it is lost for certain.
+            // More messages are missing than offsets are unread, so some are certainly lost.
             |s| {
                 s.consumed.partitions[1].counts.received = 46;
                 s.consumed.partitions[1].counts.records = 49;
@@ -324,7 +324,7 @@ fn a_log_that_is_another_one_is_a_fault() {
             "partition 1: the log was truncated below what had already been read",
         ),
         (
-            // All was read and is there, and then the brokers say that the log ends before.
+            // Everything was read, and then the brokers report an end offset below that.
             |s| s.consumed.partitions[1].high = Some(50),
             Fail,
             &[(LogTruncated, Some(1), 7)],
@@ -421,7 +421,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
         ),
         (|s| s.produced.reason = Some(Reason::Fatal), Fail, &[(Died, None, 1)], "producer 00000001 gave up (fatal)"),
         (
-            // The second witness saw what the first has not: five more of the epoch that was never acknowledged.
+            // The witness saw five records more, of an epoch that was never acknowledged.
             |s| {
                 let mut stream = s.consumed.streams[1].clone();
                 (stream.epoch, stream.next, stream.received) = (1, 5, 5);
@@ -450,7 +450,7 @@ fn what_cannot_be_told_is_inconclusive() {
     use Verdict::Inconclusive;
     check(&[
         (
-            // Retention took the last two before they were read.
+            // Retention removed the last two before they were read.
             |s| {
                 let row = &mut s.consumed.partitions[1];
                 (row.start_moved, row.retired, row.offset_gaps) = (true, 2, 2);
@@ -489,7 +489,7 @@ fn what_cannot_be_told_is_inconclusive() {
             "partition 1: read from offset 7 on, but the run began at 5",
         ),
         (
-            // The first two were acknowledged, and lie where reading had not begun yet.
+            // The first two were acknowledged, and lie before the start of reading.
             |s| {
                 let row = &mut s.consumed.partitions[1];
                 (row.start, row.counts.records, row.counts.received) = (9, 48, 48);
@@ -562,7 +562,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
         ),
         (|s| s.wordless = 2, Inconclusive, &[(Silent, None, 2)], "2 producers printed no line at all"),
         (
-            // The reader did not show the last record, and nobody looked why.
+            // The last record was not delivered, and nobody checked why.
             |s| hide_the_last(s, None),
             Inconclusive,
             &[(Gaps, Some(1), 1)],
@@ -583,7 +583,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
     ]);
 }
 
-/// Partition 1 is read up to offset 40 only.
+/// Partition 1 is only read up to offset 40.
 fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: Event) {
     let row = &mut s.consumed.partitions[1];
     (row.next, row.counts.records, row.counts.received) = (40, 33, 33);
@@ -591,7 +591,7 @@ fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: Event) {
     (s.consumed.reason, s.consumed.event) = (reason, event);
 }
 
-/// The last record of partition 1 is not shown.
+/// The last record of partition 1 is not delivered.
 fn hide_the_last(s: &mut Sample, explained: Option<Explained>) {
     let row = &mut s.consumed.partitions[1];
     (row.counts.records, row.counts.received, row.offset_gaps, row.explained) = (49, 49, 1, explained);
@@ -600,7 +600,7 @@ fn hide_the_last(s: &mut Sample, explained: Option<Explained>) {
 
 #[test]
 fn what_others_do_in_the_topic_is_theirs() {
-    // A transaction's markers and what compaction took are counted, and so are copies; where the log holds a marker, it holds no record.
+    // Transaction markers, compacted records and copies are counted. An offset with a marker holds no record.
     let mut sample = Sample::clean();
     let row = &mut sample.consumed.partitions[0];
     (row.counts.foreign, row.counts.copied, row.counts.records, row.offset_gaps) = (3, 2, 55, 5);
@@ -609,7 +609,7 @@ fn what_others_do_in_the_topic_is_theirs() {
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
     let row = &report.partitions[0];
     assert_eq!((row.others, row.markers, row.compacted), (5, 4, 1));
-    // They explain nothing that was promised.
+    // They do not excuse missing promised records.
     (sample.consumed.streams[0].next, sample.consumed.streams[0].received) = (49, 49);
     sample.consumed.partitions[0].counts.received = 49;
     sample.consumed.partitions[0].counts.foreign = 4;
@@ -624,7 +624,7 @@ fn a_witness_that_saw_no_more_changes_nothing() {
     let stream = &mut sample.witnesses[1].streams[0];
     (stream.next, stream.received) = (20, 20);
     assert_eq!(sample.judge().verdict, Verdict::Pass);
-    // What was acknowledged and is gone is missing, and is counted once.
+    // Acknowledged records that are gone are missing, and counted once.
     sample.consumed.partitions[1].counts.received = 48;
     sample.consumed.partitions[1].counts.other_runs = 2;
     (sample.consumed.streams[1].next, sample.consumed.streams[1].received) = (48, 48);
@@ -635,7 +635,7 @@ fn a_witness_that_saw_no_more_changes_nothing() {
 
 #[test]
 fn what_a_witness_saw_of_a_stream_and_the_last_reader_did_not_has_vanished() {
-    // The last two were sent and never acknowledged; the witness read all fifty.
+    // The last two were sent but never acknowledged; the witness read all fifty.
     let mut sample = Sample::clean();
     sample.expected = None;
     let sent = &mut sample.produced.streams[1];
@@ -648,7 +648,7 @@ fn what_a_witness_saw_of_a_stream_and_the_last_reader_did_not_has_vanished() {
     (read.next, read.received) = (48, 48);
     let report = sample.judge();
     assert_eq!(report.findings, [Finding { kind: Kind::Vanished, partition: Some(1), count: 2 }]);
-    // A last reader that does not know what it read proves nothing gone.
+    // A consumer that does not know what it read does not prove that anything is gone.
     sample.consumed.streams[1].exact = false;
     let report = sample.judge();
     assert_eq!(report.findings, [Finding { kind: Kind::Inexact, partition: Some(1), count: 1 }]);
@@ -672,7 +672,7 @@ fn only_epochs_before_those_that_are_told_can_be_folded() {
         let mut sample = Sample::clean();
         sample.expected = None;
         sample.produced.folded_epochs = folded;
-        // Epoch `told` has sent nothing more than what partition 0 holds; partition 1 received another one.
+        // Epoch `told` sent only what partition 0 holds; partition 1 received another epoch.
         sample.produced.streams.truncate(1);
         sample.produced.streams[0].epoch = told;
         sample.consumed.streams[0].epoch = told;
@@ -854,7 +854,7 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
         let ranges = [Range { partition: 0, start: 0, end: received.partitions[0].next }];
         judge(&Case::new(run(), "t", &ranges, claims, received))
     };
-    // It had 5 acked and 3 more on their way when it last spoke.
+    // At its last checkpoint, 5 were acked and 3 in flight.
     let mut checkpoint = acked(5);
     (0..3).for_each(|_| checkpoint.accepted());
     let died = Claim::by(claim_of(1, Event::Checkpoint, &[checkpoint]), Went::Killed);
@@ -867,7 +867,8 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
     }
     assert_eq!(verdict(&both, &ledger(&[(1, 4), (2, 4)])).verdict, Verdict::Fail, "less than it promised");
     assert_eq!(verdict(&both, &ledger(&[(1, 5), (2, 5)])).verdict, Verdict::Fail, "more than the other sent");
-    // Of one that died before its first state nothing is promised, and nothing of it is a fault. Of one that nobody knows all is.
+    // A producer that died before its first state promises nothing, and none of its records is a fault. All records of
+    // an unknown producer are.
     let silent = Claim { state: None, ..died };
     for (claims, expected) in [(vec![silent, successor.clone()], Verdict::Pass), (vec![successor], Verdict::Fail)] {
         assert_eq!(verdict(&claims, &ledger(&[(1, 7), (2, 4)])).verdict, expected);
@@ -876,7 +877,7 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
 
 #[test]
 fn a_full_set_makes_the_verdict_inconclusive() {
-    // The producer: every other one was not persisted, more of them than a set keeps.
+    // The producer: every other one was not persisted, more of them than a set can keep.
     let n = 2 * INTERVALS_MAX as u64 + 10;
     let mut sent = SendLedger::default();
     let mut read = PartitionLedger::new(0, 0, Some(run()));
@@ -920,7 +921,7 @@ fn a_line_that_would_be_too_long_leaves_sets_out_and_says_so() {
     let stream = &state.fitted(50).streams[0];
     assert!(!stream.exact && stream.missing.is_empty() && stream.missing_count == 99);
 
-    // 99 intervals of missing sequences, one of unread ones: together they need as much room.
+    // 99 intervals of missing sequences and one of unread ones share the same limit.
     read.start_moved_to(read.next + 1);
     read.record(Record::new(read.next, Some(&value(1, 0, 300))));
     let state = state_of(&[read]);
@@ -941,7 +942,7 @@ fn sums_of_producers_add_up_one_by_one() {
     assert_eq!(sums, SendTotals { sent: 60, acked: 21, not_persisted: 15, unknown: 13, in_flight: 11 });
 }
 
-/// A stream of which so many were acked, then so many not persisted, then so many of unknown fate; so many more are in flight.
+/// A stream with these numbers of acked, not persisted, unknown and in-flight messages, in this order.
 fn settled(acked: u64, not_persisted: u64, unknown: u64, in_flight: u64) -> SendLedger {
     let mut ledger = SendLedger::default();
     let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
@@ -965,7 +966,7 @@ fn epochs_of(producer: u32, event: Event, epochs: &[SendLedger]) -> ProducerStat
     state
 }
 
-/// No two numbers of the row are alike, so that none can stand for another.
+/// All numbers of the row differ, so that none can stand for another.
 #[test]
 fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let claims = [
@@ -980,11 +981,11 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let mut bent = ours(1, 0, 0);
     bent[20] ^= 1;
     let mut values: Vec<Vec<u8>> = Vec::new();
-    // All that was acknowledged, and one of unknown fate.
+    // Everything acknowledged, and one of unknown outcome.
     values.extend([0, 1, 2, 3, 4, 5, 8].map(|sequence| ours(1, 0, sequence)));
-    // 4 is missing, 2 came twice.
+    // 4 is missing, 2 arrived twice.
     values.extend([0, 1, 2, 2, 3].map(|sequence| ours(1, 1, sequence)));
-    // 0 came late, and two of those that were in flight.
+    // 0 arrived late, and so did two that were in flight.
     values.extend([1, 0, 2, 3, 8, 9].map(|sequence| ours(2, 0, sequence)));
     values.extend(std::iter::repeat_n(bent, 2));
     values.extend([0, 1, 2].map(|sequence| encoded("r", 1, 0, 1, sequence)));
@@ -1074,13 +1075,13 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
         change(&mut bent);
         assert_eq!(contradictions(bent), 1, "change {at}");
     }
-    // A sum that agrees with its parts, and has more in it than was sent.
+    // A total that matches its parts but exceeds what was sent.
     let mut bent = state();
     bent.totals.acked += 1;
     bent.streams[0].acked += 1;
     bent.partitions[0].acked += 1;
     assert_eq!(contradictions(bent), 1);
-    // Epochs that are folded are in the sums only, those of partitions among them.
+    // Folded epochs are only in the totals, including those of partitions.
     let mut folded = state();
     folded.folded_epochs = 1;
     folded.streams.remove(0);
@@ -1092,7 +1093,7 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
 #[test]
 fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
     use Event::{Checkpoint, End};
-    // Counts of acked, not persisted and unknown are those of the sets; `sent` is given.
+    // The counts of acked, not persisted and unknown are those of the sets; `sent` is given.
     let contradicts = |event, sent: u64, sets: [&[(u64, u64)]; 3]| {
         let mut state = claim_of(1, event, &[SendLedger::default()]);
         let stream = &mut state.streams[0];

@@ -1,4 +1,4 @@
-//! From all that was found to the verdict.
+//! Draws the verdict from all findings.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::claim::Claim;
 use super::streams::Findings;
 use crate::lines::{Evidence, Finding, Verdict};
 
-/// Most streams of which a report keeps the evidence.
+/// Maximum number of streams with evidence in a report.
 const EVIDENCE_MAX: usize = 64;
 
-/// What a report says of all that was found.
+/// The common part of all reports.
 pub(super) struct Conclusion {
     pub(super) verdict: Verdict,
     pub(super) findings: Vec<Finding>,
@@ -17,7 +17,7 @@ pub(super) struct Conclusion {
     pub(super) evidence: Vec<Evidence>,
 }
 
-/// Faults before doubts, and the verdict that follows from them.
+/// Sorts faults before doubts and draws the verdict.
 pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
     let Findings { mut found, mut evidence } = found;
     found.sort_by_key(|(finding, _)| !finding.kind.is_fault());
@@ -35,7 +35,7 @@ pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
     Conclusion { verdict, findings, reasons, evidence }
 }
 
-/// What librdkafka complained of: it may explain a fault, and is none.
+/// Delivery errors that producers reported. They may explain a fault, but are none.
 fn delivery_errors(claims: &[Claim]) -> Vec<String> {
     let mut sums = BTreeMap::<&str, u64>::new();
     for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {

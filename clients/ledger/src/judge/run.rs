@@ -1,4 +1,4 @@
-//! The verdict over a run that is over.
+//! The verdict over a finished run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,31 +8,33 @@ use super::streams::{Findings, HandleKey, Unread, arrived, evidence, name, spell
 use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
 use crate::stamp::RunId;
 
-/// What is to be judged.
+/// The input of [`judge`].
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     /// The run.
     pub run: RunId,
     /// The topic, for the report only.
     pub topic: &'a str,
-    /// Every partition of the topic.
+    /// All partitions of the topic.
     pub ranges: &'a [Range],
-    /// One for each producer process of the run.
+    /// The claims of the run's producers, one for each process.
     pub claims: &'a [Claim],
-    /// How many further producer processes left no line although nobody killed them: what they sent, nobody knows.
+    /// Number of other producer processes that printed no line although nobody killed them. What they sent is unknown.
     pub wordless: u64,
-    /// The last line of the consumer that read the run from `start` on. One that was started again counts for itself alone.
+    /// The last line of the consumer that read the run from `start`. If it was restarted, only the last process counts.
     pub received: &'a ConsumerState,
-    /// Last lines of consumers that read while the run went on. What they saw and `received` has not, was in the log once and is gone.
+    /// Last lines of consumers that read during the run. What they saw and `received` does not contain was in the log
+    /// once and is gone.
     pub witnesses: &'a [ConsumerState],
-    /// How many messages were to be sent, where all of them had to be acked. Without it a message may also end as not persisted or unknown.
+    /// Number of messages to send, if all of them had to be acked. If `None`, messages may also be not persisted or
+    /// unknown.
     pub expected: Option<u64>,
-    /// The topic's id each time it was asked for; empty when it never was.
+    /// The topic's id each time it was queried; empty if it never was.
     pub topic_ids: &'a [String],
 }
 
 impl<'a> Case<'a> {
-    /// A run of which no number was expected and nothing else is known.
+    /// A run without an expected number of messages or other details.
     pub fn new(
         run: RunId,
         topic: &'a str,
@@ -67,7 +69,7 @@ pub fn judge(case: &Case<'_>) -> Report {
     }
 }
 
-/// Judges each partition; what is findings goes into `findings`.
+/// Judges each partition and adds to `findings`.
 fn rows(case: &Case<'_>, findings: &mut Findings) -> Vec<Row> {
     let mut judge = RunJudge { case, findings };
     judge.whole_run();
@@ -84,7 +86,7 @@ struct RunJudge<'a, 'f> {
 }
 
 impl<'a> RunJudge<'a, '_> {
-    /// What concerns no partition alone.
+    /// Checks everything that is not about a single partition.
     fn whole_run(&mut self) {
         let Case { run, claims, received, ranges, topic_ids, .. } = *self.case;
         if claims.is_empty() {
@@ -142,7 +144,7 @@ impl<'a> RunJudge<'a, '_> {
         }
     }
 
-    /// Whether a producer went as it should.
+    /// Checks how a producer process ended.
     fn went(&mut self, claim: &Claim) {
         let producer = claim.producer;
         match (claim.gave_up(), claim.ended(), claim.went) {
@@ -155,7 +157,8 @@ impl<'a> RunJudge<'a, '_> {
             }
             (None, false, Went::Asked) => {
                 let what = format_args!(
-                    "producer {producer} was told to stop but printed no final line: what it did after its last checkpoint is unknown"
+                    "producer {producer} was told to stop but printed no final line: \
+                     what it did after its last checkpoint is unknown"
                 );
                 self.findings.add(Kind::NoLastWord, None, 1, what);
             }
@@ -210,7 +213,7 @@ impl<'a> RunJudge<'a, '_> {
         row
     }
 
-    /// The streams of a partition that the consumer tells of.
+    /// The streams of a partition that the consumer reports.
     fn streams_of(&mut self, partition: i32) -> BTreeMap<HandleKey, &'a ReceiveStream> {
         let mut received: BTreeMap<HandleKey, &ReceiveStream> = BTreeMap::new();
         let case = self.case;
@@ -227,15 +230,15 @@ impl<'a> RunJudge<'a, '_> {
         received
     }
 
-    /// How many offsets of the range may hold records that were not read; 0 when every offset was read and held one record, or its reason for
-    /// holding none is known.
+    /// Number of offsets of the range that may hold records that were not read. It is 0 if every offset was read and
+    /// held one record, or has a known reason for holding none.
     fn coverage(&mut self, range: &Range, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(range.partition);
         self.findings.other_log(read);
         if range.end < range.start {
             let what = format_args!("its end offset went back from {} to {}", range.start, range.end);
             self.findings.add(Kind::LogRestarted, at, 1, what);
-            // Offsets no longer mean what they meant, so that nothing else follows from them.
+            // Offsets have lost their meaning, so nothing else follows from them.
             return u64::MAX;
         }
         if self.case.received.event == Event::End
@@ -288,7 +291,7 @@ impl<'a> RunJudge<'a, '_> {
         doubtful
     }
 
-    /// How many offsets without a record are not explained by what the brokers' batches say.
+    /// Number of offsets without a record that the brokers' batches do not explain.
     fn gaps(&mut self, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(read.partition);
         let gaps = read.offset_gaps.saturating_sub(read.retired);
@@ -321,7 +324,7 @@ impl<'a> RunJudge<'a, '_> {
         gaps.saturating_sub(explained.markers + explained.compacted)
     }
 
-    /// One stream, of which at least one side speaks.
+    /// Judges a stream that at least one side reports.
     fn stream(
         &mut self,
         key: HandleKey,
@@ -336,7 +339,7 @@ impl<'a> RunJudge<'a, '_> {
         let name = name(&evidence);
         let seen = match received {
             None => Some(Default::default()),
-            Some(stream) => self.findings.seen(partition, &name, stream),
+            Some(stream) => self.findings.received_set(partition, &name, stream),
         };
         match (sent, seen) {
             (None, seen) => {
@@ -345,7 +348,7 @@ impl<'a> RunJudge<'a, '_> {
                 match self.case.claims.iter().find(|claim| claim.producer == producer) {
                     // It opened this epoch, or first sent to this partition, after its last checkpoint.
                     Some(claim) if !claim.ended() => row.unpromised += count,
-                    // The epochs that it does not tell of are a doubt already.
+                    // The epochs that it does not report are a doubt already.
                     Some(Claim { state: Some(state), .. })
                         if state.folded_epochs > 0 && state.streams.iter().all(|stream| stream.epoch > epoch) => {}
                     Some(_) => {
@@ -361,7 +364,7 @@ impl<'a> RunJudge<'a, '_> {
                 }
             }
             (Some((claim, stream)), seen) => {
-                let told = self.findings.told(partition, &name, claim, stream);
+                let told = self.findings.is_consistent(partition, &name, claim, stream);
                 match seen {
                     Some(seen) if told => {
                         self.findings.compare(
@@ -372,7 +375,7 @@ impl<'a> RunJudge<'a, '_> {
                             &mut evidence,
                         );
                     }
-                    // By number only: a doubt has been findings already, and the table should still say something.
+                    // By count only: there is a doubt already, but the table should still show something.
                     _ => row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received)),
                 }
             }
@@ -380,7 +383,8 @@ impl<'a> RunJudge<'a, '_> {
         self.findings.keep(evidence);
     }
 
-    /// What others read while the run went on, and is not there any more. What was acknowledged is missing already.
+    /// Finds what witnesses read during the run and is no longer in the log. What was acknowledged counts as missing
+    /// already.
     fn witnesses(
         &mut self,
         partition: i32,
@@ -401,7 +405,7 @@ impl<'a> RunJudge<'a, '_> {
             for stream in streams.filter(|stream| stream.partition == partition && stream.run == case.run) {
                 let key = (stream.producer, stream.epoch);
                 let name = name(&evidence(key, partition, None));
-                let Some(seen) = self.findings.seen(partition, &name, stream) else { continue };
+                let Some(seen) = self.findings.received_set(partition, &name, stream) else { continue };
                 let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
                 let there = match received.get(&key) {
                     // There is a doubt already.
@@ -422,7 +426,7 @@ impl<'a> RunJudge<'a, '_> {
         }
     }
 
-    /// Where a number of messages had to be sent and acked.
+    /// Checks that the expected number of messages was sent and acked.
     fn expect(&mut self, messages: u64, rows: &[Row]) {
         for row in rows {
             let at = Some(row.partition);

@@ -1,4 +1,4 @@
-//! The verdict over clients that go on: what producers have had acknowledged so far, against what a consumer has read.
+//! The verdict over running clients: what producers had acknowledged so far against what a consumer has read.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,22 @@ use super::conclusion::{Conclusion, conclude};
 use super::streams::{Findings, HandleKey, Unread, evidence, name};
 use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
 
-/// How much earlier a producer may seem to have begun than it did, in ms: its clock may be another host's.
+/// Tolerance for differing clocks in ms: a producer may be on another host and seem to have started earlier than it
+/// did.
 const CLOCKS_MS: u64 = 5_000;
 
-/// What is to be judged, in the order in which it must have been asked for: claims, then offsets, then the consumer's state.
+/// The input of [`judge_running`]. It must be collected in this order: claims, offsets, the consumer's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
     /// The topic, for the report only.
     pub topic: &'a str,
-    /// What each producer that runs promises so far.
+    /// The claims of all running producers so far.
     pub claims: &'a [Claim],
-    /// Every partition's first and end offset, asked for after the claims were made.
+    /// Each partition's first offset and end offset, queried after the claims.
     pub offsets: &'a [Range],
     /// A state of the consumer, which should have read to those end offsets.
     pub received: &'a ConsumerState,
-    /// The topic's id, asked for with the offsets.
+    /// The topic's id, queried with the offsets.
     pub topic_id: Option<&'a str>,
 }
 
@@ -49,7 +50,7 @@ struct RunningJudge<'a> {
     running: &'a Running<'a>,
     findings: Findings,
     remarks: Vec<String>,
-    /// Sequences that did not arrive of producers that do not run any more.
+    /// Sequences that did not arrive from producers that no longer run.
     gone: u64,
 }
 
@@ -86,7 +87,8 @@ impl RunningJudge<'_> {
             for stream in state.streams.iter().filter(|stream| stream.acked > 0) {
                 if !offsets.iter().any(|range| range.partition == stream.partition) {
                     let what = format_args!(
-                        "the topic no longer has this partition, but producer {producer} had {} messages acknowledged in it",
+                        "the topic no longer has this partition, but producer {producer} had {} messages \
+                         acknowledged in it",
                         stream.acked
                     );
                     self.findings.add(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
@@ -186,12 +188,12 @@ impl RunningJudge<'_> {
         row
     }
 
-    /// Whether a stream is of a producer that runs: it may have begun it after its last line.
+    /// Whether a stream is from a running producer, which may have begun it after its last line.
     fn runs(&self, stream: &ReceiveStream) -> bool {
         self.running.claims.iter().any(|claim| (claim.run, claim.producer) == (stream.run, stream.producer))
     }
 
-    /// How many offsets below the end may hold records that the consumer has not read.
+    /// Number of offsets below the end that may hold records that the consumer has not read.
     fn coverage(&mut self, range: &Range, read: &ReceivePartition) -> u64 {
         let at = Some(range.partition);
         let mut doubtful = 0;
@@ -219,7 +221,7 @@ impl RunningJudge<'_> {
         doubtful
     }
 
-    /// One stream of a producer that runs.
+    /// Judges a stream of a running producer.
     fn stream(
         &mut self,
         key: HandleKey,
@@ -231,10 +233,10 @@ impl RunningJudge<'_> {
     ) {
         let mut evidence = evidence(key, row.partition, received);
         let name = name(&evidence);
-        let told = self.findings.told(row.partition, &name, claim, stream);
+        let told = self.findings.is_consistent(row.partition, &name, claim, stream);
         let seen = match received {
-            Some(received) => self.findings.seen(row.partition, &name, received),
-            // Folded, it is counted and no longer kept apart.
+            Some(received) => self.findings.received_set(row.partition, &name, received),
+            // A folded stream is counted but not kept separately.
             None if read.folded_streams > 0 && stream.acked > 0 => {
                 let what = format_args!("the consumer no longer keeps {name} in detail");
                 self.findings.add(Kind::Inexact, Some(row.partition), 1, what);
@@ -252,8 +254,8 @@ impl RunningJudge<'_> {
         self.findings.keep(evidence);
     }
 
-    /// Below which sequence messages of a stream may lie before the offset at which the consumer began: 0 where that was the log's first, or where the
-    /// producer began after the consumer.
+    /// Sequences of a stream below the returned one may be before the offset at which the consumer began. It is 0 if
+    /// that was the log's first offset, or if the producer started after the consumer.
     fn before_reading(&self, read: &ReceivePartition, claim: &Claim, received: Option<&ReceiveStream>) -> u64 {
         let began = |time_ms: u64, elapsed_ms: u64| time_ms.saturating_sub(elapsed_ms);
         let producer = claim.state.as_ref().map_or(0, |state| began(state.time_ms, state.elapsed_ms));
@@ -261,15 +263,16 @@ impl RunningJudge<'_> {
         if read.start == 0 || producer > consumer.saturating_add(CLOCKS_MS) {
             return 0;
         }
-        // Those it has not seen any of may all lie there.
+        // A stream that was never seen may be there entirely.
         received.map_or(u64::MAX, |stream| stream.first)
     }
 
-    /// What the verdict says nothing of.
+    /// Notes what the verdict does not cover.
     fn remark(&mut self, rows: &[Row]) {
         if self.gone > 0 {
             self.remarks.push(format!(
-                "{} sequences from producers that are gone did not arrive; whether they were acknowledged is no longer known",
+                "{} sequences from producers that are gone did not arrive; \
+                 whether they were acknowledged is no longer known",
                 self.gone
             ));
         }

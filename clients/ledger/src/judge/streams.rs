@@ -1,4 +1,4 @@
-//! What was promised of one stream against what arrived of it, and where what is found is written down.
+//! Compares what was promised of a stream with what arrived, and collects findings.
 
 use std::fmt::Display;
 
@@ -9,24 +9,24 @@ use crate::lines::{
 };
 use crate::stamp::ProducerId;
 
-/// Most intervals a sentence spells out.
+/// Maximum number of intervals in a text.
 const SPELLED_MAX: usize = 3;
 
-/// Whose stream it is, within a partition.
+/// Identifies a stream within a partition: the producer and its epoch, which stands for a handle.
 pub(super) type HandleKey = (ProducerId, u32);
 
-/// What of a stream may be in the log although the consumer has not read it.
+/// What may be in the log although the consumer has not read it.
 #[derive(Clone, Copy)]
 pub(super) struct Unread {
-    /// As many messages, wherever they are: so many offsets were not read.
+    /// Number of offsets that were not read. Any message may be at one of them.
     pub(super) offsets: u64,
-    /// Those with lower sequences than this: they may lie before the offset at which reading began.
+    /// Sequences below this may be before the offset at which reading began.
     pub(super) below: u64,
-    /// How many messages there is room for before that offset. They are the first of their stream.
+    /// Number of messages that fit before that offset. They are the first of their stream.
     pub(super) room: u64,
 }
 
-/// All that was found so far.
+/// The findings so far.
 #[derive(Default)]
 pub(super) struct Findings {
     pub(super) found: Vec<(Finding, String)>,
@@ -42,7 +42,7 @@ impl Findings {
         self.found.push((Finding { kind, partition, count }, text));
     }
 
-    /// Whether a producer's sums are those of its parts. Otherwise there is a doubt.
+    /// Checks that a producer's totals match its parts. Otherwise adds a doubt.
     pub(super) fn producer_adds_up(&mut self, claim: &Claim) {
         let Some(state) = &claim.state else { return };
         let mut by_partition = SendTotals::default();
@@ -61,7 +61,7 @@ impl Findings {
         }
         let totals = SendTotals { in_flight: 0, ..state.totals };
         let settled = totals.acked + totals.not_persisted + totals.unknown + state.totals.in_flight;
-        // Epochs that are folded are in the sums only.
+        // Folded epochs are only in the totals.
         let streams_agree = state.folded_epochs > 0 || by_stream == totals;
         let partitions_agree = state.partitions.is_empty() || by_partition == totals;
         if settled != totals.sent || !streams_agree || !partitions_agree {
@@ -70,7 +70,7 @@ impl Findings {
         }
     }
 
-    /// Whether a consumer's sums are those of its partitions. Otherwise there is a doubt.
+    /// Checks that a consumer's totals match its partitions. Otherwise adds a doubt.
     pub(super) fn consumer_adds_up(&mut self, received: &ConsumerState) {
         let mut sum = ReceiveTotals::default();
         for ReceivePartition { counts, .. } in &received.partitions {
@@ -91,7 +91,7 @@ impl Findings {
         }
     }
 
-    /// What was read of a partition and is a fault by itself, whatever else cannot be told.
+    /// Adds faults in what was read from a partition, which hold whatever else is unknown.
     pub(super) fn read(&mut self, partition: i32, counts: &ReceiveTotals) {
         for (kind, count, what) in [
             (Kind::Duplicate, counts.duplicate, "received twice"),
@@ -105,21 +105,23 @@ impl Findings {
         }
     }
 
-    /// Where the log turned out to be another one than had been read.
+    /// Adds faults if the log was recreated or truncated.
     pub(super) fn other_log(&mut self, read: &ReceivePartition) {
         let at = Some(read.partition);
         if read.log_restarts > 0 {
-            let what = "the log ended below what had already been read: the topic was recreated or the log truncated; reading started over";
+            let what = "the log ended below what had already been read: the topic was recreated \
+                        or the log truncated; reading started over";
             self.add(Kind::LogRestarted, at, read.log_restarts, what);
         }
         if read.log_truncations > 0 {
-            let what = "the log was truncated below what had already been read, according to its leader epochs (KIP-320); reading started over";
+            let what = "the log was truncated below what had already been read, according to \
+                        its leader epochs (KIP-320); reading started over";
             self.add(Kind::LogTruncated, at, read.log_truncations, what);
         }
     }
 
-    /// The sequences that arrived of a stream, or `None` and a doubt.
-    pub(super) fn seen(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
+    /// The sequences that arrived from a stream. Otherwise `None`, and adds a doubt.
+    pub(super) fn received_set(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
         if !stream.exact {
             let what = format_args!("more gaps than the consumer can track ({name})");
             self.add(Kind::Inexact, Some(partition), 1, what);
@@ -135,8 +137,8 @@ impl Findings {
         Some(seen)
     }
 
-    /// Whether a claim of a stream is whole and agrees with itself. Otherwise there is a doubt.
-    pub(super) fn told(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
+    /// Whether a claim about a stream is complete and consistent. Otherwise adds a doubt.
+    pub(super) fn is_consistent(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
         if !stream.exact {
             let what = format_args!("more outcomes than the producer can track ({name})");
             self.add(Kind::Inexact, Some(partition), 1, what);
@@ -156,8 +158,8 @@ impl Findings {
         true
     }
 
-    /// The heart: what was promised of a stream against what arrived of it, set by set. What may be unread can be
-    /// absent without being missing.
+    /// The core of the verdict: compares what was promised of a stream with what arrived, set by set. What may be
+    /// unread can be absent without being missing.
     pub(super) fn compare(
         &mut self,
         row: &mut Row,
@@ -202,7 +204,7 @@ impl Findings {
         }
     }
 
-    /// Keeps evidence of faults; of a stream without any there is none.
+    /// Keeps a stream's evidence if there is any.
     pub(super) fn keep(&mut self, evidence: Evidence) {
         let sets = [&evidence.missing, &evidence.not_persisted_received, &evidence.never_sent, &evidence.duplicate];
         if sets.iter().any(|set| !set.is_empty()) {
@@ -211,12 +213,12 @@ impl Findings {
     }
 }
 
-/// What arrived of a stream, by its sets.
+/// The sequences that arrived from a stream.
 pub(super) fn arrived(stream: &ReceiveStream) -> IntervalSet {
     IntervalSet::span(stream.first, stream.next).difference(&stream.missing).difference(&stream.unread)
 }
 
-/// No evidence yet, but for the copies that arrived.
+/// Empty evidence, except for duplicates.
 pub(super) fn evidence((producer, epoch): HandleKey, partition: i32, received: Option<&ReceiveStream>) -> Evidence {
     Evidence {
         producer,
@@ -229,12 +231,12 @@ pub(super) fn evidence((producer, epoch): HandleKey, partition: i32, received: O
     }
 }
 
-/// Whose stream evidence is of, in words.
+/// The stream's name for texts.
 pub(super) fn name(evidence: &Evidence) -> String {
     format!("producer {}, epoch {}", evidence.producer, evidence.epoch)
 }
 
-/// The first sequences of a set, in words.
+/// The first sequences of a set as text.
 pub(super) fn spelled(set: &IntervalSet) -> String {
     let one = |(from, to): &(u64, u64)| match to - from {
         1 => from.to_string(),
