@@ -1,7 +1,7 @@
 //! Gives a client its bootstrap addresses again after it has lost all brokers.
 
 use std::ffi::CString;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::metadata::Metadata;
 
 use crate::native::{self, NativeClient};
+use crate::sync::lock;
 
 /// How long no broker may answer before the addresses are added again; doubles each time, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ impl Bootstrap {
 
     /// Call this with each metadata answer that `client` gets.
     pub fn on_answer(&self, client: &impl NativeClient, answer: &KafkaResult<Metadata>) {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = lock(&self.due);
         if answer.as_ref().is_ok_and(|metadata| !metadata.brokers().is_empty()) {
             *due = Backoff::after(PAUSE);
         } else if Instant::now() >= due.at {

@@ -15,18 +15,11 @@ const RESERVE_MAX: usize = 16 * 1024 * 1024;
 pub fn settle_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // From glibc's malloc.h; see mallopt(3).
-        const M_TRIM_THRESHOLD: i32 = -1;
-        const M_MMAP_THRESHOLD: i32 = -3;
-        const M_ARENA_MAX: i32 = -8;
-        unsafe extern "C" {
-            fn mallopt(parameter: i32, value: i32) -> i32;
-        }
         // SAFETY: only changes parameters of the allocator, before any thread starts. Rejected values change nothing.
         unsafe {
-            mallopt(M_ARENA_MAX, 1);
-            mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-            mallopt(M_TRIM_THRESHOLD, 2 * RESERVE_MAX as i32);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * RESERVE_MAX as i32);
         }
     }
 }
@@ -46,20 +39,14 @@ pub fn reserve(bytes: usize) {
 pub fn map_program() {
     #[cfg(target_os = "linux")]
     {
-        use std::ffi::c_void;
-        use std::ptr;
-
-        // From Linux' mman-common.h; see madvise(2).
-        const MADV_POPULATE_READ: i32 = 22;
-        unsafe extern "C" {
-            fn madvise(address: *mut c_void, length: usize, advice: i32) -> i32;
-        }
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let program = std::env::current_exe().unwrap_or_default();
         for (from, to) in mapped(&maps, &program) {
             // SAFETY: the kernel only makes readable pages present. It changes nothing in them and rejects unmapped
             // addresses.
-            unsafe { madvise(ptr::with_exposed_provenance_mut(from), to - from, MADV_POPULATE_READ) };
+            unsafe {
+                libc::madvise(std::ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_POPULATE_READ);
+            }
         }
     }
 }

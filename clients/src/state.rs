@@ -14,6 +14,9 @@ use anyhow::{Context as _, Result};
 /// Maximum number of streams in a line. Streams beyond it are counted as folded.
 pub const STREAMS_MAX: usize = 8192;
 
+/// A file whose content is replaced atomically.
+///
+/// Not with the crate `tempfile`: its files have random names, so each killed client would leave one in a small volume.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
