@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Case, Claim, Range, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, OffsetRange, Verdict, Went, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
@@ -67,12 +67,12 @@ impl Brokers {
         child.wait().unwrap();
     }
 
-    fn ranges(&self) -> Vec<Range> {
+    fn ranges(&self) -> Vec<OffsetRange> {
         let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
         let rows = said["partitions"].as_array().unwrap();
         assert_eq!(rows.len(), PARTITIONS as usize);
         let end = |row: &Value| row["high"].as_i64().unwrap();
-        rows.iter().enumerate().map(|(p, row)| Range { partition: p as i32, start: 0, end: end(row) }).collect()
+        rows.iter().enumerate().map(|(p, row)| OffsetRange { partition: p as i32, start: 0, end: end(row) }).collect()
     }
 
     fn claim(&self, name: &str, went: Went) -> Claim {
@@ -89,7 +89,7 @@ impl Drop for Brokers {
     }
 }
 
-fn ends(ranges: &[Range]) -> String {
+fn ends(ranges: &[OffsetRange]) -> String {
     ranges.iter().map(|range| format!("{}:{}", range.partition, range.end)).collect::<Vec<_>>().join(",")
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use ledger::judge::{Case, Claim, Kind, Range, Report, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Kind, OffsetRange, Report, Verdict, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
     ReceiveTotals, SendStream, SendTotals,
@@ -255,8 +255,10 @@ impl Log {
         self.start[partition] + self.entries[partition].len() as i64
     }
 
-    fn ranges(&self) -> Vec<Range> {
-        (0..self.entries.len()).map(|p| Range { partition: p as i32, start: self.start[p], end: self.end(p) }).collect()
+    fn ranges(&self) -> Vec<OffsetRange> {
+        (0..self.entries.len())
+            .map(|p| OffsetRange { partition: p as i32, start: self.start[p], end: self.end(p) })
+            .collect()
     }
 
     fn value(&self, partition: usize, at: usize) -> Vec<u8> {
@@ -322,7 +324,7 @@ impl Log {
     }
 }
 
-fn judged(ranges: &[Range], claims: &[Claim], received: &ConsumerState) -> Report {
+fn judged(ranges: &[OffsetRange], claims: &[Claim], received: &ConsumerState) -> Report {
     judge(&Case::new(run(), "test", ranges, claims, received))
 }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use ledger::judge::{Claim, Finding, Kind, Range, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, Finding, Kind, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
     SendStream, SendTotals,
@@ -81,7 +81,7 @@ fn state(ledger: &PartitionLedger) -> ConsumerState {
 /// The verdict at an end offset, with the topic's current id.
 fn judged(claims: &[ProducerState], received: &ConsumerState, end: i64, id: &str) -> Standing {
     let claims: Vec<Claim> = claims.iter().map(|state| Claim::by(state.clone(), Went::Running)).collect();
-    let offsets = [Range { partition: 0, start: 0, end }];
+    let offsets = [OffsetRange { partition: 0, start: 0, end }];
     judge_running(&Running { topic: "test", claims: &claims, offsets: &offsets, received, topic_id: Some(id) })
 }
 
@@ -184,7 +184,7 @@ fn an_id_that_was_not_told_is_a_doubt_unless_there_are_none() {
             Went::Running,
         )];
         let received = ConsumerState { topic_id: consumers.map(Into::into), ..consumer(0, &[(1, 0..20)]) };
-        let offsets = [Range { partition: 0, start: 0, end: 20 }];
+        let offsets = [OffsetRange { partition: 0, start: 0, end: 20 }];
         let standing =
             judge_running(&Running { topic: "t", claims: &claims, offsets: &offsets, received: &received, topic_id });
         (standing.verdict, found(&standing), standing.remarks.len())
@@ -209,7 +209,7 @@ fn what_nothing_was_acknowledged_of_leaves_no_doubt() {
     let mut received = state(&PartitionLedger::new(3, 7, None));
     received.partitions[0].folded_streams = 1;
     let claims = [Claim::by(sent, Went::Running)];
-    let offsets = [Range { partition: 3, start: 2, end: 7 }];
+    let offsets = [OffsetRange { partition: 3, start: 2, end: 7 }];
     let standing = judge_running(&Running {
         topic: "t",
         claims: &claims,

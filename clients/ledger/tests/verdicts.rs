@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};
-use ledger::judge::{Case, Claim, Finding, Kind, Range, Report, Row, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Finding, Kind, OffsetRange, Report, Row, Verdict, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals,
@@ -12,7 +12,8 @@ use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
-const RANGES: [Range; 2] = [Range { partition: 0, start: 100, end: 160 }, Range { partition: 1, start: 7, end: 57 }];
+const RANGES: [OffsetRange; 2] =
+    [OffsetRange { partition: 0, start: 100, end: 160 }, OffsetRange { partition: 1, start: 7, end: 57 }];
 
 fn run() -> RunId {
     "r".parse().unwrap()
@@ -73,7 +74,7 @@ fn value(producer: u32, partition: u32, sequence: u64) -> Vec<u8> {
 struct Sample {
     /// Whether totals are computed from their parts.
     sums: bool,
-    ranges: Vec<Range>,
+    ranges: Vec<OffsetRange>,
     produced: ProducerState,
     went: Went,
     wordless: u64,
@@ -851,7 +852,7 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
         state_of(&[ledger])
     };
     let verdict = |claims: &[Claim], received: &ConsumerState| {
-        let ranges = [Range { partition: 0, start: 0, end: received.partitions[0].next }];
+        let ranges = [OffsetRange { partition: 0, start: 0, end: received.partitions[0].next }];
         judge(&Case::new(run(), "t", &ranges, claims, received))
     };
     // At its last checkpoint, 5 were acked and 3 in flight.
@@ -889,7 +890,7 @@ fn a_full_set_makes_the_verdict_inconclusive() {
             read.record(Record::new(read.next, Some(&value(1, 0, sequence))));
         }
     }
-    let ranges = [Range { partition: 0, start: 0, end: read.next }];
+    let ranges = [OffsetRange { partition: 0, start: 0, end: read.next }];
     let claims = [Claim::by(claim_of(1, Event::End, &[sent.clone()]), Went::Asked)];
     let received = state_of(&[read]);
     let report = judge(&Case::new(run(), "t", &ranges, &claims, &received));
@@ -997,7 +998,7 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     (10..17).for_each(|offset| ledger.record(Record::new(offset, None)));
     ledger.reached(59);
     ledger.explained = Some(Explained { markers: 8, compacted: 3, ..Explained::default() });
-    let ranges = [Range { partition: 0, start: 10, end: 59 }];
+    let ranges = [OffsetRange { partition: 0, start: 10, end: 59 }];
     let received = state_of(&[ledger]);
     let report = judge(&Case::new(run(), "test", &ranges, &claims, &received));
     let row = Row {
@@ -1105,7 +1106,7 @@ fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
             produced: state,
             went: Went::Killed,
             expected: None,
-            ranges: vec![Range { partition: 0, start: 100, end: 100 }],
+            ranges: vec![OffsetRange { partition: 0, start: 100, end: 100 }],
             consumed: state_of(&[PartitionLedger::new(0, 100, Some(run()))]),
             ..Sample::clean()
         };
@@ -1131,7 +1132,7 @@ fn three_intervals_are_spelled_out_and_no_more() {
         for sequence in (0..20).filter(|sequence| !lost.contains(sequence)) {
             ledger.record(Record::new(ledger.next, Some(&value(1, 0, sequence))));
         }
-        let ranges = [Range { partition: 0, start: 0, end: ledger.next }];
+        let ranges = [OffsetRange { partition: 0, start: 0, end: ledger.next }];
         let claims = [Claim::by(claim_of(1, Event::End, &[acked(20)]), Went::Asked)];
         let report = judge(&Case::new(run(), "t", &ranges, &claims, &state_of(&[ledger])));
         assert_eq!(report.reasons[0], format!("partition 0: {spelled}"));

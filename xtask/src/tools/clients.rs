@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger::judge::{Claim, Range, Went};
+use ledger::judge::{Claim, OffsetRange, Went};
 use ledger::lines::{ConsumerState, Line, ProducerStart, ProducerState};
 
 use crate::exec::Cmd;
@@ -61,9 +61,9 @@ pub fn received(output: &str) -> Option<ConsumerState> {
 }
 
 /// What to judge, of (partition, first offset, end offset). Offsets beyond what Kafka has are as good as none.
-pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<Range> {
+pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<OffsetRange> {
     let offset = |offset| i64::try_from(offset).unwrap_or(i64::MAX);
-    let one = |&(partition, start, end): &(u32, u64, u64)| Range {
+    let one = |&(partition, start, end): &(u32, u64, u64)| OffsetRange {
         partition: i32::try_from(partition).unwrap_or(i32::MAX),
         start: offset(start),
         end: offset(end),

@@ -67,7 +67,7 @@ impl Claim {
 
 /// The offsets of a run in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct OffsetRange {
     /// The partition.
     pub partition: i32,
     /// The end offset before the first producer started.

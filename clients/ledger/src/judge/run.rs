@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{Claim, Range, Went};
+use super::claim::{Claim, OffsetRange, Went};
 use super::conclusion::{Conclusion, conclude};
 use super::streams::{Findings, HandleKey, Unread, arrived, evidence, name, spelled};
 use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
@@ -16,7 +16,7 @@ pub struct Case<'a> {
     /// The topic, for the report only.
     pub topic: &'a str,
     /// All partitions of the topic.
-    pub ranges: &'a [Range],
+    pub ranges: &'a [OffsetRange],
     /// The claims of the run's producers, one for each process.
     pub claims: &'a [Claim],
     /// Number of other producer processes that printed no line although nobody killed them. What they sent is unknown.
@@ -38,7 +38,7 @@ impl<'a> Case<'a> {
     pub fn new(
         run: RunId,
         topic: &'a str,
-        ranges: &'a [Range],
+        ranges: &'a [OffsetRange],
         claims: &'a [Claim],
         received: &'a ConsumerState,
     ) -> Self {
@@ -166,7 +166,7 @@ impl<'a> RunJudge<'a, '_> {
         }
     }
 
-    fn partition(&mut self, range: &Range) -> Row {
+    fn partition(&mut self, range: &OffsetRange) -> Row {
         let partition = range.partition;
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
         let mut sent: BTreeMap<HandleKey, (&Claim, &SendStream)> = BTreeMap::new();
@@ -232,7 +232,7 @@ impl<'a> RunJudge<'a, '_> {
 
     /// Number of offsets of the range that may hold records that were not read. It is 0 if every offset was read and
     /// held one record, or has a known reason for holding none.
-    fn coverage(&mut self, range: &Range, read: &ReceivePartition, row: &mut Row) -> u64 {
+    fn coverage(&mut self, range: &OffsetRange, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(range.partition);
         self.findings.other_log(read);
         if range.end < range.start {

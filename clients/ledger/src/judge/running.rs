@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::claim::{Claim, Range};
+use super::claim::{Claim, OffsetRange};
 use super::conclusion::{Conclusion, conclude};
 use super::streams::{Findings, HandleKey, Unread, evidence, name};
 use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
@@ -19,7 +19,7 @@ pub struct Running<'a> {
     /// The claims of all running producers so far.
     pub claims: &'a [Claim],
     /// Each partition's first offset and end offset, queried after the claims.
-    pub offsets: &'a [Range],
+    pub offsets: &'a [OffsetRange],
     /// A state of the consumer, which should have read to those end offsets.
     pub received: &'a ConsumerState,
     /// The topic's id, queried with the offsets.
@@ -127,7 +127,7 @@ impl RunningJudge<'_> {
         }
     }
 
-    fn partition(&mut self, range: &Range) -> Row {
+    fn partition(&mut self, range: &OffsetRange) -> Row {
         let partition = range.partition;
         let at = Some(partition);
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
@@ -194,7 +194,7 @@ impl RunningJudge<'_> {
     }
 
     /// Number of offsets below the end that may hold records that the consumer has not read.
-    fn coverage(&mut self, range: &Range, read: &ReceivePartition) -> u64 {
+    fn coverage(&mut self, range: &OffsetRange, read: &ReceivePartition) -> u64 {
         let at = Some(range.partition);
         let mut doubtful = 0;
         if let Some(stuck) = &read.stuck {
