@@ -78,9 +78,9 @@ fn fetch(
 ) -> Option<FetchedBatches> {
     while Instant::now() < deadline {
         let answer = match leader {
-            Some(stream) => ask(stream, read, offset),
+            Some(stream) => request_batches(stream, read, offset),
             None => match connect(asker, read) {
-                Ok(stream) => ask(leader.insert(stream), read, offset),
+                Ok(stream) => request_batches(leader.insert(stream), read, offset),
                 Err(error) => Err(error),
             },
         };
@@ -108,7 +108,7 @@ fn connect(asker: &LabConsumer, read: &PartitionRead<'_>) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn ask(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<Vec<RecordBatch>> {
+fn request_batches(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<Vec<RecordBatch>> {
     stream.write_all(&request(read.topic, read.partition, offset)?)?;
     let mut size = [0; 4];
     stream.read_exact(&mut size)?;

@@ -135,9 +135,9 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Arc::new(settings::consumer_query(&args.target.brokers).create_with_context(context())?);
     let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers)?);
     let began = Instant::now();
-    let starting = Startup { args: &args, output: &output, query_client: &query_client, bootstrap: &bootstrap, began };
+    let startup = Startup { args: &args, output: &output, query_client: &query_client, bootstrap: &bootstrap, began };
     let found = tokio::select! {
-        found = starting.partitions() => found,
+        found = startup.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
     };
     let (count, spans) = match found {
@@ -170,7 +170,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let (name, stopped) = (args.target.topic.clone(), stop.clone());
-    let topic_id = ask(&query_client, move |query_client| {
+    let topic_id = blocking_query(&query_client, move |query_client| {
         metadata::topic_id(
             query_client,
             &name,
@@ -189,7 +189,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     for span in spans {
         reading.begin(span)?;
     }
-    reading.go();
+    reading.start_tasks();
     reading.report_assigned();
     let reason = reading.until_done(&client, count, &mut stop).await?;
     reading.end(reason, &mut stop).await;
@@ -197,12 +197,12 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
 }
 
 /// Runs a blocking query on its own thread.
-async fn ask<T: Send + 'static>(
+async fn blocking_query<T: Send + 'static>(
     query_client: &Arc<LabConsumer>,
-    question: impl FnOnce(&LabConsumer) -> T + Send + 'static,
+    query: impl FnOnce(&LabConsumer) -> T + Send + 'static,
 ) -> Result<T> {
     let query_client = Arc::clone(query_client);
-    Ok(spawn_blocking(move || question(&query_client)).await?)
+    Ok(spawn_blocking(move || query(&query_client)).await?)
 }
 
 /// The number of partitions of the topic. A client that reaches no broker gets its bootstrap addresses again.
@@ -213,7 +213,7 @@ async fn partition_count(
     within: Duration,
 ) -> Result<usize> {
     let (topic, bootstrap) = (topic.to_owned(), Arc::clone(bootstrap));
-    ask(client, move |client| {
+    blocking_query(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
         bootstrap.on_answer(client, &answer);
         match topic_state(&answer.map_err(|error| anyhow!("no broker answers: {error}"))?, &topic) {
@@ -232,7 +232,8 @@ async fn watermarks(
     within: Duration,
 ) -> Result<(i64, i64)> {
     let topic = topic.to_owned();
-    Ok(ask(query_client, move |query_client| query_client.fetch_watermarks(&topic, partition, within)).await??)
+    Ok(blocking_query(query_client, move |query_client| query_client.fetch_watermarks(&topic, partition, within))
+        .await??)
 }
 
 /// The same for many partitions, with one or two requests to each broker.
@@ -243,8 +244,10 @@ async fn all_watermarks(
     within: Duration,
 ) -> Result<BTreeMap<i32, (i64, i64)>> {
     let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
-    ask(query_client, move |query_client| offsets::of_partitions(query_client, &topic, partitions.into_iter(), within))
-        .await?
+    blocking_query(query_client, move |query_client| {
+        offsets::of_partitions(query_client, &topic, partitions.into_iter(), within)
+    })
+    .await?
 }
 
 /// Determines where to start reading.
@@ -261,7 +264,7 @@ impl Startup<'_> {
     async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
-        let mut said = String::new();
+        let mut logged = String::new();
         let count = loop {
             let state = match partition_count(self.query_client, self.bootstrap, topic, Duration::from_secs(1)).await {
                 Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
@@ -272,12 +275,12 @@ impl Startup<'_> {
                 }
                 Err(error) => error.to_string(),
             };
-            self.wait(&mut said, state).await?;
+            self.wait(&mut logged, state).await?;
         };
         let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
         let read: Vec<i32> = all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()).collect();
         let unknown: Vec<i32> = read.iter().copied().filter(|p| self.args.start_of(*p).is_none()).collect();
-        let known = self.starts_of(unknown, &mut said).await?;
+        let known = self.starts_of(unknown, &mut logged).await?;
         let spans = read.into_iter().filter_map(|partition| {
             let start = self.args.start_of(partition).or_else(|| known.get(&partition).copied())?;
             Some(Span { partition, start, end: self.args.end_of(partition) })
@@ -286,7 +289,7 @@ impl Startup<'_> {
     }
 
     /// Start offsets of partitions that `--start` does not list.
-    async fn starts_of(&self, partitions: Vec<i32>, said: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
+    async fn starts_of(&self, partitions: Vec<i32>, logged: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -297,16 +300,16 @@ impl Startup<'_> {
                     let start = |(low, high)| if self.args.from == StartFrom::Beginning { low } else { high };
                     return Ok(known.into_iter().map(|(partition, both)| (partition, start(both))).collect());
                 }
-                Err(error) => self.wait(said, format!("its offsets are not known yet: {error:#}")).await?,
+                Err(error) => self.wait(logged, format!("its offsets are not known yet: {error:#}")).await?,
             }
         }
     }
 
     /// Logs what it is waiting for, if that changed, and waits a little.
-    async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
-        if state != *said {
+    async fn wait(&self, logged: &mut String, state: String) -> Result<(), Reason> {
+        if state != *logged {
             self.output.log(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
-            *said = state;
+            *logged = state;
         }
         while self.query_client.poll(Duration::ZERO).is_some() {}
         if self.output.broken() {
@@ -350,7 +353,7 @@ impl ReadSession {
     }
 
     /// Starts the tasks that account for fetched records.
-    fn go(&mut self) {
+    fn start_tasks(&mut self) {
         for group in &self.groups {
             self.tasks.spawn(read(Arc::clone(&self.shared), Arc::clone(group)));
         }
@@ -476,7 +479,7 @@ impl ReadSession {
     /// Asks the brokers to explain offsets at which a bounded read got no record.
     async fn explain_gaps(&self) {
         let deadline = Instant::now() + EXPLAINED_WITHIN;
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for (number, partition) in self.partitions.iter().filter(|(_, partition)| partition.end.is_some()) {
             let (number, partition) = (*number, Arc::clone(partition));
             let (query_client, topic) = (Arc::clone(&self.shared.query_client), self.shared.args.target.topic.clone());
@@ -485,14 +488,14 @@ impl ReadSession {
                 (ledger.start.unsigned_abs(), ledger.next.unsigned_abs())
             };
             let Some(gaps) = lock(&partition.ledger).gaps().filter(|gaps| !gaps.is_empty()).cloned() else { continue };
-            asked.spawn_blocking(move || {
+            queries.spawn_blocking(move || {
                 let seen = PartitionRead { topic: &topic, partition: number, range, gaps: &gaps };
                 let explained = batches::explain(&query_client, &seen, deadline);
                 lock(&partition.ledger).explained = Some(explained);
             });
         }
         // If that fails, gaps stay unexplained, and the verdict reports it.
-        while asked.join_next().await.is_some() {}
+        while queries.join_next().await.is_some() {}
     }
 
     /// Current first and end offsets of each partition that answers in time.
@@ -504,10 +507,10 @@ impl ReadSession {
             return known;
         }
         // One unresponsive broker delays the answer for all partitions, so query each separately.
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for share in partitions.chunks(partitions.len().div_ceil(ASKING_MAX).max(1)) {
             let (query_client, topic, share) = (Arc::clone(query_client), topic.clone(), share.to_vec());
-            asked.spawn(async move {
+            queries.spawn(async move {
                 let mut known = Vec::new();
                 for partition in share {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -520,7 +523,7 @@ impl ReadSession {
             });
         }
         let mut known = BTreeMap::new();
-        while let Some(answers) = asked.join_next().await {
+        while let Some(answers) = queries.join_next().await {
             let answers = answers.unwrap_or_default().into_iter();
             known.extend(answers.filter_map(|(partition, offsets)| Some((partition, offsets.ok()?))));
         }

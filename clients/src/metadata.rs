@@ -50,13 +50,13 @@ pub fn topic_id(
 /// Never because of a broker that does not answer: its line reports that.
 pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
     let timeout = Duration::from_millis(args.timeout_ms);
-    let mut asked = JoinSet::new();
+    let mut queries = JoinSet::new();
     for broker in args.brokers.split(',').map(str::to_owned) {
         let (topic, output) = (args.topic.clone(), Arc::clone(output));
-        asked.spawn_blocking(move || line(broker, topic.as_deref(), timeout, &output));
+        queries.spawn_blocking(move || line(broker, topic.as_deref(), timeout, &output));
     }
     let mut all = true;
-    while let Some(line) = asked.join_next().await {
+    while let Some(line) = queries.join_next().await {
         let line = line?;
         all &= line.ok;
         output.json(&line);
@@ -66,7 +66,7 @@ pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
 
 fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> lines::Metadata {
     let began = Instant::now();
-    let answer = ask(&broker, topic, timeout, output);
+    let answer = query(&broker, topic, timeout, output);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut line = lines::Metadata {
         schema: METADATA.into(),
@@ -84,7 +84,7 @@ fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Out
     line
 }
 
-fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
+fn query(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
     let deadline = Instant::now() + timeout;
     // librdkafka retries until the timeout, but an address where nothing listens should be reported immediately.
     let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;

@@ -21,7 +21,7 @@ use crate::settings;
 /// # Errors
 /// Never because of brokers that do not answer: the line reports that.
 pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
-    let answer = ask(args, output);
+    let answer = query(args, output);
     let topic = args.target.topic.clone();
     let (topic_id, partitions, error) = match answer {
         Ok((id, partitions)) => (id, partitions, None),
@@ -32,7 +32,7 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     Ok(code)
 }
 
-fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
+fn query(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
     let client: LabConsumer =
@@ -73,23 +73,23 @@ pub fn of_partitions(
     within: Duration,
 ) -> Result<BTreeMap<i32, (i64, i64)>> {
     let began = Instant::now();
-    let asked = |place: Offset| -> Result<Vec<(i32, i64)>> {
+    let offsets_at = |place: Offset| -> Result<Vec<(i32, i64)>> {
         let mut list = TopicPartitionList::new();
         for partition in partitions.clone() {
             // Kafka's ListOffsets request takes these two special values in place of a timestamp.
             list.add_partition_offset(topic, partition, place)?;
         }
         let answer = client.offsets_for_times(list, within.saturating_sub(began.elapsed()))?;
-        let told = answer.elements().into_iter().map(|one| {
+        let offsets = answer.elements().into_iter().map(|one| {
             one.error().with_context(|| format!("partition {}", one.partition()))?;
             match one.offset() {
                 Offset::Offset(offset) => Ok((one.partition(), offset)),
                 other => Err(anyhow!("partition {}: unexpected answer {other:?}", one.partition())),
             }
         });
-        told.collect()
+        offsets.collect()
     };
-    let (first, end) = (asked(Offset::Beginning)?, asked(Offset::End)?);
+    let (first, end) = (offsets_at(Offset::Beginning)?, offsets_at(Offset::End)?);
     let end: BTreeMap<i32, i64> = end.into_iter().collect();
     let both = first.into_iter().filter_map(|(partition, low)| Some((partition, (low, *end.get(&partition)?))));
     let known: BTreeMap<i32, (i64, i64)> = both.collect();

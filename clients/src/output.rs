@@ -170,31 +170,42 @@ struct PendingLines {
     closed: bool,
 }
 
+impl PendingLines {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.writing == 0
+    }
+
+    fn fits(&self, line: &[u8]) -> bool {
+        let used = self.lines.len() + self.writing;
+        used == 0 || used + line.len() <= PENDING_MAX
+    }
+}
+
 /// A bounded queue of lines, and the thread that writes them.
 #[derive(Debug)]
 struct LineQueue {
-    waiting: Mutex<PendingLines>,
-    /// There are lines, or there will be no more.
-    more: Condvar,
-    /// Something was written.
-    less: Condvar,
+    pending: Mutex<PendingLines>,
+    /// There are lines, or there will be no added.
+    added: Condvar,
+    /// Signalled when lines were written.
+    removed: Condvar,
     /// A line was not written.
     broken: AtomicBool,
 }
 
 impl LineQueue {
-    /// One into `sink`, which is called `name` where it cannot be written to.
+    /// Starts a thread that writes into `sink`, which error messages call `name`.
     fn open(sink: Sink, name: String) -> io::Result<Arc<Self>> {
-        let waiting = PendingLines { lines: Vec::new(), writing: 0, progressed: Instant::now(), closed: false };
-        let lines = Arc::new(Self {
-            waiting: Mutex::new(waiting),
-            more: Condvar::new(),
-            less: Condvar::new(),
+        let pending = PendingLines { lines: Vec::new(), writing: 0, progressed: Instant::now(), closed: false };
+        let queue = Arc::new(Self {
+            pending: Mutex::new(pending),
+            added: Condvar::new(),
+            removed: Condvar::new(),
             broken: AtomicBool::new(false),
         });
-        let writing = Arc::clone(&lines);
-        std::thread::Builder::new().name("output".into()).spawn(move || writing.write(sink, &name))?;
-        Ok(lines)
+        let writer = Arc::clone(&queue);
+        std::thread::Builder::new().name("output".into()).spawn(move || writer.write(sink, &name))?;
+        Ok(queue)
     }
 
     /// Writes lines until the queue is closed.
@@ -202,18 +213,18 @@ impl LineQueue {
         let mut lines = Vec::new();
         loop {
             {
-                let mut waiting = lock(&self.waiting);
-                while waiting.lines.is_empty() {
-                    if waiting.closed {
+                let mut pending = lock(&self.pending);
+                while pending.lines.is_empty() {
+                    if pending.closed {
                         return;
                     }
-                    waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    pending = self.added.wait(pending).unwrap_or_else(PoisonError::into_inner);
                 }
                 // Reuse the buffer that was written last.
-                std::mem::swap(&mut waiting.lines, &mut lines);
-                waiting.writing = lines.len();
+                std::mem::swap(&mut pending.lines, &mut lines);
+                pending.writing = lines.len();
             }
-            let written = sink.write(&lines, || lock(&self.waiting).progressed = Instant::now());
+            let written = sink.write(&lines, || lock(&self.pending).progressed = Instant::now());
             lines.clear();
             // One long line should not keep its memory forever.
             lines.shrink_to(PENDING_MAX);
@@ -223,83 +234,82 @@ impl LineQueue {
                 // If standard error is closed, there is nowhere left to report it.
                 let _ = writeln!(io::stderr(), "clients: {name}: cannot be written: {error}");
             }
-            lock(&self.waiting).writing = 0;
-            self.less.notify_all();
+            lock(&self.pending).writing = 0;
+            self.removed.notify_all();
         }
     }
 
     /// Adds a line unless the queue is full; returns whether it did.
     fn offer(&self, line: &[u8]) -> bool {
-        let mut waiting = lock(&self.waiting);
-        let there = waiting.lines.len() + waiting.writing;
-        let fits = there == 0 || there + line.len() <= PENDING_MAX;
+        let mut pending = lock(&self.pending);
+        let fits = pending.fits(line);
         if fits {
-            self.add(&mut waiting, line);
+            self.add(&mut pending, line);
         }
         fits
     }
 
-    fn add(&self, waiting: &mut PendingLines, line: &[u8]) {
-        if waiting.lines.is_empty() && waiting.writing == 0 {
+    fn add(&self, pending: &mut PendingLines, line: &[u8]) {
+        if pending.is_empty() {
             // Nothing was queued, so nothing stalled.
-            waiting.progressed = Instant::now();
+            pending.progressed = Instant::now();
         }
-        waiting.lines.extend_from_slice(line);
-        self.more.notify_one();
+        pending.lines.extend_from_slice(line);
+        self.added.notify_one();
     }
 
     /// Adds a line as soon as there is room. After `stop` was requested, drops it if there is none for a while.
     fn push(&self, line: &[u8], stop: Option<&Stop>) {
-        let fits = |waiting: &PendingLines| {
-            let there = waiting.lines.len() + waiting.writing;
-            there == 0 || there + line.len() <= PENDING_MAX
-        };
-        match self.wait(fits, stop) {
-            Some(mut waiting) => self.add(&mut waiting, line),
+        match self.wait(|pending| pending.fits(line), stop) {
+            Some(mut pending) => self.add(&mut pending, line),
             None => self.broken.store(true, Ordering::Relaxed),
         }
     }
 
     /// Waits until all lines are written. After `stop` was requested, gives up if nothing moves.
     fn flush(&self, stop: Option<&Stop>) {
-        if self.wait(|waiting| waiting.lines.is_empty() && waiting.writing == 0, stop).is_none() {
+        if self.wait(PendingLines::is_empty, stop).is_none() {
             self.broken.store(true, Ordering::Relaxed);
         }
     }
 
     /// Waits for a condition. Returns `None` if a stop was requested and nothing was written for [`STALLED_FOR`], or
     /// too little in [`SLOW_FOR`].
-    fn wait(&self, so: impl Fn(&PendingLines) -> bool, stop: Option<&Stop>) -> Option<MutexGuard<'_, PendingLines>> {
-        let mut waiting = lock(&self.waiting);
-        let mut asked = None;
-        while !so(&waiting) {
+    fn wait(
+        &self,
+        condition: impl Fn(&PendingLines) -> bool,
+        stop: Option<&Stop>,
+    ) -> Option<MutexGuard<'_, PendingLines>> {
+        let mut pending = lock(&self.pending);
+        let mut stopped_at = None;
+        while !condition(&pending) {
             if stop.is_some_and(Stop::requested) {
-                let since = *asked.get_or_insert_with(Instant::now);
+                let since = *stopped_at.get_or_insert_with(Instant::now);
                 // Do not wait again for an output that was given up.
                 let given_up = self.broken.load(Ordering::Relaxed);
-                let from = if given_up { waiting.progressed } else { since.max(waiting.progressed) };
+                let from = if given_up { pending.progressed } else { since.max(pending.progressed) };
                 if from.elapsed() >= STALLED_FOR || since.elapsed() >= SLOW_FOR {
                     return None;
                 }
             }
             let (again, _) =
-                self.less.wait_timeout(waiting, Duration::from_millis(50)).unwrap_or_else(PoisonError::into_inner);
-            waiting = again;
+                self.removed.wait_timeout(pending, Duration::from_millis(50)).unwrap_or_else(PoisonError::into_inner);
+            pending = again;
         }
-        Some(waiting)
+        Some(pending)
     }
 
     fn busy(&self) -> bool {
-        let waiting = lock(&self.waiting);
-        !waiting.lines.is_empty() || waiting.writing > 0
+        !lock(&self.pending).is_empty()
     }
 
     fn close(&self) {
-        lock(&self.waiting).closed = true;
-        self.more.notify_one();
+        lock(&self.pending).closed = true;
+        self.added.notify_one();
     }
 }
 
+/// A kind of log message: when it was last written, and how many were suppressed since.
 #[derive(Debug)]
 struct ThrottledMessage {
     at: Instant,

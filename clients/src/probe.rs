@@ -172,7 +172,7 @@ impl ProbeRun<'_> {
     fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(Outcome, String, i64)> {
         let context = LabContext::new(Arc::clone(self.output));
         let mut settled = None;
-        while reports.take(|told| match told {
+        while reports.take(|event| match event {
             ProducerEvent::Report(report) => {
                 let why = format!("{} ({})", report.code.name(), report.code.description());
                 settled = Some((report.outcome, why, report.offset));

@@ -154,7 +154,7 @@ enum SendAttempt {
     Never(ErrorCode),
 }
 
-/// Why sending end_reason.
+/// Why sending stopped.
 enum StopReason {
     /// Everything was sent, or a signal arrived.
     Finished,
@@ -274,8 +274,8 @@ impl Session<'_> {
     /// Prints the start line and the first state, before the first message is sent.
     fn announce(&mut self, handle: &Handle, partitions: usize) {
         let topic = self.args.target.topic.as_str();
-        let ask = |within| handle.client.client().fetch_metadata(Some(topic), within);
-        self.topic_id = metadata::topic_id(&*handle.client, topic, ask, || self.finished());
+        let fetch = |within| handle.client.client().fetch_metadata(Some(topic), within);
+        self.topic_id = metadata::topic_id(&*handle.client, topic, fetch, || self.finished());
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {
@@ -467,7 +467,7 @@ impl Session<'_> {
     /// if stopped, or at the deadline.
     fn wait_for_topic(&mut self, handle: &mut Handle, deadline: Option<Instant>) -> Option<usize> {
         let topic = &self.args.target.topic;
-        let mut said = String::new();
+        let mut logged = String::new();
         let count = loop {
             if self.finished() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return None;
@@ -485,9 +485,9 @@ impl Session<'_> {
                 },
                 Err(_) => format!("no broker of {} answers yet", self.args.target.brokers),
             };
-            if state != said {
+            if state != logged {
                 self.output.log(format_args!("{topic}: waiting for the topic: {state}"));
-                said = state;
+                logged = state;
             }
             self.checkpoint_if_due();
             self.stop.sleep(Duration::from_millis(50));
@@ -593,7 +593,7 @@ impl Session<'_> {
         let (tally, output, context, topic) =
             (&mut self.tally, self.output, &self.context, self.args.target.topic.as_str());
         // Each event is a batch of reports, an error, or a log line.
-        while handle.reports.take(|told| match told {
+        while handle.reports.take(|event| match event {
             ProducerEvent::Report(report) => tally.settle(&report, topic, output),
             ProducerEvent::Error { code, why } => {
                 tally.failed = true;

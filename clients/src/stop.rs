@@ -14,7 +14,7 @@ pub const INTERRUPTED: u8 = 130;
 /// Whether a stop was requested.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    asked: watch::Receiver<bool>,
+    requested: watch::Receiver<bool>,
 }
 
 impl Stop {
@@ -30,28 +30,28 @@ impl Stop {
             let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
             (terminate, signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?)
         };
-        let (ask, asked) = watch::channel(false);
+        let (request, requested) = watch::channel(false);
         let listen = async move {
             loop {
                 tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-                if ask.send_replace(true) {
+                if request.send_replace(true) {
                     std::process::exit(INTERRUPTED.into());
                 }
             }
         };
         let thread = std::thread::Builder::new().name("signals".into());
         thread.spawn(move || runtime.block_on(listen)).context("cannot listen for signals")?;
-        Ok(Self { asked })
+        Ok(Self { requested })
     }
 
     /// Whether the first signal was received.
     pub fn requested(&self) -> bool {
-        *self.asked.borrow()
+        *self.requested.borrow()
     }
 
     /// Waits for the first signal.
     pub async fn wait(&mut self) {
-        if self.asked.wait_for(|asked| *asked).await.is_err() {
+        if self.requested.wait_for(|requested| *requested).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

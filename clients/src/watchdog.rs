@@ -110,28 +110,28 @@ mod tests {
         let output = Command::new(me).args(args).env("WATCHDOG", how).env("WATCHDOG_FILE", &file).output().unwrap();
         let starts = std::fs::read_to_string(&file).unwrap();
         std::fs::remove_file(file).unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), said, starts.lines().map(str::to_owned).collect())
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), log, starts.lines().map(str::to_owned).collect())
     }
 
     #[test]
     fn a_client_that_hangs_restarts_and_logs_it() {
         let began = Instant::now();
-        let told = std::thread::spawn(|| ends_of("told to stop"));
+        let stopping = std::thread::spawn(|| ends_of("told to stop"));
         let ends = ["hangs", "waits"].map(|how| std::thread::spawn(|| ends_of(how)));
         for end in ends {
-            let (code, said, starts) = end.join().unwrap();
-            assert!(said.contains("librdkafka has not answered for 3 s; restarting this process"), "{said}");
+            let (code, log, starts) = end.join().unwrap();
+            assert!(log.contains("librdkafka has not answered for 3 s; restarting this process"), "{log}");
             // The same process: same pid, same arguments.
-            let [first, second] = &starts[..] else { panic!("{starts:?}: {said}") };
-            assert_eq!((code, first), (Some(0), second), "{said}");
+            let [first, second] = &starts[..] else { panic!("{starts:?}: {log}") };
+            assert_eq!((code, first), (Some(0), second), "{log}");
         }
-        let (code, said, starts) = told.join().unwrap();
-        assert_eq!((code, starts.len()), (Some(1), 1), "{said}");
-        assert!(said.contains("librdkafka has not answered for 3 s; exiting without a final state"), "{said}");
+        let (code, log, starts) = stopping.join().unwrap();
+        assert_eq!((code, starts.len()), (Some(1), 1), "{log}");
+        assert!(log.contains("librdkafka has not answered for 3 s; exiting without a final state"), "{log}");
         assert!(began.elapsed() >= Duration::from_secs(SECONDS.into()));
-        let (code, said, starts) = ends_of("beats");
-        assert_eq!((code, starts.len()), (Some(0), 1), "{said}");
+        let (code, log, starts) = ends_of("beats");
+        assert_eq!((code, starts.len()), (Some(0), 1), "{log}");
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
             return;
         }
         let (watchdog, how) = (Arc::<Watchdog>::default(), std::env::var("WATCHDOG").unwrap());
-        let told = how == "told to stop";
-        Watchdog::watch(&watchdog, Arc::new(Output::new(Format::Json, None).unwrap()), move || told).unwrap();
+        let stopping = how == "told to stop";
+        Watchdog::watch(&watchdog, Arc::new(Output::new(Format::Json, None).unwrap()), move || stopping).unwrap();
         for second in 0..if how == "beats" { SECONDS + 3 } else { u32::MAX } {
             match how.as_str() {
                 "hangs" | "told to stop" => {}

@@ -1,6 +1,7 @@
 //! Clients that are killed and restarted, against librdkafka's mock brokers: nothing is lost, and nothing is counted
 //! twice.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::collections::BTreeSet;

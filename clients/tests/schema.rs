@@ -1,6 +1,7 @@
 //! Checks docs/schema/lines.json against the lines that are really written: each line is valid, and each line with a
 //! missing, added or changed field is not.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::process::Command;

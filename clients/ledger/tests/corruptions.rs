@@ -3,6 +3,7 @@
 //! The naive model knows what every record is because it created it. It keeps everything in plain lists and sets and
 //! shares no code with the ledger. Both must find the same faults in the same numbers.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -501,10 +502,8 @@ fn corrupt(random: &mut Rng, scenario: &Scenario, how: Corruption) -> Option<(Lo
         }
         Corruption::Truncate => {
             let lost = entries.split_off(at);
-            lost.iter().any(|entry| match entry {
-                Entry::Ours(key, sequence) => scenario.fate(*key, *sequence) == Some(Fate::Acked),
-                _ => false,
-            })
+            let acked = |key: &StreamId, sequence: &u64| scenario.fate(*key, *sequence) == Some(Fate::Acked);
+            lost.iter().any(|entry| matches!(entry, Entry::Ours(key, sequence) if acked(key, sequence)))
         }
         Corruption::Resurrect | Corruption::Invent | Corruption::Stranger => return None,
     };

@@ -1,5 +1,6 @@
 //! Verdicts over running clients: proven as far as both sides have got, and doubtful beyond.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::judge::{Claim, Finding, Kind, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};

@@ -1,5 +1,6 @@
 //! Verdicts, case by case: what proves a fault, what only leaves a doubt, and which of them wins.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};

@@ -55,12 +55,12 @@ pub fn topic_setting(
         if result.is_null() {
             bail!("librdkafka has no result");
         }
-        let told = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
-        if told.is_null() || resources == 0 {
+        let resource = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
+        if resource.is_null() || resources == 0 {
             bail!("the answer is empty");
         }
-        refused(ErrorCode(ffi::rd_kafka_ConfigResource_error(*told)))?;
-        let settings = rdk::rd_kafka_ConfigResource_configs(*told, &raw mut entries);
+        refused(ErrorCode(ffi::rd_kafka_ConfigResource_error(*resource)))?;
+        let settings = rdk::rd_kafka_ConfigResource_configs(*resource, &raw mut entries);
         for at in 0..if settings.is_null() { 0 } else { entries } {
             let entry = *settings.add(at);
             if text_in(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {

@@ -364,9 +364,9 @@ impl<'a> RunJudge<'a, '_> {
                 }
             }
             (Some((claim, stream)), seen) => {
-                let told = self.findings.is_consistent(partition, &name, claim, stream);
+                let consistent = self.findings.is_consistent(partition, &name, claim, stream);
                 match seen {
-                    Some(seen) if told => {
+                    Some(seen) if consistent => {
                         self.findings.compare(
                             row,
                             (claim, stream),

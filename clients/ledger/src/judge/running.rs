@@ -233,7 +233,7 @@ impl RunningJudge<'_> {
     ) {
         let mut evidence = evidence(key, row.partition, received);
         let name = name(&evidence);
-        let told = self.findings.is_consistent(row.partition, &name, claim, stream);
+        let consistent = self.findings.is_consistent(row.partition, &name, claim, stream);
         let seen = match received {
             Some(received) => self.findings.received_set(row.partition, &name, received),
             // A folded stream is counted but not kept separately.
@@ -244,7 +244,7 @@ impl RunningJudge<'_> {
             }
             None => Some(Default::default()),
         };
-        if let (true, Some(seen)) = (told, seen) {
+        if let (true, Some(seen)) = (consistent, seen) {
             let below = self.before_reading(read, claim, received);
             let unread = Unread { offsets: doubtful, below, room: u64::try_from(read.start).unwrap_or(0) };
             self.findings.compare(row, (claim, stream), &seen, unread, &mut evidence);
