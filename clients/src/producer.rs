@@ -427,7 +427,8 @@ impl Session<'_> {
         let (needed, most) = (size::batch_of_one(size), size::longest_value(limit));
         self.output.log(format_args!(
             "{topic}: cannot send values of up to {size} bytes: one needs a batch of {needed} bytes, but \
-             the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set --value-size to {most} or less"
+             the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set \
+             --value-size to {most} or less"
         ));
     }
 

@@ -21,7 +21,7 @@ const FETCHED_KBYTES: usize = 8 * 1024;
 /// more, so that memory peaks with the first backlog and does not grow later.
 const FETCHED_RECORDS: usize = 600;
 
-/// Memory that a queue can use, in bytes: [`FETCHED_RECORDS`], one more batch, and the responses that contain them.
+/// Memory that a queue can use, in bytes: `FETCHED_RECORDS`, one more batch, and the responses that contain them.
 pub const QUEUE_BYTES: usize = 512 * 1024;
 
 /// Bytes that the fetches in progress for all partitions may return together.

@@ -56,7 +56,7 @@ struct RunningJudge<'a> {
 
 impl RunningJudge<'_> {
     fn all_partitions(&mut self) {
-        let Running { claims, received, offsets, topic_id, .. } = *self.running;
+        let Running { claims, received, offsets, .. } = *self.running;
         self.findings.consumer_adds_up(received);
         let mut ids = vec![("the consumer".to_owned(), received.topic_id.as_deref())];
         for (at, claim) in claims.iter().enumerate() {
@@ -107,11 +107,18 @@ impl RunningJudge<'_> {
         if offsets.is_empty() {
             self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
-        for (who, began) in &ids {
-            match (began, topic_id) {
+        self.same_topic(&ids);
+    }
+
+    /// Checks that the topic was not recreated after any of these clients began.
+    fn same_topic(&mut self, ids: &[(String, Option<&str>)]) {
+        for (who, began) in ids {
+            match (began, self.running.topic_id) {
                 (Some(began), Some(now)) if *began != now => {
-                    let what =
-                        format!("the topic was recreated after {who} began: its id was {began} and is now {now}");
+                    let what = format!(
+                        "the topic was deleted and created again after {who} began: its id was {began} \
+                         and is now {now}"
+                    );
                     self.findings.add(Kind::TopicRecreated, None, 1, what);
                 }
                 (Some(_), Some(_)) => {}

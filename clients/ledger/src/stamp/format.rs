@@ -313,9 +313,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_others_write_is_foreign() {
-        for value in
-            [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some("0.3 kl2 é".as_bytes())]
-        {
+        let accent = "0.3 kl2 é".as_bytes();
+        for value in [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some(accent)] {
             assert_eq!(parse(value), Value::Foreign);
         }
     }
