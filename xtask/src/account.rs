@@ -47,17 +47,17 @@ pub fn totals(report: &Report) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use ledger::judge::Verdict;
+pub mod tests {
+    use ledger::judge::{LEDGER, Verdict};
 
     use super::*;
 
-    #[test]
-    fn each_partition_is_a_line_under_the_same_heads() {
+    /// An account of two partitions, in each of which a message is missing.
+    pub fn report() -> Report {
         let row =
             |partition| Row { partition, sent: 50, acked: 50, received: 49, missing: 1, end: 60, ..Row::default() };
-        let report = Report {
-            schema: "s".into(),
+        Report {
+            schema: LEDGER.into(),
             run: ledger::stamp::RunId::random(),
             topic: "test".into(),
             verdict: Verdict::Fail,
@@ -69,8 +69,12 @@ mod tests {
             evidence: Vec::new(),
             producer_ms: 0,
             consumer_ms: 0,
-        };
-        let table = table(&report);
+        }
+    }
+
+    #[test]
+    fn each_partition_is_a_line_under_the_same_heads() {
+        let table = table(&report());
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0][..5], ["partition", "sent", "acked", "received", "missing"]);
         assert_eq!(lines[2], ["1", "50", "50", "49", "1", "0", "0", "0", "0..60"]);

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::backend::Backend;
 use crate::drill::control::Part;
 
 /// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
@@ -50,15 +52,16 @@ pub enum Format {
     Json,
 }
 
-/// Where the lab runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BackendChoice {
-    /// The recorded one; else kind where a Docker engine answers, else local; says which and why
-    Auto,
-    /// A kind cluster on Docker: 1 control-plane node and 4 workers
-    Kind,
-    /// Processes of this machine, bound to 127.0.0.1
-    Local,
+/// Where the lab runs: on this backend, or where it is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendChoice(pub Option<Backend>);
+
+fn backend_choice() -> impl TypedValueParser<Value = BackendChoice> {
+    let auto = "The recorded one; else kind where a Docker engine answers, else local; says which and why";
+    let named = |backend: Backend| PossibleValue::new(backend.name()).help(backend.about());
+    let values = std::iter::once(PossibleValue::new("auto").help(auto)).chain(Backend::ALL.map(named));
+    PossibleValuesParser::new(values)
+        .map(|name| BackendChoice(Backend::ALL.into_iter().find(|backend| backend.name() == name)))
 }
 
 /// Where images come from.
@@ -107,7 +110,7 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct Up {
     /// Where the lab runs
-    #[arg(long, default_value = "auto", value_name = "BACKEND")]
+    #[arg(long, default_value = "auto", value_name = "BACKEND", value_parser = backend_choice())]
     pub backend: BackendChoice,
     /// Install what is missing (apt, as root or through sudo), showing the command first
     #[arg(long)]

@@ -1,9 +1,13 @@
-//! The commands: from what was typed to an exit code. Each settles a [`Lab`], runs a plan and reports.
+//! The commands: from what was typed to an exit code. Each settles a [`crate::config::Lab`], runs a plan and reports.
 
 pub mod by_hand;
 pub mod clients;
 pub mod drill;
 pub mod fix;
-pub mod lab;
 pub mod logs;
+pub mod session;
+pub mod status;
+pub mod teardown;
 pub mod test;
+pub mod up;
+pub mod verify;

@@ -15,8 +15,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
+use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
 use crate::state::{ImageSource, Record, Setup};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
@@ -106,13 +107,13 @@ pub fn is_program(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Where ZooKeeper and the brokers listen on 127.0.0.1.
+/// Where the coordinator and the brokers listen on 127.0.0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// Broker 0; broker N is N further.
     pub base: u16,
-    /// ZooKeeper's client port.
-    pub zookeeper: u16,
+    /// The coordinator's client port.
+    pub coordinator: u16,
 }
 
 impl Ports {
@@ -207,9 +208,10 @@ impl Lab {
         let base = choice.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
         let ports = ports(base, &facts, &settings)?;
         let name = global.name.clone();
-        if choice.backend == Backend::Kind && name.len() > 40 {
-            // A node is called NAME-control-plane, which is a host name of 63 characters at most.
-            return Err(Failure::usage(format!("--name {name}: on kind a name has 40 characters at most")));
+        let most = choice.backend.name_max();
+        if name.len() > most {
+            let what = format!("--name {name}: on {} a name has {most} characters at most", choice.backend);
+            return Err(Failure::usage(what));
         }
         Ok(Lab {
             name,
@@ -275,9 +277,9 @@ impl Lab {
         self.broker_ids().map(|id| self.broker_address(id)).collect::<Vec<_>>().join(",")
     }
 
-    /// ZooKeeper's address on this host.
-    pub fn zookeeper_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.zookeeper)
+    /// The coordinator's address on this host.
+    pub fn coordinator_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.coordinator)
     }
 
     /// `cargo xtask COMMAND` for this lab, to be pasted.
@@ -303,7 +305,7 @@ impl Lab {
             BuiltOn::Host => true,
             BuiltOn::Docker => false,
         };
-        self.backend == Backend::Kind && here
+        self.backend.reaches() == Reach::Pods && here
     }
 
     /// A timeout of lab.yml.
@@ -341,17 +343,17 @@ pub fn state_dir(global: &Global, env: &Env) -> Result<PathBuf> {
     Ok(env.state_root.join(name))
 }
 
-/// ZooKeeper keeps its distance from broker 0 when the base moves, so labs on different bases never clash there.
+/// The coordinator keeps its distance from broker 0 when the base moves, so labs on different bases never clash there.
 fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
     let shift = i32::from(base) - i32::from(facts.brokers.host_port_base);
-    let zookeeper = i32::from(settings.local.zookeeper_port) + shift;
+    let coordinator = i32::from(settings.local.coordinator_port) + shift;
     let last = u32::from(base) + facts.brokers.count - 1;
-    match u16::try_from(zookeeper) {
-        Ok(zookeeper) if base >= 1024 && last <= 65535 && zookeeper >= 1024 => Ok(Ports { base, zookeeper }),
+    match u16::try_from(coordinator) {
+        Ok(coordinator) if base >= 1024 && last <= 65535 && coordinator >= 1024 => Ok(Ports { base, coordinator }),
         _ => Err(Failure::new(
             Exit::Usage,
             format!(
-                "--port-base {base}: brokers would be at {base} to {last}, ZooKeeper at {zookeeper}; all must be 1024 to 65535"
+                "--port-base {base}: brokers would be at {base} to {last}, {NAME} at {coordinator}; all must be 1024 to 65535"
             ),
         )),
     }
@@ -404,7 +406,7 @@ mod tests {
     fn moving_the_base_moves_zookeeper_along() {
         let lab = sample::lab();
         let moved = ports(20000, &lab.facts, &lab.settings).unwrap();
-        assert_eq!((moved.broker(2), moved.zookeeper), (20002, 22091));
+        assert_eq!((moved.broker(2), moved.coordinator), (20002, 22091));
         assert!(ports(65534, &lab.facts, &lab.settings).is_err());
         assert!(ports(80, &lab.facts, &lab.settings).is_err());
     }

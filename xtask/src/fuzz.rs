@@ -18,15 +18,17 @@ use ledger::lines::{ConsumerState, Metadata, Offsets, Probe, ProducerState};
 use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
+use crate::brokers;
 use crate::config::{Lab, manifests, sample};
+use crate::coordination::{self, Membership};
 use crate::drill::timing;
 use crate::exec::Output;
+use crate::k8s::{pods, render};
 use crate::kind::pack::{oci, program};
-use crate::kind::{cluster, images, pods, render};
+use crate::kind::{config, images, nodes};
 use crate::local::process::{self, Started};
 use crate::local::{ports, process::Life};
-use crate::steps::serve;
-use crate::tools::{clients, docker, java, kafka, kind, zookeeper};
+use crate::tools::{clients, docker, java, kafka, kind};
 use crate::{account, state};
 
 /// No case may take longer, also on a busy machine.
@@ -229,8 +231,7 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     if let Some(topic) = kafka::parse_describe(&text, "test") {
         let _ = kafka::topic_faults(&topic, 4, 3);
     }
-    let _ = (zookeeper::parse_ls(&text), zookeeper::parse_get(&text), zookeeper::mode(&text));
-    let _ = (zookeeper::registered(&text), zookeeper::connected(&text), zookeeper::controller(&text));
+    let _ = (coordination::parse_ls(&text), coordination::parse_get(&text));
     let _ = (java::parse_version(&text), kind::parse_version(&text), kind::default_node_image(bytes));
     let _ = (images::full_name(&text), images::own_name(&text), oci::Packed::of(bytes), oci::parse_saved(bytes));
     let _ = program::machine(std::io::Cursor::new(bytes));
@@ -239,15 +240,15 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     for code in [Some(0), Some(1), None] {
         let _ = docker::parse_info(&Output { code, stdout: text.to_string(), stderr: text.to_string() });
     }
-    if let Some(nodes) = cluster::parse(&text) {
-        let _ = (cluster::is_ours(lab, &nodes), cluster::differences(lab, &sample::setup(), &nodes));
+    if let Some(nodes) = nodes::parse(&text) {
+        let _ = (nodes::is_ours(lab, &nodes), nodes::differences(lab, &sample::setup(), &nodes));
     }
     if let Some(snapshot) = pods::parse(&text) {
-        let _ = pods::not_ready(&snapshot, &["kafka".into(), "zookeeper".into()]);
+        let _ = pods::not_ready(&snapshot, &["kafka".into(), coordination::WORKLOAD.into()]);
     }
     let _ = pods::nodes(&text);
     let _ = (ports::listening_inodes(&text, 32181), process::parse_stat(&text));
-    let _ = (crate::failure::tail(&text, 20), zookeeper::sessions(&text));
+    let _ = (crate::failure::tail(&text, 20), Membership::read(&text));
     let gaps = timing::gaps(&text);
     assert_eq!(timing::rows(&gaps, 4, 1000).len(), 4);
     let _ = (timing::calm(&gaps, 1000), timing::stood_still(&gaps, 4, (1000, 5000)));
@@ -258,7 +259,7 @@ fn texts(lab: &Lab, bytes: &[u8]) {
 fn lines(lab: &Lab, text: &str) {
     let metadata: Vec<Metadata> = clients::lines(text);
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect();
-    let _ = (serve::not_serving(&wanted, &metadata), serve::in_sync(lab, &metadata));
+    let _ = (brokers::not_serving(&wanted, &metadata), brokers::in_sync("test", &metadata, 3));
     let _ = clients::lines::<Probe>(text);
     let offsets: Vec<Offsets> = clients::lines(text);
     for state in clients::lines::<ConsumerState>(text) {
@@ -306,7 +307,7 @@ impl Folder {
             let lab = Lab { facts, settings, manifests: self.dir.clone(), ..lab.clone() };
             let setup = sample::setup();
             let _ =
-                (render::kafka(&lab, &setup), render::clients(&lab, "clients:1"), render::cluster(&lab, &setup, true));
+                (render::kafka(&lab, &setup), render::clients(&lab, "clients:1"), config::rendered(&lab, &setup, true));
         }
         for (file, text) in self.originals.iter().filter(|original| original.0 == file) {
             std::fs::write(self.dir.join(file), text).unwrap();
@@ -427,7 +428,7 @@ fn what_fuzzing_found_stays_found() {
     folder.with(&lab, "cluster.yml", cluster.as_bytes());
     let nodes = "kind: Cluster\nnodes:\n- [control-plane, null, []]\n";
     std::fs::write(folder.dir.join("cluster.yml"), nodes).unwrap();
-    assert!(render::cluster(&Lab { manifests: folder.dir.clone(), ..sample::lab() }, &sample::setup(), true).is_err());
+    assert!(config::rendered(&Lab { manifests: folder.dir.clone(), ..sample::lab() }, &sample::setup(), true).is_err());
     // Aliases that unfold to gigabytes.
     let bomb: String = (0..9).fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".into(), |text, n| {
         let inner = vec![format!("*a{n}"); 9].join(",");

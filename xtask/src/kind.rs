@@ -1,10 +1,11 @@
-//! The kind backend: a cluster of Docker containers, and what runs in it.
+//! The kind backend: a Kubernetes cluster of Docker containers. What runs in the cluster is in `k8s`.
 
 pub mod cluster;
 pub mod config;
+pub mod driver;
 pub mod images;
-pub mod job;
+pub mod import;
+pub mod nodes;
 pub mod pack;
-pub mod pods;
-pub mod render;
+pub mod preflight;
 pub mod setup;

@@ -5,24 +5,34 @@
 
 mod account;
 mod backend;
+mod brokers;
 mod cli;
 mod commands;
 mod config;
+mod coordination;
 mod drill;
+mod drivers;
 mod environment;
+mod events;
 mod exec;
 mod failure;
 mod files;
+mod findings;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod json_lines;
+mod k8s;
 mod kind;
 mod local;
 mod lock;
+mod place;
 mod plan;
-mod progress;
 mod report;
 mod run;
+mod service;
 mod sha256;
+mod show;
 mod signal;
 mod state;
 mod step;
@@ -37,9 +47,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command, Format};
-use commands::lab::Session;
+use commands::session::Session;
 use failure::{Exit, Failure, Result};
-use tools::kafka::Tool;
+use place::Tool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,7 +59,7 @@ fn main() -> ExitCode {
             let colour = config::Env::read().is_ok_and(|env| env.colour);
             match cli.global.format {
                 Format::Json => report::json_failure(name(&cli.command), &failure),
-                Format::Text => progress::print_failure(&failure, colour),
+                Format::Text => show::print_failure(&failure, colour),
             }
             failure.exit as i32
         }

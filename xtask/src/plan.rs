@@ -1,12 +1,12 @@
-//! From a [`Lab`] to the list of every step that may run. Pure; the only module that knows the backends apart.
+//! From a [`Lab`] to the list of every step that may run. Pure. Each backend has lists of its own.
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::k8s::workload::Part;
 use crate::kind::setup::Recipe;
-use crate::local::service::Service;
+use crate::service::Service;
 use crate::step::Step;
 use crate::steps::check::ToolCheck;
-use crate::steps::workload::Part;
 
 /// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
 /// side by side.
@@ -35,11 +35,30 @@ impl Plan {
     }
 
     /// Appends the clients' build, and their image where there is one; returns the last place.
-    fn client_image(&mut self, lab: &Lab, after: usize) -> usize {
-        let build = self.add(Step::BuildClients, &[after]);
+    fn client_image(&mut self, lab: &Lab, after: &[usize]) -> usize {
+        let build = self.add(Step::BuildClients, after);
         match lab.backend {
             Backend::Local => build,
             Backend::Kind => self.add(Step::Image(Recipe::Clients), &[build]),
+        }
+    }
+
+    /// The same, and brings the image to every node where there are some.
+    fn client_load(&mut self, lab: &Lab, after: &[usize]) -> usize {
+        let built = self.client_image(lab, after);
+        match lab.backend {
+            Backend::Local => built,
+            Backend::Kind => self.add(Step::Load(Recipe::Clients), &[built]),
+        }
+    }
+
+    /// Appends the checks of all that runs.
+    fn healthy(&mut self, lab: &Lab, after: &[usize]) {
+        let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
+        self.add_all(all.map(Step::Healthy), after);
+        match lab.backend {
+            Backend::Local => {}
+            Backend::Kind => drop(self.add(Step::NodesReady, after)),
         }
     }
 
@@ -108,8 +127,8 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let build = plan.add(Step::BuildClients, &[record]);
             let jars = plan.add(Step::Jars, &[record]);
             let strays = plan.add(Step::EndStrays, &[record]);
-            let zookeeper = plan.add(Step::Start(Service::ZooKeeper), &[jars, strays]);
-            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[zookeeper, build]);
+            let coordinator = plan.add(Step::Start(Service::Coordinator), &[jars, strays]);
+            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[coordinator, build]);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
             if !wish.no_clients {
@@ -123,10 +142,7 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
 /// `clients build`: the program, and on kind its image.
 pub fn clients_build(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
-    let build = plan.add(Step::BuildClients, &[]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::Image(Recipe::Clients), &[build]);
-    }
+    plan.client_image(lab, &[]);
     plan
 }
 
@@ -134,10 +150,7 @@ pub fn clients_build(lab: &Lab) -> Plan {
 pub fn clients_load(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
-    let last = plan.client_image(lab, up);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::Load(Recipe::Clients), &[last]);
-    }
+    plan.client_load(lab, &[up]);
     plan
 }
 
@@ -145,16 +158,15 @@ pub fn clients_load(lab: &Lab) -> Plan {
 pub fn clients_start(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
-    let built = plan.client_image(lab, up);
+    let loaded = plan.client_load(lab, &[up]);
     match lab.backend {
         Backend::Local => {
             // What a smaller scale no longer asks for goes first.
-            let strays = plan.add(Step::EndStrays, &[built]);
+            let strays = plan.add(Step::EndStrays, &[loaded]);
             plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[strays]);
         }
         Backend::Kind => {
-            let load = plan.add(Step::Load(Recipe::Clients), &[built]);
-            let apply = plan.add(Step::Apply(Part::Clients), &[load]);
+            let apply = plan.add(Step::Apply(Part::Clients), &[loaded]);
             plan.add(Step::PodsReady(Part::Clients), &[apply]);
         }
     }
@@ -180,17 +192,11 @@ pub fn clients_stop(lab: &Lab) -> Plan {
 pub fn verify(lab: &Lab, messages: u64) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
-    plan.add_all(processes(lab), &[up]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::NodesReady, &[up]);
-    }
+    plan.healthy(lab, &[up]);
     // Each of the tools starts a JVM: side by side.
     let mut before = plan.add_all(ToolCheck::ALL.map(Step::Tool), &[up]);
-    let mut built = plan.client_image(lab, up);
-    if lab.backend == Backend::Kind {
-        built = plan.add(Step::Load(Recipe::Clients), &[built]);
-    }
-    before.push(plan.add(Step::Account, &[built]));
+    let loaded = plan.client_load(lab, &[up]);
+    before.push(plan.add(Step::Account, &[loaded]));
     // The flow check has the machine to itself, but needs none of the answers above to be right.
     plan.add(Step::Flow(messages), &before);
     plan
@@ -200,10 +206,7 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
 pub fn status(lab: &Lab) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
-    plan.add_all(processes(lab), &[up]);
-    if lab.backend == Backend::Kind {
-        plan.add(Step::NodesReady, &[up]);
-    }
+    plan.healthy(lab, &[up]);
     plan.add(Step::Serving, &[up]);
     plan
 }
@@ -239,8 +242,8 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
             clients.push(plan.add(Step::EndStrays, &[]));
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
             // Brokers hand over their partitions through ZooKeeper, so it goes last.
-            let zookeeper = plan.add(Step::Stop(Service::ZooKeeper), &brokers);
-            let mut last = plan.add(Step::Remove { failure_logs }, &[zookeeper]);
+            let coordinator = plan.add(Step::Stop(Service::Coordinator), &brokers);
+            let mut last = plan.add(Step::Remove { failure_logs }, &[coordinator]);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -250,13 +253,10 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
     }
 }
 
-fn processes(lab: &Lab) -> Vec<Step> {
-    let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
-    all.map(Step::Healthy).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::config::sample;
 
@@ -271,22 +271,22 @@ mod tests {
 
     #[test]
     fn up_overlaps_what_it_can() {
-        assert_eq!(
-            written(&up(&sample::lab(), Wish::default())),
-            "0 preflight after []\n\
-             1 record after [0]\n\
-             2 clients build after [1]\n\
-             3 kafka jars after [1]\n\
-             4 strays after [1]\n\
-             5 zookeeper after [3, 4]\n\
-             6 kafka-0 after [5, 2]\n\
-             7 kafka-1 after [5, 2]\n\
-             8 kafka-2 after [5, 2]\n\
-             9 brokers serve after [6, 7, 8]\n\
-             10 topic test after [9]\n\
-             11 producer after [10]\n\
-             12 consumer after [10]\n"
-        );
+        expect![[r#"
+            0 preflight after []
+            1 record after [0]
+            2 clients build after [1]
+            3 kafka jars after [1]
+            4 strays after [1]
+            5 zookeeper after [3, 4]
+            6 kafka-0 after [5, 2]
+            7 kafka-1 after [5, 2]
+            8 kafka-2 after [5, 2]
+            9 brokers serve after [6, 7, 8]
+            10 topic test after [9]
+            11 producer after [10]
+            12 consumer after [10]
+        "#]]
+        .assert_eq(&written(&up(&sample::lab(), Wish::default())));
         assert_eq!(up(&sample::lab(), Wish { no_clients: true, ..Wish::default() }).steps.len(), 11);
     }
 
@@ -294,74 +294,78 @@ mod tests {
     fn on_kind_loading_overlaps_with_making_the_cluster() {
         let mut lab = sample::lab();
         lab.backend = Backend::Kind;
-        assert_eq!(
-            written(&up(&lab, Wish { merge: true, ..Wish::default() })),
-            "0 preflight after []\n\
-             1 record after [0]\n\
-             2 node image after [1]\n\
-             3 kafka image after [1]\n\
-             4 clients build after [1]\n\
-             5 clients image after [4]\n\
-             6 strays after [1]\n\
-             7 old cluster after [2, 6]\n\
-             8 cluster after [7]\n\
-             9 load kafka after [7, 3]\n\
-             10 load clients after [9, 5]\n\
-             11 api server after [7]\n\
-             12 apply kafka after [11, 9, 4]\n\
-             13 nodes ready after [8]\n\
-             14 pods after [12, 13]\n\
-             15 brokers serve after [12, 13]\n\
-             16 topic test after [15]\n\
-             17 apply clients after [16, 10]\n\
-             18 clients after [17]\n\
-             19 serve in cluster after [14, 16, 10, 18]\n\
-             20 kubeconfig after [8]\n"
-        );
-        assert_eq!(
-            written(&teardown(&lab, Teardown::default())),
-            "0 kubeconfig after []\n1 strays after []\n2 delete cluster after [0, 1]\n3 files after [2]\n4 nothing left after [3]\n"
-        );
+        expect![[r#"
+            0 preflight after []
+            1 record after [0]
+            2 node image after [1]
+            3 kafka image after [1]
+            4 clients build after [1]
+            5 clients image after [4]
+            6 strays after [1]
+            7 old cluster after [2, 6]
+            8 cluster after [7]
+            9 load kafka after [7, 3]
+            10 load clients after [9, 5]
+            11 api server after [7]
+            12 apply kafka after [11, 9, 4]
+            13 nodes ready after [8]
+            14 pods after [12, 13]
+            15 brokers serve after [12, 13]
+            16 topic test after [15]
+            17 apply clients after [16, 10]
+            18 clients after [17]
+            19 serve in cluster after [14, 16, 10, 18]
+            20 kubeconfig after [8]
+        "#]]
+        .assert_eq(&written(&up(&lab, Wish { merge: true, ..Wish::default() })));
+        expect![[r#"
+            0 kubeconfig after []
+            1 strays after []
+            2 delete cluster after [0, 1]
+            3 files after [2]
+            4 nothing left after [3]
+        "#]]
+        .assert_eq(&written(&teardown(&lab, Teardown::default())));
     }
 
     #[test]
     fn verify_runs_every_check_whatever_the_others_found() {
         let plan = verify(&sample::lab(), 20_000);
         assert!(plan.keep_going);
-        assert_eq!(
-            written(&plan),
-            "0 lab is up after []\n\
-             1 zookeeper after [0]\n\
-             2 kafka-0 after [0]\n\
-             3 kafka-1 after [0]\n\
-             4 kafka-2 after [0]\n\
-             5 producer after [0]\n\
-             6 consumer after [0]\n\
-             7 ls /brokers/ids after [0]\n\
-             8 get /brokers/ids after [0]\n\
-             9 topic list after [0]\n\
-             10 topic describe after [0]\n\
-             11 clients build after [0]\n\
-             12 account after [11]\n\
-             13 flow after [7, 8, 9, 10, 12]\n"
-        );
+        expect![[r#"
+            0 lab is up after []
+            1 zookeeper after [0]
+            2 kafka-0 after [0]
+            3 kafka-1 after [0]
+            4 kafka-2 after [0]
+            5 producer after [0]
+            6 consumer after [0]
+            7 ls /brokers/ids after [0]
+            8 get /brokers/ids after [0]
+            9 topic list after [0]
+            10 topic describe after [0]
+            11 clients build after [0]
+            12 account after [11]
+            13 flow after [7, 8, 9, 10, 12]
+        "#]]
+        .assert_eq(&written(&plan));
     }
 
     #[test]
     fn teardown_stops_zookeeper_last_and_proves_the_end() {
-        assert_eq!(
-            written(&teardown(&sample::lab(), Teardown { purge: true, failure_logs: true })),
-            "0 stop producer after []\n\
-             1 stop consumer after []\n\
-             2 strays after []\n\
-             3 stop kafka-0 after [0, 1, 2]\n\
-             4 stop kafka-1 after [0, 1, 2]\n\
-             5 stop kafka-2 after [0, 1, 2]\n\
-             6 stop zookeeper after [3, 4, 5]\n\
-             7 files after [6]\n\
-             8 caches after [7]\n\
-             9 nothing left after [8]\n"
-        );
+        expect![[r#"
+            0 stop producer after []
+            1 stop consumer after []
+            2 strays after []
+            3 stop kafka-0 after [0, 1, 2]
+            4 stop kafka-1 after [0, 1, 2]
+            5 stop kafka-2 after [0, 1, 2]
+            6 stop zookeeper after [3, 4, 5]
+            7 files after [6]
+            8 caches after [7]
+            9 nothing left after [8]
+        "#]]
+        .assert_eq(&written(&teardown(&sample::lab(), Teardown { purge: true, failure_logs: true })));
     }
 
     #[test]

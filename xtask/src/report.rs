@@ -1,35 +1,40 @@
 //! Results: data before they are text.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
-use crate::local::service::Service;
-use crate::progress::{Ended, print_failure, print_json};
-use crate::run::Report;
-use crate::task::State;
+use crate::run::{Report, StepEnd, StepResult};
+use crate::show::{print_failure, print_json};
+use crate::task::Ctx;
 
-/// The last JSON line of a command.
+/// The last JSON line of a command that ran steps.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReportLine<'a> {
     schema: &'static str,
     command: &'a str,
     lab: &'a str,
-    backend: crate::backend::Backend,
+    backend: Backend,
     exit: i32,
-    elapsed_ms: u128,
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    elapsed: Duration,
     brokers: Vec<String>,
-    zookeeper: String,
+    #[serde(rename = "zookeeper")]
+    coordinator: String,
     steps: Vec<StepLine<'a>>,
 }
 
 #[derive(Serialize)]
 struct StepLine<'a> {
     step: &'a str,
-    state: &'a str,
+    state: StepState,
     proof: &'a str,
-    elapsed_ms: u128,
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    elapsed: Duration,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +57,17 @@ struct FailureLine<'a> {
     evidence: &'a Option<serde_json::Value>,
 }
 
-/// The schema of the last line.
-pub const REPORT_SCHEMA: &str = "kafka-lab.report/1";
+/// The last JSON line of a command that failed before its first step.
+#[derive(Serialize)]
+struct EarlyReportLine<'a> {
+    schema: &'static str,
+    command: &'a str,
+    exit: i32,
+    failure: FailureLine<'a>,
+}
+
+/// The schema of both.
+const REPORT_SCHEMA: &str = "kafka-lab.report/1";
 
 impl<'a> From<&'a Failure> for FailureLine<'a> {
     fn from(failure: &'a Failure) -> Self {
@@ -69,67 +83,58 @@ impl<'a> From<&'a Failure> for FailureLine<'a> {
     }
 }
 
-/// Prints the account of a command as one JSON line.
-pub fn json(command: &str, lab: &Lab, report: &Report) {
-    let steps = report
-        .steps
-        .iter()
-        .map(|ran| {
-            let line = StepLine {
-                step: &ran.title,
-                state: "failed",
-                proof: "",
-                elapsed_ms: ran.elapsed.as_millis(),
-                warnings: &[],
-                flow: None,
-                account: &[],
-                failure: None,
-            };
-            match &ran.ended {
-                Ended::Done(outcome) => StepLine {
-                    state: match outcome.state {
-                        State::Changed => "changed",
-                        State::Unchanged => "unchanged",
-                        State::Passed => "passed",
-                        State::Skipped => "skipped",
-                    },
-                    proof: &outcome.proof,
-                    warnings: &outcome.warnings,
-                    flow: outcome.flow.as_ref(),
-                    account: &outcome.account,
-                    ..line
-                },
-                Ended::Failed(failure) => StepLine { failure: Some(failure.into()), ..line },
-                Ended::NotRun(why) => StepLine { state: "not run", proof: why, ..line },
-            }
-        })
-        .collect();
-    print_json(&Line {
+impl<'a> From<&'a StepResult> for StepLine<'a> {
+    fn from(result: &'a StepResult) -> Self {
+        let line = StepLine {
+            step: &result.title,
+            state: result.end.state(),
+            proof: "",
+            elapsed: result.elapsed,
+            warnings: &[],
+            flow: None,
+            account: &[],
+            failure: None,
+        };
+        match &result.end {
+            StepEnd::Done(outcome) => StepLine {
+                proof: &outcome.proof,
+                warnings: &outcome.warnings,
+                flow: outcome.flow.as_ref(),
+                account: &outcome.account,
+                ..line
+            },
+            StepEnd::Failed(failure) => StepLine { failure: Some(failure.into()), ..line },
+            StepEnd::NotRun(why) => StepLine { proof: why, ..line },
+        }
+    }
+}
+
+/// Prints how a command went as one JSON line.
+pub fn json(command: &str, ctx: &Ctx<'_>, report: &Report) {
+    print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
+}
+
+fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Report) -> ReportLine<'a> {
+    ReportLine {
         schema: REPORT_SCHEMA,
         command,
         lab: &lab.name,
         backend: lab.backend,
         exit: report.exit() as i32,
-        elapsed_ms: report.elapsed.as_millis(),
+        elapsed: report.elapsed,
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
-        zookeeper: match lab.backend {
-            Backend::Local => lab.zookeeper_address(),
-            Backend::Kind => "zookeeper-service:2181".into(),
-        },
-        steps,
-    });
+        coordinator,
+        steps: report.steps.iter().map(StepLine::from).collect(),
+    }
 }
 
 /// Prints a failure that came before any step, as a JSON line.
 pub fn json_failure(command: &str, failure: &Failure) {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        schema: &'static str,
-        command: &'a str,
-        exit: i32,
-        failure: FailureLine<'a>,
-    }
-    print_json(&Line { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() });
+    print_json(&early_line(command, failure));
+}
+
+fn early_line<'a>(command: &'a str, failure: &'a Failure) -> EarlyReportLine<'a> {
+    EarlyReportLine { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() }
 }
 
 /// Prints every failure with its evidence, for people.
@@ -140,31 +145,19 @@ pub fn failures(report: &Report, colour: bool) {
 }
 
 /// The table that `up` ends with.
-pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
+pub fn endpoints(ctx: &Ctx<'_>, with_clients: bool) -> String {
+    let lab = ctx.lab;
     let mut rows: Vec<(String, String)> =
         lab.broker_ids().map(|id| (format!("broker {id}"), lab.broker_address(id))).collect();
     rows.push(("bootstrap".into(), lab.bootstrap()));
     rows.push(("topic".into(), lab.facts.topic.clone()));
-    match lab.backend {
-        Backend::Local => rows.push(("zookeeper".into(), lab.zookeeper_address())),
-        Backend::Kind => {
-            rows.push(("zookeeper".into(), "in the cluster: zookeeper-service:2181".into()));
-            rows.push((
-                "kubectl".into(),
-                format!("--kubeconfig {} --context {}", lab.kubeconfig().display(), lab.context()),
-            ));
-        }
-    }
+    rows.extend(ctx.driver.endpoints(lab).into_iter().map(|(what, value)| (what.into(), value)));
     rows.push(("logs".into(), lab.logs().display().to_string()));
     let mut text = String::new();
     for (what, value) in rows {
         text += &format!("{what:>10}  {value}\n");
     }
-    let clients = match lab.backend {
-        Backend::Local => Service::clients(lab).iter().any(|service| service.record(lab).exists()),
-        Backend::Kind => with_clients,
-    };
-    let client = if clients { "clients logs -f" } else { "clients start" };
+    let client = if with_clients && ctx.driver.has_clients(lab) { "clients logs -f" } else { "clients start" };
     let next: Vec<(String, &str)> = [
         ("verify", "exact proof that every message of every partition arrives"),
         (client, "the producer and the consumer"),
@@ -180,4 +173,76 @@ pub fn endpoints(lab: &Lab, with_clients: bool) -> String {
         text += &format!("  {command:width$}  {why}\n");
     }
     text
+}
+
+#[cfg(test)]
+pub mod tests {
+    use ledger::judge::{Evidence, Finding, Kind, RUNNING, Standing};
+    use serde_json::{Value, to_value};
+
+    use super::*;
+    use crate::account::tests::report as account;
+    use crate::config::sample;
+    use crate::coordination;
+    use crate::task::Outcome;
+
+    /// How a lab's clients stand.
+    fn standing() -> Standing {
+        let flow = account();
+        Standing {
+            schema: RUNNING.into(),
+            topic: flow.topic,
+            verdict: flow.verdict,
+            reasons: vec!["2 missing".into()],
+            findings: vec![Finding { kind: Kind::Missing, partition: Some(0), count: 1 }],
+            remarks: vec!["partition 1: nothing is known of what was sent before".into()],
+            partitions: flow.partitions,
+            evidence: vec![Evidence {
+                producer: ledger::stamp::ProducerId(1),
+                epoch: 0,
+                partition: 0,
+                missing: ledger::intervals::IntervalSet::default(),
+                not_persisted_received: ledger::intervals::IntervalSet::default(),
+                never_sent: ledger::intervals::IntervalSet::default(),
+                duplicate: ledger::intervals::IntervalSet::default(),
+            }],
+        }
+    }
+
+    /// The lines of a command with every kind of step, on both backends, and of one that failed before its steps.
+    pub fn lines() -> Vec<Value> {
+        let checked = Outcome { flow: Some(account()), account: vec![standing()], ..Outcome::passed("sent 100") };
+        let warned = Outcome { warnings: vec!["Java 25".into()], ..Outcome::changed("made") };
+        let found = |evidence: Value| Failure { evidence: Some(evidence), ..Failure::fault("2 missing") };
+        let mut failed = Failure::step("mvn exited with 1\nno route").command("mvn -B").output("one\ntwo").fix("rerun");
+        failed.log = Some("/state/logs/steps/up/03-kafka-jars.log".into());
+        let ends = [
+            StepEnd::Done(checked),
+            StepEnd::Done(warned),
+            StepEnd::Done(Outcome::unchanged("there")),
+            StepEnd::Done(Outcome::skipped("not started")),
+            StepEnd::Failed(failed.clone()),
+            StepEnd::Failed(found(to_value(account()).unwrap())),
+            StepEnd::Failed(found(to_value([standing()]).unwrap())),
+            StepEnd::NotRun("kafka jars did not succeed".into()),
+        ];
+        let step = |end| StepResult { title: "flow".into(), end, elapsed: Duration::from_millis(1_250) };
+        let steps = ends.into_iter().map(step).collect();
+        let report = Report { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
+        let local = sample::lab();
+        let kind = Lab { backend: Backend::Kind, ..sample::lab() };
+        vec![
+            to_value(line("verify", &local, local.coordinator_address(), &report)).unwrap(),
+            to_value(line("verify", &kind, coordination::SERVICE_ADDRESS.into(), &report)).unwrap(),
+            to_value(early_line("up", &failed)).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn a_step_has_the_same_state_in_a_report_as_in_an_event() {
+        let lines = lines();
+        let states = lines[0]["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap());
+        let states: Vec<&str> = states.collect();
+        assert_eq!(states, ["passed", "changed", "unchanged", "skipped", "failed", "failed", "failed", "not run"]);
+    }
 }

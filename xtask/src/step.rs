@@ -1,20 +1,17 @@
 //! The steps: what may run. Each has a title, a preview for `--dry-run`, and one way to run; it looks first and then
 //! decides, so that running it again is harmless.
 
-use crate::backend::Backend;
 use crate::config::Lab;
 use crate::failure::Result;
+use crate::k8s::workload::Part;
+use crate::k8s::{inside, kubeconfig, workload};
 use crate::kind::setup::Recipe;
-use crate::local::jars::Jars;
-use crate::local::service::Service;
-use crate::state::Setup;
+use crate::kind::{cluster, import};
+use crate::local::servers;
+use crate::service::Service;
 use crate::steps::check::ToolCheck;
-use crate::steps::workload::Part;
-use crate::steps::{
-    build, check, cluster, flow, image, preflight, record, remove, rolled_out, serve, service, workload,
-};
-use crate::task::{Outcome, Task};
-use crate::tools::java::Java;
+use crate::steps::{build, check, flow, preflight, record, remove, rolled_out, serve};
+use crate::task::{Ctx, Outcome, Task};
 
 /// A step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,38 +128,37 @@ impl Step {
     }
 
     /// What it would do, as commands that can be pasted; looks and waits are comments.
-    pub fn preview(self, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
+    pub fn preview(self, ctx: &Ctx<'_>) -> Vec<String> {
+        let (lab, setup) = (ctx.lab, &ctx.shown_setup());
         match self {
-            Step::Image(recipe) => image::preview_image(lab, setup, recipe),
-            Step::Load(recipe) => image::preview_load(lab, setup, recipe),
+            Step::Preflight => preflight::preview(ctx),
+            Step::Record => record::preview(lab),
+            Step::Jars => build::preview_jars(ctx.jars),
+            Step::BuildClients => build::preview_clients(lab),
+            Step::EndStrays => vec!["# end marked processes that the manifests no longer ask for".into()],
+            Step::Start(which) => servers::preview_start(ctx, which),
+            Step::Image(recipe) => import::preview_image(lab, setup, recipe),
             Step::OldCluster { recreate } => cluster::preview_old(lab, setup, recreate),
             Step::Cluster => cluster::preview_cluster(lab, setup),
             Step::ApiServer => cluster::preview_api_server(lab, setup),
             Step::NodesJoined => cluster::preview_joined(lab, setup),
-            Step::NodesReady => cluster::preview_healthy(lab, setup),
-            Step::DeleteCluster => cluster::preview_delete(lab, setup),
+            Step::Load(recipe) => import::preview_load(lab, setup, recipe),
             Step::Apply(part) => workload::preview_apply(lab, setup, part),
             Step::PodsReady(part) => workload::preview_ready(lab, setup, part),
+            Step::ServingInside { clients } => inside::preview_serving(ctx, clients),
+            Step::MergeKubeconfig => kubeconfig::preview_merge(lab),
+            Step::NodesReady => cluster::preview_healthy(lab, setup),
             Step::RemoveClients => workload::preview_remove_clients(lab, setup),
-            Step::ServingInside { clients } => serve::preview_inside(lab, setup, clients),
-            Step::MergeKubeconfig => {
-                vec![format!("# put context {} into your kubeconfig; your current context stays", lab.context())]
-            }
-            Step::UnmergeKubeconfig => vec![format!("# take context {} out of your kubeconfig", lab.context())],
-            Step::Preflight => preflight::preview(lab),
-            Step::Record => record::preview(lab),
-            Step::Jars => build::preview_jars(jars),
-            Step::BuildClients => build::preview_clients(lab),
-            Step::EndStrays => vec!["# end marked processes that the manifests no longer ask for".into()],
-            Step::Start(which) => service::preview_start(lab, jars, java, which),
+            Step::UnmergeKubeconfig => kubeconfig::preview_unmerge(lab),
+            Step::DeleteCluster => cluster::preview_delete(lab, setup),
             Step::Serving => serve::preview_serving(lab),
             Step::Topic => serve::preview_topic(lab),
-            Step::LabIsUp => check::preview_lab_is_up(lab),
-            Step::Healthy(service) => check::preview_healthy(lab, setup, service),
-            Step::Tool(check) => check::preview_tool(check, lab, jars, java, setup),
+            Step::LabIsUp => vec![ctx.driver.preview_is_up(lab)],
+            Step::Healthy(service) => vec![ctx.driver.preview_healthy(ctx, service)],
+            Step::Tool(check) => check::preview_tool(check, ctx),
             Step::Account => rolled_out::preview(lab),
-            Step::Flow(messages) => flow::preview(lab, messages),
-            Step::Stop(which) => service::preview_stop(lab, which),
+            Step::Flow(messages) => flow::preview(ctx, messages),
+            Step::Stop(which) => servers::preview_stop(lab, which),
             Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
             Step::Purge => remove::preview_caches(lab),
             Step::NothingLeft => vec!["# look for processes with this lab's mark, its ports, its files".into()],
@@ -179,33 +175,30 @@ impl Step {
             Step::Record => record::run(task),
             Step::Jars => build::jars(task),
             Step::BuildClients => build::clients(task),
-            Step::EndStrays => service::end_strays(task),
-            Step::Start(which) => service::start(task, which),
-            Step::Image(recipe) => image::image(task, recipe),
+            Step::EndStrays => servers::end_strays(task),
+            Step::Start(which) => servers::start(task, which),
+            Step::Image(recipe) => import::image(task, recipe),
             Step::OldCluster { recreate } => cluster::old(task, recreate),
             Step::Cluster => cluster::cluster(task),
             Step::ApiServer => cluster::api_server(task),
             Step::NodesJoined => cluster::joined(task),
-            Step::Load(recipe) => image::load(task, recipe),
+            Step::Load(recipe) => import::load(task, recipe),
             Step::Apply(part) => workload::apply(task, part),
             Step::PodsReady(part) => workload::ready(task, part),
-            Step::ServingInside { clients } => serve::inside(task, clients),
-            Step::MergeKubeconfig => record::merge(task),
+            Step::ServingInside { clients } => inside::serving(task, clients),
+            Step::MergeKubeconfig => kubeconfig::merge(task),
             Step::NodesReady => cluster::healthy(task),
             Step::RemoveClients => workload::remove_clients(task),
-            Step::UnmergeKubeconfig => record::unmerge(task),
+            Step::UnmergeKubeconfig => kubeconfig::unmerge(task),
             Step::DeleteCluster => cluster::delete(task),
             Step::Serving => serve::serving(task),
             Step::Topic => serve::topic(task),
-            Step::LabIsUp => match task.lab().backend {
-                Backend::Local => check::lab_is_up(task),
-                Backend::Kind => cluster::is_up(task),
-            },
+            Step::LabIsUp => task.ctx.driver.is_up(task),
             Step::Healthy(which) => check::healthy(task, which),
             Step::Tool(check) => check::tool(task, check),
             Step::Account => rolled_out::account(task),
             Step::Flow(messages) => flow::run(task, messages),
-            Step::Stop(which) => service::stop(task, which),
+            Step::Stop(which) => servers::stop(task, which),
             Step::Remove { failure_logs } => remove::files(task, failure_logs),
             Step::Purge => remove::caches(task),
             Step::NothingLeft => remove::nothing_left(task),
@@ -220,11 +213,13 @@ mod tests {
     use super::*;
     use crate::backend::Backend;
     use crate::config::sample;
+    use crate::drivers;
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
+    use crate::local::jars::Jars;
     use crate::plan::{self, Plan, Wish};
     use crate::signal::Stop;
-    use crate::task::Ctx;
+    use crate::tools::java::Java;
 
     /// A lab in a folder of its own, at ports where nobody listens, that waits for nothing.
     fn lab(backend: Backend, dir: &std::path::Path) -> Lab {
@@ -234,9 +229,9 @@ mod tests {
         lab.env.state_root = dir.into();
         lab.env.cache = dir.join("cache");
         lab.env.target = dir.join("target");
-        (lab.ports.base, lab.ports.zookeeper) = (2, 1);
+        (lab.ports.base, lab.ports.coordinator) = (2, 1);
         let t = &mut lab.settings.timeouts_s;
-        for limit in [&mut t.zookeeper, &mut t.broker, &mut t.topic, &mut t.clients, &mut t.cluster, &mut t.pods] {
+        for limit in [&mut t.coordinator, &mut t.broker, &mut t.topic, &mut t.clients, &mut t.cluster, &mut t.pods] {
             *limit = 0;
         }
         lab
@@ -251,6 +246,7 @@ mod tests {
             "docker inspect ",
             " get pods,statefulsets,deployments ",
             " --list",
+            "echo dump | ",
         ];
         looks.iter().any(|look| asked.contains(look))
     }
@@ -288,12 +284,12 @@ mod tests {
                 // So that no wait asks twice.
                 let stop = Stop::default();
                 stop.cancel();
-                let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+                let ctx = Ctx::new(&lab, drivers::of(backend), &jars, &exec, &stop);
                 let _ = ctx.setup.set(sample::setup());
                 let _ = ctx.java.set(java.clone());
                 let task = Task { ctx: &ctx, log: PathBuf::from("/dev/null"), status: &|_| {} };
                 let _ = step.run(&task);
-                let shown = step.preview(&lab, &jars, Some(&java), &sample::setup());
+                let shown = step.preview(&ctx);
                 for asked in exec.asked.lock().unwrap().iter().map(ToString::to_string) {
                     compared += 1;
                     if !only_looks(&asked) && !shown.iter().any(|line| line.contains(&asked)) {

@@ -2,14 +2,9 @@
 
 pub mod build;
 pub mod check;
-pub mod cluster;
-pub mod diagnostics;
 pub mod flow;
-pub mod image;
 pub mod preflight;
 pub mod record;
 pub mod remove;
 pub mod rolled_out;
 pub mod serve;
-pub mod service;
-pub mod workload;

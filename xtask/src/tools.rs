@@ -6,5 +6,3 @@ pub mod docker;
 pub mod java;
 pub mod kafka;
 pub mod kind;
-pub mod kubectl;
-pub mod zookeeper;

@@ -66,7 +66,7 @@ fn only_the_clients_know_rdkafka_and_tokio() {
 #[test]
 fn every_module_says_what_it_is_for() {
     let mut sources = Vec::new();
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src"] {
+    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
         files(&repo().join(dir), "rs", &mut sources);
     }
     assert!(sources.len() > 30);
@@ -82,7 +82,7 @@ fn one_module_each_for_yaml_and_bars() {
     files(&repo().join("xtask/src"), "rs", &mut sources);
     for (word, home) in [
         ("serde_yaml::", "yaml.rs"),
-        ("indicatif::", "progress.rs"),
+        ("indicatif::", "bars.rs"),
         ("duct::", "exec.rs"),
         ("hmac_sha256::", "sha256.rs"),
         ("use elf::", "program.rs"),
@@ -133,17 +133,47 @@ fn the_readme_and_the_reference_tell_every_command_and_exit_code() {
     }
 }
 
+/// Text in lines of at most 120 characters, those after the first indented by two.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 120 {
+            lines += &format!("{line}\n");
+            line = "  ".into();
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + &line + "\n"
+}
+
 #[test]
-fn the_map_names_every_module() {
-    let map = std::fs::read_to_string(repo().join("docs/architecture.md")).unwrap();
-    let mut sources = Vec::new();
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src"] {
+fn the_page_of_modules_is_made_of_their_first_lines() {
+    let mut page = String::from(
+        "# Modules\n\nEvery source file and what it is for: its own first lines. [architecture.md](architecture.md) tells\nhow \
+         they fit together. `UPDATE_EXPECT=1 cargo test -p xtask --test tidy` writes this page.\n",
+    );
+    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
+        let mut sources = Vec::new();
         files(&repo().join(dir), "rs", &mut sources);
+        // A folder comes after the files beside it.
+        sources.sort_by_key(|path| (path.parent().unwrap().to_path_buf(), path.clone()));
+        let mut folder = PathBuf::new();
+        for path in sources {
+            let file = path.strip_prefix(repo()).unwrap();
+            if file.parent().unwrap() != folder {
+                folder = file.parent().unwrap().to_path_buf();
+                page += &format!("\n## {}/\n\n", folder.display());
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let first: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//! ")).collect();
+            // Links lead nowhere outside rustdoc.
+            let first = first.join(" ").replace("[`", "`").replace("`]", "`");
+            page += &wrapped(&format!("- `{}`: {first}", file.file_name().unwrap().display()));
+        }
     }
-    for path in sources {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(map.contains(&name), "docs/architecture.md does not name {}", path.display());
-    }
+    expect_test::expect_file!["../../docs/modules.md"].assert_eq(&page);
 }
 
 /// README.md and the pages of docs/, each by its path and its text.
@@ -323,10 +353,55 @@ fn imports_go_in_no_circle() {
     }
 }
 
+/// The sources of xtask by their paths, without comments and tests.
+fn sources_of_xtask() -> Vec<(String, String)> {
+    let (root, mut sources) = (repo().join("xtask/src"), Vec::new());
+    files(&root, "rs", &mut sources);
+    let relative = |path: &Path| path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+    sources.iter().map(|path| (relative(path), code(&std::fs::read_to_string(path).unwrap()))).collect()
+}
+
+#[test]
+fn few_files_know_the_backends_apart() {
+    let home = |file: &str| ["local/", "kind/", "k8s/"].iter().any(|folder| file.starts_with(folder));
+    let names = |code: &str| code.match_indices("Backend::").any(|(at, _)| !code[at..].starts_with("Backend::ALL"));
+    let all = sources_of_xtask();
+    let files: Vec<&String> = all
+        .iter()
+        .filter(|(file, code)| !home(file) && file != "plan.rs" && names(code))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(files.len() > 1 && files.len() <= 6, "these know a backend, and others ask its driver: {files:?}");
+}
+
+#[test]
+fn nothing_below_the_choice_of_a_backend_knows_the_choice() {
+    for (file, code) in sources_of_xtask() {
+        let above = ["main.rs", "drivers.rs", "commands/", "fuzz.rs"].iter().any(|above| file.starts_with(above));
+        assert!(above || !code.contains("drivers::"), "{file} uses drivers.rs; it has `ctx.driver`");
+        let k8s = file.starts_with("k8s/");
+        assert!(!k8s || !["docker", "kind::"].iter().any(|word| code.contains(word)), "{file} knows Docker or kind");
+    }
+}
+
+#[test]
+fn few_files_know_who_coordinates() {
+    let home = |file: &str| file.starts_with("coordination");
+    let names = |code: &str| code.to_lowercase().contains("zookeeper");
+    // The fuzzer and the test of the manifests are tests as a whole.
+    let all = sources_of_xtask();
+    let files: Vec<&String> = all
+        .iter()
+        .filter(|(file, code)| !home(file) && !["fuzz.rs", "config/restricted.rs"].contains(&&**file) && names(code))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(files.len() > 1 && files.len() <= 10, "these name ZooKeeper, and others ask coordination.rs: {files:?}");
+}
+
 #[test]
 fn every_schema_is_declared_once() {
     let mut sources = Vec::new();
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src"] {
+    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
         files(&repo().join(dir), "rs", &mut sources);
     }
     let mut declared: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

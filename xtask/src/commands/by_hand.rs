@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::cli::{Passthrough, Render};
-use crate::commands::lab::Session;
+use crate::commands::session::Session;
 use crate::config::{Choice, Lab, state_dir};
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
-use crate::kind::{images, render, setup};
+use crate::k8s::kubectl::Kubectl;
+use crate::k8s::render;
+use crate::kind::{config, images, setup};
 use crate::local::jars::Jars;
+use crate::place::Tool;
 use crate::plan;
-use crate::progress::print_text;
+use crate::show::print_text;
 use crate::state::{Setup, read_record};
-use crate::task::Ctx;
+use crate::task::Task;
 use crate::tools::docker;
-use crate::tools::java::{self, Java};
-use crate::tools::kafka::{Place, Tool};
-use crate::tools::kubectl::Kubectl;
 
 impl Session<'_> {
     /// `render`: the manifests as they are applied.
@@ -48,7 +48,7 @@ impl Session<'_> {
         let lock = self.lock("render")?;
         private_dir(&lab.state)?;
         let stop = self.stop.next_plan();
-        let ctx = Ctx::new(&lab, &jars, &RealExec, &stop);
+        let ctx = self.ctx(&lab, &jars, &stop);
         let report = self.run_in("render", &ctx, &plan);
         if !folder_was_there && report.exit() == Exit::Ok {
             // Only the logs of the build were in it.
@@ -61,7 +61,7 @@ impl Session<'_> {
         let client = ctx.client_image.get().map_or(render::CLIENT_IMAGE, |archive: &images::Archive| &archive.name);
         std::fs::create_dir_all(&args.out).cannot("create", &args.out)?;
         for (file, text) in [
-            ("cluster.yml", render::cluster(&lab, &setup, false)?),
+            ("cluster.yml", config::rendered(&lab, &setup, false)?),
             ("kafka.yml", render::kafka(&lab, &setup)?),
             ("host-access.yml", render::host_access(&lab)?),
             ("clients.yml", render::clients(&lab, client)?),
@@ -102,8 +102,9 @@ impl Session<'_> {
             }
         }
         let (lab, jars) = self.recorded()?;
-        let java = java::locate(self.env).map(Java::unasked);
-        let cmd = Place::of(&lab, &jars, java.as_ref(), lab.setup.as_ref()).typed().tool(tool, &args.args);
+        let ctx = self.ctx(&lab, &jars, self.stop);
+        let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
+        let cmd = task.place()?.typed().tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);

@@ -1,8 +1,7 @@
 //! `clients …`: the producer and the consumer.
 
 use crate::cli::{ClientsCommand, Format, Scale};
-use crate::commands::lab::Session;
-use crate::commands::logs;
+use crate::commands::session::Session;
 use crate::config::facts::MAX_CLIENTS;
 use crate::failure::{Exit, Failure, Result};
 use crate::plan;
@@ -17,7 +16,7 @@ impl Session<'_> {
     pub fn clients(&self, command: &ClientsCommand) -> Result<Exit> {
         let (lab, jars) = self.recorded()?;
         let (name, plan) = match command {
-            ClientsCommand::Logs(args) => return logs::clients(&lab, args, self.stop),
+            ClientsCommand::Logs(args) => return self.client_logs(args),
             ClientsCommand::Scale(scale) => return self.scale(scale),
             ClientsCommand::Build => ("clients build", plan::clients_build(&lab)),
             ClientsCommand::Load => ("clients load", plan::clients_load(&lab)),
@@ -30,7 +29,7 @@ impl Session<'_> {
         let _lock = self.lock(name)?;
         let report = self.run(name, &lab, &jars, &plan);
         if lab.format == Format::Json {
-            report::json(name, &lab, &report);
+            report::json(name, &self.ctx(&lab, &jars, self.stop), &report);
         }
         Ok(report.exit())
     }

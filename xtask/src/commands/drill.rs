@@ -3,23 +3,23 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reach};
 use crate::cli::{Drill as Args, Format};
-use crate::commands::lab::Session;
+use crate::commands::session::Session;
 use crate::config::Lab;
 use crate::drill::control::Without;
 use crate::drill::faults::{FAULTS, Fault, Scenario, named};
 use crate::drill::outcome::{Outcome, Record, Recorded, worst};
 use crate::drill::run::{Options, commit, run};
 use crate::drill::told;
-use crate::exec::RealExec;
+use crate::events::{Event, Events, StepState};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::local::jars::Jars;
-use crate::progress::Ended;
-use crate::progress::{Progress, print_json, print_text};
+use crate::run::StepEnd;
+use crate::show::{self, print_json, print_text};
 use crate::step::Step;
 use crate::steps::build;
 use crate::system::lack_of_space;
@@ -31,6 +31,9 @@ const MATRIX: &str = "drills.jsonl";
 
 /// What a message of a drill takes in a log: 105 were measured, of which the value is 100.
 const BYTES: u64 = 120;
+
+/// The title of the step before the drills.
+const CLIENTS_BUILD: &str = "clients build";
 
 impl Session<'_> {
     /// `drill …`.
@@ -68,7 +71,7 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let logs = lab.logs().join("steps").join("drill");
         private_dir(&logs)?;
-        let up = Ctx::new(&lab, &jars, &RealExec, self.stop);
+        let up = self.ctx(&lab, &jars, self.stop);
         Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
         let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
         let done = match (&out, args.resume) {
@@ -81,25 +84,36 @@ impl Session<'_> {
                 recorded(file, &commit(&task), lab.backend)?
             }
         };
-        let progress = Progress::new("drill", &lab.name, lab.format, self.env);
-        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
-        self.build_clients(&lab, &jars, &progress, &logs)?;
+        let events = Events::to(vec![show::listener("drill", &lab.name, lab.format, self.env)]);
         let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
-        self.each(Series { lab: &lab, jars: &jars, progress, logs, out, done, options }, scenarios)
+        self.series(Series { lab: &lab, jars: &jars, events, logs, out, done, options }, scenarios)
+    }
+
+    /// Builds the clients, and drills one scenario after the other, as steps of one plan.
+    fn series(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
+        let begin = Instant::now();
+        let titles = std::iter::once(CLIENTS_BUILD).chain(scenarios.iter().map(|scenario| scenario.name()));
+        series.events.send(&Event::PlanBegun { steps: titles.map(String::from).collect() });
+        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
+        let result = self.build_clients(&series).and_then(|()| self.each(&mut series, scenarios));
+        let exit = result.as_ref().map_or_else(|failure| failure.exit, |exit| *exit) as i32;
+        series.events.send(&Event::PlanEnded { exit, elapsed: begin.elapsed() });
+        result
     }
 
     /// Drills one scenario after the other; returns what all of them come to.
-    fn each(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
+    fn each(&self, series: &mut Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
         let (mut exit, mut hindered) = (Exit::Ok, None::<Failure>);
         for (place, scenario) in scenarios.into_iter().enumerate() {
             let title = scenario.name();
             if let Some(outcome) = series.take(scenario) {
-                series.progress.say(&format!(" - {title:18} left out: there already, {}", outcome.words()));
+                let why = format!("there already, {}", outcome.words());
+                series.events.leave_out(place + 2, title, StepState::Skipped, &why);
                 exit = worst(exit, outcome.exit());
                 continue;
             }
             let stop = self.stop.next_plan();
-            let ctx = Ctx::new(series.lab, series.jars, &RealExec, &stop);
+            let ctx = self.ctx(series.lab, series.jars, &stop);
             let record = series.one(&ctx, place, scenario)?;
             exit = worst(exit, record.settled().exit);
             if let Record::Unfinished(drill) = record
@@ -115,21 +129,19 @@ impl Session<'_> {
         }
     }
 
-    fn build_clients(&self, lab: &Lab, jars: &Jars, progress: &Progress, logs: &Path) -> Result<()> {
-        let (place, title) = (0, "clients build");
-        progress.started(place, title);
-        let status = |text: &str| progress.status(place, text);
-        let ctx = Ctx::new(lab, jars, &RealExec, self.stop);
-        let built = build::clients(&Task { ctx: &ctx, log: logs.join("clients-build.log"), status: &status });
-        let ended = built.clone().map_or_else(Ended::Failed, Ended::Done);
-        progress.finished(place, title, &ended);
+    fn build_clients(&self, series: &Series<'_>) -> Result<()> {
+        let step = series.events.start(1, CLIENTS_BUILD);
+        let status = |text: &str| step.status(text);
+        let ctx = self.ctx(series.lab, series.jars, self.stop);
+        let built = build::clients(&Task { ctx: &ctx, log: series.logs.join("clients-build.log"), status: &status });
+        built.clone().map_or_else(StepEnd::Failed, StepEnd::Done).send(step);
         built.map(drop)
     }
 }
 
 /// A soak keeps all it sends, on every replica.
 fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
-    let (Scenario::Soak { duration, .. }, Backend::Local) = (scenario, lab.backend) else { return Ok(()) };
+    let (Scenario::Soak { duration, .. }, Reach::Processes) = (scenario, lab.backend.reaches()) else { return Ok(()) };
     let need = duration
         .as_secs()
         .saturating_mul(rate.into())
@@ -147,7 +159,7 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
 struct Series<'a> {
     lab: &'a Lab,
     jars: &'a Jars,
-    progress: Progress<'a>,
+    events: Events,
     logs: PathBuf,
     /// Where each result is appended.
     out: Option<PathBuf>,
@@ -168,15 +180,15 @@ impl Series<'_> {
     fn one(&self, ctx: &Ctx<'_>, place: usize, scenario: Scenario) -> Result<Record> {
         let title = scenario.name();
         let log = self.logs.join(format!("{:02}-{title}.log", place + 1));
-        self.progress.started(place, title);
-        let status = |text: &str| self.progress.status(place, text);
+        let step = self.events.start(place + 2, title);
+        let status = |text: &str| step.status(text);
         let record = run(&Task { ctx, log: log.clone(), status: &status }, scenario, self.options);
-        let ended = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
-            Ok(proof) => Ended::Done(task::Outcome::passed(proof)),
-            Err(failure) if failure.log.is_none() => Ended::Failed(failure.log(&log)),
-            Err(failure) => Ended::Failed(failure),
+        let end = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
+            Ok(proof) => StepEnd::Done(task::Outcome::passed(proof)),
+            Err(failure) if failure.log.is_none() => StepEnd::Failed(failure.log(&log)),
+            Err(failure) => StepEnd::Failed(failure),
         };
-        self.progress.finished(place, title, &ended);
+        end.send(step);
         let record = record?;
         match (self.lab.format, &record) {
             (Format::Json, record) => print_json(record),

@@ -6,7 +6,7 @@ use crate::config::Env;
 use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
-use crate::steps::preflight::install_line;
+use crate::findings::install_line;
 
 /// Runs the line that installs `packages`, as root or through sudo; does nothing when there are none.
 ///

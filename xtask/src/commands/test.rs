@@ -11,11 +11,11 @@ use crate::config::Env;
 use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
+use crate::kind::preflight::missing_programs;
 use crate::local::process::with_argument;
-use crate::progress::print_text;
+use crate::show::print_text;
 use crate::signal::Stop;
 use crate::state::ImageSource;
-use crate::steps::preflight::kind::missing_programs;
 use crate::tools::{docker, java};
 use crate::wait::{self, Poll};
 

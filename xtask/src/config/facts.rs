@@ -17,7 +17,7 @@ pub const POD_NAME: &str = "\u{f8ff}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// ZooKeeper, from kafka.yml.
-    pub zookeeper: ZooKeeper,
+    pub coordinator: Coordinator,
     /// The brokers, from kafka.yml.
     pub brokers: Brokers,
     /// What clients.yml declares.
@@ -88,7 +88,7 @@ pub struct Requests {
 
 /// ZooKeeper's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZooKeeper {
+pub struct Coordinator {
     /// zookeeper.properties of ConfigMap `zookeeper-config`.
     pub properties: BTreeMap<String, String>,
     /// KAFKA_HEAP_OPTS and KAFKA_OPTS of StatefulSet `zookeeper`.
@@ -97,7 +97,7 @@ pub struct ZooKeeper {
     pub container: String,
 }
 
-impl ZooKeeper {
+impl Coordinator {
     /// Where it listens for clients in its pod.
     pub fn port(&self) -> u16 {
         self.properties.get("clientPort").and_then(|port| port.parse().ok()).unwrap_or(2181)
@@ -172,7 +172,8 @@ pub struct Settings {
 pub struct Timeouts {
     pub jars: u64,
     pub clients_build: u64,
-    pub zookeeper: u64,
+    #[serde(rename = "zookeeper")]
+    pub coordinator: u64,
     pub broker: u64,
     pub topic: u64,
     pub clients: u64,
@@ -200,7 +201,8 @@ pub struct Flow {
 #[serde(deny_unknown_fields)]
 pub struct Local {
     /// ZooKeeper's client port on 127.0.0.1.
-    pub zookeeper_port: u16,
+    #[serde(rename = "zookeeper_port")]
+    pub coordinator_port: u16,
     /// Options of every java that runs ZooKeeper or a broker.
     pub java_options: Vec<String>,
 }

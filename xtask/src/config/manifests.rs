@@ -8,7 +8,7 @@ use ledger::size;
 use ledger::stamp::{Encoder, RunId};
 
 use crate::config::facts::{
-    Brokers, Client, Cluster, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings, ZooKeeper,
+    Brokers, Client, Cluster, Coordinator, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings,
 };
 use crate::config::objects::{ClusterConfig, ConfigMap, Container, Service, Workload, WorkloadSpec};
 use crate::config::variables::{NAMESPACE, Owner, Sources};
@@ -39,7 +39,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     objects.add("host-access.yml", &host_access);
     let mut sources = BTreeMap::new();
     let selectors = reader.selectors(&kafka, &clients);
-    let zookeeper = reader.zookeeper(&kafka, &objects, &mut sources);
+    let coordinator = reader.coordinator(&kafka, &objects, &mut sources);
     let brokers = reader.brokers(&kafka, &objects, &mut sources);
     reader.services(&kafka);
     objects.add("clients.yml", &clients);
@@ -51,9 +51,9 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     if let (Some(brokers), Some(settings)) = (&brokers, &settings) {
         reader.message_size(brokers, &clients, settings);
     }
-    match (zookeeper, brokers, settings) {
-        (Some(zookeeper), Some(brokers), Some(settings)) if reader.problems.is_empty() => Ok((
-            Facts { zookeeper, brokers, clients, topic, cluster, kafka_image, requests, selectors, sources },
+    match (coordinator, brokers, settings) {
+        (Some(coordinator), Some(brokers), Some(settings)) if reader.problems.is_empty() => Ok((
+            Facts { coordinator, brokers, clients, topic, cluster, kafka_image, requests, selectors, sources },
             settings,
         )),
         _ => {
@@ -212,12 +212,12 @@ impl Reader<'_> {
         self.problem("kafka.yml", KEY, format!("\"{text}\" {what}"));
     }
 
-    fn zookeeper(
+    fn coordinator(
         &mut self,
         documents: &[Document],
         objects: &Sources,
         sources: &mut BTreeMap<String, Vec<String>>,
-    ) -> Option<ZooKeeper> {
+    ) -> Option<Coordinator> {
         let spec = self.stateful_set(documents, "zookeeper");
         let maps: Vec<ConfigMap> = self.all(documents, "ConfigMap");
         let text = maps
@@ -256,7 +256,7 @@ impl Reader<'_> {
         let known = |variable: &str| ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].contains(&variable);
         let env = self.environment(("kafka.yml", "StatefulSet", "zookeeper"), container, known, objects, sources);
         let options = ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].into_iter().flat_map(|key| words(env.get(key)));
-        Some(ZooKeeper { properties, heap_opts: options.collect(), container: container.name.clone() })
+        Some(Coordinator { properties, heap_opts: options.collect(), container: container.name.clone() })
     }
 
     fn brokers(
@@ -578,7 +578,7 @@ impl Reader<'_> {
         for (field, seconds) in [
             ("jars", t.jars),
             ("clients_build", t.clients_build),
-            ("zookeeper", t.zookeeper),
+            ("zookeeper", t.coordinator),
             ("broker", t.broker),
             ("topic", t.topic),
             ("clients", t.clients),
@@ -603,7 +603,7 @@ impl Reader<'_> {
         }
         if let Some(brokers) = brokers {
             let first = brokers.host_port_base;
-            let port = settings.local.zookeeper_port;
+            let port = settings.local.coordinator_port;
             if (first..first.saturating_add(brokers.count as u16)).contains(&port) {
                 let message = format!("is {port}, which is the port of broker {}", port - first);
                 self.problem("lab.yml", "local.zookeeper_port", message);
@@ -707,12 +707,12 @@ mod tests {
     fn the_committed_manifests_describe_the_lab() {
         let (facts, settings) = read(&manifests()).unwrap();
         assert_eq!((facts.brokers.count, facts.brokers.partitions, facts.brokers.replication_factor), (3, 4, 3));
-        assert_eq!((facts.brokers.host_port_base, settings.local.zookeeper_port), (30090, 32181));
+        assert_eq!((facts.brokers.host_port_base, settings.local.coordinator_port), (30090, 32181));
         assert_eq!(facts.brokers.heap_opts, ["-Xms512m", "-Xmx512m"]);
         assert_eq!(facts.topic, "test");
         let roles: Vec<&str> = facts.clients.iter().map(|client| client.role.as_str()).collect();
         assert_eq!(roles, ["producer", "consumer"]);
-        assert_eq!(facts.zookeeper.properties["tickTime"], "1000");
+        assert_eq!(facts.coordinator.properties["tickTime"], "1000");
     }
 
     #[test]
@@ -1042,7 +1042,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(facts.selectors["kafka"], BTreeMap::from([("name".to_string(), "broker".to_string())]));
-        assert_eq!(facts.zookeeper.container, "zk");
+        assert_eq!(facts.coordinator.container, "zk");
     }
 
     #[test]

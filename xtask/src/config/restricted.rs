@@ -82,7 +82,7 @@ fn committed_pods() -> Vec<(String, Value)> {
             pod_specs(&Value::deserialize(document).unwrap(), file, &mut found);
         }
     }
-    let job = crate::kind::job::manifest("check", "clients:1", &["offsets".into()], 60);
+    let job = crate::k8s::job::manifest("check", "clients:1", &["offsets".into()], 60);
     pod_specs(&serde_json::from_str(&job).unwrap(), "job", &mut found);
     found
 }

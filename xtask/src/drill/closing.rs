@@ -10,8 +10,9 @@ use ledger::judge::{Case, Report, judge};
 use ledger::lines::{ConsumerState, Event};
 use serde::Serialize;
 
+use crate::brokers::{Ends, end_offsets};
 use crate::drill::last_words::LastWords;
-use crate::drill::load::{Ends, Load, end_offsets};
+use crate::drill::load::Load;
 use crate::failure::{Exit, Failure, Result};
 use crate::task::Task;
 use crate::tools::clients;

@@ -20,14 +20,14 @@ pub struct Pair<T> {
     pub after: Option<T>,
 }
 
-/// What ZooKeeper said, from the first time that it said so to the last.
+/// What the coordinator said, from the first time that it said so to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
     /// The first time.
     pub from_ms: u64,
     /// The last time.
     pub to_ms: u64,
-    /// The session of each broker that is registered; `None` while ZooKeeper does not answer.
+    /// The session of each broker that is registered; `None` while the coordinator does not answer.
     pub sessions: Option<BTreeMap<u32, String>>,
     /// The controller.
     pub controller: Option<u32>,
@@ -165,7 +165,7 @@ pub struct Evidence {
     pub partition: u32,
     /// The brokers that each word means.
     pub targets: BTreeMap<Who, BTreeSet<u32>>,
-    /// What ZooKeeper said, each change.
+    /// What the coordinator said, each change.
     pub registered: Vec<Registered>,
     /// Processes that were ended.
     pub blows: Vec<Blow>,
@@ -210,7 +210,7 @@ impl Evidence {
     /// How many processes `who` is.
     pub fn count(&self, who: Who) -> usize {
         match who {
-            Who::ZooKeeper | Who::Producer | Who::Consumer => 1,
+            Who::Coordinator | Who::Producer | Who::Consumer => 1,
             _ => self.targets.get(&who).map_or(0, BTreeSet::len),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reach};
 use crate::drill::moves::{How, Move, Who};
 use crate::drill::promise::Promise;
 use crate::drill::proof::Proof;
@@ -48,17 +48,18 @@ impl Fault {
     /// Whether it can be done there: the lab's servers are processes on local and pods on kind, a drill's clients are
     /// processes on both.
     pub fn runs_on(&self, backend: Backend) -> bool {
+        let on = |reach: Reach| backend.reaches() == reach;
         self.moves.iter().all(|step| match step {
             Move::DeletePod(_)
             | Move::KillContainer(_)
             | Move::PauseNode(_)
             | Move::ResumeNode(_)
             | Move::RestartNode(_)
-            | Move::DeleteDns => backend == Backend::Kind,
+            | Move::DeleteDns => on(Reach::Pods),
             Move::Kill(who) | Move::Term(who) | Move::Pause(who) | Move::Resume(who) | Move::Start(who) => {
-                matches!(who, Who::Producer | Who::Consumer) || backend == Backend::Local
+                matches!(who, Who::Producer | Who::Consumer) || on(Reach::Processes)
             }
-            Move::Wipe(_) | Move::WipeTopic(_) | Move::Rolling => backend == Backend::Local,
+            Move::Wipe(_) | Move::WipeTopic(_) | Move::Rolling => on(Reach::Processes),
             Move::Wait(_) | Move::CreateTopic | Move::RecreateTopic | Move::GrowTopic => true,
         })
     }
@@ -198,8 +199,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper; it is started again after 8 s",
         "leaders go on without it; nobody could be elected meanwhile",
-        [Kill(Who::ZooKeeper), Wait(8_000), Start(Who::ZooKeeper)],
-        [Ended(Who::ZooKeeper, How::Kill), Silent(7_000), AckedMeanwhile(Who::ZooKeeper)]
+        [Kill(Who::Coordinator), Wait(8_000), Start(Who::Coordinator)],
+        [Ended(Who::Coordinator, How::Kill), Silent(7_000), AckedMeanwhile(Who::Coordinator)]
     ),
     fault!(
         "zookeeper-pause",
@@ -207,8 +208,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of ZooKeeper for 8 s, longer than the session timeout",
         "leaders go on without it; when it goes on, most sessions have expired and their brokers register anew",
-        [Pause(Who::ZooKeeper), Wait(8_000), Resume(Who::ZooKeeper)],
-        [Stopped(Who::ZooKeeper, 7_000), Silent(4_000), AckedMeanwhile(Who::ZooKeeper)]
+        [Pause(Who::Coordinator), Wait(8_000), Resume(Who::Coordinator)],
+        [Stopped(Who::Coordinator, 7_000), Silent(4_000), AckedMeanwhile(Who::Coordinator)]
     ),
     fault!(
         "zookeeper-and-leader-kill",
@@ -216,9 +217,9 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper and of a leader",
         "no new leader until ZooKeeper is back and the session has expired",
-        [Kill(Who::ZooKeeper), Kill(Who::Leader), Wait(3_000), Start(Who::ZooKeeper), EXPIRED, Start(Who::Leader)],
+        [Kill(Who::Coordinator), Kill(Who::Leader), Wait(3_000), Start(Who::Coordinator), EXPIRED, Start(Who::Leader)],
         [
-            Ended(Who::ZooKeeper, How::Kill),
+            Ended(Who::Coordinator, How::Kill),
             Silent(2_000),
             Ended(Who::Leader, How::Kill),
             Expired(Who::Leader),

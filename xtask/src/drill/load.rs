@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ledger::lines::{ConsumerState, Offsets, ProducerState, ReceivePartition};
+use ledger::lines::{ConsumerState, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -12,15 +12,12 @@ use serde::Serialize;
 use crate::drill::client::{Client, Fate};
 use crate::drill::control::Without;
 use crate::drill::evidence::{ByPartition, Standing};
-use crate::drill::mend::topics;
 use crate::drill::timing::LEAST_GAP_MS;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::files::private_dir;
 use crate::local::process::{Identity, Memory, Started};
-use crate::steps::serve;
 use crate::task::Task;
-use crate::tools::clients;
 use crate::wait::Poll;
 
 /// By partition, how many messages were acknowledged and how many received.
@@ -336,58 +333,6 @@ fn there(state: &ConsumerState, ends: &[(u32, u64)], is: impl Fn(u64, u64) -> bo
         let found = state.partitions.iter().find(|p| number(p.partition) == *partition);
         found.is_some_and(|p| u64::try_from(p.next).is_ok_and(|next| is(next, *end)))
     })
-}
-
-/// A topic as its brokers tell of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ends {
-    /// The end offset of each partition.
-    pub offsets: Vec<(u32, u64)>,
-    /// The topic's id.
-    pub topic_id: Option<String>,
-}
-
-/// The end offset of each partition of a topic, and its id.
-///
-/// # Errors
-/// The brokers do not tell within `patience`.
-pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<Ends> {
-    let lab = task.lab();
-    let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), topic);
-    task.wait("end offsets", patience, Duration::from_millis(500), || {
-        Ok(match clients::lines::<Offsets>(&task.capture(&cmd)?.stdout).pop() {
-            Some(Offsets { error: None, partitions, topic_id, .. }) if !partitions.is_empty() => Poll::Ready(Ends {
-                offsets: partitions.iter().map(|mark| (mark.partition, mark.high)).collect(),
-                topic_id,
-            }),
-            Some(Offsets { error: Some(error), .. }) => Poll::NotYet(error),
-            _ => Poll::NotYet("no answer".into()),
-        })
-    })
-}
-
-/// Creates a topic that keeps all it gets: a soak's records outgrow what the brokers retain by default.
-///
-/// # Errors
-/// kafka-topics fails.
-pub fn create_lasting_topic(task: &Task<'_>, topic: &str) -> Result<()> {
-    let keeps_all = ["--config", "retention.bytes=-1", "--config", "retention.ms=-1"];
-    topics(task, &[&["--create", "--topic", topic], &keeps_all[..]].concat()).map(drop)
-}
-
-/// Creates a topic with the brokers' defaults: by its first message where brokers create topics so, with kafka-topics where they are told not to.
-///
-/// # Errors
-/// The message is not acknowledged, or kafka-topics fails.
-pub fn create_topic(task: &Task<'_>, topic: &str) -> Result<()> {
-    let lab = task.lab();
-    serve::create_where_brokers_do_not(task, topic)?;
-    let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), topic, lab.timeout(|t| t.topic));
-    let output = task.capture(&cmd)?;
-    match output.code {
-        Some(0) => Ok(()),
-        _ => Err(Failure::step(format!("no message gets through topic {topic}")).output(&output.stderr).log(&task.log)),
-    }
 }
 
 #[cfg(test)]

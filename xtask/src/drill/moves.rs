@@ -1,5 +1,6 @@
 //! What can be done to whom in a drill. Pure.
 
+use crate::coordination::NAME;
 use std::fmt;
 
 /// Who is hit. Who that is, is found out when it is hit first, and stays so for the rest of the drill.
@@ -17,8 +18,8 @@ pub enum Who {
     AllBrokers,
     /// All brokers but the leader of partition 0.
     Followers,
-    /// ZooKeeper.
-    ZooKeeper,
+    /// Who coordinates the brokers.
+    Coordinator,
     /// The drill's producer.
     Producer,
     /// The drill's consumer.
@@ -34,7 +35,7 @@ impl fmt::Display for Who {
             Who::TwoBrokers => "the leader and the next broker",
             Who::AllBrokers => "every broker",
             Who::Followers => "the followers",
-            Who::ZooKeeper => "ZooKeeper",
+            Who::Coordinator => NAME,
             Who::Producer => "the producer",
             Who::Consumer => "the consumer",
         })
@@ -51,7 +52,7 @@ impl Who {
             Who::TwoBrokers => "the leader of partition 0 and the next broker",
             Who::AllBrokers => "every broker",
             Who::Followers => "the followers of partition 0",
-            Who::ZooKeeper => "ZooKeeper",
+            Who::Coordinator => NAME,
             Who::Producer => "the producer",
             Who::Consumer => "the consumer",
         }

@@ -150,7 +150,7 @@ pub struct FaultResult {
     pub brokers: BTreeSet<u32>,
     /// When it struck, in ms since the Unix epoch.
     pub struck_ms: u64,
-    /// Until ZooKeeper had expired the session of a broker that was hit, in ms.
+    /// Until the coordinator had expired the session of a broker that was hit, in ms.
     pub detected_after_ms: Option<u64>,
     /// Until everything was mended and every replica in sync, in ms.
     pub mended_after_ms: u64,
@@ -305,10 +305,12 @@ impl Recorded {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use ledger::judge::Kind;
+    use serde_json::{Value, to_value};
 
     use super::*;
+    use crate::account::tests::report as account;
     use crate::drill::faults::{FAULTS, Fault};
     use crate::drill::promise::tests::report;
 
@@ -327,6 +329,57 @@ mod tests {
             seen: Evidence::default(),
             proofs: fault.proofs,
         }
+    }
+
+    /// The lines of a drill that is over, of a soak that is a control, and of one that came to no account.
+    pub fn lines() -> Vec<Value> {
+        let row =
+            |partition| Row { partition, acked_after_ms: Some(4_012), longest_ack_gap_ms: 4_100, ..Row::default() };
+        let sight = |at| [Sight::Shown, Sight::Absent, Sight::Contradicted][at % 3];
+        let struck = FaultResult {
+            brokers: [1].into(),
+            detected_after_ms: Some(3_900),
+            partitions: vec![row(0), row(1)],
+            stuck: vec![1],
+            ..struck(&FAULTS[0], sight)
+        };
+        let struck = vec![struck];
+        let faults = vec!["producer-1 ended by itself".to_string()];
+        let drill = Drill {
+            schema: SCHEMA,
+            commit: "c1".into(),
+            backend: Backend::Local,
+            drill: FAULTS[0].name,
+            seed: None,
+            duration_s: None,
+            topic: "drill-1".into(),
+            rate: 200,
+            promised: FAULTS[0].promise.words(),
+            settled: Settled::finished(FAULTS[0].promise, &account(), &struck, &faults),
+            without: Vec::new(),
+            faults,
+            final_read: FinalRead { records: 100, elapsed_ms: 900 },
+            calm_gap_ms: 12,
+            struck,
+            errors: [("_MSG_TIMED_OUT".to_string(), 4)].into(),
+            ledger: account(),
+        };
+        let (drill_soak, without) = ("soak", vec![Part::Strike, Part::Load, Part::Ledger]);
+        let soak = Drill { drill: drill_soak, seed: Some(1), duration_s: Some(60), without, ..drill.clone() };
+        let failure = Failure::step("a broker does not start");
+        let unfinished = Unfinished {
+            schema: SCHEMA,
+            commit: "c1".into(),
+            backend: Backend::Kind,
+            drill: "soak",
+            settled: Settled::unfinished(&failure),
+            without: Vec::new(),
+            error: failure.what.clone(),
+            failure,
+        };
+        let finished = [drill, soak].map(|drill| Record::Finished(Box::new(drill)));
+        let all = finished.into_iter().chain([Record::Unfinished(Box::new(unfinished))]);
+        all.map(|record| to_value(record).unwrap()).collect()
     }
 
     /// A report that keeps this promise.

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::coordination;
 use crate::drill::evidence::PodSeen;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
+use crate::k8s::kubectl::Kubectl;
 use crate::task::Task;
 use crate::tools::docker;
-use crate::tools::kubectl::Kubectl;
 
 fn ran(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
     Ok(task.run(cmd)?.stdout)
@@ -39,12 +40,12 @@ pub fn node(task: &Task<'_>, id: u32) -> Result<String> {
     field(task, id, ".spec.nodeName")
 }
 
-/// The node of ZooKeeper.
+/// The node of the coordinator.
 ///
 /// # Errors
 /// The API server does not tell.
-pub fn zookeeper_node(task: &Task<'_>) -> Result<String> {
-    let ask = kubectl(task)?.ask(["get", "pod", "zookeeper-0", "--output", "jsonpath={.spec.nodeName}"]);
+pub fn coordinator_node(task: &Task<'_>) -> Result<String> {
+    let ask = kubectl(task)?.ask(["get", "pod", coordination::POD, "--output", "jsonpath={.spec.nodeName}"]);
     Ok(ran(task, &ask)?.trim().to_string())
 }
 

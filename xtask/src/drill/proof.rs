@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use ledger::lines::{Gap, Milestone, Reason};
 use serde::Serialize;
 
+use crate::coordination::NAME;
 use crate::drill::evidence::{Blow, Evidence, Registered, Standing};
 use crate::drill::moves::{How, Who};
 use crate::drill::timing;
@@ -24,7 +25,7 @@ pub enum Proof {
     Ended(Who, How),
     /// Each process was stopped for at least so many ms, as the system tells (state T of proc(5)).
     Stopped(Who, u64),
-    /// ZooKeeper answered nobody for at least so many ms.
+    /// The coordinator answered nobody for at least so many ms.
     Silent(u64),
     /// The session of each broker went before it was started or resumed.
     Expired(Who),
@@ -132,12 +133,12 @@ impl Proof {
             Proof::Ended(who, How::Kill) => format!("{who} ran until SIGKILL, and was over then"),
             Proof::Ended(who, How::Term) => format!("{who} ran until SIGTERM, and ended by itself"),
             Proof::Stopped(who, ms) => format!("{who} stood still for {} or more (state T)", seconds(ms)),
-            Proof::Silent(ms) => format!("ZooKeeper answered nobody for {} or more", seconds(ms)),
+            Proof::Silent(ms) => format!("{NAME} answered nobody for {} or more", seconds(ms)),
             Proof::Expired(who) => {
-                format!("ZooKeeper had no session of {who} any more when that was started or resumed")
+                format!("{NAME} had no session of {who} any more when that was started or resumed")
             }
-            Proof::SessionGone(who) => format!("the ZooKeeper session of {who} went"),
-            Proof::SessionsKept(who) => format!("the ZooKeeper session of {who} stayed"),
+            Proof::SessionGone(who) => format!("the {NAME} session of {who} went"),
+            Proof::SessionsKept(who) => format!("the {NAME} session of {who} stayed"),
             Proof::NewController => "another broker became controller".into(),
             Proof::EpochRaised(who) => {
                 format!("the partition of {who} got another leader, and records a higher leader epoch")
@@ -302,13 +303,13 @@ fn stopped(evidence: &Evidence, who: Who, ms: u64) -> Seen {
 }
 
 fn silent(evidence: &Evidence, ms: u64) -> Seen {
-    let Some(hit) = evidence.hit(Who::ZooKeeper) else { return absent("nothing was hit") };
+    let Some(hit) = evidence.hit(Who::Coordinator) else { return absent("nothing was hit") };
     let longest = evidence.registered.iter().filter(|seen| seen.sessions.is_none() && seen.to_ms >= hit);
     let longest = longest.map(|seen| seen.to_ms.saturating_sub(seen.from_ms.max(hit))).max();
     match longest {
         Some(longest) if longest >= ms => Ok(format!("no answer for {}", seconds(longest))),
         Some(longest) => contradicted(format!("no answer for {} only", seconds(longest))),
-        None if evidence.registered.is_empty() => absent("ZooKeeper was not asked"),
+        None if evidence.registered.is_empty() => absent(format!("{NAME} was not asked")),
         None => contradicted("it answered all the time"),
     }
 }
@@ -320,7 +321,7 @@ fn session_before(evidence: &Evidence, who: Who, id: u32) -> Option<(u64, &str)>
     Some((hit, before.sessions.as_ref()?.get(&id)?))
 }
 
-/// What ZooKeeper said after a time.
+/// What the coordinator said after a time.
 fn answers_after(evidence: &Evidence, ms: u64) -> impl Iterator<Item = (&Registered, &BTreeMap<u32, String>)> {
     evidence
         .registered
@@ -335,7 +336,7 @@ fn sessions_gone(evidence: &Evidence, who: Who, until: u64) -> Seen {
 
 fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
     let Some((hit, session)) = session_before(evidence, who, id) else {
-        return absent(format!("ZooKeeper did not say that kafka-{id} had a session before"));
+        return absent(format!("{NAME} did not say that kafka-{id} had a session before"));
     };
     let mut last = None;
     for (seen, sessions) in answers_after(evidence, hit).filter(|(seen, _)| seen.from_ms <= until) {
@@ -346,14 +347,14 @@ fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
     }
     match last {
         Some(at) => contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit)))),
-        None => absent("ZooKeeper did not answer meanwhile"),
+        None => absent(format!("{NAME} did not answer meanwhile")),
     }
 }
 
 fn sessions_kept(evidence: &Evidence, who: Who) -> Seen {
     each(evidence, who, |id| {
         let Some((hit, session)) = session_before(evidence, who, id) else {
-            return absent(format!("ZooKeeper did not say that kafka-{id} had a session before"));
+            return absent(format!("{NAME} did not say that kafka-{id} had a session before"));
         };
         if let Some((seen, _)) =
             answers_after(evidence, hit).find(|(_, sessions)| sessions.get(&id).is_none_or(|now| now != session))
@@ -365,7 +366,7 @@ fn sessions_kept(evidence: &Evidence, who: Who) -> Seen {
         }
         match answers_after(evidence, evidence.mended_ms.saturating_sub(1)).next() {
             Some(_) => Ok(format!("kafka-{id} kept session {session}")),
-            None => absent("ZooKeeper was not heard after all was mended"),
+            None => absent(format!("{NAME} was not heard after all was mended")),
         }
     })
 }
@@ -374,12 +375,12 @@ fn new_controller(evidence: &Evidence) -> Seen {
     let Some(hit) = evidence.struck_ms else { return absent("nothing was hit") };
     let before = evidence.registered.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.controller.is_some());
     let Some(before) = before.and_then(|seen| seen.controller) else {
-        return absent("ZooKeeper did not name the controller before");
+        return absent(format!("{NAME} did not name the controller before"));
     };
     let after = || evidence.registered.iter().filter(|seen| seen.from_ms > hit);
     match after().filter_map(|seen| seen.controller).find(|now| *now != before) {
         Some(now) => Ok(format!("kafka-{before}, then kafka-{now}")),
-        None => contradicted(format!("ZooKeeper named nobody but kafka-{before}")),
+        None => contradicted(format!("{NAME} named nobody but kafka-{before}")),
     }
 }
 
@@ -740,7 +741,7 @@ mod tests {
         let all =
             [Who::Leader, Who::Controller, Who::LeaderAndController, Who::TwoBrokers, Who::AllBrokers, Who::Followers];
         let ids: [&[u32]; 6] = [&[0], &[1], &[0, 1], &[0, 1], &[0, 1, 2], &[1, 2]];
-        let clients = [Who::ZooKeeper, Who::Producer, Who::Consumer];
+        let clients = [Who::Coordinator, Who::Producer, Who::Consumer];
         let whos = || all.into_iter().chain(clients);
         Evidence {
             struck_ms: Some(1_000),
@@ -890,7 +891,7 @@ mod tests {
             },
         ),
         (
-            Proof::AckedMeanwhile(Who::ZooKeeper),
+            Proof::AckedMeanwhile(Who::Coordinator),
             |e| standings(e, [10, 900], 0, 0),
             |e| {
                 standings(e, [10, 900], 0, 0);
@@ -1009,8 +1010,12 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_leaves_what_is_told_by_gaps_open() {
-        let by_gaps =
-            [Proof::StoodStill, Proof::AckedMeanwhile(Who::ZooKeeper), Proof::AcksWaited(1_500), Proof::Lagged(4_000)];
+        let by_gaps = [
+            Proof::StoodStill,
+            Proof::AckedMeanwhile(Who::Coordinator),
+            Proof::AcksWaited(1_500),
+            Proof::Lagged(4_000),
+        ];
         for proof in by_gaps {
             let (_, shows, _) = CASES.iter().find(|(tried, ..)| *tried == proof).unwrap();
             let mut evidence = struck();

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use ledger::lines::Gap;
 use ledger::stamp::RunId;
 
+use crate::brokers::{create_lasting_topic, create_topic, end_offsets, topics};
+use crate::coordination;
 use crate::drill::closing::{Account, close};
 use crate::drill::control::Without;
 use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault, LoadKind, Scenario};
 use crate::drill::last_words::LastWords;
-use crate::drill::load::{Load, Peaks, create_lasting_topic, create_topic, end_offsets};
-use crate::drill::mend::{mend, topics};
+use crate::drill::load::{Load, Peaks};
+use crate::drill::mend::mend;
 use crate::drill::outcome::{Drill, FaultResult, Record, SCHEMA, Settled, Unfinished};
 use crate::drill::strike::Strike;
 use crate::drill::timing;
@@ -22,9 +24,10 @@ use crate::drill::watch::{Clock, Watch};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::files::{self, write_atomically};
-use crate::local::service::Service;
+use crate::local::servers;
+use crate::service::Service;
 use crate::signal::Stop;
-use crate::steps::{check, serve, service};
+use crate::steps::{check, serve};
 use crate::system::now_ms;
 use crate::task::Task;
 use crate::wait::Poll;
@@ -93,10 +96,7 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
     let drilled = drill(task, scenario, &mut load);
     // What interrupted the drill must not interrupt this.
     let stop = Stop::default();
-    let ctx = crate::task::Ctx::new(task.ctx.lab, task.ctx.jars, task.ctx.exec, &stop);
-    if let Some(setup) = task.ctx.setup.get() {
-        let _ = ctx.setup.set(setup.clone());
-    }
+    let ctx = task.ctx.with_stop(&stop);
     let after = Task { ctx: &ctx, log: task.log.clone(), status: task.status };
     load.kill();
     let mended = mend(&after, None, Without::default());
@@ -128,7 +128,7 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
 /// Mends and removes what a drill left that was killed: its clients, the servers that it broke, and the topic that
 /// `under_way` names.
 fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
-    service::end_strays(task)?;
+    servers::end_strays(task)?;
     // What is no name of ours was not written by a drill.
     let left = fs::read_to_string(under_way).ok().and_then(|text| text.parse::<RunId>().ok());
     let Some(topic) = left else { return Ok(()) };
@@ -251,7 +251,7 @@ type Seen = (Option<u64>, BTreeSet<u32>, Vec<u32>, Evidence);
 fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch, topic: &str) -> Result<Seen> {
     let without = load.without;
     // Who was registered before is known before the first move.
-    task.wait("ZooKeeper", OFFSETS, Duration::from_millis(10), || {
+    task.wait(coordination::NAME, OFFSETS, Duration::from_millis(10), || {
         Ok(Poll::unless((!watch.has_asked()).then(|| "it has not been asked yet".into())))
     })?;
     let mut strike = Strike::new(task, load, watch, fault)?;

@@ -7,23 +7,24 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::brokers::{ASK, agreed, create_topic, metadata, no_such_topic, topics};
+use crate::coordination::NAME;
 use crate::drill::client::Fate;
 use crate::drill::control::Without;
 use crate::drill::evidence::{Blow, Emptied, Evidence, Led};
 use crate::drill::faults::{self, Fault};
-use crate::drill::load::{Load, create_topic};
-use crate::drill::mend::{ASK, INTERVAL, agreed, in_sync, metadata, no_such_topic, topics};
+use crate::drill::load::Load;
+use crate::drill::mend::{INTERVAL, in_sync};
 use crate::drill::moves::{How, Move, Who};
 use crate::drill::pods;
 use crate::drill::proof::Proof;
 use crate::drill::watch::Watch;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::process::{Identity, Life};
-use crate::local::service::Service;
-use crate::steps::{serve, service};
+use crate::local::servers;
+use crate::service::Service;
 use crate::system::now_ms;
 use crate::task::Task;
-use crate::tools::zookeeper;
 use crate::wait::Poll;
 
 /// What was done and seen, while it is done.
@@ -61,7 +62,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             evidence: Evidence::default(),
         };
         if fault.moves.iter().any(|step| matches!(step, Move::PauseNode(_) | Move::RestartNode(_))) {
-            strike.evidence.partition = strike.away_from_zookeeper()?;
+            strike.evidence.partition = strike.away_from_coordinator()?;
         }
         let everyone = strike.has(|proof| matches!(proof, Proof::EpochSame)).then_some(Who::AllBrokers);
         for who in fault.proofs.iter().filter_map(|proof| proof.who()).chain(everyone) {
@@ -189,9 +190,9 @@ impl<'a, 'b> Strike<'a, 'b> {
         }
         // What is kept must be heard to be kept.
         let patience = Duration::from_secs(5);
-        let heard = task.wait("ZooKeeper", patience, INTERVAL, || {
+        let heard = task.wait(NAME, patience, INTERVAL, || {
             let asked = self.watch.asked_ms() > now;
-            Ok(Poll::unless((!asked).then(|| "ZooKeeper has not been asked since".into())))
+            Ok(Poll::unless((!asked).then(|| format!("{NAME} has not been asked since"))))
         });
         match heard {
             Err(failure) if task.ctx.stop.asked() => Err(failure),
@@ -208,7 +209,7 @@ impl<'a, 'b> Strike<'a, 'b> {
     }
 
     fn partitions(&self) -> Result<u32> {
-        let answers = metadata(self.task, &self.load.topic, &self.task.lab().bootstrap())?;
+        let answers = metadata(self.task, &self.load.topic, &self.task.lab().bootstrap())?.unwrap_or_default();
         let most = answers.iter().flat_map(|answer| &answer.topics).map(|topic| topic.partitions.len()).max();
         Ok(u32::try_from(most.unwrap_or(0)).unwrap_or(u32::MAX))
     }
@@ -223,7 +224,7 @@ impl<'a, 'b> Strike<'a, 'b> {
         self.evidence.struck_ms.get_or_insert(now);
         if let Some(who) = who {
             self.evidence.hit_ms.entry(who).or_insert(now);
-            if !matches!(who, Who::Producer | Who::Consumer | Who::ZooKeeper) {
+            if !matches!(who, Who::Producer | Who::Consumer | Who::Coordinator) {
                 self.brokers.extend(self.chosen.get(&who).into_iter().flatten().filter_map(broker));
             }
         }
@@ -254,16 +255,16 @@ impl<'a, 'b> Strike<'a, 'b> {
         if asked.is_empty() {
             return Ok(());
         }
-        let answers = metadata(self.task, &self.load.topic, &asked.join(","))?;
+        let answers = metadata(self.task, &self.load.topic, &asked.join(","))?.unwrap_or_default();
         let (leader, preferred) = agreed(&answers, self.evidence.partition);
         self.evidence.led.push(Led { at_ms: self.watch.clock.ms(), leader, preferred });
         Ok(())
     }
 
-    /// The first partition whose leader is on another node than ZooKeeper; the first of all when there is none.
-    fn away_from_zookeeper(&self) -> Result<u32> {
-        let theirs = pods::zookeeper_node(self.task)?;
-        let answers = metadata(self.task, &self.load.topic, &self.task.lab().bootstrap())?;
+    /// The first partition whose leader is on another node than the coordinator; the first of all when there is none.
+    fn away_from_coordinator(&self) -> Result<u32> {
+        let theirs = pods::coordinator_node(self.task)?;
+        let answers = metadata(self.task, &self.load.topic, &self.task.lab().bootstrap())?.unwrap_or_default();
         for partition in 0..self.task.lab().facts.brokers.partitions {
             if let (Some(leader), _) = agreed(&answers, partition)
                 && pods::node(self.task, leader)? != theirs
@@ -282,7 +283,7 @@ impl<'a, 'b> Strike<'a, 'b> {
         let count = self.task.lab().facts.brokers.count;
         let after = |id: u32| (id + 1) % count.max(1);
         let ids: Vec<u32> = match who {
-            Who::ZooKeeper | Who::Producer | Who::Consumer => Vec::new(),
+            Who::Coordinator | Who::Producer | Who::Consumer => Vec::new(),
             Who::Leader => vec![self.leader()?],
             Who::Followers => {
                 let leader = self.servers(Who::Leader)?;
@@ -301,8 +302,8 @@ impl<'a, 'b> Strike<'a, 'b> {
         };
         self.evidence.targets.insert(who, ids.iter().copied().collect());
         let mut servers: Vec<Service> = ids.into_iter().map(Service::Broker).collect();
-        if who == Who::ZooKeeper {
-            servers.push(Service::ZooKeeper);
+        if who == Who::Coordinator {
+            servers.push(Service::Coordinator);
         }
         self.chosen.insert(who, servers.clone());
         Ok(servers)
@@ -316,7 +317,7 @@ impl<'a, 'b> Strike<'a, 'b> {
     fn leader(&self) -> Result<u32> {
         let (task, partition) = (self.task, self.evidence.partition);
         task.wait("a leader", ASK * 5, INTERVAL, || {
-            let answers = metadata(task, &self.load.topic, &task.lab().bootstrap())?;
+            let answers = metadata(task, &self.load.topic, &task.lab().bootstrap())?.unwrap_or_default();
             Ok(match agreed(&answers, partition) {
                 (Some(leader), _) => Poll::Ready(leader),
                 _ => Poll::NotYet(format!("brokers name no leader of partition {partition}, or several")),
@@ -326,10 +327,10 @@ impl<'a, 'b> Strike<'a, 'b> {
 
     fn controller(&self) -> Result<u32> {
         self.task.wait("a controller", ASK * 5, INTERVAL, || {
-            Ok(match serve::dump(self.task)? {
-                Some(dump) => zookeeper::controller(&dump)
-                    .map_or(Poll::NotYet("ZooKeeper knows no controller".into()), Poll::Ready),
-                None => Poll::NotYet("ZooKeeper does not answer".into()),
+            Ok(match self.task.membership()?.map(|membership| membership.controller) {
+                Ok(Some(controller)) => Poll::Ready(controller),
+                Ok(None) => Poll::NotYet(format!("{NAME} knows no controller")),
+                Err(why) => Poll::NotYet(format!("{NAME} does not answer: {why}")),
             })
         })
     }
@@ -454,7 +455,7 @@ impl<'a, 'b> Strike<'a, 'b> {
                     *until = (*until).min(now_ms());
                 }
                 let servers = self.servers(who)?;
-                without.act(|| servers.into_iter().try_for_each(|server| service::start(task, server).map(drop)))
+                without.act(|| servers.into_iter().try_for_each(|server| servers::start(task, server).map(drop)))
             }
         }
     }
@@ -536,7 +537,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             if self.has(|proof| matches!(proof, Proof::EpochRaised(_))) {
                 self.led(&broker(&server).into_iter().collect())?;
             }
-            self.without.act(|| service::start(task, server).map(drop))?;
+            self.without.act(|| servers::start(task, server).map(drop))?;
             in_sync(task, &self.load.topic, self.without)?;
         }
         Ok(())

@@ -40,12 +40,9 @@ pub fn list() -> String {
 }
 
 /// The backends that a fault can be drilled on.
-fn places(fault: &Fault) -> &'static str {
-    match (fault.runs_on(Backend::Local), fault.runs_on(Backend::Kind)) {
-        (true, true) => "local, kind",
-        (true, false) => "local",
-        _ => "kind",
-    }
+fn places(fault: &Fault) -> String {
+    let runs = Backend::ALL.into_iter().rev().filter(|backend| fault.runs_on(*backend));
+    runs.map(Backend::name).collect::<Vec<_>>().join(", ")
 }
 
 /// What `--dry-run` prints of a drill.

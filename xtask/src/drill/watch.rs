@@ -1,26 +1,18 @@
-//! Looks on while a fault goes on: who is registered in ZooKeeper, and which processes stand still.
+//! Looks on while a fault goes on: who is registered with the coordinator, and which processes stand still.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::Backend;
 use crate::drill::evidence::{Registered, Stopped};
 use crate::drill::moves::Who;
 use crate::local::process::{Identity, Life};
 use crate::signal::Stop;
-use crate::steps::serve;
 use crate::task::Task;
-use crate::tools::zookeeper;
 use crate::wait;
 
 /// How often processes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// How often ZooKeeper is asked who is registered. In pods each question is a program that takes some 0.3 s.
-fn ask_every(backend: Backend) -> Duration {
-    Duration::from_millis(if backend == Backend::Local { 50 } else { 500 })
-}
 
 /// A clock that nobody sets, and what it says in ms since the drill began.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +70,13 @@ impl Watch {
         Watch { clock, over: AtomicBool::new(false), registered: Mutex::default(), watched: Mutex::default() }
     }
 
-    /// Asks ZooKeeper again and again, until [`Watch::end`].
+    /// Asks the coordinator again and again, until [`Watch::end`].
     pub fn registrations(&self, task: &Task<'_>) {
         while !self.over.load(Ordering::SeqCst) {
             let asked = self.clock.ms();
-            let dump = serve::dump(task).ok().flatten();
-            let sessions = dump.as_deref().and_then(zookeeper::sessions);
-            let controller = dump.as_deref().filter(|_| sessions.is_some()).and_then(zookeeper::controller);
+            let membership = task.membership().ok().and_then(|answer| answer.ok()).unwrap_or_default();
+            let sessions = membership.sessions;
+            let controller = membership.controller.filter(|_| sessions.is_some());
             let mut seen = lock(&self.registered);
             let to_ms = self.clock.ms();
             match seen.last_mut() {
@@ -97,7 +89,7 @@ impl Watch {
             }
             drop(seen);
             // Interrupted or not, `end` ends this.
-            let _ = wait::pause(&Stop::default(), ask_every(task.lab().backend));
+            let _ = wait::pause(&Stop::default(), task.ctx.driver.pace(task.lab()).watch);
         }
     }
 
@@ -135,12 +127,12 @@ impl Watch {
         lock(&self.watched).iter_mut().filter(|one| one.seen.who == who).for_each(|one| one.on = false);
     }
 
-    /// Whether ZooKeeper has been asked.
+    /// Whether the coordinator has been asked.
     pub fn has_asked(&self) -> bool {
         !lock(&self.registered).is_empty()
     }
 
-    /// When ZooKeeper last answered, or was last asked in vain.
+    /// When the coordinator last answered, or was last asked in vain.
     pub fn asked_ms(&self) -> u64 {
         lock(&self.registered).last().map_or(0, |seen| seen.to_ms)
     }

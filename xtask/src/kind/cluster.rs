@@ -1,252 +1,324 @@
-//! What Docker says of a kind cluster: its nodes, whose they are, and how they differ from cluster.yml.
+//! The kind cluster: made, reused, repaired, deleted. Only one that bears our mark is touched.
 
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::fs;
+use std::time::Duration;
 
 use crate::config::Lab;
-use crate::exec::Exec;
-use crate::failure::{Failure, Result};
-use crate::kind::config::MARK;
-use crate::signal::Stop;
+use crate::exec::Cmd;
+use crate::failure::{Failure, IoContext, Result};
+use crate::files::{self, private_dir};
+use crate::k8s::kubectl::Kubectl;
+use crate::k8s::{pods, render};
+use crate::kind::config;
+use crate::kind::nodes::{self, Node};
+use crate::local::process;
 use crate::state::Setup;
-use crate::tools::docker;
+use crate::task::{Outcome, Task};
+use crate::tools::{docker, kind};
+use crate::wait::Poll;
 
-/// A node of a kind cluster, as its container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// The container's name, which is the node's.
-    pub name: String,
-    /// `control-plane` or `worker`.
-    pub role: String,
-    /// The image as it was asked for.
-    pub image: String,
-    /// Whether it runs.
-    pub running: bool,
-    /// The folder of this host that it mounts as its mark.
-    pub mark: Option<PathBuf>,
-    /// Ports of this host that lead to it.
-    pub host_ports: Vec<u16>,
+/// The file that says that the cluster was made to its end: a cluster without it is half-made.
+pub const MADE: &str = "cluster.made";
+
+/// Each question is a kubectl, which costs a tenth of a second of CPU that joining nodes need.
+const INTERVAL: Duration = Duration::from_millis(700);
+
+/// Where the API server listens in its node: kubeadm's own choice, which kind leaves as it is.
+const API_PORT: u16 = 6443;
+
+/// The control plane's weight on the processors against 1024 for a worker.
+const FAVOUR: u32 = 64 * 1024;
+
+fn nodes(task: &Task<'_>) -> Result<Vec<Node>> {
+    nodes::find(task.lab(), task.ctx.exec, &task.log, task.ctx.stop)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspected {
-    name: String,
-    state: State,
-    config: Config,
-    #[serde(default)]
-    mounts: Vec<Mount>,
-    host_config: HostConfig,
+/// Ends a kind that is still making this cluster for an `up` that was killed: two at once would make half of it each.
+fn end_orphans(task: &Task<'_>) -> Result<()> {
+    let lab = task.lab();
+    let kubeconfig = lab.kubeconfig();
+    let kubeconfig = kubeconfig.as_os_str().as_encoded_bytes();
+    let orphans = process::with_arguments(|args| {
+        args.contains(&kubeconfig) && args.windows(2).any(|pair| pair == [b"create".as_slice(), b"cluster"])
+    });
+    for orphan in orphans {
+        (task.status)(&format!("ending kind, pid {}, of an up that was killed", orphan.pid));
+        orphan.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+    }
+    Ok(())
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct State {
-    running: bool,
-    #[serde(default)]
-    paused: bool,
+fn not_ours(lab: &Lab) -> Failure {
+    Failure::step(format!("there is a kind cluster {} that this lab did not make; it was left alone", lab.cluster()))
+        .fix(format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Config {
-    image: String,
-    labels: Option<std::collections::BTreeMap<String, String>>,
+/// What [`old`] would run.
+pub fn preview_old(lab: &Lab, setup: &Setup, recreate: bool) -> Vec<String> {
+    let when = if recreate { "# if there is one:" } else { "# if an interrupted up left it half-made:" };
+    vec![when.into(), kind::delete(lab, setup).to_string()]
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Mount {
-    source: PathBuf,
-    destination: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HostConfig {
-    port_bindings: Option<std::collections::BTreeMap<String, Option<Vec<Binding>>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Binding {
-    host_port: String,
-}
-
-/// Reads what `docker inspect` prints of containers; control-plane nodes come first. `None` when it cannot be understood.
-pub fn parse(json: &str) -> Option<Vec<Node>> {
-    let inspected: Vec<Inspected> = serde_json::from_str(json).ok()?;
-    let mut nodes: Vec<Node> = inspected
-        .into_iter()
-        .map(|found| Node {
-            name: found.name.trim_start_matches('/').into(),
-            role: found.config.labels.unwrap_or_default().remove("io.x-k8s.kind.role").unwrap_or_default(),
-            image: found.config.image,
-            running: found.state.running && !found.state.paused,
-            mark: found.mounts.into_iter().find(|mount| mount.destination == Path::new(MARK)).map(|mount| mount.source),
-            host_ports: found
-                .host_config
-                .port_bindings
-                .unwrap_or_default()
-                .into_values()
-                .flatten()
-                .flatten()
-                .filter_map(|binding| binding.host_port.parse().ok())
-                .collect(),
-        })
-        .collect();
-    nodes.sort_by(|a, b| (&a.role, &a.name).cmp(&(&b.role, &b.name)));
-    Some(nodes)
-}
-
-/// The nodes of the lab's cluster; none when there is no such cluster.
+/// Deletes a cluster that was left half-made, or that is to be made again.
 ///
 /// # Errors
-/// The engine does not answer.
-pub fn find(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<Node>> {
-    let list = docker::nodes(lab.cluster());
-    let ids = exec.capture(&list, log, stop)?.success(&list, log)?.stdout;
-    let ids: Vec<&str> = ids.split_whitespace().collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
+/// It is not ours, or cannot be deleted.
+pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
+    let lab = task.lab();
+    let made = lab.state.join(MADE);
+    end_orphans(task)?;
+    let nodes = nodes(task)?;
+    if nodes.is_empty() {
+        files::remove_file(&made)?;
+        return Ok(Outcome::unchanged("none"));
     }
-    let inspect = docker::inspect(&ids);
-    // A container that goes between the two questions is not there.
-    let output = exec.capture(&inspect, log, stop)?;
-    parse(&output.stdout).ok_or_else(|| {
-        Failure::step("docker inspect prints what nobody understands").command(&inspect).output(&output.stderr)
+    if !nodes::is_ours(lab, &nodes) {
+        return Err(not_ours(lab));
+    }
+    if recreate {
+        remove(task, &nodes)?;
+        return Ok(Outcome::changed(format!("deleted {}, as --recreate asks", lab.cluster())));
+    }
+    if made.exists() {
+        return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
+    }
+    // The file may have been lost while the cluster is whole.
+    if nodes.iter().all(|node| node.running) && kubeconfig(task).is_ok() && not_ready(task)?.is_none() {
+        fs::write(&made, "").cannot("write", &made)?;
+        return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
+    }
+    remove(task, &nodes)?;
+    Ok(Outcome::changed(format!("{} was left half-made by an interrupted up: deleted", lab.cluster())))
+}
+
+/// What [`cluster`] would run.
+pub fn preview_cluster(lab: &Lab, setup: &Setup) -> Vec<String> {
+    let config = lab.state.join("manifests/cluster.yml");
+    let note = format!(
+        "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
+        config.display()
+    );
+    vec![note, kind::create(lab, setup, &config).to_string()]
+}
+
+/// Makes the cluster, or starts what was stopped of it.
+///
+/// # Errors
+/// kind fails, or a node does not start.
+pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
+    let (lab, setup) = (task.lab(), task.setup()?);
+    let found = nodes(task)?;
+    let what = if found.is_empty() {
+        let dir = lab.state.join("manifests");
+        private_dir(&dir)?;
+        private_dir(&lab.mark())?;
+        let config = render::write(&dir, "cluster.yml", &config::rendered(lab, &setup, true)?)?;
+        task.build(&kind::create(lab, &setup, &config))?;
+        let made = lab.state.join(MADE);
+        fs::write(&made, "").cannot("write", &made)?;
+        "made"
+    } else {
+        let stopped: Vec<&str> = found.iter().filter(|node| !node.running).map(|node| node.name.as_str()).collect();
+        if !stopped.is_empty() {
+            (task.status)(&format!("starting {}", stopped.join(", ")));
+            // A paused container cannot be started, one that is not paused cannot be resumed: which it is does not matter.
+            let _ = task.capture(&docker::unpause(&stopped))?;
+            task.run(&docker::start(&stopped))?;
+        }
+        if !stopped.is_empty() || !lab.kubeconfig().exists() {
+            kubeconfig(task)?;
+        }
+        if stopped.is_empty() { "reused" } else { "was stopped, started again" }
+    };
+    let proof = format!("{what}, context {}", lab.context());
+    Ok(if what == "reused" { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
+}
+
+/// What [`api_server`] would run.
+pub fn preview_api_server(lab: &Lab, setup: &Setup) -> Vec<String> {
+    let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
+    vec![
+        docker::favour(&control_plane, FAVOUR).to_string(),
+        docker::listening(&control_plane, API_PORT, lab.timeout(|t| t.cluster)).to_string(),
+        "# until the API server answers and has a StorageClass:".into(),
+        storage_classes(&Kubectl::of(lab, setup)).to_string(),
+    ]
+}
+
+fn storage_classes(kubectl: &Kubectl) -> Cmd {
+    kubectl.ask(["get", "storageclasses", "--output", "name"])
+}
+
+/// Waits until the API server answers and there is a StorageClass, which kind installs before other nodes join.
+///
+/// # Errors
+/// It does not in time.
+pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let mut listens = lab.state.join(MADE).exists();
+    let mut waited = false;
+    task.wait("the API server", lab.timeout(|t| t.cluster), INTERVAL, || {
+        let answers = if listens { Ok(None) } else { reachable(task) };
+        listens = matches!(answers, Ok(None));
+        let obstacle = match answers? {
+            None => no_volumes(task)?,
+            obstacle => obstacle,
+        };
+        waited |= obstacle.is_some();
+        Ok(Poll::unless(obstacle))
+    })
+    .map_err(|failure| failure.log(&task.log))?;
+    let proof = "answers, and has a StorageClass";
+    Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// Why the API server of a cluster in the making cannot be asked yet. Its node, which everything waits for, is put before
+/// the workers, which take images meanwhile.
+fn reachable(task: &Task<'_>) -> Result<Option<String>> {
+    let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
+        return Ok(Some("its node is not there yet".into()));
+    };
+    if task.capture(&docker::favour(&node.name, FAVOUR))?.code != Some(0) {
+        return Ok(Some("its node is starting".into()));
+    }
+    (task.status)("kubeadm starts it");
+    let listening = docker::listening(&node.name, API_PORT, task.lab().timeout(|t| t.cluster));
+    if task.capture(&listening)?.code != Some(0) {
+        return Ok(Some("it does not listen yet".into()));
+    }
+    let output = task.capture(&kind::export_kubeconfig(task.lab(), &task.setup()?))?;
+    Ok((output.code != Some(0)).then(|| crate::failure::tail(&output.stderr, 1).concat()))
+}
+
+/// Why volumes cannot be asked for yet.
+fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
+    let output = task.capture(&storage_classes(&task.kubectl()?))?;
+    Ok(match (output.code, output.stdout.trim()) {
+        (Some(0), "") => Some("there is no StorageClass yet".into()),
+        (Some(0), _) => None,
+        _ => Some(crate::failure::tail(&output.stderr, 1).concat()),
     })
 }
 
-/// Whether the nodes bear this lab's mark, every one of them.
-pub fn is_ours(lab: &Lab, nodes: &[Node]) -> bool {
-    let mark = lab.mark();
-    nodes.iter().all(|node| node.mark.as_deref() == Some(&mark))
+/// What [`joined`] would run.
+pub fn preview_joined(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).nodes().to_string()]
 }
 
-/// How a cluster differs from what cluster.yml and the images in use ask for, each difference in words.
-pub fn differences(lab: &Lab, setup: &Setup, nodes: &[Node]) -> Vec<String> {
-    let wanted = lab.facts.cluster.node_names(lab.cluster());
-    let mut differences = Vec::new();
-    for name in wanted.iter().filter(|name| !nodes.iter().any(|node| node.name == **name)) {
-        differences.push(format!("node {name} of cluster.yml is not there"));
-    }
-    for node in nodes.iter().filter(|node| !wanted.contains(&node.name)) {
-        differences.push(format!("node {} is not in cluster.yml", node.name));
-    }
-    for (node, config) in wanted
-        .iter()
-        .zip(&lab.facts.cluster.nodes)
-        .filter_map(|(name, config)| nodes.iter().find(|node| node.name == *name).map(|node| (node, config)))
-    {
-        let image = setup.node_image.as_ref().or(config.image.as_ref());
-        if let Some(image) = image.filter(|image| same_image(image) != same_image(&node.image)) {
-            differences.push(format!("node {} runs {}, not {image}", node.name, node.image));
-        }
-    }
-    let missing: Vec<String> = lab
-        .host_ports()
-        .iter()
-        .filter(|port| !nodes.iter().any(|node| node.host_ports.contains(port)))
-        .map(ToString::to_string)
+/// Waits until every node is Ready.
+///
+/// # Errors
+/// One is not in time.
+pub fn joined(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let mut waited = false;
+    task.wait("the nodes", lab.timeout(|t| t.cluster), 2 * INTERVAL, || {
+        let obstacle = not_ready(task)?;
+        waited |= obstacle.is_some();
+        Ok(Poll::unless(obstacle))
+    })
+    .map_err(|failure| failure.log(&task.log).fix(format!("{} makes it anew", lab.xtask("up --recreate"))))?;
+    let proof = format!("{} nodes Ready", lab.facts.cluster.nodes.len());
+    Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
+}
+
+/// Writes the lab's kubeconfig.
+fn kubeconfig(task: &Task<'_>) -> Result<()> {
+    task.run(&kind::export_kubeconfig(task.lab(), &task.setup()?)).map(drop)
+}
+
+/// Why not all nodes are Ready.
+fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
+    let lab = task.lab();
+    let output = task.capture(&task.kubectl()?.nodes())?;
+    let Some(found) = pods::nodes(&output.stdout) else {
+        return Ok(Some(crate::failure::tail(&output.stderr, 1).concat()));
+    };
+    let waiting: Vec<String> = lab
+        .facts
+        .cluster
+        .node_names(lab.cluster())
+        .into_iter()
+        .filter(|name| !found.iter().any(|(node, ready)| node == name && *ready))
         .collect();
-    if !missing.is_empty() {
-        differences.push(format!("no way from 127.0.0.1 to port {}", missing.join(", ")));
+    Ok((!waiting.is_empty()).then(|| format!("not Ready: {}", waiting.join(", "))))
+}
+
+/// What [`healthy`] would run.
+pub fn preview_healthy(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec![Kubectl::of(lab, setup).nodes().to_string()]
+}
+
+/// Every node is Ready.
+///
+/// # Errors
+/// A fault when one is not.
+pub fn healthy(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    // The API server takes most of a minute to notice that a node is gone.
+    let stopped: Vec<String> = nodes(task)?.into_iter().filter(|node| !node.running).map(|node| node.name).collect();
+    if !stopped.is_empty() {
+        return Err(Failure::fault(format!("stopped or paused: {}", stopped.join(", "))).fix(lab.xtask("up")));
     }
-    differences
+    if let Some(status) = not_ready(task)? {
+        return Err(Failure::fault(status).log(&task.log).fix(format!("wait a minute, or {}", lab.xtask("up"))));
+    }
+    Ok(Outcome::passed(format!("{} nodes Ready", lab.facts.cluster.nodes.len())))
 }
 
-/// What makes two names of an image the same: its digest, when it has one.
-fn same_image(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(_, digest)| digest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::sample;
-
-    fn nodes(lab: &Lab) -> Vec<Node> {
-        let node = |name: String| Node {
-            host_ports: if name.ends_with("control-plane") { lab.host_ports() } else { vec![] },
-            role: if name.ends_with("control-plane") { "control-plane".into() } else { "worker".into() },
-            name,
-            image: "node:1".into(),
-            running: true,
-            mark: Some(lab.mark()),
+/// Whether the lab's cluster runs.
+///
+/// # Errors
+/// It does not: exit code 6.
+pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let nodes = nodes(task)?;
+    let running = nodes.iter().filter(|node| node.running).count();
+    if running == 0 {
+        let what = match nodes.len() {
+            0 => format!("lab {} is recorded, but its cluster is gone", lab.name),
+            _ => format!("lab {} is recorded, but none of its nodes runs", lab.name),
         };
-        lab.facts.cluster.node_names(lab.cluster()).into_iter().map(node).collect()
+        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
     }
+    if !lab.state.join(MADE).exists() {
+        let what = format!("lab {} is recorded, but its cluster was left half-made by an interrupted up", lab.name);
+        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+    }
+    let proof = format!("lab {}, backend kind, {running} of {} nodes run", lab.name, nodes.len());
+    Ok(Outcome::passed(proof))
+}
 
-    #[test]
-    fn a_cluster_as_the_manifest_asks_has_no_differences_and_is_ours() {
-        let lab = sample::lab();
-        let nodes = nodes(&lab);
-        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "kafka-lab-control-plane",
-                "kafka-lab-worker",
-                "kafka-lab-worker2",
-                "kafka-lab-worker3",
-                "kafka-lab-worker4"
-            ]
-        );
-        assert_eq!(differences(&lab, &sample::setup(), &nodes), Vec::<String>::new());
-        assert!(is_ours(&lab, &nodes));
-    }
+/// What [`delete`] would run.
+pub fn preview_delete(lab: &Lab, setup: &Setup) -> Vec<String> {
+    vec![kind::delete(lab, setup).to_string()]
+}
 
-    #[test]
-    fn each_difference_is_said() {
-        let lab = sample::lab();
-        let mut found = nodes(&lab);
-        found.remove(2);
-        found[1].image = "node:0".into();
-        found[0].host_ports.retain(|port| *port != 30091);
-        found.push(Node { name: "kafka-lab-worker9".into(), ..found[1].clone() });
-        assert_eq!(
-            differences(&lab, &sample::setup(), &found),
-            [
-                "node kafka-lab-worker2 of cluster.yml is not there",
-                "node kafka-lab-worker9 is not in cluster.yml",
-                "node kafka-lab-worker runs node:0, not node:1",
-                "no way from 127.0.0.1 to port 30091",
-            ]
-        );
+/// Deletes the cluster when it is ours.
+///
+/// # Errors
+/// The engine does not answer, or a node stays.
+pub fn delete(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    end_orphans(task)?;
+    let nodes = nodes(task)?;
+    if nodes.is_empty() {
+        return Ok(Outcome::unchanged("none"));
     }
+    if !nodes::is_ours(lab, &nodes) {
+        return Err(not_ours(lab));
+    }
+    remove(task, &nodes)?;
+    Ok(Outcome::changed(format!("deleted {} nodes of {}", nodes.len(), lab.cluster())))
+}
 
-    #[test]
-    fn one_node_without_our_mark_makes_the_cluster_somebody_elses() {
-        let lab = sample::lab();
-        let mut found = nodes(&lab);
-        found[3].mark = None;
-        assert!(!is_ours(&lab, &found));
-        found[3].mark = Some("/another/mark".into());
-        assert!(!is_ours(&lab, &found));
-    }
-
-    #[test]
-    fn images_with_a_digest_are_compared_by_it() {
-        assert_eq!(same_image("kindest/node:v1@sha256:ab"), same_image("kindest/node@sha256:ab"));
-        assert_ne!(same_image("kindest/node:v1"), same_image("kindest/node:v2"));
-    }
-
-    #[test]
-    fn what_docker_prints_is_read() {
-        let json = r#"[{"Name":"/k-worker","State":{"Running":true,"Paused":false},"Image":"sha256:1",
-            "Config":{"Image":"node:1","Labels":{"io.x-k8s.kind.role":"worker"}},
-            "Mounts":[{"Source":"/s/mark","Destination":"/kafka-lab"}],"HostConfig":{"PortBindings":null}},
-            {"Name":"/k-control-plane","State":{"Running":false},"Image":"sha256:1",
-            "Config":{"Image":"node:1","Labels":{"io.x-k8s.kind.role":"control-plane"}},"Mounts":[],
-            "HostConfig":{"PortBindings":{"30090/tcp":[{"HostIp":"127.0.0.1","HostPort":"30090"}],"6443/tcp":null}}}]"#;
-        let nodes = parse(json).unwrap();
-        assert_eq!(
-            (nodes[0].name.as_str(), nodes[0].running, nodes[0].host_ports.as_slice()),
-            ("k-control-plane", false, &[30090][..])
-        );
-        assert_eq!((nodes[1].mark.as_deref(), nodes[1].running), (Some(Path::new("/s/mark")), true));
-        assert_eq!(parse("Error: no such object"), None);
-    }
+fn remove(task: &Task<'_>, nodes: &[Node]) -> Result<()> {
+    let lab = task.lab();
+    files::remove_file(&lab.state.join(MADE))?;
+    // A lab whose record was lost has no kind program, and needs none: its nodes are containers.
+    let cmd = match task.setup() {
+        Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),
+        _ => docker::remove(&nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>()),
+    };
+    task.build(&cmd)
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::config::Lab;
 use crate::config::yaml::{self, Mapping, Value};
 use crate::failure::{Failure, IoContext, Result};
+use crate::state::Setup;
 
 /// How a kind cluster is made from cluster.yml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,21 @@ pub struct Making<'a> {
 
 /// Where [`Making::mark`] is mounted in the nodes.
 pub const MARK: &str = "/kafka-lab";
+
+/// cluster.yml as it is in use; `ours` adds the mark.
+///
+/// # Errors
+/// It cannot be read.
+pub fn rendered(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
+    let mark = lab.mark();
+    let making = Making {
+        name: lab.cluster(),
+        image: setup.node_image.as_deref(),
+        port_shift: lab.port_shift(),
+        mark: ours.then_some(mark.as_path()),
+    };
+    cluster_config(&lab.manifests, &making)
+}
 
 /// cluster.yml for `kind create cluster --config`, with what is in use filled in. It was read and checked before.
 ///
@@ -58,4 +75,23 @@ pub fn cluster_config(dir: &Path, making: &Making<'_>) -> Result<String> {
         }
     }
     yaml::to_string(&config).cannot("write", &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+
+    #[test]
+    fn the_cluster_gets_its_name_image_ports_and_mark() {
+        let mut lab = sample::lab();
+        lab.ports.base += 1000;
+        let config = rendered(&lab, &sample::setup(), true).unwrap();
+        assert_eq!(config.matches("image: node:1").count(), 5, "{config}");
+        assert_eq!(config.matches("containerPath: /kafka-lab").count(), 5, "{config}");
+        assert_eq!(config.matches("containerPort: 3009").count(), 10, "{config}");
+        assert_eq!(config.matches("hostPort: 3109").count(), 10, "{config}");
+        assert!(config.contains("name: kafka-lab\n"), "{config}");
+        assert!(!rendered(&lab, &sample::setup(), false).unwrap().contains("/kafka-lab"));
+    }
 }

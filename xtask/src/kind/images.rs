@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::kind::render::CLIENT_IMAGE;
+use crate::k8s::render::CLIENT_IMAGE;
 
 /// A stage of a recipe, as `build --list` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]

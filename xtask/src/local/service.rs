@@ -1,4 +1,4 @@
-//! What each process of the lab is started with: its files, its command, its mark.
+//! A service as a process: its files, its command, its mark.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,18 +10,8 @@ use crate::config::facts::POD_NAME;
 use crate::exec::Cmd;
 use crate::local::jars::{Jars, fingerprint};
 use crate::local::process::{self, Identity, Started};
+use crate::service::Service;
 use crate::tools::java::Java;
-
-/// A process of the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// ZooKeeper.
-    ZooKeeper,
-    /// A broker, by its id.
-    Broker(u32),
-    /// A client: which Deployment of clients.yml, and which of its replicas.
-    Client(usize, u32),
-}
 
 /// All that is needed to start a service.
 #[derive(Clone, Debug)]
@@ -37,19 +27,6 @@ pub struct Spec {
 }
 
 impl Service {
-    /// Its name: as the pod's on Kubernetes.
-    pub fn name(self, lab: &Lab) -> String {
-        match self {
-            Service::ZooKeeper => "zookeeper".into(),
-            Service::Broker(id) => format!("kafka-{id}"),
-            Service::Client(index, replica) => match lab.facts.clients.get(index) {
-                Some(client) if client.replicas == 1 => client.name.clone(),
-                Some(client) => format!("{}-{replica}", client.name),
-                None => format!("client-{index}-{replica}"),
-            },
-        }
-    }
-
     /// Its own folder.
     pub fn dir(self, lab: &Lab) -> PathBuf {
         lab.state.join(self.name(lab))
@@ -91,31 +68,20 @@ impl Service {
     /// Its port on 127.0.0.1.
     pub fn port(self, lab: &Lab) -> Option<u16> {
         match self {
-            Service::ZooKeeper => Some(lab.ports.zookeeper),
+            Service::Coordinator => Some(lab.ports.coordinator),
             Service::Broker(id) => Some(lab.ports.broker(id)),
             Service::Client(..) => None,
         }
     }
 
-    /// All servers of the lab.
-    pub fn servers(lab: &Lab) -> Vec<Service> {
-        std::iter::once(Service::ZooKeeper).chain(lab.broker_ids().map(Service::Broker)).collect()
-    }
-
-    /// All clients of the lab.
-    pub fn clients(lab: &Lab) -> Vec<Service> {
-        let clients = lab.facts.clients.iter().enumerate();
-        clients.flat_map(|(index, client)| (0..client.replicas).map(move |n| Service::Client(index, n))).collect()
-    }
-
     /// What it is started with.
     pub fn spec(self, lab: &Lab, jars: &Jars, java: &Java) -> Spec {
         match self {
-            Service::ZooKeeper => {
+            Service::Coordinator => {
                 let file = self.dir(lab).join("zookeeper.properties");
                 let properties = zookeeper_properties(lab, &self.dir(lab));
                 let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-                self.java(lab, jars, java, &lab.facts.zookeeper.heap_opts, class, (file, properties))
+                self.java(lab, jars, java, &lab.facts.coordinator.heap_opts, class, (file, properties))
             }
             Service::Broker(id) => {
                 let file = self.dir(lab).join("server.properties");
@@ -156,12 +122,12 @@ impl Service {
         let mut archive = Vec::new();
         let mut trains = None;
         if java.version.has_dynamic_archives() {
-            let kind = if self == Service::ZooKeeper { "zookeeper" } else { "kafka" };
+            let kind = if self == Service::Coordinator { "zookeeper" } else { "kafka" };
             let key = fingerprint(&[&jars.class_path(), &java.banner, &lab.settings.local.java_options.join(" ")]);
             let kept = lab.env.cache.join("class-data").join(format!("{kind}-{key}.jsa"));
             if kept.exists() {
                 archive.push(format!("-XX:SharedArchiveFile={}", kept.display()));
-            } else if matches!(self, Service::ZooKeeper | Service::Broker(0)) {
+            } else if matches!(self, Service::Coordinator | Service::Broker(0)) {
                 let made = self.dir(lab).join("classes.jsa");
                 archive.push(format!("-XX:ArchiveClassesAtExit={}", made.display()));
                 trains = Some((made, kept));
@@ -230,10 +196,10 @@ fn render(properties: &BTreeMap<String, String>) -> String {
 }
 
 fn zookeeper_properties(lab: &Lab, dir: &Path) -> String {
-    let mut properties = lab.facts.zookeeper.properties.clone();
+    let mut properties = lab.facts.coordinator.properties.clone();
     properties.remove("dataLogDir");
     properties.insert("dataDir".into(), dir.join("data").display().to_string());
-    properties.insert("clientPort".into(), lab.ports.zookeeper.to_string());
+    properties.insert("clientPort".into(), lab.ports.coordinator.to_string());
     properties.insert("clientPortAddress".into(), "127.0.0.1".into());
     properties.insert("admin.enableServer".into(), "false".into());
     render(&properties)
@@ -248,7 +214,7 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
     let listener = env.get("KAFKA_INTER_BROKER_LISTENER_NAME").map_or("PLAINTEXT", String::as_str);
     let address = format!("{listener}://{}", lab.broker_address(id));
     properties.insert("broker.id".into(), id.to_string());
-    properties.insert("zookeeper.connect".into(), lab.zookeeper_address());
+    properties.insert("zookeeper.connect".into(), lab.coordinator_address());
     properties.insert("listeners".into(), address.clone());
     properties.insert("advertised.listeners".into(), address);
     properties.insert("log.dirs".into(), dir.join("data").display().to_string());
@@ -342,8 +308,8 @@ mod tests {
         other.facts.brokers.env.insert("KAFKA_NUM_PARTITIONS".into(), "6".into());
         assert_ne!(Service::Broker(0).spec(&other, &jars, &java()).settings, before.settings);
         assert_eq!(
-            Service::ZooKeeper.spec(&other, &jars, &java()).settings,
-            Service::ZooKeeper.spec(&lab, &jars, &java()).settings
+            Service::Coordinator.spec(&other, &jars, &java()).settings,
+            Service::Coordinator.spec(&lab, &jars, &java()).settings
         );
         let old = Java { version: Version { major: 11, text: "11".into() }, ..java() };
         assert!(Service::Broker(0).spec(&lab, &jars, &old).trains.is_none());

@@ -2,22 +2,15 @@
 
 use std::ffi::OsStr;
 
-use crate::backend::Backend;
 use crate::config::Lab;
-use crate::exec::{Output, quoted};
+use crate::coordination;
+use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Exit, Failure, Result};
-use crate::local::jars::Jars;
-use crate::local::ports;
-use crate::local::process::{Life, Memory, Started};
-use crate::local::service::Service;
-use crate::state::Setup;
-use crate::steps::{rolled_out, serve, workload};
-use crate::system::now_ms;
-use crate::task::{Outcome, State, Task};
-use crate::tools::java::Java;
-use crate::tools::kafka::{self, Place, Tool};
-use crate::tools::kubectl::Kubectl;
-use crate::tools::{docker, zookeeper};
+use crate::place::Tool;
+use crate::service::Service;
+use crate::steps::{rolled_out, serve};
+use crate::task::{Alive, Ctx, Outcome, Task};
+use crate::tools::kafka;
 
 /// A check with one of Kafka's own tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,37 +74,19 @@ pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
 }
 
 /// What a tool check would run.
-pub fn preview_tool(check: ToolCheck, lab: &Lab, jars: &Jars, java: Option<&Java>, setup: &Setup) -> Vec<String> {
-    let (tool, args, expected) = check.spelled(lab);
-    vec![Place::of(lab, jars, java, Some(setup)).tool(tool, &args).to_string(), format!("# expected: {expected}")]
+pub fn preview_tool(check: ToolCheck, ctx: &Ctx<'_>) -> Vec<String> {
+    let (tool, args, expected) = check.spelled(ctx.lab);
+    vec![ctx.driver.place(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
-/// What [`healthy`] looks at.
-pub fn preview_healthy(lab: &Lab, setup: &Setup, service: Service) -> Vec<String> {
-    vec![match lab.backend {
-        Backend::Kind => Kubectl::of(lab, setup).workloads().to_string(),
-        Backend::Local => format!("# {} of {} runs", service.name(lab), service.record(lab).display()),
-    }]
-}
-
-/// What `lab is up` looks at.
-pub fn preview_lab_is_up(lab: &Lab) -> Vec<String> {
-    vec![match lab.backend {
-        Backend::Kind => docker::nodes(lab.cluster()).to_string(),
-        Backend::Local => "# a process of this lab runs".into(),
-    }]
-}
-
-fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, crate::exec::Cmd, String)> {
+fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     let lab = task.lab();
     let (tool, args, expected) = check.spelled(lab);
-    // zookeeper-shell would try for half a minute where nothing listens.
-    if lab.backend == Backend::Local
-        && tool == Tool::ZooKeeperShell
-        && let Err(error) = zookeeper::four_letter_word(lab.ports.zookeeper, "srvr")
+    // The shell would try for half a minute where nobody answers.
+    if tool == Tool::ZooKeeperShell
+        && let Err(why) = task.ctx.driver.ask_coordinator(task)?
     {
-        return Err(Failure::fault(format!("ZooKeeper at {} does not answer: {error}", lab.zookeeper_address()))
-            .fix(lab.xtask("up")));
+        return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
     }
     let cmd = task.place()?.tool(tool, args);
     (task.status)("starting a JVM for the tool");
@@ -124,8 +99,11 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, crate::exec::Cmd, S
 /// The broker ids in ZooKeeper are those of the manifests.
 fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIds)?;
-    let mut ids: Vec<u32> =
-        zookeeper::parse_ls(&output.stdout).unwrap_or_default().iter().filter_map(|child| child.parse().ok()).collect();
+    let mut ids: Vec<u32> = coordination::parse_ls(&output.stdout)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|child| child.parse().ok())
+        .collect();
     ids.sort_unstable();
     let found = format!("{ids:?}");
     if ids.iter().copied().eq(task.lab().broker_ids()) {
@@ -141,7 +119,7 @@ fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
 /// The parent node holds no data.
 fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIdsData)?;
-    match zookeeper::parse_get(&output.stdout) {
+    match coordination::parse_get(&output.stdout) {
         Some(found) if found == expected => Ok(Outcome::passed("null: the node has children but no data")),
         found => Err(Failure::fault(format!("answered {found:?}, expected {expected}"))
             .command(cmd)
@@ -210,91 +188,18 @@ fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         .fix(fix))
 }
 
-/// Whether anything of this lab runs.
+/// A service runs and is ready, when it should; a client also goes on.
 ///
 /// # Errors
-/// Nothing does: exit code 6.
-pub fn lab_is_up(task: &Task<'_>) -> Result<Outcome> {
-    let lab = task.lab();
-    let servers = Service::servers(lab);
-    let living = servers.iter().filter(|service| service.living(lab).is_some()).count();
-    if living == 0 {
-        let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
-        return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
-    }
-    let name = &lab.name;
-    Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
-}
-
-/// A process runs, when it should.
-///
-/// # Errors
-/// A fault when it is gone or paused.
+/// A fault when it is gone, not ready, or stands still.
 pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
-    if lab.backend == Backend::Kind {
-        let (app, place) = match service {
-            Service::ZooKeeper => ("zookeeper", 0),
-            Service::Broker(_) => ("kafka", usize::MAX),
-            Service::Client(index, replica) => {
-                (lab.facts.clients.get(index).map_or("", |client| client.name.as_str()), replica as usize)
-            }
-        };
-        let Some(pod) = workload::healthy(task, &service.name(lab), app, place)? else { return Ok(not_started(lab)) };
-        let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
-        let mut outcome = Outcome::passed(format!("{} on {}, ready{restarts}", pod.name, pod.node));
-        if let Service::Client(..) = service {
-            outcome.proof += &format!("; {}", rolled_out::goes_on(task, app, &pod.name)?);
-        }
-        return Ok(outcome);
-    }
-    let record = Started::read(&service.record(lab));
-    let Some(identity) = service.living(lab) else {
-        if !service.record(lab).exists() && matches!(service, Service::Client(..)) {
-            return Ok(not_started(lab));
-        }
-        let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
-        return Err(Failure::fault(format!("{} is not running", service.name(lab)))
-            .with_log_tail(&log)
-            .fix(lab.xtask("up")));
+    let Some(Alive { name, mut proof }) = task.ctx.driver.healthy(task, service)? else {
+        return Ok(Outcome::skipped(format!("not started; `{}` does", lab.xtask("clients start"))));
     };
-    if identity.life() == Life::Paused {
-        let what = format!("{} (pid {}) is paused (SIGSTOP)", service.name(lab), identity.pid);
-        return Err(Failure::fault(what).fix(format!("kill -CONT {}, or {}", identity.pid, lab.xtask("up"))));
-    }
-    if let Some(port) = service.port(lab)
-        && ports::is_free(port)
-    {
-        let what =
-            format!("{} (pid {}) runs, but nothing listens on 127.0.0.1:{port}", service.name(lab), identity.pid);
-        return Err(Failure::fault(what).fix(lab.xtask("up")));
-    }
-    let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);
-    let mut proof = format!("pid {}", identity.pid);
-    if let Some(port) = service.port(lab) {
-        proof += &format!(", 127.0.0.1:{port}");
-    }
-    if let Some(age) = age {
-        proof += &format!(", up {}", duration(age));
-    }
-    if let Some(kib) = identity.memory_kib(Memory::Resident) {
-        proof += &format!(", {} MiB resident", kib / 1024);
-    }
     if let Service::Client(index, _) = service {
         let deployment = lab.facts.clients.get(index).map_or("", |client| client.name.as_str());
-        proof += &format!("; {}", rolled_out::goes_on(task, deployment, &service.name(lab))?);
+        proof += &format!("; {}", rolled_out::goes_on(task, deployment, &name)?);
     }
     Ok(Outcome::passed(proof))
-}
-
-fn not_started(lab: &Lab) -> Outcome {
-    Outcome::new(State::Skipped, format!("not started; `{}` does", lab.xtask("clients start")))
-}
-
-fn duration(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s} s"),
-        (h, m, _) => format!("{h} h {m} min"),
-    }
 }

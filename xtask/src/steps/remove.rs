@@ -3,16 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::backend::Backend;
 use crate::config::Lab;
 use crate::exec::quoted;
 use crate::failure::{Failure, IoContext, Result, tail};
-use crate::kind::cluster;
-use crate::local::service::Service;
+use crate::local::servers::is_mark;
 use crate::local::{ports, process};
 use crate::state::remains;
-use crate::steps::service::is_mark;
-use crate::task::{Outcome, State, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::docker;
 
 /// The lab's own folders: its state, and what stays of a failure.
@@ -72,7 +69,7 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     if !others.is_empty() {
-        return Ok(Outcome::new(State::Skipped, format!("still used by lab {}", others.join(", "))));
+        return Ok(Outcome::skipped(format!("still used by lab {}", others.join(", "))));
     }
     let (mut removed, kept) = images(task)?;
     for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
@@ -119,7 +116,7 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     Ok((removed, kept))
 }
 
-/// Looks for what a lab could leave behind: processes, on kind nodes, files, ports.
+/// Looks for what a lab could leave behind: processes, what the backend made, files, ports.
 ///
 /// # Errors
 /// Something is left.
@@ -127,16 +124,8 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let marked = process::with_argument(|arg| is_mark(lab, arg));
     let mut left: Vec<String> = marked.iter().map(|identity| format!("process {}", identity.pid)).collect();
-    let (what, ports) = match lab.backend {
-        Backend::Local => {
-            ("no process, no file", Service::servers(lab).iter().filter_map(|server| server.port(lab)).collect())
-        }
-        Backend::Kind => {
-            let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
-            left.extend(nodes.into_iter().map(|node| format!("container {}", node.name)));
-            ("no node, no process, no file", lab.host_ports())
-        }
-    };
+    let rest = task.ctx.driver.left(task)?;
+    left.extend(rest.found);
     if lab.state.exists() {
         left.push(lab.state.display().to_string());
     }
@@ -144,10 +133,10 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
         return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
     }
     // A port may have been taken by somebody else meanwhile, or always have been.
-    let taken: Vec<String> = ports::taken(ports, task.ctx.stop)
+    let taken: Vec<String> = ports::taken(rest.ports, task.ctx.stop)
         .into_iter()
         .map(|(port, holder)| format!("{port} is now held by {holder}, not ours"))
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
-    Ok(Outcome::passed(format!("{what}, {ports}")))
+    Ok(Outcome::passed(format!("{}, {ports}", rest.none)))
 }

@@ -6,18 +6,13 @@ use std::time::Duration;
 use ledger::judge::{Claim, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{ConsumerState, Line, Offsets, ProducerState, Watermarks};
 
-use crate::backend::Backend;
+use crate::brokers;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
-use crate::local::service::Service;
-use crate::steps::workload;
-use crate::task::{Outcome, State, Task};
+use crate::task::{Outcome, Task};
 use crate::tools::clients;
-use crate::tools::kubectl::Kubectl;
 use crate::wait::Poll;
 
-/// How long a client may take to tell its state.
-const ASK: Duration = Duration::from_secs(8);
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Most sentences of a verdict that are shown; the evidence has all.
@@ -25,43 +20,8 @@ const REASONS_MAX: usize = 8;
 
 /// What a client last wrote down of itself, each second; otherwise why that is not known.
 fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T, String>> {
-    let lab = task.lab();
-    let text = match lab.backend {
-        Backend::Kind => {
-            let cmd = Kubectl::of(lab, &task.setup()?).cmd(ASK, ["exec", client, "--", "/clients", "state"]);
-            // On a node that is gone nobody answers at all.
-            let output = match task.capture(&cmd) {
-                Err(failure) if failure.exit != Exit::Interrupted => {
-                    return Ok(Err(format!("{client} does not answer")));
-                }
-                answer => answer?,
-            };
-            if output.code != Some(0) {
-                return Ok(Err(crate::failure::tail(&output.stderr, 1).concat()));
-            }
-            output.stdout
-        }
-        Backend::Local => {
-            let all = Service::clients(lab);
-            let Some(service) = all.iter().find(|service| service.name(lab) == client) else {
-                return Ok(Err(format!("there is no client {client}")));
-            };
-            std::fs::read_to_string(service.state_file(lab)).unwrap_or_default()
-        }
-    };
-    Ok(clients::lines::<T>(&text).pop().ok_or_else(|| "it has counted nothing yet".into()))
-}
-
-/// Every partition's offsets, or why they are not known.
-fn offsets(task: &Task<'_>) -> Result<std::result::Result<Offsets, String>> {
-    let lab = task.lab();
-    let cmd = clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic);
-    let output = task.capture(&cmd)?;
-    Ok(match clients::lines::<Offsets>(&output.stdout).pop() {
-        Some(Offsets { error: Some(error), .. }) => Err(format!("the brokers tell no end offsets: {error}")),
-        Some(offsets) if !offsets.partitions.is_empty() => Ok(offsets),
-        _ => Err("the brokers tell no end offsets".into()),
-    })
+    let told = task.ctx.driver.client_state(task, client)?;
+    Ok(told.and_then(|text| clients::lines::<T>(&text).pop().ok_or_else(|| "it has counted nothing yet".into())))
 }
 
 /// How far a consumer is behind the brokers' end offsets, by partition.
@@ -170,7 +130,7 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
         return Ok(Poll::NotYet(stuck.join("; ")));
     }
     let (first, now) = since(first, Look::at_consumer(&state));
-    let offsets = match offsets(task)? {
+    let offsets = match brokers::offsets(task, &task.lab().facts.topic)? {
         Err(status) => return Ok(Poll::NotYet(status)),
         Ok(offsets) => offsets,
     };
@@ -194,30 +154,11 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
     )))
 }
 
-/// Clients of a role that run, by the names they are asked by.
-fn running(task: &Task<'_>, role: &str) -> Result<Vec<String>> {
-    let lab = task.lab();
-    let of_role = |index: usize| lab.facts.clients.get(index).is_some_and(|client| client.role == role);
-    if lab.backend == Backend::Local {
-        let living = Service::clients(lab).into_iter().filter(|service| match service {
-            Service::Client(index, _) => of_role(*index) && service.living(lab).is_some(),
-            _ => false,
-        });
-        return Ok(living.map(|service| service.name(lab)).collect());
-    }
-    let apps: Vec<&str> = lab.facts.clients.iter().filter(|c| c.role == role).map(|c| c.name.as_str()).collect();
-    let snapshot = workload::snapshot(task)?;
-    let deployed = |app: &str| snapshot.workloads.iter().any(|workload| workload.name == app);
-    let pods = snapshot.pods.iter().filter(|pod| pod.ready && !pod.deleting);
-    let pods = pods.filter(|pod| apps.contains(&pod.app.as_str()) && deployed(&pod.app));
-    Ok(pods.map(|pod| pod.name.clone()).collect())
-}
-
 /// What is compared.
 pub fn preview(lab: &Lab) -> Vec<String> {
     vec![
         "# what each running producer has had acknowledged; then the end offsets:".into(),
-        clients::offsets(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic).to_string(),
+        brokers::offsets_cmd(lab, &lab.facts.topic).to_string(),
         "# and what each running consumer has read up to them".into(),
     ]
 }
@@ -229,11 +170,12 @@ pub fn preview(lab: &Lab) -> Vec<String> {
 /// A fault with its evidence, inconclusive with its reason, or that a client tells nothing.
 pub fn account(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let (producers, consumers) = (running(task, "producer")?, running(task, "consumer")?);
+    let (producers, consumers) =
+        (task.ctx.driver.clients(task, "producer")?, task.ctx.driver.clients(task, "consumer")?);
     if producers.is_empty() || consumers.is_empty() {
         let who = if producers.is_empty() { "producer" } else { "consumer" };
         let why = format!("no {who} runs, so that nothing was compared; `{}`", lab.xtask("clients start"));
-        return Ok(Outcome::new(State::Skipped, why));
+        return Ok(Outcome::skipped(why));
     }
     let patience = lab.timeout(|t| t.clients);
     let ask = |what: &str, ask: &dyn Fn() -> Result<std::result::Result<(), String>>| {
@@ -252,7 +194,8 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
         .map_err(cannot_tell)?;
     }
     let ends = std::cell::RefCell::new(Offsets::default());
-    ask("end offsets", &|| Ok(offsets(task)?.map(|found| *ends.borrow_mut() = found))).map_err(cannot_tell)?;
+    ask("end offsets", &|| Ok(brokers::offsets(task, &lab.facts.topic)?.map(|found| *ends.borrow_mut() = found)))
+        .map_err(cannot_tell)?;
     let (claims, ends) = (claims.into_inner(), ends.into_inner());
     let ranges: Vec<(u32, u64, u64)> = ends.partitions.iter().map(|m| (m.partition, m.low, m.high)).collect();
     let ranges = clients::ranges(&ranges);

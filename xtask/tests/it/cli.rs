@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::common::{Dir, manifests, run, xtask};
 
 /// `up` with only the tools of `tools` on PATH, and empty caches.
@@ -289,6 +291,48 @@ fn a_failure_before_the_first_step_is_a_json_line_too() {
     let lines = ran.json("kafka-lab.report/1");
     assert_eq!(lines[0]["exit"], 6);
     assert_eq!(lines[0]["failure"]["fix"], "cargo xtask up");
+}
+
+#[test]
+fn every_step_of_a_plan_has_its_end_among_the_events_and_in_the_report() {
+    let (state, tools) = (Dir::new("state"), basics());
+    tools.tool("mvn", "echo 'no route to the repository'; exit 1");
+    tools.tool("cargo", "exec /bin/sleep 60");
+    let failing = run(up(&state, &tools, &["--format", "json"]).env("CARGO", tools.0.join("cargo"))).expect(4);
+    let mut status = xtask(&state.0, ["status", "--format", "json"]);
+    let nothing = run(status.env("PATH", &tools.0).env_remove("JAVA_HOME")).expect(6);
+    for (ran, command) in [(failing, "up"), (nothing, "status")] {
+        let lines = ran.lines();
+        let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+        let (begun, finished, ended) = (of("plan_begun"), of("finished"), of("plan_ended"));
+        assert_eq!((begun.len(), ended.len()), (1, 1), "{}", ran.stdout);
+        let titles = begun[0]["steps"].as_array().unwrap();
+        let report = lines.last().unwrap();
+        assert_eq!((&report["schema"], &report["command"]), (&json!("kafka-lab.report/1"), &json!(command)));
+        let steps = report["steps"].as_array().unwrap();
+        assert_eq!((finished.len(), steps.len()), (titles.len(), titles.len()), "{}", ran.stdout);
+        for line in finished {
+            let place = usize::try_from(line["number"].as_u64().unwrap()).unwrap() - 1;
+            assert_eq!(line["step"], titles[place]);
+            assert_eq!((&line["step"], &line["state"]), (&steps[place]["step"], &steps[place]["state"]));
+        }
+        for state in ["failed", "not run"] {
+            assert!(steps.iter().any(|step| step["state"] == state), "no step is {state}: {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn without_a_lab_all_that_is_printed_as_json_fits_its_schema() {
+    let (state, tools) = (Dir::new("state"), Dir::new("tools"));
+    let mut commands: Vec<(&[&str], i32)> = vec![(&["verify"], 6), (&["status"], 6), (&["clients", "start"], 6)];
+    commands.extend([(&["drill", "leader-kill"][..], 6), (&["drill", "no-such"], 2), (&["teardown"], 0)]);
+    commands.extend([(&["up", "--backend", "local"][..], 3), (&["verify", "--messages", "0"], 2)]);
+    for (args, code) in commands {
+        let mut command = xtask(&state.0, [args, &["--format", "json"]].concat());
+        let ran = run(command.env("PATH", &tools.0).env_remove("JAVA_HOME")).expect(code);
+        assert_eq!(ran.lines().last().unwrap()["exit"], code, "{}", ran.stdout);
+    }
 }
 
 #[test]

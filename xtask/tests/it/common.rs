@@ -26,6 +26,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use interrupt::go_on;
+use schema::Schema;
+use serde_json::Value;
 
 /// A folder that goes when the test ends.
 pub struct Dir(pub PathBuf);
@@ -84,10 +86,19 @@ impl Ran {
         self
     }
 
-    /// The JSON lines of `schema` on standard output.
-    pub fn json(&self, schema: &str) -> Vec<serde_json::Value> {
-        let lines = self.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines.filter(|value| value["schema"] == schema).collect()
+    /// All lines on standard output, each of which is JSON as docs/schema/xtask.json describes it.
+    #[track_caller]
+    pub fn lines(&self) -> Vec<Value> {
+        let schema = Schema::read("xtask.json");
+        let lines: Vec<Value> = self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().for_each(|line| schema.expect(line));
+        lines
+    }
+
+    /// Those of `schema`.
+    #[track_caller]
+    pub fn json(&self, schema: &str) -> Vec<Value> {
+        self.lines().into_iter().filter(|value| value["schema"] == schema).collect()
     }
 }
 

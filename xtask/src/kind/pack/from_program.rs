@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use crate::failure::{Failure, IoContext, Result};
+use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::images::{Archive, own_name};
 use crate::kind::pack::oci::{self, Saved};
 use crate::kind::pack::{Packer, Partial, program, prune};
-use crate::kind::render::CLIENT_IMAGE;
 use crate::sha256;
 
 /// Makes an image of `program`. It gets two names: one made from its id, and the one in clients.yml.

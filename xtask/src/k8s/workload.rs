@@ -1,27 +1,26 @@
 //! What runs in the cluster: applied, waited for, asked, removed. A pod that will never get ready ends the wait at once.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::config::Lab;
+use crate::coordination;
 use crate::exec::Cmd;
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Failure, Result};
 use crate::files::remove_file;
 use crate::files::{private_dir, write_atomically};
-use crate::kind::pods::{self, Pod, Snapshot};
-use crate::kind::{job, render};
+use crate::k8s::kubectl::Kubectl;
+use crate::k8s::pods::{self, Pod, Snapshot};
+use crate::k8s::render;
 use crate::signal::Stop;
 use crate::state::Setup;
-use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 use crate::tools::causes;
-use crate::tools::kubectl::Kubectl;
 use crate::wait::Poll;
 
 /// Each question is a kubectl, which costs a tenth of a second of CPU that starting brokers need.
-const INTERVAL: Duration = Duration::from_millis(700);
+pub const INTERVAL: Duration = Duration::from_millis(700);
 
 /// That pods of servers are ready nobody waits for: what they serve is asked elsewhere, and takes longer.
 const UNHURRIED: Duration = Duration::from_millis(1500);
@@ -32,7 +31,7 @@ const HOMELESS: Duration = Duration::from_secs(30);
 /// A part of what runs in a cluster: applied and waited for as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// ZooKeeper and the brokers, with the host's way to them.
+    /// The coordinator and the brokers, with the host's way to them.
     Servers,
     /// The producer and the consumer.
     Clients,
@@ -50,7 +49,7 @@ impl Part {
     /// The workloads it is made of.
     pub fn workloads(self, lab: &Lab) -> Vec<String> {
         match self {
-            Part::Servers => vec!["zookeeper".into(), "kafka".into()],
+            Part::Servers => vec![coordination::WORKLOAD.into(), "kafka".into()],
             Part::Clients => lab.facts.clients.iter().map(|client| client.name.clone()).collect(),
         }
     }
@@ -69,7 +68,7 @@ pub fn snapshot(task: &Task<'_>) -> Result<Snapshot> {
 }
 
 /// Where the rendered manifests are written.
-fn rendered(lab: &Lab) -> PathBuf {
+pub fn rendered(lab: &Lab) -> PathBuf {
     lab.state.join("manifests")
 }
 
@@ -156,7 +155,7 @@ pub fn apply(task: &Task<'_>, part: Part) -> Result<Outcome> {
 
 /// The ConfigMaps and Secrets that a workload's pods read when they start.
 fn started_with<'a>(lab: &'a Lab, workload: &str) -> impl Iterator<Item = &'a str> {
-    let mounted = (workload == "zookeeper").then_some("zookeeper-config");
+    let mounted = (workload == coordination::WORKLOAD).then_some(coordination::CONFIG_MAP);
     mounted.into_iter().chain(lab.facts.sources.get(workload).into_iter().flatten().map(String::as_str))
 }
 
@@ -172,7 +171,10 @@ fn names(pods: &[Pod]) -> String {
 }
 
 /// The client image by the name that changes with its content.
-fn client_image(task: &Task<'_>) -> Result<String> {
+///
+/// # Errors
+/// It was not built.
+pub fn client_image(task: &Task<'_>) -> Result<String> {
     let image = task.ctx.client_image.get().map(|archive| archive.name.clone());
     image.ok_or_else(|| Failure::step("the client image was not built"))
 }
@@ -306,69 +308,6 @@ pub fn ready_with(task: &Task<'_>, part: Part, mut patience: Patience) -> Result
     Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
 }
 
-/// Runs the clients' program once, inside the cluster, and returns what it says.
-///
-/// # Errors
-/// It does not start, or not end in time.
-pub fn run_job(task: &Task<'_>, purpose: &str, args: &[String], deadline: Duration) -> Result<String> {
-    let (lab, kubectl) = (task.lab(), task.kubectl()?);
-    let name = format!("check-{purpose}-{:x}", now_ms());
-    let dir = rendered(lab);
-    private_dir(&dir)?;
-    let file = render::write(
-        &dir,
-        &format!("{name}.json"),
-        &job::manifest(&name, &client_image(task)?, args, deadline.as_secs()),
-    )?;
-    let result = watch_job(task, &kubectl, &name, &file, deadline);
-    // Whatever became of it, and also when we are asked to stop.
-    let delete = kubectl.ask(["delete", "job", "--ignore-not-found", "--wait=false", &name]);
-    let _ = task.ctx.exec.capture(&delete, &task.log, &Stop::default());
-    let _ = fs::remove_file(&file);
-    result
-}
-
-/// Runs the clients' program once in the pod of a rolled-out producer, and returns what it says.
-///
-/// # Errors
-/// There is no such pod, or kubectl fails.
-pub fn run_in_producer(task: &Task<'_>, args: &[String], deadline: Duration) -> Result<String> {
-    match in_producer(task.lab(), &task.kubectl()?, args, deadline) {
-        Some(cmd) => Ok(task.capture(&cmd)?.stdout),
-        None => run_job(task, "metadata", args, deadline),
-    }
-}
-
-/// The clients' program in the pod of a rolled-out producer, or of another client; `None` where none is asked for.
-pub fn in_producer(lab: &Lab, kubectl: &Kubectl, args: &[String], deadline: Duration) -> Option<Cmd> {
-    let producer = lab.facts.clients.iter().find(|client| client.role == "producer" && client.replicas > 0);
-    let producer = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0))?;
-    let place = format!("deployment/{}", producer.name);
-    Some(kubectl.cmd(deadline, ["exec", &place, "--", "/clients"]).args(args.iter().cloned()))
-}
-
-fn watch_job(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &PathBuf, deadline: Duration) -> Result<String> {
-    task.run(&kubectl.ask(["create", "--filename"]).arg(file))?;
-    let mut patience = Patience::new();
-    let pod = task.wait(&format!("Job {name}"), deadline, INTERVAL, || {
-        let found = pods::parse(&task.capture(&kubectl.job_pods(name))?.stdout).unwrap_or_default();
-        Ok(match found.pods.first() {
-            None => Poll::NotYet("has no pod yet".into()),
-            // Its exit code says no more than its last line does.
-            Some(pod) if ["Succeeded", "Failed"].contains(&pod.phase.as_str()) => Poll::Ready(pod.clone()),
-            Some(pod) => match patience.lost(found.pods.iter()) {
-                Some(lost) => return Err(pod_failure(task, &lost)),
-                None => Poll::NotYet(format!("{} {}", pod.name, pod.status)),
-            },
-        })
-    })?;
-    let said = task.run(&kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]))?.stdout;
-    if said.trim().is_empty() {
-        return Err(pod_failure(task, &pod));
-    }
-    Ok(said)
-}
-
 /// What [`remove_clients`] would run.
 pub fn preview_remove_clients(lab: &Lab, setup: &Setup) -> Vec<String> {
     vec![delete_clients(lab, &Kubectl::of(lab, setup)).to_string()]
@@ -397,33 +336,6 @@ pub fn remove_clients(task: &Task<'_>) -> Result<Outcome> {
         0 => Outcome::unchanged("not running"),
         count => Outcome::changed(format!("{count} deleted")),
     })
-}
-
-/// The pod of a service, which runs and is ready; `None` for a client that was not started.
-///
-/// # Errors
-/// A fault when it does not.
-pub fn healthy(task: &Task<'_>, name: &str, app: &str, place: usize) -> Result<Option<Pod>> {
-    let lab = task.lab();
-    let found = snapshot(task)?;
-    let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
-    // The pods of a Deployment that was deleted outlive it for a while; they are nobody's client any more.
-    if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
-        return Ok(None);
-    }
-    let pod = match found.pods.iter().find(|pod| pod.name == name) {
-        Some(pod) => Some(pod),
-        // A Deployment's pods have names of their own: its Nth one stands for the Nth client.
-        None => found.pods.iter().filter(|pod| pod.app == app && !pod.deleting).nth(place),
-    };
-    let Some(pod) = pod.cloned() else {
-        return Err(Failure::fault(format!("there is no pod {name}")).fix(lab.xtask("up")));
-    };
-    if !pod.ready {
-        let failure = pod_failure(task, &pod);
-        return Err(Failure { exit: Exit::Fault, what: format!("not ready: {}", failure.what), ..failure });
-    }
-    Ok(Some(pod))
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use crate::config::{Lab, spelled};
 use crate::failure::{Exit, Result};
+use crate::findings::{Findings, lab_of, room, writable};
 use crate::local::ports;
-use crate::local::service::Service;
+use crate::service::Service;
 use crate::signal::Stop;
-use crate::steps::preflight::{Findings, lab_of, room, writable};
 use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::java;
@@ -109,7 +109,7 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
         findings.notes.push(format!(
             "ports {first}–{} and {}",
             lab.ports.broker(lab.facts.brokers.count - 1),
-            lab.ports.zookeeper
+            lab.ports.coordinator
         ));
         return;
     }
@@ -130,7 +130,7 @@ const OUTGOING: u16 = 32_768;
 
 /// A base whose ports are all free now, and none of those that an outgoing connection may take first.
 fn free_base(lab: &Lab) -> Option<u16> {
-    let shift = lab.ports.zookeeper.wrapping_sub(lab.ports.base);
+    let shift = lab.ports.coordinator.wrapping_sub(lab.ports.base);
     let steps = (1..20u16).map(|step| step * 100);
     let mut bases = steps.flat_map(|by| [lab.ports.base.saturating_add(by), lab.ports.base.saturating_sub(by)]);
     bases.find(|base| {
@@ -147,7 +147,9 @@ fn memory(lab: &Lab, findings: &mut Findings) {
     let need: u64 = missing
         .iter()
         .map(|service| match service {
-            Service::ZooKeeper => heap(&lab.facts.zookeeper.heap_opts).unwrap_or(512 * MIB).saturating_add(64 * MIB),
+            Service::Coordinator => {
+                heap(&lab.facts.coordinator.heap_opts).unwrap_or(512 * MIB).saturating_add(64 * MIB)
+            }
             // 280 to 370 MB resident were measured with a heap of 512 MiB; the rest is room for the heap to fill.
             _ => heap(&lab.facts.brokers.heap_opts).unwrap_or(1024 * MIB).saturating_add(192 * MIB),
         })

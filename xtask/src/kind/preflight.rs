@@ -7,13 +7,13 @@ use crate::config::{Env, Lab, spelled};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
-use crate::kind::cluster::{self, Node};
-use crate::kind::render::CLIENT_IMAGE;
+use crate::findings::{Findings, Problem, lab_of, room, writable};
+use crate::k8s::render::CLIENT_IMAGE;
+use crate::kind::import;
+use crate::kind::nodes::{self, Node};
 use crate::kind::setup;
 use crate::local::ports;
 use crate::state::{ImageSource, Setup};
-use crate::steps::image;
-use crate::steps::preflight::{Findings, Problem, lab_of, room, writable};
 use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::docker::{self, Info, NoEngine};
@@ -63,10 +63,10 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         None => return Ok(()),
     };
     versions(task, &setup, &info, findings)?;
-    let nodes = cluster::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
+    let nodes = nodes::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
     if nodes.is_empty() {
         free_ports(task, &nodes, findings)?;
-    } else if !cluster::is_ours(lab, &nodes) {
+    } else if !nodes::is_ours(lab, &nodes) {
         findings.problem(
             format!("there is a kind cluster {} that this lab did not make", lab.cluster()),
             format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()),
@@ -75,9 +75,9 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         findings.notes.push("its cluster is made again".into());
         free_ports(task, &nodes, findings)?;
     } else {
-        let differences = cluster::differences(lab, &setup, &nodes);
+        let differences = nodes::differences(lab, &setup, &nodes);
         // One that an interrupted `up` left half-made is made again anyway.
-        if !differences.is_empty() && lab.state.join(crate::steps::cluster::MADE).exists() {
+        if !differences.is_empty() && lab.state.join(crate::kind::cluster::MADE).exists() {
             findings.problem(
                 format!("cluster {} is not as the manifests ask: {}", lab.cluster(), differences.join("; ")),
                 format!("{}, which loses its messages", lab.xtask("up --recreate")),
@@ -416,7 +416,7 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
         wanted.extend(images.map(|image| (image.clone(), OTHER_WAYS.into())));
     }
     if !lab.program_becomes_image() && !there(CLIENT_IMAGE)? {
-        let text = std::fs::read_to_string(image::dockerfile(lab)).unwrap_or_default();
+        let text = std::fs::read_to_string(import::dockerfile(lab)).unwrap_or_default();
         let other = "the clients' program is built in it; with `kind.clients_image: host` in lab.yml a Linux host builds it itself";
         wanted.extend(docker::base_image(&text).map(|image| (image.to_string(), other.into())));
     }

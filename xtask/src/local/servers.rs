@@ -2,24 +2,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::backend::Backend;
 use crate::config::Lab;
-use crate::exec::{Cmd, Output, quoted};
+use crate::coordination::{self, Membership, NAME};
+use crate::exec::quoted;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::{self, private_dir};
-use crate::local::jars::Jars;
 use crate::local::process::{self, Identity, Life, Started};
-use crate::local::service::{Service, Spec};
+use crate::local::service::Spec;
+use crate::service::Service;
 use crate::system::{self, MIB};
-use crate::task::{Outcome, Task};
+use crate::task::{Ctx, Outcome, Task};
 use crate::tools::causes::{self, Way};
 use crate::tools::java::Java;
-use crate::tools::zookeeper;
 use crate::wait::Poll;
 
 /// How often a broker is started that dies of its ZooKeeper session.
@@ -27,22 +25,24 @@ const ATTEMPTS: u32 = 3;
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What starting `service` would run.
-pub fn preview_start(lab: &Lab, jars: &Jars, java: Option<&Java>, service: Service) -> Vec<String> {
-    let unknown = Java::unasked("java");
-    let spec = service.spec(lab, jars, java.unwrap_or(&unknown));
+pub fn preview_start(ctx: &Ctx<'_>, service: Service) -> Vec<String> {
+    let lab = ctx.lab;
+    let spec = service.spec(lab, ctx.jars, &ctx.shown_java());
     let mut lines = vec![format!("# unless {} runs already with these settings:", service.name(lab))];
     lines.push(format!("mkdir -p {}", quoted(service.dir(lab).as_os_str())));
     for (path, text) in &spec.files {
         lines.push(format!("cat >{} <<'END'\n{text}END", quoted(path.as_os_str())));
     }
     if let Service::Broker(id) = service {
-        lines.push(format!("# wait until ZooKeeper has expired a former session of broker {id}"));
+        lines.push(format!("# wait until {NAME} has expired a former session of broker {id}"));
     }
     // `env` sets variables for a program that setsid(1) starts.
     lines.push(format!("setsid env {} </dev/null >>{} 2>&1 &", spec.cmd, quoted(service.out(lab).as_os_str())));
     lines.push(match service {
-        Service::ZooKeeper => format!("# wait until `echo srvr | nc 127.0.0.1 {}` tells its mode", lab.ports.zookeeper),
-        Service::Broker(id) => format!("# wait until ZooKeeper lists /brokers/ids/{id}"),
+        Service::Coordinator => {
+            format!("# wait until `echo srvr | nc 127.0.0.1 {}` tells its mode", lab.ports.coordinator)
+        }
+        Service::Broker(id) => format!("# wait until {NAME} lists broker {id}"),
         Service::Client(..) => "# wait until it says that it starts on the topic's partitions".into(),
     });
     lines
@@ -74,7 +74,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
 
     // Also of one that runs: brokers that know another one are turned away, and wait.
-    if service == Service::ZooKeeper
+    if service == Service::Coordinator
         && let Some(failure) = wrong_data(lab, service)
     {
         return Err(failure);
@@ -98,7 +98,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             }
         }
         why = match record {
-            _ if stays_away => "ran and did not come back to ZooKeeper, started again",
+            _ if stays_away => "ran and did not come back to the coordinator, started again",
             Some(_) => "restarted with changed settings",
             None => "restarted, its record was lost",
         };
@@ -128,7 +128,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             // A busy machine can let the session expire while the broker starts. Kubernetes would restart it too.
             Err(failure) if attempt < ATTEMPTS && identity.life() == Life::Gone && lost_session(&failure) => {
                 attempt += 1;
-                (task.status)("its ZooKeeper session expired while it started: once more");
+                (task.status)("its session expired while it started: once more");
                 if let Service::Broker(id) = service {
                     former_session_gone(task, id)?;
                 }
@@ -144,20 +144,20 @@ fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) 
     matches!(service, Service::Broker(_))
         && failure.exit == Exit::Step
         && identity.life() != Life::Gone
-        && died(lab, &[Service::ZooKeeper]).is_none()
-        && zookeeper::four_letter_word(lab.ports.zookeeper, "srvr").is_ok_and(|said| zookeeper::mode(&said).is_some())
+        && died(lab, &[Service::Coordinator]).is_none()
+        && coordination::serves(lab.ports.coordinator).unwrap_or(false)
 }
 
 /// What is seen of a server's data before it is started: brokers that ran through it would be waited for in vain.
 fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
     let data = |service: Service| service.dir(lab).join("data");
     let (what, way) = match service {
-        Service::ZooKeeper => {
+        Service::Coordinator => {
             let cluster = |id: u32| stored(&data(Service::Broker(id)), "cluster.id");
             let version = data(service).join("version-2");
             let strangers: Vec<String> = lab
                 .broker_ids()
-                .filter(|id| cluster(*id).is_some_and(|cluster| !zookeeper::has_stored(&version, &cluster)))
+                .filter(|id| cluster(*id).is_some_and(|cluster| !coordination::has_stored(&version, &cluster)))
                 .map(|id| format!("kafka-{id}"))
                 .collect();
             // Where it knows others, it is those brokers' data that is wrong; each says so when it starts.
@@ -166,7 +166,7 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
                 return None;
             }
             let what = format!(
-                "ZooKeeper has lost its data, or has another's, and {} still have theirs: they are of a Kafka cluster that it does not \
+                "{NAME} has lost its data, or has another's, and {} still have theirs: they are of a Kafka cluster that it does not \
                  know, and join no other",
                 strangers.join(", ")
             );
@@ -243,20 +243,21 @@ fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
 /// A broker that registers while ZooKeeper still keeps its former session dies of NodeExists (KAFKA-7165 covers only
 /// sessions of its own that expired), so it waits for the expiry, which zookeeper.session.timeout.ms bounds.
 fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
-    let port = task.lab().ports.zookeeper;
+    let port = task.lab().ports.coordinator;
     let timeout = task.lab().timeout(|t| t.broker);
     let what = format!("the former session of broker {id}");
     task.wait(&what, timeout, INTERVAL, || {
-        if let Some(cause) = died(task.lab(), &[Service::ZooKeeper]) {
+        if let Some(cause) = died(task.lab(), &[Service::Coordinator]) {
             return Err(cause);
         }
-        Ok(match zookeeper::four_letter_word(port, "dump").map(|dump| zookeeper::sessions(&dump)) {
+        let sessions = task.membership()?.map(|membership| membership.sessions);
+        Ok(match sessions {
             Ok(Some(held)) if held.contains_key(&id) => {
-                Poll::NotYet(format!("ZooKeeper still keeps /brokers/ids/{id} of its former session"))
+                Poll::NotYet(format!("{NAME} still keeps the former session of broker {id}"))
             }
             Ok(Some(_)) => Poll::Ready(()),
-            Ok(None) => Poll::NotYet(format!("ZooKeeper on port {port} does not serve yet")),
-            Err(error) => Poll::NotYet(format!("ZooKeeper on port {port} does not answer: {error}")),
+            Ok(None) => Poll::NotYet(format!("{NAME} on port {port} does not serve yet")),
+            Err(error) => Poll::NotYet(format!("{NAME} on port {port} does not answer: {error}")),
         })
     })
 }
@@ -272,11 +273,11 @@ fn said(log: &Path, written: u64) -> String {
 /// one that ran before.
 fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option<u64>) -> Result<()> {
     let lab = task.lab();
-    let port = lab.ports.zookeeper;
+    let port = lab.ports.coordinator;
     let name = service.name(lab);
     let log = service.log(lab);
     let timeout = match service {
-        Service::ZooKeeper => lab.timeout(|t| t.zookeeper),
+        Service::Coordinator => lab.timeout(|t| t.coordinator),
         // One that runs is given time for a new session; then it is started again, which takes the same time again.
         Service::Broker(_) if written.is_none() => lab.timeout(|t| t.broker) / 2,
         Service::Broker(_) => lab.timeout(|t| t.broker),
@@ -287,27 +288,25 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             return Err(gone(lab, service, identity, written.unwrap_or(0)));
         }
         // Without it a broker waits for as long as it is let, and says nothing of the cause.
-        if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::ZooKeeper])) {
+        if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::Coordinator])) {
             return Err(cause);
         }
         let ready = match service {
-            Service::ZooKeeper => {
-                zookeeper::four_letter_word(port, "srvr").map(|answer| zookeeper::mode(&answer).is_some())
-            }
-            Service::Broker(id) => zookeeper::four_letter_word(port, "dump").map(|dump| match written {
-                Some(_) => zookeeper::registered(&dump).contains(&id),
-                // ZooKeeper may have been away, and keep a session that nobody holds any more.
-                None => zookeeper::connected(&dump).contains(&id),
+            Service::Coordinator => coordination::serves(port).map_err(|error| error.to_string()),
+            Service::Broker(id) => task.membership()?.map(|Membership { registered, in_touch, .. }| match written {
+                Some(_) => registered.contains(&id),
+                // The coordinator may have been away, and keep a session that nobody holds any more.
+                None => in_touch.contains(&id),
             }),
             // A client says so once it knows the topic's partitions.
             Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),
         };
         Ok(match (service, ready) {
             (_, Ok(true)) => Poll::Ready(()),
-            (Service::ZooKeeper, Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
-            (Service::ZooKeeper, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
-            (Service::Broker(_), Ok(false)) => Poll::NotYet("not yet registered in ZooKeeper".into()),
-            (Service::Broker(_), Err(error)) => Poll::NotYet(format!("ZooKeeper on port {port}: {error}")),
+            (Service::Coordinator, Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
+            (Service::Coordinator, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
+            (Service::Broker(_), Ok(false)) => Poll::NotYet(format!("not yet registered in {NAME}")),
+            (Service::Broker(_), Err(error)) => Poll::NotYet(format!("{NAME} on port {port}: {error}")),
             (Service::Client(..), _) => {
                 let last = crate::failure::tail(&said(&log, written.unwrap_or(0)), 1).concat();
                 Poll::NotYet(if last.is_empty() { "has said nothing yet".into() } else { last })
@@ -350,35 +349,11 @@ fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failu
 /// The first of `services` that was started and is gone: why nothing comes any more of what others wait for. Only services whose own step is
 /// over may be asked after; a record is older than its process while that is started again.
 pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
-    services.iter().filter(|_| lab.backend == Backend::Local).find_map(|service| {
+    services.iter().find_map(|service| {
         let identity = Started::read(&service.record(lab))?.identity;
         let dead = identity.life() == Life::Gone && service.living(lab).is_none();
         dead.then(|| gone(lab, *service, &identity, 0))
     })
-}
-
-/// Runs a program that asks the servers, and ends it when one of them dies.
-///
-/// # Errors
-/// As [`crate::exec::Exec::capture`], and a server that died.
-pub fn capture_while_served(task: &Task<'_>, cmd: &Cmd) -> Result<Output> {
-    let servers = Service::servers(task.lab());
-    let stop = task.ctx.stop.next_plan();
-    let (asking, over) = mpsc::channel::<()>();
-    let result = std::thread::scope(|scope| {
-        let (lab, asked, servers, stop) = (task.lab(), task.ctx.stop, &servers, &stop);
-        scope.spawn(move || {
-            while over.recv_timeout(Duration::from_millis(200)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                if asked.asked() || died(lab, servers).is_some() {
-                    stop.cancel();
-                }
-            }
-        });
-        let result = task.ctx.exec.capture(cmd, &task.log, stop);
-        drop(asking);
-        result
-    });
-    result.map_err(|failure| died(task.lab(), &servers).unwrap_or(failure))
 }
 
 /// Stops `service`: SIGTERM, a deadline, SIGKILL. That it is not running is fine.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::config::{Lab, yaml};
 use crate::failure::{Failure, IoContext, Result};
-use crate::kind::config::{Making, cluster_config};
 use crate::state::Setup;
 
 /// The fixed name of the client image in clients.yml.
@@ -47,21 +46,6 @@ pub fn clients(lab: &Lab, image: &str) -> Result<String> {
 /// It cannot be read.
 pub fn host_access(lab: &Lab) -> Result<String> {
     read(lab, "host-access.yml")
-}
-
-/// cluster.yml for `kind create cluster --config`; `ours` adds the mark.
-///
-/// # Errors
-/// It cannot be read.
-pub fn cluster(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
-    let mark = lab.mark();
-    let making = Making {
-        name: lab.cluster(),
-        image: setup.node_image.as_deref(),
-        port_shift: lab.port_shift(),
-        mark: ours.then_some(mark.as_path()),
-    };
-    cluster_config(&lab.manifests, &making)
 }
 
 fn read(lab: &Lab, file: &str) -> Result<String> {
@@ -168,19 +152,6 @@ mod tests {
             scaled[..consumer].contains("replicas: 1\n") && scaled[consumer..].contains("replicas: 3\n"),
             "{scaled}"
         );
-    }
-
-    #[test]
-    fn the_cluster_gets_its_name_image_ports_and_mark() {
-        let mut lab = sample::lab();
-        lab.ports.base += 1000;
-        let config = cluster(&lab, &sample::setup(), true).unwrap();
-        assert_eq!(config.matches("image: node:1").count(), 5, "{config}");
-        assert_eq!(config.matches("containerPath: /kafka-lab").count(), 5, "{config}");
-        assert_eq!(config.matches("containerPort: 3009").count(), 10, "{config}");
-        assert_eq!(config.matches("hostPort: 3109").count(), 10, "{config}");
-        assert!(config.contains("name: kafka-lab\n"), "{config}");
-        assert!(!cluster(&lab, &sample::setup(), false).unwrap().contains("/kafka-lab"));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::files::{self, private_dir};
+use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive, own_name};
 use crate::kind::pack::{Packer, from_engine, from_program};
-use crate::kind::render::CLIENT_IMAGE;
 use crate::kind::setup::Recipe;
 use crate::state::{ImageSource, Setup};
 use crate::task::{Outcome, Task};
@@ -115,7 +115,7 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     }
     let (lab, setup) = (task.lab(), task.setup()?);
     let Some(image) = wanted(&setup, recipe) else {
-        return Ok(Outcome::new(crate::task::State::Skipped, "kind pulls its own"));
+        return Ok(Outcome::skipped("kind pulls its own"));
     };
     let programs = setup.kind.exists() && setup.kubectl.exists();
     if id(task, &image)?.is_some() && (recipe != Recipe::Node || programs) {
@@ -300,13 +300,14 @@ mod tests {
     use crate::backend::Backend;
     use crate::config::facts::BuiltOn;
     use crate::config::sample;
+    use crate::events::StepState;
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
     use crate::kind::pack::{self, tarball::Tarball};
     use crate::local::jars::Jars;
     use crate::sha256;
     use crate::signal::Stop;
-    use crate::task::{Ctx, State};
+    use crate::task::Ctx;
 
     /// The output of `docker save` for an image without layers.
     fn saved() -> String {
@@ -339,11 +340,11 @@ mod tests {
                 };
                 Ok(Output { code: Some(i32::from(words.contains(" rm "))), stdout, ..Output::default() })
             });
-            let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+            let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
             let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
             let outcome = image(&task, Recipe::Clients).unwrap();
             assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
-            assert_eq!(outcome.state == State::Changed, loads, "{ids}");
+            assert_eq!(outcome.state == StepState::Changed, loads, "{ids}");
             let archive = ctx.client_image.get().unwrap().file.display();
             let mut asked: Vec<String> = exec.asked.lock().unwrap().iter().map(ToString::to_string).collect();
             assert_eq!(asked.pop().unwrap(), "docker image rm kafka-lab-clients:old");
@@ -379,7 +380,7 @@ mod tests {
             answer("")
         });
         let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
-        let ctx = Ctx::new(&lab, &jars, &exec, &stop);
+        let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
         let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
         image(&task, Recipe::Clients).unwrap();
         let made = ctx.client_image.get().unwrap();

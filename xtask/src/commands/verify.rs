@@ -1,0 +1,48 @@
+//! `verify`: checks the lab, and proves that every message arrives.
+
+use crate::account;
+use crate::cli::{Format, Verify};
+use crate::commands::session::Session;
+use crate::failure::{Exit, Failure, Result};
+use crate::plan;
+use crate::report;
+use crate::run::StepEnd;
+use crate::show::print_text;
+use crate::task::Outcome;
+
+impl Session<'_> {
+    /// `verify`.
+    ///
+    /// # Errors
+    /// Nothing is up.
+    pub fn verify(&self, verify: &Verify) -> Result<Exit> {
+        if verify.messages == Some(0) {
+            return Err(Failure::usage("--messages 0: a check of nothing proves nothing"));
+        }
+        let (lab, jars) = self.recorded()?;
+        let plan = plan::verify(&lab, verify.messages.unwrap_or(lab.settings.flow.messages));
+        if self.global.dry_run {
+            return Ok(self.dry_run("verify", &lab, &jars, &plan));
+        }
+        let report = self.run("verify", &lab, &jars, &plan);
+        if lab.format == Format::Json {
+            report::json("verify", &self.ctx(&lab, &jars, self.stop), &report);
+            return Ok(report.exit());
+        }
+        for result in &report.steps {
+            if let StepEnd::Done(Outcome { flow: Some(flow), .. }) = &result.end {
+                print_text(&format!("\n{}", account::table(flow)));
+            }
+        }
+        let verdict = match report.exit() {
+            Exit::Ok => "pass",
+            Exit::Inconclusive => "inconclusive",
+            Exit::Interrupted => "interrupted",
+            Exit::Nothing => "nothing is up",
+            Exit::Fault => "fail",
+            _ => "not finished",
+        };
+        print_text(&format!("\nverify: {verdict}\n"));
+        Ok(report.exit())
+    }
+}

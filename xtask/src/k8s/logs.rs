@@ -1,0 +1,102 @@
+//! The logs of pods, as kubectl prints them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::config::Lab;
+use crate::coordination;
+use crate::exec::{Exec, RealExec};
+use crate::failure::{Exit, Failure, Result};
+use crate::k8s::kubectl::Kubectl;
+use crate::service::Service;
+use crate::task::{Tail, Whose};
+
+/// Prints the end of logs, and goes on until it is interrupted where they are followed.
+///
+/// # Errors
+/// There is no such process, or kubectl fails.
+pub fn print(lab: &Lab, whose: &Whose, tail: Tail) -> Result<Exit> {
+    let clients: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
+    let wanted = match whose {
+        Whose::All => {
+            let names = lab.facts.selectors.keys().map(String::as_str).collect::<Vec<_>>();
+            return of_workloads(lab, &names, tail);
+        }
+        Whose::Clients => return of_workloads(lab, &clients, tail),
+        Whose::One(wanted) => wanted.as_str(),
+    };
+    let services: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
+    let service = services.iter().find(|service| service.name(lab) == wanted);
+    let place = match service {
+        Some(Service::Coordinator) => coordination::POD.into(),
+        Some(Service::Broker(_)) => wanted.to_string(),
+        Some(Service::Client(index, _)) => format!("deployment/{}", clients[*index]),
+        None if clients.contains(&wanted) => format!("deployment/{wanted}"),
+        None => {
+            let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
+            return Err(Failure::usage(format!("no process {wanted}; there are {}", names.join(", "))));
+        }
+    };
+    pods(lab, &[place], tail)
+}
+
+/// Logs of the pods of several workloads: at once where one label tells them all, else of one after the other.
+fn of_workloads(lab: &Lab, names: &[&str], tail: Tail) -> Result<Exit> {
+    let selectors: Vec<_> = names.iter().filter_map(|name| lab.facts.selectors.get(*name)).collect();
+    let by = |selector: String| pods(lab, &["--selector".into(), selector, "--prefix".into()], tail);
+    if let Some(common) = common(&selectors) {
+        return by(common);
+    }
+    if tail.follow && selectors.len() > 1 {
+        let what = "--follow: the manifests' selectors have no label in common, so that one kubectl cannot follow all";
+        return Err(Failure::usage(what).fix(format!("name one of {}", names.join(", "))));
+    }
+    for selector in selectors {
+        let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        by(labels.join(","))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A selector of all that any of `selectors` selects, by a label that all of them have.
+fn common(selectors: &[&BTreeMap<String, String>]) -> Option<String> {
+    let key = selectors.first()?.keys().find(|key| selectors.iter().all(|selector| selector.contains_key(*key)))?;
+    let values: BTreeSet<&str> = selectors.iter().map(|selector| selector[key].as_str()).collect();
+    // Fewer values than workloads: the label does not tell them from others.
+    let tells = values.len() == selectors.len() && !values.contains("");
+    tells.then(|| format!("{key} in ({})", values.into_iter().collect::<Vec<_>>().join(",")))
+}
+
+/// Logs of pods, by kubectl itself.
+fn pods(lab: &Lab, which: &[String], tail: Tail) -> Result<Exit> {
+    let Some(setup) = &lab.setup else {
+        return Err(Failure::step("it is not recorded which kubectl made this lab").fix(lab.xtask("up")));
+    };
+    let cmd = Kubectl::of(lab, setup)
+        .cmd(Duration::ZERO, ["logs", "--max-log-requests=50", "--all-containers"])
+        .args([format!("--tail={}", tail.lines), format!("--follow={}", tail.follow)])
+        .args(which);
+    match RealExec.attached(&cmd)? {
+        0 => Ok(Exit::Ok),
+        130 => Ok(Exit::Ok),
+        code => Err(Failure::step(format!("kubectl exited with {code}")).command(cmd)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_selector_finds_the_pods_of_all_where_it_can() {
+        let labels = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
+            list.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        };
+        let kafka = labels(&[("app", "kafka"), ("tier", "data")]);
+        let zookeeper = labels(&[("app", "zookeeper"), ("tier", "data")]);
+        assert_eq!(common(&[&kafka, &zookeeper]).as_deref(), Some("app in (kafka,zookeeper)"));
+        assert_eq!(common(&[&kafka, &labels(&[("name", "zk")])]), None);
+        assert_eq!(common(&[&labels(&[("tier", "data")]), &labels(&[("tier", "data")])]), None);
+        assert_eq!(common(&[]), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! What people and programs see: the listener for `--format` and the terminal, and what is printed beside events.
+
+mod bars;
+pub mod json;
+mod plain;
+
+use std::io::{stderr, stdout};
+
+use serde::Serialize;
+
+use crate::cli::Format;
+use crate::config::Env;
+use crate::events::Listener;
+use crate::failure::{Exit, Failure};
+
+/// What shows the events of one command on one lab: JSON lines on standard output if they were asked for; otherwise bars
+/// on a terminal, and plain lines elsewhere.
+pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
+    match format {
+        Format::Json => Box::new(json::Json::new(command, lab, Box::new(stdout()))),
+        Format::Text if env.terminal => Box::new(bars::Bars::new(env.colour)),
+        Format::Text => Box::new(plain::Plain::new(env.colour, Box::new(stderr()))),
+    }
+}
+
+/// Prints text on standard output. A reader that went away, as head(1) does, is its own affair.
+pub fn print_text(text: &str) {
+    use std::io::Write;
+    let _ = stdout().write_all(text.as_bytes());
+}
+
+/// Prints one JSON line on standard output. A reader that went away is its own affair.
+pub fn print_json(value: &impl Serialize) {
+    json::write(&mut stdout(), value);
+}
+
+/// What went wrong, for people.
+pub fn print_failure(failure: &Failure, colour: bool) {
+    let head = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
+    let head = if colour { format!("\u{1b}[31m{head}\u{1b}[0m") } else { head.to_string() };
+    eprintln!("{head}: {failure}");
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use crate::events::{Event, Listener, StepId, StepState};
+
+    /// Keeps what is written to it.
+    #[derive(Clone, Default)]
+    pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        /// All of it.
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a listener writes of a plan with a step for each state.
+    pub fn written(listener: impl FnOnce(Box<Written>) -> Box<dyn Listener>) -> String {
+        let written = Written::default();
+        let mut listener = listener(Box::new(written.clone()));
+        plan().iter().for_each(|event| listener.hear(event));
+        written.text()
+    }
+
+    /// The events of a plan with a step for each state.
+    fn plan() -> Vec<Event> {
+        let titles = ["preflight", "kafka jars", "clients build", "caches", "kafka image", "zookeeper", "kafka-0"];
+        let step = |number: usize| StepId { number, title: titles[number - 1].into() };
+        let elapsed = Duration::from_millis(1_250);
+        let finished = |number, state, text: &str, warnings: &[&str]| {
+            let warnings = warnings.iter().map(ToString::to_string).collect();
+            Event::StepFinished { step: step(number), state, text: text.into(), warnings, elapsed }
+        };
+        let started = |number| Event::StepStarted { step: step(number) };
+        vec![
+            Event::PlanBegun { steps: titles.iter().map(ToString::to_string).collect() },
+            started(1),
+            finished(1, StepState::Passed, "nothing is missing", &["Java 25: Kafka 3.3 documents 11 and 17"]),
+            started(2),
+            Event::StepStatus { step: step(2), text: "[INFO] Downloading".into(), elapsed },
+            started(3),
+            started(4),
+            started(5),
+            finished(3, StepState::Changed, "target/release/clients", &[]),
+            finished(4, StepState::Unchanged, "in the cache", &[]),
+            finished(5, StepState::NotRun, "stopped, because another step failed", &[]),
+            finished(2, StepState::Failed, "mvn exited with 1", &[]),
+            finished(6, StepState::NotRun, "kafka jars did not succeed", &[]),
+            finished(7, StepState::Skipped, "there already, kept", &[]),
+            Event::Note { text: "diagnostics: /state/diagnostics".into() },
+            Event::PlanEnded { exit: 4, elapsed: 2 * elapsed },
+        ]
+    }
+}

@@ -1,0 +1,83 @@
+//! Events as JSON lines.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::events::{Event, Listener};
+
+/// The schema of events' lines.
+const SCHEMA: &str = "kafka-lab.event/1";
+
+/// An event as a line.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    schema: &'static str,
+    command: &'a str,
+    lab: &'a str,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// Writes each event as a line.
+pub struct Json {
+    command: String,
+    lab: String,
+    out: Box<dyn Write + Send>,
+}
+
+impl Json {
+    /// Of one command on one lab, to `out`.
+    pub fn new(command: &str, lab: &str, out: Box<dyn Write + Send>) -> Self {
+        Json { command: command.into(), lab: lab.into(), out }
+    }
+}
+
+impl Listener for Json {
+    fn hear(&mut self, event: &Event) {
+        let line = EventLine { schema: SCHEMA, command: &self.command, lab: &self.lab, event };
+        write(&mut self.out, &line);
+    }
+}
+
+/// Writes a value as one line. A reader that went away is its own affair.
+pub fn write(out: &mut impl Write, value: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(value) {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::show::tests::written;
+
+    /// A line of every kind.
+    pub fn lines() -> String {
+        written(|out| Box::new(Json::new("up", "kafka-lab", out)))
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        expect![[r#"
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"plan_begun","steps":["preflight","kafka jars","clients build","caches","kafka image","zookeeper","kafka-0"]}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"started","number":1,"step":"preflight"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":1,"step":"preflight","state":"passed","text":"nothing is missing","warnings":["Java 25: Kafka 3.3 documents 11 and 17"],"elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"started","number":2,"step":"kafka jars"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"status","number":2,"step":"kafka jars","text":"[INFO] Downloading","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"started","number":3,"step":"clients build"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"started","number":4,"step":"caches"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"started","number":5,"step":"kafka image"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":3,"step":"clients build","state":"changed","text":"target/release/clients","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":4,"step":"caches","state":"unchanged","text":"in the cache","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":5,"step":"kafka image","state":"not run","text":"stopped, because another step failed","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":2,"step":"kafka jars","state":"failed","text":"mvn exited with 1","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":6,"step":"zookeeper","state":"not run","text":"kafka jars did not succeed","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":7,"step":"kafka-0","state":"skipped","text":"there already, kept","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"note","text":"diagnostics: /state/diagnostics"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"plan_ended","exit":4,"elapsed_ms":2500}
+        "#]].assert_eq(&lines());
+    }
+}
