@@ -17,7 +17,7 @@ mod questions;
 mod states;
 mod verdicts;
 
-pub use self::marked::{Line, Schema};
+pub use self::marked::{Line, SchemaName};
 pub use self::questions::{
     BrokerInfo, METADATA, Metadata, OFFSETS, Offsets, PROBE, PartitionInfo, Probe, ProbeEvent, TopicInfo, Watermarks,
 };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 
 /// The name and version of a schema.
-pub type Schema = Cow<'static, str>;
+pub type SchemaName = Cow<'static, str>;
 
 /// A line for programs. Readers ask for a type and get the lines of its schema.
 pub trait Line: DeserializeOwned {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 
 /// Schema of [`Metadata`].
 pub const METADATA: &str = "kafka-lab.metadata/1";
@@ -18,7 +18,7 @@ pub const PROBE: &str = "kafka-lab.probe/1";
 #[serde(default)]
 pub struct Metadata {
     /// [`METADATA`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The address that was queried.
     pub broker: String,
     /// Whether it answered within the timeout.
@@ -81,7 +81,7 @@ pub struct PartitionInfo {
 #[serde(default)]
 pub struct Offsets {
     /// [`OFFSETS`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The topic.
     pub topic: String,
     /// The topic's id. Absent on an error, or if the brokers know no ids (before Kafka 2.8).
@@ -128,7 +128,7 @@ pub enum ProbeEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// [`PROBE`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// What happened.
     pub event: ProbeEvent,
     /// Time since the process started its work.

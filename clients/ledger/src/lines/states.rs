@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 #[cfg(doc)]
 use crate::intervals::INTERVALS_MAX;
 use crate::intervals::IntervalSet;
@@ -57,7 +57,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProducerStart {
     /// [`PRODUCER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Start`].
     pub event: Event,
     /// Time of the line.
@@ -90,7 +90,7 @@ impl Line for ProducerStart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProducerState {
     /// [`PRODUCER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Checkpoint`] or [`Event::End`].
     pub event: Event,
     /// Time of the line.
@@ -251,7 +251,7 @@ impl SendStream {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConsumerStart {
     /// [`CONSUMER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Start`].
     pub event: Event,
     /// Time of the line.
@@ -285,7 +285,7 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConsumerState {
     /// [`CONSUMER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Checkpoint`] or [`Event::End`].
     pub event: Event,
     /// Time of the line.
@@ -527,7 +527,7 @@ pub enum Milestone {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// [`GAP`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The kind of progress that stopped.
     pub what: Milestone,
     /// The partition.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 use crate::intervals::IntervalSet;
 use crate::stamp::{ProducerId, RunId};
 
@@ -171,7 +171,7 @@ pub struct Evidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`LEDGER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The run ID.
     pub run: RunId,
     /// The topic.
@@ -204,7 +204,7 @@ impl Line for Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// [`RUNNING`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The topic.
     pub topic: String,
     /// The verdict over what running producers had acknowledged.
