@@ -1,7 +1,8 @@
-//! What the offsets are at which a reader was shown no record: the brokers' own batches tell, and librdkafka shows none of them.
+//! Explains offsets at which a reader got no record. librdkafka does not show this, so the record batches are fetched
+//! from the brokers.
 //!
-//! One request, Fetch in version 4, which every broker from 0.11 to 4.x answers (KIP-98, KIP-896); the layout of batches is that of
-//! `DefaultRecordBatch` in Kafka's clients. A crate with all of Kafka's requests would be more code than this by far.
+//! It uses one request, Fetch version 4, which all brokers from 0.11 to 4.x support (KIP-98, KIP-896), and the batch
+//! layout of `DefaultRecordBatch` in Kafka's clients. A crate for the whole protocol would be far more code.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -10,51 +11,50 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use ledger::intervals::IntervalSet;
 use ledger::lines::Explained;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
-use crate::context::LabContext;
+use crate::context::LabConsumer;
 
-/// Bytes of batches asked for at a time; a first batch that is larger comes whole (KIP-74).
+/// Fetch size in bytes; a larger first batch is returned whole (KIP-74).
 const FETCH_BYTES: i32 = 256 * 1024;
 
-/// Largest answer that is read: a broker's largest batch fits many times.
+/// Maximum response size, in bytes: many times a broker's largest batch.
 const ANSWER_MAX: usize = 128 * 1024 * 1024;
 
-/// How long one answer may take.
+/// Timeout of one request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long to wait before a leader is looked for again.
+/// Delay before the leader is looked up again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The bytes of a batch before its records.
+/// Size of a batch's header, in bytes.
 const HEADER: usize = 61;
 
 const FETCH: i16 = 1;
 const VERSION: i16 = 4;
 const CORRELATION: i32 = 1;
 
-/// What a reader saw of a partition.
+/// What a reader got from a partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// The topic.
+pub struct PartitionRead<'a> {
     pub topic: &'a str,
-    /// The partition.
     pub partition: i32,
-    /// The first offset read and the one after the last.
+    /// The range of offsets that was read, half-open.
     pub range: (u64, u64),
-    /// Those between at which no record was shown.
+    /// The offsets in it without a record.
     pub gaps: &'a IntervalSet,
 }
 
-/// Asks the partition's leader for the batches around every gap, until `deadline`. Whatever cannot be found out by then is `unknown`.
-pub fn explain(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>, deadline: Instant) -> Explained {
+/// Fetches the batches around every gap from the partition's leader, until `deadline`. What cannot be determined by
+/// then counts as `unknown`.
+pub fn explain(asker: &LabConsumer, read: &PartitionRead<'_>, deadline: Instant) -> Explained {
     let mut explained = Explained::default();
-    let (mut log, mut leader) = (Fetched::default(), None);
-    for &(from, to) in seen.gaps.intervals() {
+    let (mut log, mut leader) = (FetchedBatches::default(), None);
+    for &(from, to) in read.gaps.intervals() {
         let mut at = from;
         while at < to {
             if !log.reaches(at) {
-                match fetch(asker, seen, &mut leader, at, deadline) {
+                match fetch(asker, read, &mut leader, at, deadline) {
                     Some(fetched) => log = fetched,
                     None => {
                         explained.unknown += to - at;
@@ -62,31 +62,31 @@ pub fn explain(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>, deadline: Inst
                     }
                 }
             }
-            at = log.explain(at, to, seen, &mut explained);
+            at = log.explain(at, to, read, &mut explained);
         }
     }
     explained
 }
 
-/// Batches from the leader, from the one that holds `offset` on.
+/// Fetches batches from the leader, starting with the one that contains `offset`.
 fn fetch(
-    asker: &BaseConsumer<LabContext>,
-    seen: &Seen<'_>,
+    asker: &LabConsumer,
+    read: &PartitionRead<'_>,
     leader: &mut Option<TcpStream>,
     offset: u64,
     deadline: Instant,
-) -> Option<Fetched> {
+) -> Option<FetchedBatches> {
     while Instant::now() < deadline {
         let answer = match leader {
-            Some(stream) => ask(stream, seen, offset),
-            None => match connect(asker, seen) {
-                Ok(stream) => ask(leader.insert(stream), seen, offset),
+            Some(stream) => request_batches(stream, read, offset),
+            None => match connect(asker, read) {
+                Ok(stream) => request_batches(leader.insert(stream), read, offset),
                 Err(error) => Err(error),
             },
         };
         match answer {
-            Ok(batches) if !batches.is_empty() => return Some(Fetched { from: offset, batches }),
-            // Another leader, or a log that does not reach there yet.
+            Ok(batches) if !batches.is_empty() => return Some(FetchedBatches { from: offset, batches }),
+            // The leader changed, or the log does not reach there yet.
             _ => *leader = None,
         }
         std::thread::sleep(AGAIN);
@@ -94,33 +94,34 @@ fn fetch(
     None
 }
 
-fn connect(asker: &BaseConsumer<LabContext>, seen: &Seen<'_>) -> Result<TcpStream> {
-    let metadata = asker.fetch_metadata(Some(seen.topic), ANSWER_WITHIN)?;
+fn connect(asker: &LabConsumer, read: &PartitionRead<'_>) -> Result<TcpStream> {
+    let metadata = asker.fetch_metadata(Some(read.topic), ANSWER_WITHIN)?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    let leader = partitions.filter(|p| p.id() == seen.partition).map(|p| p.leader()).next().context("no partition")?;
+    let leader =
+        partitions.filter(|p| p.id() == read.partition).map(|p| p.leader()).next().context("partition not found")?;
     let broker = metadata.brokers().iter().find(|broker| broker.id() == leader).context("no leader")?;
     let port = u16::try_from(broker.port())?;
-    let address = (broker.host(), port).to_socket_addrs()?.next().context("no address")?;
+    let address = (broker.host(), port).to_socket_addrs()?.next().context("leader's host resolves to no address")?;
     let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
     Ok(stream)
 }
 
-fn ask(stream: &mut TcpStream, seen: &Seen<'_>, offset: u64) -> Result<Vec<Batch>> {
-    stream.write_all(&request(seen.topic, seen.partition, offset)?)?;
+fn request_batches(stream: &mut TcpStream, read: &PartitionRead<'_>, offset: u64) -> Result<Vec<RecordBatch>> {
+    stream.write_all(&request(read.topic, read.partition, offset)?)?;
     let mut size = [0; 4];
     stream.read_exact(&mut size)?;
     let size = usize::try_from(i32::from_be_bytes(size))?;
     if size > ANSWER_MAX {
-        bail!("an answer of {size} bytes");
+        bail!("answer is too large: {size} bytes");
     }
     let mut answer = vec![0; size];
     stream.read_exact(&mut answer)?;
-    Ok(batches(records(&mut Bytes(&answer))?))
+    Ok(batches(records(&mut Decoder(&answer))?))
 }
 
-/// A request for what a partition has from `offset` on, transactions that are open or aborted included.
+/// A Fetch request for a partition from `offset` on, including open and aborted transactions.
 fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     let string = |text: &str, body: &mut Vec<u8>| -> Result<()> {
@@ -132,13 +133,13 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     body.extend(VERSION.to_be_bytes());
     body.extend(CORRELATION.to_be_bytes());
     string("kafka-lab-batches", &mut body)?;
-    // No replica; waits for nothing; reads what is not committed.
+    // Replica id: none; max wait: 0; min bytes: 0; max bytes; isolation level: read uncommitted.
     body.extend((-1_i32).to_be_bytes());
     body.extend(0_i32.to_be_bytes());
     body.extend(0_i32.to_be_bytes());
     body.extend(FETCH_BYTES.to_be_bytes());
     body.push(0);
-    // One topic with one partition.
+    // One topic, one partition.
     body.extend(1_i32.to_be_bytes());
     string(topic, &mut body)?;
     body.extend(1_i32.to_be_bytes());
@@ -150,31 +151,31 @@ fn request(topic: &str, partition: i32, offset: u64) -> Result<Vec<u8>> {
     Ok(request)
 }
 
-/// The bytes of batches in an answer.
-fn records<'a>(answer: &mut Bytes<'a>) -> Result<&'a [u8]> {
+/// The batches in a Fetch response, as bytes.
+fn records<'a>(answer: &mut Decoder<'a>) -> Result<&'a [u8]> {
     if answer.i32()? != CORRELATION {
-        bail!("an answer to another question");
+        bail!("unexpected correlation ID");
     }
-    // Throttle time, one topic, its name, one partition, its number.
+    // Throttle time, number of topics, topic name, number of partitions, partition.
     answer.take(4 + 4)?;
     let name = usize::from(answer.u16()?);
     answer.take(name + 4 + 4)?;
     let error = answer.u16()?;
     if error != 0 {
-        bail!("error {error}");
+        bail!("Kafka error {error}");
     }
-    // High watermark, last stable offset; aborted transactions, of 16 bytes each.
+    // High watermark, last stable offset, aborted transactions (16 bytes each).
     answer.take(8 + 8)?;
     let aborted = usize::try_from(answer.i32()?).unwrap_or(0);
-    answer.take(aborted.checked_mul(16).context("too many")?)?;
+    answer.take(aborted.checked_mul(16).context("too many aborted transactions")?)?;
     let size = usize::try_from(answer.i32()?).unwrap_or(0);
     answer.take(size)
 }
 
-/// Bytes that are read from the front.
-struct Bytes<'a>(&'a [u8]);
+/// Reads Kafka's wire types from a byte slice.
+struct Decoder<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> Decoder<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (front, rest) =
             self.0.split_at_checked(count).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -198,7 +199,7 @@ impl<'a> Bytes<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// A number of varying length, as Protocol Buffers' zig-zag encoding has it.
+    /// A zig-zag varint, as in Protocol Buffers.
     fn varint(&mut self) -> Result<i64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -208,66 +209,65 @@ impl<'a> Bytes<'a> {
                 return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
             }
         }
-        bail!("a number without an end");
+        bail!("varint is too long");
     }
 }
 
 /// A batch of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Batch {
-    /// The first offset it covers and the one after the last.
+struct RecordBatch {
+    /// The offsets that it covers, half-open.
     range: (u64, u64),
-    /// What it holds.
-    holds: Holds,
+    contents: BatchContents,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Holds {
-    /// The commit or abort of a transaction.
+enum BatchContents {
+    /// A transaction's commit or abort marker.
     Marker,
     /// Records at these offsets.
     Records(IntervalSet),
-    /// As many records, compressed.
+    /// This many records, compressed.
     Compressed(u64),
-    /// A layout older than transactions.
+    /// A layout from before transactions.
     Unknown,
 }
 
-/// The whole batches in these bytes; what was cut off at the end is left out.
-fn batches(bytes: &[u8]) -> Vec<Batch> {
-    let mut rest = Bytes(bytes);
+/// Decodes the complete batches in these bytes; a partial batch at the end is dropped.
+fn batches(bytes: &[u8]) -> Vec<RecordBatch> {
+    let mut rest = Decoder(bytes);
     std::iter::from_fn(|| batch(&mut rest).ok()).collect()
 }
 
-fn batch(rest: &mut Bytes<'_>) -> Result<Batch> {
+fn batch(rest: &mut Decoder<'_>) -> Result<RecordBatch> {
     let base = u64::try_from(rest.i64()?)?;
     let size = usize::try_from(rest.i32()?)?;
     let whole = rest.take(size)?;
-    let mut fields = Bytes(whole);
+    let mut fields = Decoder(whole);
     fields.take(4)?;
     let [magic] = fields.array()?;
     if magic != 2 {
-        return Ok(Batch { range: (base, base + 1), holds: Holds::Unknown });
+        return Ok(RecordBatch { range: (base, base + 1), contents: BatchContents::Unknown });
     }
     fields.take(4)?;
     let attributes = fields.u16()?;
     let covers = u64::try_from(fields.i32()?)? + 1;
     fields.take(HEADER - 27 - 4)?;
     let count = u64::try_from(fields.i32()?)?;
-    let holds = match attributes {
-        control if control & 0x20 != 0 => Holds::Marker,
-        compressed if compressed & 0x07 != 0 => Holds::Compressed(count),
-        _ => Holds::Records(offsets(&mut fields, base, count)?),
+    let contents = match attributes {
+        control if control & 0x20 != 0 => BatchContents::Marker,
+        compressed if compressed & 0x07 != 0 => BatchContents::Compressed(count),
+        _ => BatchContents::Records(offsets(&mut fields, base, count)?),
     };
-    Ok(Batch { range: (base, base + covers), holds })
+    Ok(RecordBatch { range: (base, base + covers), contents })
 }
 
-/// The offsets of records that are not compressed.
-fn offsets(records: &mut Bytes<'_>, base: u64, count: u64) -> Result<IntervalSet> {
+/// The offsets of uncompressed records.
+fn offsets(records: &mut Decoder<'_>, base: u64, count: u64) -> Result<IntervalSet> {
     let mut intervals: Vec<(u64, u64)> = Vec::new();
     for _ in 0..count {
         let size = usize::try_from(records.varint()?)?;
-        let mut fields = Bytes(records.take(size)?);
+        let mut fields = Decoder(records.take(size)?);
         fields.take(1)?;
         fields.varint()?;
         let offset = base + u64::try_from(fields.varint()?)?;
@@ -279,43 +279,44 @@ fn offsets(records: &mut Bytes<'_>, base: u64, count: u64) -> Result<IntervalSet
     IntervalSet::try_from(intervals).map_err(anyhow::Error::msg)
 }
 
-/// What was fetched of a log at once.
+/// The batches of one Fetch response.
 #[derive(Debug, Default)]
-struct Fetched {
+struct FetchedBatches {
     from: u64,
-    batches: Vec<Batch>,
+    batches: Vec<RecordBatch>,
 }
 
-impl Fetched {
-    /// Whether it tells of this offset.
+impl FetchedBatches {
+    /// Whether this offset is covered.
     fn reaches(&self, offset: u64) -> bool {
         self.from <= offset && self.batches.last().is_some_and(|last| offset < last.range.1)
     }
 
-    /// Says what the offsets of a gap from `at` on are, as far as one batch tells. Returns where that ends.
-    fn explain(&self, at: u64, to: u64, seen: &Seen<'_>, explained: &mut Explained) -> u64 {
+    /// Explains the offsets of a gap from `at` on, as far as one batch covers them. Returns where that ends.
+    fn explain(&self, at: u64, to: u64, read: &PartitionRead<'_>, explained: &mut Explained) -> u64 {
         let Some(batch) = self.batches.iter().find(|batch| at < batch.range.1) else { return to };
         let (base, end) = batch.range;
         if at < base {
-            // Between two batches: the one that was there went whole.
+            // Between two batches: compaction removed a whole batch.
             let until = base.min(to);
             explained.compacted += until - at;
             return until;
         }
         let until = end.min(to);
         let gap = IntervalSet::span(at, until);
-        match &batch.holds {
-            Holds::Marker => explained.markers += gap.count(),
-            Holds::Unknown => explained.unknown += gap.count(),
-            Holds::Records(there) => {
+        match &batch.contents {
+            BatchContents::Marker => explained.markers += gap.count(),
+            BatchContents::Unknown => explained.unknown += gap.count(),
+            BatchContents::Records(there) => {
                 let hidden = there.intersection(&gap).count();
                 explained.hidden += hidden;
                 explained.compacted += gap.count() - hidden;
             }
-            // As many as it holds were shown of it, so that all the others are gone; or none is gone, and the gap is the reader's.
-            Holds::Compressed(count) => {
-                let inside = seen.gaps.intersection(&IntervalSet::span(base, end)).count();
-                let whole = seen.range.0 <= base && end <= seen.range.1;
+            // If all records that it holds were delivered, compaction removed the others. If none was removed, the
+            // records are there and were hidden.
+            BatchContents::Compressed(count) => {
+                let inside = read.gaps.intersection(&IntervalSet::span(base, end)).count();
+                let whole = read.range.0 <= base && end <= read.range.1;
                 if whole && end - base == inside + count {
                     explained.compacted += gap.count();
                 } else if *count == end - base {
@@ -334,7 +335,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
-    /// A batch that covers `covers` offsets from `base` on and holds records at these distances from it.
+    /// A batch that covers `covers` offsets from `base` on, with records at these offset deltas.
     fn encoded(base: i64, attributes: u16, covers: i32, deltas: &[u8]) -> Vec<u8> {
         let mut body = vec![0; 4];
         body.push(2);
@@ -344,7 +345,8 @@ mod tests {
         body.extend([0; HEADER - 27 - 4]);
         body.extend((deltas.len() as i32).to_be_bytes());
         for delta in deltas {
-            // Length, attributes, time, offset, and a value that is not looked at; numbers are in zig-zag.
+            // Length, attributes, timestamp delta, offset delta, and a value that is ignored; numbers are zig-zag
+            // varints.
             body.extend([2 * 5, 0, 0, 2 * delta, 1, 1]);
         }
         let mut batch = base.to_be_bytes().to_vec();
@@ -359,13 +361,13 @@ mod tests {
 
     fn explained(log: &[u8], from: u64, range: (u64, u64), gaps: &[(u64, u64)]) -> Explained {
         let gaps = set(gaps);
-        let (fetched, mut explained) = (Fetched { from, batches: batches(log) }, Explained::default());
-        let seen = Seen { topic: "t", partition: 0, range, gaps: &gaps };
+        let (fetched, mut explained) = (FetchedBatches { from, batches: batches(log) }, Explained::default());
+        let read = PartitionRead { topic: "t", partition: 0, range, gaps: &gaps };
         for &(from, to) in gaps.intervals() {
             let mut at = from;
             while at < to {
                 assert!(fetched.reaches(at), "{at}");
-                let until = fetched.explain(at, to, &seen, &mut explained);
+                let until = fetched.explain(at, to, &read, &mut explained);
                 assert!(until > at);
                 at = until;
             }
@@ -375,7 +377,7 @@ mod tests {
 
     #[test]
     fn markers_compaction_and_records_that_were_hidden_are_told_apart() {
-        // Records at 10, 11, 13 of 10..15; a marker at 15; 16..20 went whole; records at 20 to 22.
+        // Records at 10, 11, 13 of 10..15; a marker at 15; a missing batch 16..20; records at 20 to 22.
         let log = [encoded(10, 0, 5, &[0, 1, 3]), encoded(15, 0x30, 1, &[0]), encoded(20, 0, 3, &[0, 1, 2])].concat();
         let all = explained(&log, 10, (10, 23), &[(12, 13), (14, 20)]);
         assert_eq!(all, Explained { markers: 1, compacted: 1 + 1 + 4, ..Explained::default() });
@@ -425,12 +427,12 @@ mod tests {
         answer.extend([0, 0, 0, 1]);
         answer.extend([7; 16]);
         answer.extend([0, 0, 0, 2, 8, 9]);
-        assert_eq!(records(&mut Bytes(&answer)).unwrap(), [8, 9]);
+        assert_eq!(records(&mut Decoder(&answer)).unwrap(), [8, 9]);
         for cut in 0..answer.len() {
-            assert!(records(&mut Bytes(&answer[..cut])).is_err(), "{cut}");
+            assert!(records(&mut Decoder(&answer[..cut])).is_err(), "{cut}");
         }
         answer[error_at + 1] = 6;
-        assert!(records(&mut Bytes(&answer)).is_err());
+        assert!(records(&mut Decoder(&answer)).is_err());
         assert_eq!(request("test", 3, 5).unwrap().len(), 4 + 2 + 2 + 4 + 2 + 17 + 17 + 4 + 6 + 4 + 16);
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments and environment, checked and typed before anything is touched.
+//! Command-line arguments and environment variables, parsed and validated before anything else happens.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,233 +7,236 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ledger::size;
 use ledger::stamp::{Encoder, RunId};
 
-/// Clients of the Kafka lab: send stamped messages, receive them, and prove that none was lost, doubled or reordered.
+/// Clients of the Kafka lab: send stamped messages, receive them, and prove that none was lost, duplicated or
+/// reordered.
 ///
-/// ROLE=producer or ROLE=consumer in the environment chooses the command when none is given, as the Deployments in manifests/clients.yml do.
+/// If no command is given, ROLE=producer or ROLE=consumer in the environment selects it. The Deployments in
+/// manifests/clients.yml use this.
 #[derive(Debug, Parser)]
 #[command(name = "clients", version, max_term_width = 120)]
 pub struct Cli {
-    /// What to do.
+    /// The client or query to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The client or query to run.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Send messages to every partition of a topic, as many to each, and count what the brokers acknowledge.
+    /// Send messages evenly to all partitions of a topic and count what the brokers acknowledge.
     ///
-    /// Idempotent, acks=all: a message counts as published when every in-sync replica has it. SIGTERM or SIGINT stops it, waits up to 25 s for
-    /// what is on its way and prints totals; a second signal ends it at once. Exit code 1 when something sent was not acked.
+    /// The producer is idempotent and uses acks=all: a message counts as published once every in-sync replica has it.
+    /// SIGTERM or SIGINT stops it. It then waits up to 25 s for messages in flight and prints totals; a second signal
+    /// ends it immediately. Exits with 1 if a message that it sent was not acknowledged.
     Producer(ProducerArgs),
-    /// Read every partition of a topic, one task each up to 16, and account for every record.
+    /// Read every partition of a topic, with one task per partition (16 at most), and account for every record.
     ///
-    /// Partitions are assigned by hand: no consumer group, nothing committed, so every start reads the whole log again unless told otherwise.
-    /// Partitions added while it runs are picked up from their beginning.
+    /// Partitions are assigned manually. There is no consumer group and nothing is committed, so each start reads the
+    /// whole log again unless told otherwise. Partitions added later are read from their beginning.
     Consumer(ConsumerArgs),
-    /// Ask each broker on its own for its view of the cluster; one JSON line per address.
+    /// Query each broker separately for its view of the cluster; print one JSON line per address.
     ///
-    /// Never creates a topic. Exit code 1 when an address did not answer.
+    /// Never creates a topic. Exits with 1 if an address did not answer.
     Metadata(MetadataArgs),
-    /// Ask the brokers for each partition's first offset and end offset; one JSON line.
+    /// Query the first offset and the end offset of each partition; print one JSON line.
     ///
-    /// Never creates a topic. Exit code 1 when the brokers did not tell for every partition.
+    /// Never creates a topic. Exits with 1 if the offsets of any partition are unknown.
     Offsets(OffsetsArgs),
-    /// Send one message and receive that very message back; JSON lines, exit code 1 when the time is up.
+    /// Send one message and receive it back; print JSON lines. Exits with 1 on timeout.
     ///
-    /// Creates the topic when it does not exist, with the brokers' num.partitions and default.replication.factor, as any first client does.
+    /// If the topic does not exist, this creates it with the brokers' num.partitions and default.replication.factor.
     Probe(ProbeArgs),
-    /// Print what a client wrote last to its --state-file: the JSON line of its last checkpoint or of its end.
+    /// Print a client's --state-file: the JSON line of its last checkpoint, or of its end.
     ///
-    /// Exit code 1 when there is none.
+    /// Exits with 1 if there is none.
     State(StateArgs),
 }
 
-/// Where the brokers are and which topic is meant.
+/// The brokers and the topic.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
-    /// Bootstrap brokers, HOST:PORT[,HOST:PORT...]; the rest of the cluster is learned from whichever answers.
+    /// Bootstrap brokers: HOST:PORT[,HOST:PORT...]. Any one that answers is enough.
     #[arg(long, env = "KAFKA_BROKER", value_parser = parse_brokers)]
     pub brokers: String,
-    /// The topic.
+    /// Topic name.
     #[arg(long, env = "TOPIC", default_value = "test", value_parser = parse_topic)]
     pub topic: String,
 }
 
-/// How and where to report.
+/// Output options.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// Text for people, or JSON lines for programs: start, a checkpoint each second, end. Each begins {"schema":
+    /// Output format: text for people, or JSON lines for programs. JSON prints a start line, a checkpoint each second
+    /// and an end line, each beginning with {"schema":
     #[arg(long, env = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Print, whatever the format, the lines of Kafka's own kafka-verifiable-producer or kafka-verifiable-consumer --verbose: one for each message.
+    /// Print the lines of Kafka's kafka-verifiable-producer, or of kafka-verifiable-consumer --verbose, instead of
+    /// --format: one line per message.
     #[arg(long)]
     pub verifiable: bool,
-    /// Write to this file instead of standard output; at 5 MiB it is renamed to PATH.1, and three such are kept.
+    /// Write to this file instead of standard output. At 5 MiB it is renamed to PATH.1; three such files are kept.
     #[arg(long, value_name = "PATH")]
     pub log_file: Option<PathBuf>,
-    /// With --format json: print a line whenever a partition stood still for at least so many milliseconds, once it goes on; 0 prints none.
+    /// With --format json: when a partition resumes after at least MS milliseconds without progress, print a line about
+    /// the gap. 0 disables this.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub gaps: u64,
-    /// Keep the last checkpoint here, in any format: one JSON line, replaced each second and at the end; `clients state` prints it.
+    /// Write the last checkpoint to this file, whatever the format: one JSON line, replaced each second and at the end.
+    /// `clients state` prints it.
     #[arg(long, env = "STATE_FILE", value_name = "PATH")]
     pub state_file: Option<PathBuf>,
 }
 
-/// How to report.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Dated lines for people.
+    /// Timestamped lines for people.
     Text,
-    /// JSON lines for programs; dated lines about errors go to standard error.
+    /// JSON lines for programs; log messages go to standard error.
     Json,
-    /// As [`crate::verifiable`] has it; asked for by `--verifiable`.
+    /// The lines of [`crate::verifiable`], selected by `--verifiable`.
     #[value(skip)]
     Verifiable,
 }
 
 impl OutputArgs {
-    /// How to report, when both flags are considered.
-    pub fn form(&self) -> Format {
+    /// The format that both flags together select.
+    pub fn effective_format(&self) -> Format {
         if self.verifiable { Format::Verifiable } else { self.format }
     }
 }
 
-/// Arguments of `clients producer`.
 #[derive(Debug, Clone, Args)]
 pub struct ProducerArgs {
-    /// Brokers and topic.
     #[command(flatten)]
     pub target: Target,
-    /// Messages per second over all partitions, evenly paced; 0 sends as fast as the brokers take them.
+    /// Messages per second over all partitions, evenly paced; 0 sends as fast as the brokers accept them.
     #[arg(long, env = "RATE", default_value_t = 1000)]
     pub rate: u32,
-    /// Stop after so many messages; 0 goes on until a signal comes.
+    /// Stop after this many messages; 0 runs until a signal.
     #[arg(long, env = "COUNT", default_value_t = 0)]
     pub count: u64,
-    /// Whose acknowledgement counts. With 1, the leader's alone, what is acknowledged can be lost with the leader: the drill that shows it needs that.
+    /// Required acknowledgements. With 1 (leader only), acknowledged messages can be lost with the leader; a drill uses
+    /// this to show that.
     #[arg(long, value_enum, default_value_t = Acks::All, value_name = "ACKS")]
     pub acks: Acks,
-    /// Retry without idempotence, and after half a second: what a broker took and had not acknowledged by then is in the log twice. For the drill that shows it.
+    /// Retry without idempotence, after half a second. A message that a broker wrote but did not acknowledge in time is
+    /// then in the log twice; a drill uses this to show that.
     #[arg(long)]
     pub no_idempotence: bool,
-    /// Wait for the topic instead of creating it by asking for it.
+    /// Wait for the topic instead of creating it.
     #[arg(long)]
     pub no_create_topic: bool,
-    /// Bytes of each message's value, up to 1048516; without it, as long as the stamp happens to be.
+    /// Size of each message value in bytes, up to 1048516. By default, values are as long as their delivery stamp.
     #[arg(long, env = "VALUE_SIZE", value_name = "BYTES")]
     pub value_size: Option<usize>,
-    /// Name of this run in every message, 1 to 32 of a-z, 0-9 and '-'; random when not given.
+    /// Run ID, stamped into every message: 1 to 32 of a-z, 0-9 and '-'. Random by default.
     #[arg(long, env = "RUN_ID")]
     pub run: Option<RunId>,
-    /// Renew librdkafka's handle after so many seconds, between two messages. A handle that is older than 35 minutes drops what is queued as soon as one broker, just started, does not know the topic yet.
+    /// Replace the librdkafka handle after this many seconds. A handle older than 35 minutes drops its queue when a
+    /// newly started broker does not know the topic yet.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=1200))]
     pub renew_after: u64,
-    /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Kafka's `acks`.
+/// Values of Kafka's `acks` setting that make sense here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Acks {
-    /// Every in-sync replica's.
+    /// All in-sync replicas.
     All,
-    /// The leader's.
+    /// Only the leader.
     #[value(name = "1")]
     One,
 }
 
-/// Where a consumer begins in partitions that `--start` does not name.
+/// Where a consumer starts in partitions that `--start` does not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum From {
-    /// The first offset the log still has.
+pub enum StartFrom {
+    /// The first offset in the log.
     Beginning,
-    /// The end offset at the time of starting: only what comes later.
+    /// The end offset at start: only messages that arrive later.
     Newest,
 }
 
-/// Arguments of `clients consumer`.
 #[derive(Debug, Clone, Args)]
 pub struct ConsumerArgs {
-    /// Brokers and topic.
     #[command(flatten)]
     pub target: Target,
-    /// Where to begin in each partition. A consumer that starts at the newest offset after the producer loses the beginning.
-    #[arg(long, value_enum, default_value_t = From::Beginning)]
-    pub from: From,
-    /// Where to begin in some partitions: PARTITION:OFFSET[,PARTITION:OFFSET...].
+    /// Where to start in each partition. With "newest", messages from before the consumer started are not read.
+    #[arg(long, value_enum, default_value_t = StartFrom::Beginning)]
+    pub from: StartFrom,
+    /// Offsets to start at in some partitions: PARTITION:OFFSET[,PARTITION:OFFSET...].
     #[arg(long, value_name = "P:O,...", value_delimiter = ',', value_parser = parse_position)]
-    pub start: Vec<Position>,
-    /// Where to stop: PARTITION:OFFSET[,...], exclusive. Only the partitions named are read, and it ends when all have got there.
+    pub start: Vec<PartitionOffset>,
+    /// Offsets to stop before: PARTITION:OFFSET[,PARTITION:OFFSET...]. The consumer reads only these partitions, and
+    /// exits when it has reached every offset.
     #[arg(long, value_name = "P:O,...", value_delimiter = ',', value_parser = parse_position)]
-    pub end: Vec<Position>,
-    /// Judge this run only, and expect its sequences from 0; records of others are counted as other_runs. Without it, every run is judged.
+    pub end: Vec<PartitionOffset>,
+    /// Account for this run only, with sequences starting at 0; records of other runs are counted as other_runs. By
+    /// default, all runs are accounted for.
     #[arg(long)]
     pub run: Option<RunId>,
-    /// With --end: give up when nothing arrives for so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// With --end: give up if nothing arrives for this many seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
     pub idle_timeout: u64,
-    /// Format, log file and state file.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// An offset in a partition, written `PARTITION:OFFSET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The partition, from 0.
+pub struct PartitionOffset {
     pub partition: i32,
-    /// The offset, from 0.
     pub offset: i64,
 }
 
-/// Arguments of `clients metadata`.
 #[derive(Debug, Clone, Args)]
 pub struct MetadataArgs {
-    /// The addresses to ask, HOST:PORT[,HOST:PORT...]; each is asked on its own, all at the same time.
+    /// Addresses to query: HOST:PORT[,HOST:PORT...]. Each is queried separately, all at the same time.
     #[arg(long, env = "KAFKA_BROKER", value_parser = parse_brokers)]
     pub brokers: String,
-    /// Tell about this topic only; without it, about every topic the broker knows.
+    /// Query this topic only; by default, all topics that the broker knows.
     #[arg(long, value_parser = parse_topic)]
     pub topic: Option<String>,
-    /// How long to wait for each answer, in milliseconds.
+    /// Timeout for each answer, in milliseconds.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
 }
 
-/// Arguments of `clients offsets`.
 #[derive(Debug, Clone, Args)]
 pub struct OffsetsArgs {
-    /// Brokers and topic.
     #[command(flatten)]
     pub target: Target,
-    /// How long to wait for all answers together, in milliseconds.
+    /// Timeout for all answers together, in milliseconds.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
 }
 
-/// Arguments of `clients state`.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {
-    /// The --state-file of the client that is asked about.
+    /// The --state-file of the client to query.
     #[arg(long, env = "STATE_FILE", value_name = "PATH")]
     pub state_file: PathBuf,
 }
 
-/// Arguments of `clients probe`.
 #[derive(Debug, Clone, Args)]
 pub struct ProbeArgs {
-    /// Brokers and topic.
     #[command(flatten)]
     pub target: Target,
-    /// How long it may take from start to received, in milliseconds.
+    /// Timeout from start until the message is received, in milliseconds.
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
 }
 
 impl Cli {
-    /// The command this process was started with. Prints help or the error and exits (0 or 2) where there is nothing to run.
+    /// The command of this process. Prints help or a usage error and exits (with 0 or 2) if there is none.
     pub fn from_process() -> Command {
         let role = std::env::var_os("ROLE");
         match Self::read(std::env::args_os().collect(), role) {
@@ -242,16 +245,16 @@ impl Cli {
         }
     }
 
-    /// The command that `argv` (program name first) and the value of `ROLE` ask for.
+    /// Parses `argv`, which includes the program name. `role` is the value of `ROLE`.
     ///
     /// # Errors
-    /// A usage error, or help that was asked for, in the form clap prints.
+    /// A usage error, or help or the version if requested, as clap formats it.
     pub fn read(mut argv: Vec<OsString>, role: Option<OsString>) -> Result<Command, clap::Error> {
         let asks_for_help = |arg: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|flag| arg == flag);
         let bare = argv.get(1).is_none_or(|arg| arg.as_encoded_bytes().starts_with(b"-") && !asks_for_help(arg));
         if bare && let Some(role) = role {
             if role != "producer" && role != "consumer" {
-                let text = format!("environment variable ROLE is {role:?}; it must be producer or consumer\n");
+                let text = format!("invalid environment variable ROLE={role:?}: must be producer or consumer\n");
                 return Err(clap::Error::raw(clap::error::ErrorKind::InvalidValue, text));
             }
             argv.insert(argv.len().min(1), role);
@@ -263,7 +266,7 @@ impl Cli {
 }
 
 impl Command {
-    /// What one argument alone cannot tell.
+    /// Checks what concerns more than one argument.
     fn check(&self) -> Result<(), clap::Error> {
         let problem = match self {
             Self::Producer(args) => args.problem(),
@@ -278,13 +281,13 @@ impl Command {
 }
 
 impl ProducerArgs {
-    /// Bytes of the longest value of this run.
+    /// Size of the longest value of this run, in bytes.
     pub fn longest_value(&self) -> usize {
         self.value_size.unwrap_or_default().max(self.longest_stamp())
     }
 
     fn longest_stamp(&self) -> usize {
-        // A random run id is eight characters long.
+        // A random run ID has eight characters.
         self.run.map_or_else(|| Encoder::minimum_size(RunId::random()), Encoder::minimum_size)
     }
 
@@ -293,7 +296,8 @@ impl ProducerArgs {
         let minimum = self.longest_stamp();
         if size < minimum {
             return Some(format!(
-                "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run takes up to {minimum} bytes, so {minimum} is the minimum"
+                "--value-size (VALUE_SIZE) {size} is too small: the delivery stamp of this run needs up to \
+                 {minimum} bytes, so {minimum} is the minimum"
             ));
         }
         size::too_large(size).map(|problem| format!("--value-size (VALUE_SIZE) {problem}"))
@@ -305,33 +309,33 @@ impl ConsumerArgs {
         for (flag, list) in [("--start", &self.start), ("--end", &self.end)] {
             for (at, position) in list.iter().enumerate() {
                 if list[..at].iter().any(|other| other.partition == position.partition) {
-                    return Some(format!("{flag} names partition {} twice", position.partition));
+                    return Some(format!("{flag} lists partition {} twice", position.partition));
                 }
             }
         }
         None
     }
 
-    /// The offset `--start` names for this partition.
+    /// The offset that `--start` gives for this partition.
     pub fn start_of(&self, partition: i32) -> Option<i64> {
         self.start.iter().find(|p| p.partition == partition).map(|p| p.offset)
     }
 
-    /// The offset `--end` names for this partition.
+    /// The offset that `--end` gives for this partition.
     pub fn end_of(&self, partition: i32) -> Option<i64> {
         self.end.iter().find(|p| p.partition == partition).map(|p| p.offset)
     }
 }
 
 fn parse_brokers(text: &str) -> Result<String, String> {
-    let form = "write HOST:PORT, several with commas between; for example 127.0.0.1:30090";
+    let form = "expected HOST:PORT[,HOST:PORT...], for example 127.0.0.1:30090";
     for address in text.split(',') {
         let (host, port) = address.trim().rsplit_once(':').ok_or_else(|| format!("{address:?} has no port; {form}"))?;
         if host.is_empty() || host.contains(char::is_whitespace) {
             return Err(format!("{address:?} has no host; {form}"));
         }
         if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err(format!("{port:?} is no port number; {form}"));
+            return Err(format!("{port:?} is not a valid port; {form}"));
         }
     }
     Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
@@ -341,16 +345,18 @@ fn parse_brokers(text: &str) -> Result<String, String> {
 fn parse_topic(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if text.is_empty() || text.len() > 249 || !text.chars().all(legal) || text == "." || text == ".." {
-        return Err("a topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither . nor ..".into());
+        return Err(
+            "a topic name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and is neither \".\" nor \"..\"".into()
+        );
     }
     Ok(text.into())
 }
 
-fn parse_position(text: &str) -> Result<Position, String> {
+fn parse_position(text: &str) -> Result<PartitionOffset, String> {
     let numbers = text.split_once(':').and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
     match numbers {
-        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(Position { partition, offset }),
-        _ => Err(format!("{text:?} is not PARTITION:OFFSET, two numbers from 0; for example 2:1500")),
+        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(PartitionOffset { partition, offset }),
+        _ => Err(format!("{text:?} is not PARTITION:OFFSET with numbers from 0, for example 2:1500")),
     }
 }
 
@@ -389,7 +395,7 @@ mod tests {
             ),
             (&["producer", "--brokers", "a:1", "--topic", ".."], "--topic"),
             (&["consumer", "--brokers", "a:1", "--end", "0-5"], "PARTITION:OFFSET"),
-            (&["consumer", "--brokers", "a:1", "--start", "1:5,1:6"], "--start names partition 1 twice"),
+            (&["consumer", "--brokers", "a:1", "--start", "1:5,1:6"], "--start lists partition 1 twice"),
         ];
         for (args, needle) in cases {
             let error = read(None, args).unwrap_err();

@@ -1,8 +1,8 @@
-//! The consumer: one task per partition, each with a queue and a ledger of its own; of many partitions several share a task and its queue, so that what
-//! is fetched and not yet accounted for has one limit however many there are.
+//! The consumer: one task per partition, each with its own queue and ledger. With many partitions, several share a task
+//! and its queue, so that one limit covers everything fetched and not yet accounted for.
 //!
-//! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`] for why). A second client
-//! asks for metadata and offsets, so that a slow answer holds up no records.
+//! Partitions are read from explicit offsets, without a group and without committed positions (see [`crate::native`]).
+//! A second client queries metadata and offsets, so that slow answers do not delay records.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,79 +16,77 @@ use ledger::lines::{
 };
 use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::stamp::{self, RunId, Value};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::batches::{self, Seen};
+use crate::batches::{self, PartitionRead};
 use crate::bootstrap::Bootstrap;
-use crate::cli::{ConsumerArgs, From};
-use crate::context::LabContext;
+use crate::cli::{ConsumerArgs, StartFrom};
+use crate::context::{LabConsumer, LabContext};
 use crate::memory;
 use crate::metadata::{self, TopicState, topic_state};
-use crate::native::{Batch, Buffer, Code, Fetched, Queue, Topic};
+use crate::native::{Buffer, ErrorCode, Fetched, MessageBatch, Queue, Topic};
 use crate::output::Output;
-use crate::pulse::Pulse;
 use crate::stop::Stop;
 use crate::sync::lock;
 use crate::time::now_ms;
 use crate::verifiable::{self, RecordSet, TopicPartition};
+use crate::watchdog::Watchdog;
 use crate::{offsets, settings, state};
 
-/// librdkafka can lose the wake-up of a partition's queue (rust-rdkafka #840), so each task looks by itself this often.
+/// librdkafka can lose a queue's wake-up (rust-rdkafka #840), so each task also polls this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How often the number of partitions is asked for; one added is read within twice this.
+/// How often the number of partitions is queried. An added partition is read within twice this time.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 
-/// After how many of these without an arrival the client that reads is asked as well.
+/// After this many intervals without an arrival, the client that reads is queried too.
 const QUIET: u32 = 3;
 
-/// How often errors are served, idleness is looked at and the output is checked.
+/// How often errors, idle time and output are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long the last question for offsets may take when the consumer ends.
+/// Timeout of the last query for offsets when the consumer ends.
 const LAST_OFFSETS_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long finding out what gaps are may take.
+/// Timeout for explaining gaps.
 const EXPLAINED_WITHIN: Duration = Duration::from_secs(30);
-/// How long an error is told of after librdkafka has, which does so again as long as it lasts: ten times a second, but for a few seconds in which a
-/// broker cannot be reached.
+/// How long an error counts as current. While it persists, librdkafka repeats it ten times a second, with pauses of a
+/// few seconds if a broker is unreachable.
 const STUCK_FOR: Duration = Duration::from_secs(5);
 
-/// Threads that ask for offsets at a time, where not all partitions' can be asked for at once.
+/// Maximum number of concurrent offset queries if one query for all partitions fails.
 const ASKING_MAX: usize = 16;
 
-/// A text line for every so many records of a partition.
+/// Records of a partition per text line.
 const LINE_EVERY: u64 = 1000;
 
-type Client = BaseConsumer<LabContext>;
-
-/// One partition being read.
+/// A partition being read.
 struct Partition {
     end: Option<i64>,
     ledger: Mutex<PartitionLedger>,
-    stuck: Mutex<Option<Stuck>>,
+    stuck: Mutex<Option<ReadError>>,
 }
 
-/// Why a partition cannot be read on, and when that was told last.
-struct Stuck {
+/// Why a partition cannot be read, and when librdkafka last reported it.
+struct ReadError {
     why: Cow<'static, str>,
     at: Instant,
-    /// It is told only once.
+    /// librdkafka reports it only once.
     once: bool,
 }
 
 impl Partition {
-    /// librdkafka says that this keeps it from reading on.
-    fn stuck_by(&self, code: Code) {
-        let once = code == Code::NOT_AUTHORIZED;
-        *lock(&self.stuck) = Some(Stuck { why: code.name(), at: Instant::now(), once });
+    /// Records an error that prevents reading.
+    fn set_read_error(&self, code: ErrorCode) {
+        let once = code == ErrorCode::NOT_AUTHORIZED;
+        *lock(&self.stuck) = Some(ReadError { why: code.name(), at: Instant::now(), once });
     }
 
-    /// Something was read.
-    fn goes_on(&self) {
+    /// Clears the error after a successful read.
+    fn clear_read_error(&self) {
         *lock(&self.stuck) = None;
     }
 
@@ -99,59 +97,61 @@ impl Partition {
 }
 
 /// Partitions that share a queue, and the task that reads it.
-struct Group {
-    queue: Queue<Client>,
-    /// Those that are being read.
+struct PartitionGroup {
+    queue: Queue<LabConsumer>,
+    /// The partitions still being read.
     reading: Mutex<BTreeMap<i32, Arc<Partition>>>,
 }
 
-/// What every partition's task needs.
+/// Shared by all tasks.
 struct Shared {
     args: ConsumerArgs,
     output: Arc<Output>,
-    asker: Arc<Client>,
-    /// The asker's; the client that reads has its own.
+    query_client: Arc<LabConsumer>,
+    /// Of the query client; the client that reads has its own.
     bootstrap: Arc<Bootstrap>,
-    topic: Arc<Topic<Client>>,
-    /// The topic's id when reading began, where the brokers told.
+    topic: Arc<Topic<LabConsumer>>,
+    /// The topic's id at start, if known.
     topic_id: Option<String>,
 }
 
-/// What one look at what was taken of a partition came to.
-enum Look {
+/// The result of processing a batch of one partition.
+enum BatchOutcome {
     More,
     /// The end offset was reached.
     Done,
-    /// librdkafka stopped: the offset it was at is outside the log, or the log was cut back below it. What it says of that.
+    /// The next offset is outside the log, or the log was truncated below it. librdkafka has stopped reading and gives
+    /// this reason.
     OutOfRange(String),
 }
 
-/// Reads until every end offset is reached or a signal comes. Returns 0 then, 1 when it gave up.
+/// Reads until every end offset is reached or a signal arrives. Returns 0 then, or 1 if it gave up.
 ///
 /// # Errors
-/// When librdkafka does not accept its settings or refuses to read a partition.
+/// If librdkafka rejects its settings or refuses to read a partition.
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
     let context = || LabContext::new(Arc::clone(&output));
-    let asker: Arc<Client> = Arc::new(settings::asker(&args.target.brokers).create_with_context(context())?);
+    let query_client: Arc<LabConsumer> =
+        Arc::new(settings::consumer_query(&args.target.brokers).create_with_context(context())?);
     let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers)?);
     let began = Instant::now();
-    let starting = Starting { args: &args, output: &output, asker: &asker, bootstrap: &bootstrap, began };
+    let startup = Startup { args: &args, output: &output, query_client: &query_client, bootstrap: &bootstrap, began };
     let found = tokio::select! {
-        found = starting.partitions() => found,
+        found = startup.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
     };
     let (count, spans) = match found {
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
-            Teller { output: &output, run: args.run, began, topic_id: None }.report(
+            StateReporter { output: &output, run: args.run, began, topic_id: None }.report(
                 &partitions,
                 None,
                 Event::End,
                 Some(reason),
                 &BTreeMap::new(),
             );
-            output.text(format_args!("{}: ended before anything could be read", args.target.topic));
+            output.text(format_args!("{}: stopped before reading anything", args.target.topic));
             return Ok(u8::from(reason != Reason::Signal));
         }
     };
@@ -166,52 +166,57 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     });
     let queues = settings::queues(spans.len());
     memory::reserve(queues * settings::QUEUE_BYTES);
-    let client: Arc<Client> =
+    let client: Arc<LabConsumer> =
         Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let (name, stopped) = (args.target.topic.clone(), stop.clone());
-    let topic_id = ask(&asker, move |asker| {
-        metadata::topic_id(asker, &name, |within| asker.fetch_metadata(Some(&name), within), || stopped.asked())
+    let topic_id = blocking_query(&query_client, move |query_client| {
+        metadata::topic_id(
+            query_client,
+            &name,
+            |within| query_client.fetch_metadata(Some(&name), within),
+            || stopped.requested(),
+        )
     });
     let topic_id = topic_id.await?;
-    let shared = Arc::new(Shared { args, output, asker, bootstrap, topic, topic_id });
-    let groups =
-        (0..queues).map(|_| Ok(Arc::new(Group { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
+    let shared = Arc::new(Shared { args, output, query_client, bootstrap, topic, topic_id });
+    let groups = (0..queues)
+        .map(|_| Ok(Arc::new(PartitionGroup { queue: Queue::new(Arc::clone(&client))?, reading: Mutex::default() })));
     let groups = groups.collect::<Result<_>>()?;
     let began = Instant::now();
-    let mut reading = Reading { shared, partitions: BTreeMap::new(), groups, tasks: JoinSet::new(), began };
-    reading.shared.output.verifiable(verifiable::Event::StartupComplete);
+    let mut reading = ReadSession { shared, partitions: BTreeMap::new(), groups, tasks: JoinSet::new(), began };
+    reading.shared.output.verifiable(verifiable::VerifiableEvent::StartupComplete);
     for span in spans {
         reading.begin(span)?;
     }
-    reading.go();
-    reading.say_assigned();
+    reading.start_tasks();
+    reading.report_assigned();
     let reason = reading.until_done(&client, count, &mut stop).await?;
     reading.end(reason, &mut stop).await;
     Ok(u8::from(!matches!(reason, Reason::End | Reason::Signal)))
 }
 
-/// A question to the brokers, on a thread that may wait.
-async fn ask<T: Send + 'static>(
-    asker: &Arc<Client>,
-    question: impl FnOnce(&Client) -> T + Send + 'static,
+/// Runs a blocking query on its own thread.
+async fn blocking_query<T: Send + 'static>(
+    query_client: &Arc<LabConsumer>,
+    query: impl FnOnce(&LabConsumer) -> T + Send + 'static,
 ) -> Result<T> {
-    let asker = Arc::clone(asker);
-    Ok(spawn_blocking(move || question(&asker)).await?)
+    let query_client = Arc::clone(query_client);
+    Ok(spawn_blocking(move || query(&query_client)).await?)
 }
 
-/// How many partitions the topic has, or why that is not known. A client that reaches no broker goes back to its first addresses.
+/// The number of partitions of the topic. A client that reaches no broker gets its bootstrap addresses again.
 async fn partition_count(
-    client: &Arc<Client>,
+    client: &Arc<LabConsumer>,
     bootstrap: &Arc<Bootstrap>,
     topic: &str,
     within: Duration,
 ) -> Result<usize> {
     let (topic, bootstrap) = (topic.to_owned(), Arc::clone(bootstrap));
-    ask(client, move |client| {
+    blocking_query(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
-        bootstrap.heard(client, &answer);
-        match topic_state(&answer.map_err(|error| anyhow!("no broker answers ({error})"))?, &topic) {
+        bootstrap.on_answer(client, &answer);
+        match topic_state(&answer.map_err(|error| anyhow!("no broker answers: {error}"))?, &topic) {
             TopicState::Partitions(count, _) => Ok(count),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
         }
@@ -219,54 +224,63 @@ async fn partition_count(
     .await?
 }
 
-/// The first and the end offset of a partition.
-async fn watermarks(asker: &Arc<Client>, topic: &str, partition: i32, within: Duration) -> Result<(i64, i64)> {
+/// The first offset and the end offset of a partition.
+async fn watermarks(
+    query_client: &Arc<LabConsumer>,
+    topic: &str,
+    partition: i32,
+    within: Duration,
+) -> Result<(i64, i64)> {
     let topic = topic.to_owned();
-    Ok(ask(asker, move |asker| asker.fetch_watermarks(&topic, partition, within)).await??)
+    Ok(blocking_query(query_client, move |query_client| query_client.fetch_watermarks(&topic, partition, within))
+        .await??)
 }
 
-/// The same of many partitions, with a request or two to each broker.
+/// The same for many partitions, with one or two requests to each broker.
 async fn all_watermarks(
-    asker: &Arc<Client>,
+    query_client: &Arc<LabConsumer>,
     topic: &str,
     partitions: &[i32],
     within: Duration,
 ) -> Result<BTreeMap<i32, (i64, i64)>> {
     let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
-    ask(asker, move |asker| offsets::of_partitions(asker, &topic, partitions.into_iter(), within)).await?
+    blocking_query(query_client, move |query_client| {
+        offsets::of_partitions(query_client, &topic, partitions.into_iter(), within)
+    })
+    .await?
 }
 
-/// Finding out where to begin.
-struct Starting<'a> {
+/// Determines where to start reading.
+struct Startup<'a> {
     args: &'a ConsumerArgs,
     output: &'a Arc<Output>,
-    asker: &'a Arc<Client>,
+    query_client: &'a Arc<LabConsumer>,
     bootstrap: &'a Arc<Bootstrap>,
     began: Instant,
 }
 
-impl Starting<'_> {
-    /// The number of partitions of the topic, and those to read with their offsets. Waits for a topic that does not exist yet.
+impl Startup<'_> {
+    /// The number of partitions of the topic, and the spans to read. Waits for a topic that does not exist yet.
     async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
-        let mut said = String::new();
+        let mut logged = String::new();
         let count = loop {
-            let state = match partition_count(self.asker, self.bootstrap, topic, Duration::from_secs(1)).await {
+            let state = match partition_count(self.query_client, self.bootstrap, topic, Duration::from_secs(1)).await {
                 Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
                     break count;
                 }
                 Ok(count) => {
-                    format!("it has {count} partitions, and partition {highest} is asked for")
+                    format!("it has {count} partitions, but partition {highest} was requested")
                 }
                 Err(error) => error.to_string(),
             };
-            self.wait(&mut said, state).await?;
+            self.wait(&mut logged, state).await?;
         };
         let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
         let read: Vec<i32> = all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()).collect();
         let unknown: Vec<i32> = read.iter().copied().filter(|p| self.args.start_of(*p).is_none()).collect();
-        let known = self.starts_of(unknown, &mut said).await?;
+        let known = self.starts_of(unknown, &mut logged).await?;
         let spans = read.into_iter().filter_map(|partition| {
             let start = self.args.start_of(partition).or_else(|| known.get(&partition).copied())?;
             Some(Span { partition, start, end: self.args.end_of(partition) })
@@ -274,29 +288,30 @@ impl Starting<'_> {
         Ok((count, spans.collect()))
     }
 
-    /// Where to begin in partitions of which that is not given.
-    async fn starts_of(&self, partitions: Vec<i32>, said: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
+    /// Start offsets of partitions that `--start` does not list.
+    async fn starts_of(&self, partitions: Vec<i32>, logged: &mut String) -> Result<BTreeMap<i32, i64>, Reason> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
         loop {
-            match all_watermarks(self.asker, &self.args.target.topic, &partitions, Duration::from_secs(2)).await {
+            match all_watermarks(self.query_client, &self.args.target.topic, &partitions, Duration::from_secs(2)).await
+            {
                 Ok(known) => {
-                    let start = |(low, high)| if self.args.from == From::Beginning { low } else { high };
+                    let start = |(low, high)| if self.args.from == StartFrom::Beginning { low } else { high };
                     return Ok(known.into_iter().map(|(partition, both)| (partition, start(both))).collect());
                 }
-                Err(error) => self.wait(said, format!("its offsets are not known yet ({error:#})")).await?,
+                Err(error) => self.wait(logged, format!("its offsets are not known yet: {error:#}")).await?,
             }
         }
     }
 
-    /// Says what is waited for, once, and waits a little.
-    async fn wait(&self, said: &mut String, state: String) -> Result<(), Reason> {
-        if state != *said {
-            self.output.remark(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
-            *said = state;
+    /// Logs what it is waiting for, if that changed, and waits a little.
+    async fn wait(&self, logged: &mut String, state: String) -> Result<(), Reason> {
+        if state != *logged {
+            self.output.log(format_args!("{}: waiting for the topic: {state}", self.args.target.topic));
+            *logged = state;
         }
-        while self.asker.poll(Duration::ZERO).is_some() {}
+        while self.query_client.poll(Duration::ZERO).is_some() {}
         if self.output.broken() {
             return Err(Reason::Error);
         }
@@ -308,17 +323,17 @@ impl Starting<'_> {
     }
 }
 
-/// All partitions, being read.
-struct Reading {
+/// All partitions being read.
+struct ReadSession {
     shared: Arc<Shared>,
     partitions: BTreeMap<i32, Arc<Partition>>,
-    groups: Vec<Arc<Group>>,
+    groups: Vec<Arc<PartitionGroup>>,
     tasks: JoinSet<Result<()>>,
     began: Instant,
 }
 
-impl Reading {
-    /// Begins to read one partition.
+impl ReadSession {
+    /// Starts reading a partition.
     fn begin(&mut self, span: Span) -> Result<()> {
         let shared = &self.shared;
         let ledger = PartitionLedger::new(span.partition, span.start, shared.args.run);
@@ -337,24 +352,24 @@ impl Reading {
         Ok(())
     }
 
-    /// Begins to account for what is fetched.
-    fn go(&mut self) {
+    /// Starts the tasks that account for fetched records.
+    fn start_tasks(&mut self) {
         for group in &self.groups {
             self.tasks.spawn(read(Arc::clone(&self.shared), Arc::clone(group)));
         }
     }
 
-    async fn until_done(&mut self, client: &Arc<Client>, count: usize, stop: &mut Stop) -> Result<Reason> {
+    async fn until_done(&mut self, client: &Arc<LabConsumer>, count: usize, stop: &mut Stop) -> Result<Reason> {
         let bounded = !self.shared.args.end.is_empty();
         let idle_timeout = Duration::from_secs(self.shared.args.idle_timeout);
         let (found, mut partitions) = mpsc::channel(1);
-        // Dropped with this function, which ends the watching.
+        // Dropped with this function, which ends the watching task.
         let (_watched, unwatched) = watch::channel(());
-        let pulse = Arc::<Pulse>::default();
+        let watchdog = Arc::<Watchdog>::default();
         let stopped = stop.clone();
-        Pulse::watch(&pulse, Arc::clone(&self.shared.output), move || stopped.asked())?;
+        Watchdog::watch(&watchdog, Arc::clone(&self.shared.output), move || stopped.requested())?;
         let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
-        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&pulse), found, unwatched));
+        tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&watchdog), found, unwatched));
         let mut known = i32::try_from(count)?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -367,7 +382,7 @@ impl Reading {
             tokio::select! {
                 Some(task) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = task? {
-                        self.shared.output.remark(format_args!("{}: {error:#}", self.shared.args.target.topic));
+                        self.shared.output.log(format_args!("{}: {error:#}", self.shared.args.target.topic));
                         return Ok(Reason::Error);
                     }
                 }
@@ -376,23 +391,16 @@ impl Reading {
                     while known < count {
                         self.begin(Span { partition: known, start: 0, end: None })?;
                         known += 1;
-                        self.say_assigned();
+                        self.report_assigned();
                     }
                 }
                 _ = tick.tick() => {
-                    // Errors are remarked on by the context; they only have to be taken from the queues.
-                    while client.poll(Duration::ZERO).is_some() {}
-                    while self.shared.asker.poll(Duration::ZERO).is_some() {}
-                    if self.shared.output.broken() {
-                        return Ok(Reason::Error);
-                    }
-                    if let Some((code, why)) = client.client().fatal_error() {
-                        self.shared.output.remark(format_args!("{}: librdkafka gave up: {code:?}: {why}", self.shared.args.target.topic));
-                        return Ok(Reason::Fatal);
+                    if let Some(reason) = self.poll_errors(client) {
+                        return Ok(reason);
                     }
                     let now = Instant::now();
                     let sum = self.progress();
-                    pulse.beat(sum);
+                    watchdog.beat(sum);
                     if sum != last_sum {
                         (last_sum, last_progress) = (sum, now);
                     } else if bounded && now.duration_since(last_progress) >= idle_timeout {
@@ -400,16 +408,33 @@ impl Reading {
                     }
                     if now >= next_checkpoint {
                         next_checkpoint = now + Duration::from_secs(1);
-                        self.teller().report(&self.partitions, Some(&self.shared.topic), Event::Checkpoint, None, &BTreeMap::new());
+                        let (partitions, topic) = (&self.partitions, Some(&*self.shared.topic));
+                        self.reporter().report(partitions, topic, Event::Checkpoint, None, &BTreeMap::new());
                     }
                 }
             }
         }
     }
 
-    /// The partitions that are read, in Kafka's own words.
-    fn say_assigned(&self) {
-        self.shared.output.verifiable(verifiable::Event::PartitionsAssigned { partitions: self.topic_partitions() });
+    /// Handles the clients' errors, and returns why they cannot continue.
+    fn poll_errors(&self, client: &LabConsumer) -> Option<Reason> {
+        // The context logs errors; this only takes them from the queues.
+        while client.poll(Duration::ZERO).is_some() {}
+        while self.shared.query_client.poll(Duration::ZERO).is_some() {}
+        let Shared { output, args, .. } = &*self.shared;
+        if output.broken() {
+            return Some(Reason::Error);
+        }
+        let (code, why) = client.client().fatal_error()?;
+        output.log(format_args!("{}: librdkafka reports a fatal error: {code:?}: {why}", args.target.topic));
+        Some(Reason::Fatal)
+    }
+
+    /// Prints the assigned partitions as Kafka's verifiable consumer does.
+    fn report_assigned(&self) {
+        self.shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::PartitionsAssigned { partitions: self.topic_partitions() });
     }
 
     fn topic_partitions(&self) -> Vec<TopicPartition<'_>> {
@@ -417,7 +442,7 @@ impl Reading {
         self.partitions.keys().map(|partition| TopicPartition { topic, partition: *partition }).collect()
     }
 
-    /// A number that changes whenever anything arrives.
+    /// A number that changes whenever something arrives.
     fn progress(&self) -> u64 {
         let one = |p: &Arc<Partition>| {
             let ledger = lock(&p.ledger);
@@ -426,7 +451,7 @@ impl Reading {
         self.partitions.values().map(one).sum()
     }
 
-    /// Stops reading and prints the last lines.
+    /// Stops reading and prints the final lines.
     async fn end(mut self, reason: Reason, stop: &mut Stop) {
         self.tasks.shutdown().await;
         if self.shared.output.wants_state() && reason == Reason::End {
@@ -436,92 +461,94 @@ impl Reading {
             }
         }
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
-        self.teller().report(&self.partitions, None, Event::End, Some(reason), &offsets);
+        self.reporter().report(&self.partitions, None, Event::End, Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
         for (partition, state) in &self.partitions {
             let ledger = lock(&state.ledger);
             totals.add(ledger.counts());
-            self.shared.output.text(format_args!("{topic}: partition {partition}: {}", words(ledger.counts())));
+            self.shared.output.text(format_args!("{topic}: partition {partition}: {}", summary(ledger.counts())));
         }
-        self.shared.output.text(format_args!("{topic}: {}", words(&totals)));
-        self.shared.output.verifiable(verifiable::Event::PartitionsRevoked { partitions: self.topic_partitions() });
-        self.shared.output.verifiable(verifiable::Event::ShutdownComplete);
+        self.shared.output.text(format_args!("{topic}: {}", summary(&totals)));
+        self.shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::PartitionsRevoked { partitions: self.topic_partitions() });
+        self.shared.output.verifiable(verifiable::VerifiableEvent::ShutdownComplete);
     }
 
-    /// Asks the brokers what the offsets are at which a bounded read was shown no record.
+    /// Asks the brokers to explain offsets at which a bounded read got no record.
     async fn explain_gaps(&self) {
         let deadline = Instant::now() + EXPLAINED_WITHIN;
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for (number, partition) in self.partitions.iter().filter(|(_, partition)| partition.end.is_some()) {
             let (number, partition) = (*number, Arc::clone(partition));
-            let (asker, topic) = (Arc::clone(&self.shared.asker), self.shared.args.target.topic.clone());
+            let (query_client, topic) = (Arc::clone(&self.shared.query_client), self.shared.args.target.topic.clone());
             let range = {
                 let ledger = lock(&partition.ledger);
                 (ledger.start.unsigned_abs(), ledger.next.unsigned_abs())
             };
             let Some(gaps) = lock(&partition.ledger).gaps().filter(|gaps| !gaps.is_empty()).cloned() else { continue };
-            asked.spawn_blocking(move || {
-                let seen = Seen { topic: &topic, partition: number, range, gaps: &gaps };
-                let explained = batches::explain(&asker, &seen, deadline);
+            queries.spawn_blocking(move || {
+                let seen = PartitionRead { topic: &topic, partition: number, range, gaps: &gaps };
+                let explained = batches::explain(&query_client, &seen, deadline);
                 lock(&partition.ledger).explained = Some(explained);
             });
         }
-        // One that could not be asked leaves its gaps unexplained, and the verdict says so.
-        while asked.join_next().await.is_some() {}
+        // If that fails, gaps stay unexplained, and the verdict reports it.
+        while queries.join_next().await.is_some() {}
     }
 
-    /// Every partition's first and end offset as the brokers have them now; without those that do not answer soon.
+    /// Current first and end offsets of each partition that answers in time.
     async fn last_offsets(&self) -> BTreeMap<i32, (i64, i64)> {
-        let (asker, topic) = (&self.shared.asker, &self.shared.args.target.topic);
+        let (query_client, topic) = (&self.shared.query_client, &self.shared.args.target.topic);
         let partitions: Vec<i32> = self.partitions.keys().copied().collect();
         let deadline = Instant::now() + LAST_OFFSETS_WITHIN;
-        if let Ok(known) = all_watermarks(asker, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
+        if let Ok(known) = all_watermarks(query_client, topic, &partitions, LAST_OFFSETS_WITHIN / 2).await {
             return known;
         }
-        // One broker that does not answer keeps those of all back, so each is asked for by itself.
-        let mut asked = JoinSet::new();
+        // One unresponsive broker delays the answer for all partitions, so query each separately.
+        let mut queries = JoinSet::new();
         for share in partitions.chunks(partitions.len().div_ceil(ASKING_MAX).max(1)) {
-            let (asker, topic, share) = (Arc::clone(asker), topic.clone(), share.to_vec());
-            asked.spawn(async move {
+            let (query_client, topic, share) = (Arc::clone(query_client), topic.clone(), share.to_vec());
+            queries.spawn(async move {
                 let mut known = Vec::new();
                 for partition in share {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         break;
                     }
-                    known.push((partition, watermarks(&asker, &topic, partition, left).await));
+                    known.push((partition, watermarks(&query_client, &topic, partition, left).await));
                 }
                 known
             });
         }
         let mut known = BTreeMap::new();
-        while let Some(answers) = asked.join_next().await {
+        while let Some(answers) = queries.join_next().await {
             let answers = answers.unwrap_or_default().into_iter();
             known.extend(answers.filter_map(|(partition, offsets)| Some((partition, offsets.ok()?))));
         }
         known
     }
 
-    fn teller(&self) -> Teller<'_> {
+    fn reporter(&self) -> StateReporter<'_> {
         let Shared { output, args, topic_id, .. } = &*self.shared;
-        Teller { output, run: args.run, began: self.began, topic_id: topic_id.as_deref() }
+        StateReporter { output, run: args.run, began: self.began, topic_id: topic_id.as_deref() }
     }
 }
 
-/// Says how far the consumer has got.
-struct Teller<'a> {
+/// Prints the consumer's state.
+struct StateReporter<'a> {
     output: &'a Output,
     run: Option<RunId>,
     began: Instant,
     topic_id: Option<&'a str>,
 }
 
-impl Teller<'_> {
+impl StateReporter<'_> {
     fn report(
         &self,
         partitions: &BTreeMap<i32, Arc<Partition>>,
-        topic: Option<&Topic<Client>>,
+        topic: Option<&Topic<LabConsumer>>,
         event: Event,
         reason: Option<Reason>,
         offsets: &BTreeMap<i32, (i64, i64)>,
@@ -541,7 +568,7 @@ impl Teller<'_> {
             totals.add(ledger.counts());
             let mut row = ReceivePartition::new(&ledger, partition.end, known);
             row.stuck = partition.stuck();
-            // Where there is no room for all, the latest are told of.
+            // Without room for all streams, report the latest.
             let left_out = ledger.streams().len().saturating_sub(streams_each);
             row.folded_streams += left_out as u64;
             rows.push(row);
@@ -563,7 +590,7 @@ impl Teller<'_> {
     }
 }
 
-fn words(counts: &Counts) -> String {
+fn summary(counts: &Counts) -> String {
     let mut text = format!(
         "{} records, {} received, {} missing, {} duplicate, {} out of order",
         counts.records, counts.received, counts.missing, counts.duplicate, counts.out_of_order
@@ -583,12 +610,13 @@ fn words(counts: &Counts) -> String {
     text
 }
 
-/// Asks how many partitions there are, until nobody is interested, and sends the number of it where more may be read. Either client may have lost all
-/// brokers; the one that reads is asked when nothing arrives, since each question takes a lock of librdkafka's that its threads fight for.
+/// Queries the number of partitions until the receiver is gone, and sends it unless the read is bounded. Either client
+/// may have lost all brokers. The one that reads is queried only while nothing arrives, since each query takes a
+/// contended lock in librdkafka.
 async fn watch_partitions(
     shared: Arc<Shared>,
-    (reader, bootstrap): (Arc<Client>, Arc<Bootstrap>),
-    pulse: Arc<Pulse>,
+    (reader, bootstrap): (Arc<LabConsumer>, Arc<Bootstrap>),
+    watchdog: Arc<Watchdog>,
     found: mpsc::Sender<i32>,
     mut unwatched: watch::Receiver<()>,
 ) {
@@ -600,21 +628,21 @@ async fn watch_partitions(
             _ = unwatched.changed() => return,
             () = sleep(PARTITIONS_EVERY) => {}
         }
-        let arrived = pulse.arrived();
+        let arrived = watchdog.arrived();
         quiet = if arrived == before { quiet + 1 } else { 0 };
         before = arrived;
         if quiet >= QUIET {
             let mut asking = std::pin::pin!(partition_count(&reader, &bootstrap, topic, within));
-            // What it answers is of no interest. Seconds in which the whole process stood still are not counted.
+            // The answer does not matter. Seconds in which the whole process was suspended do not count.
             for second in 0.. {
                 if timeout(within, &mut asking).await.is_ok() {
                     break;
                 }
-                pulse.waited(second);
+                watchdog.waited(second);
             }
         }
-        // A broker that is down is remarked on elsewhere.
-        if let Ok(count) = partition_count(&shared.asker, &shared.bootstrap, topic, within).await
+        // Brokers that are down are logged elsewhere.
+        if let Ok(count) = partition_count(&shared.query_client, &shared.bootstrap, topic, within).await
             && let Ok(count) = i32::try_from(count)
             && shared.args.end.is_empty()
             && found.send(count).await.is_err()
@@ -624,11 +652,11 @@ async fn watch_partitions(
     }
 }
 
-/// Reads a group's partitions until the end offset of each, or for ever.
-async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
+/// Reads a group's partitions until each reaches its end offset, or forever.
+async fn read(shared: Arc<Shared>, group: Arc<PartitionGroup>) -> Result<()> {
     let bounded = !shared.args.end.is_empty();
     let mut buffer = Buffer::default();
-    // What is done beside reading: stopping partitions, and finding out where to go on.
+    // Work beside reading: stopping partitions, and finding out where to resume.
     let mut aside: JoinSet<Result<()>> = JoinSet::new();
     while !bounded || !lock(&group.reading).is_empty() {
         let (mut done, mut lost, mut any) = (Vec::new(), Vec::new(), false);
@@ -637,18 +665,18 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
             while let Some(number) = batch.partition() {
                 any = true;
                 let partition = lock(&group.reading).get(&number).cloned();
-                // What is still there of one that was done with.
+                // Leftover records of a partition that is done.
                 let Some(partition) = partition else {
                     batch.drain(|_| ());
                     continue;
                 };
-                match look(&shared, &partition, number, &mut batch) {
-                    Look::More => {}
-                    Look::Done => {
+                match account_for(&shared, &partition, number, &mut batch) {
+                    BatchOutcome::More => {}
+                    BatchOutcome::Done => {
                         lock(&group.reading).remove(&number);
                         done.push(number);
                     }
-                    Look::OutOfRange(why) => lost.push((number, partition, why)),
+                    BatchOutcome::OutOfRange(why) => lost.push((number, partition, why)),
                 }
             }
         }
@@ -663,7 +691,7 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
             aside.spawn(resume(Arc::clone(&shared), Arc::clone(&group), partition, number, why));
         }
         if any {
-            // A full queue would otherwise keep this thread from the other partitions.
+            // Otherwise a full queue would starve other partitions on this thread.
             tokio::task::yield_now().await;
             while let Some(ended) = aside.try_join_next() {
                 ended??;
@@ -671,7 +699,7 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
         } else {
             tokio::select! {
                 Some(ended) = aside.join_next(), if !aside.is_empty() => ended??,
-                // The limit is the remedy for a lost wake-up.
+                // The timeout covers lost wake-ups.
                 _ = timeout(LOOK_EVERY, group.queue.ready().notified()) => {}
             }
         }
@@ -682,15 +710,15 @@ async fn read(shared: Arc<Shared>, group: Arc<Group>) -> Result<()> {
     Ok(())
 }
 
-/// Reads a partition on, at which librdkafka has stopped.
+/// Resumes a partition at which librdkafka has stopped.
 async fn resume(
     shared: Arc<Shared>,
-    group: Arc<Group>,
+    group: Arc<PartitionGroup>,
     partition: Arc<Partition>,
     number: i32,
     why: String,
 ) -> Result<()> {
-    // Stopping waits for librdkafka's thread.
+    // Stopping blocks on librdkafka's thread.
     let stopping = Arc::clone(&shared);
     spawn_blocking(move || stopping.topic.stop(number)).await?;
     match recover(&shared, &partition, number, &why).await? {
@@ -702,8 +730,8 @@ async fn resume(
     }
 }
 
-/// Accounts for what was taken of one partition.
-fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batch<'_>) -> Look {
+/// Accounts for the fetched messages of one partition.
+fn account_for(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut MessageBatch<'_>) -> BatchOutcome {
     let topic = &shared.args.target.topic;
     let reached = |next: i64| partition.end.is_some_and(|end| next >= end);
     let (mut done, mut out_of_range) = (false, None);
@@ -718,26 +746,15 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
             done = true;
         }
         Fetched::Record { offset, value, created_ms, keyed, leader_epoch } => {
-            stuck = Some(Code::NONE);
+            stuck = Some(ErrorCode::NONE);
             ledger.record(Record { offset, value, created_ms, keyed, leader_epoch });
-            shared.output.moved(Milestone::Received, number);
+            shared.output.progressed(Milestone::Received, number);
             if shared.output.is_verifiable() {
-                let text = value.map(String::from_utf8_lossy);
-                let value = text.as_deref();
-                shared.output.verifiable(verifiable::Event::RecordData {
-                    key: None,
-                    value,
-                    topic,
-                    partition: number,
-                    offset,
-                });
-                let none = RecordSet { topic, partition: number, count: 0, min_offset: offset, max_offset: offset };
-                let set = batch.get_or_insert(none);
-                (set.count, set.max_offset) = (set.count + 1, offset);
+                print_verifiable(shared, number, offset, value, &mut batch);
             }
             let records = ledger.counts().records;
             if records.is_multiple_of(LINE_EVERY) && shared.output.is_text() {
-                let last = shown(value);
+                let last = preview(value);
                 shared
                     .output
                     .text(format_args!("{topic}: received {records} messages from partition {number}, last ({last})"));
@@ -745,48 +762,67 @@ fn look(shared: &Shared, partition: &Partition, number: i32, batch_of: &mut Batc
             done = reached(ledger.next);
         }
         Fetched::End { offset } => {
-            stuck = Some(Code::NONE);
+            stuck = Some(ErrorCode::NONE);
             ledger.reached(partition.end.map_or(offset, |end| offset.min(end)));
             done = reached(offset);
         }
-        Fetched::Error { code: Code::AUTO_OFFSET_RESET, why } => {
+        Fetched::Error { code: ErrorCode::AUTO_OFFSET_RESET, why } => {
             out_of_range = Some(String::from_utf8_lossy(why).into_owned());
         }
         Fetched::Error { code, why } => {
             stuck = Some(code);
             let (name, why) = (code.name(), String::from_utf8_lossy(why));
-            shared.output.remark_of_kind(
+            shared.output.log_throttled(
                 &format!("{number} {name}"),
-                format_args!("{topic}: partition {number} cannot be read on at {}: {name} ({why})", ledger.next),
+                format_args!("{topic}: cannot read partition {number} at offset {}: {name} ({why})", ledger.next),
             );
         }
     });
     match stuck {
         None => {}
-        Some(Code::NONE) => partition.goes_on(),
-        Some(code) => partition.stuck_by(code),
+        Some(ErrorCode::NONE) => partition.clear_read_error(),
+        Some(code) => partition.set_read_error(code),
     }
     if let Some(set) = batch {
-        shared.output.verifiable(verifiable::Event::RecordsConsumed { count: set.count, partitions: vec![set] });
+        shared
+            .output
+            .verifiable(verifiable::VerifiableEvent::RecordsConsumed { count: set.count, partitions: vec![set] });
     }
     match (done, out_of_range) {
-        (true, _) => Look::Done,
-        (_, Some(why)) => Look::OutOfRange(why),
-        _ => Look::More,
+        (true, _) => BatchOutcome::Done,
+        (_, Some(why)) => BatchOutcome::OutOfRange(why),
+        _ => BatchOutcome::More,
     }
 }
 
-/// librdkafka cannot read on from the next offset, and says `why`: finds out what became of the log, writes it down, and returns where to go on;
-/// `None` when the end is reached.
+/// Prints a record as Kafka's verifiable consumer does, and adds it to the batch printed after it.
+fn print_verifiable<'a>(
+    shared: &'a Shared,
+    partition: i32,
+    offset: i64,
+    value: Option<&[u8]>,
+    batch: &mut Option<RecordSet<'a>>,
+) {
+    let topic = shared.args.target.topic.as_str();
+    let text = value.map(String::from_utf8_lossy);
+    let value = text.as_deref();
+    shared.output.verifiable(verifiable::VerifiableEvent::RecordData { key: None, value, topic, partition, offset });
+    let empty = RecordSet { topic, partition, count: 0, min_offset: offset, max_offset: offset };
+    let set = batch.get_or_insert(empty);
+    (set.count, set.max_offset) = (set.count + 1, offset);
+}
+
+/// Handles an offset that librdkafka cannot read, for the reason `why`: finds out what happened to the log, records it,
+/// and returns where to resume, or `None` if the end is reached.
 async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str) -> Result<Option<i64>> {
     let topic = &shared.args.target.topic;
     let (low, high) = loop {
-        match watermarks(&shared.asker, topic, number, Duration::from_secs(2)).await {
+        match watermarks(&shared.query_client, topic, number, Duration::from_secs(2)).await {
             Ok(known) => break known,
             Err(error) => {
-                shared.output.remark_of_kind(
+                shared.output.log_throttled(
                     "watermarks",
-                    format_args!("{topic}: partition {number}: offsets are not known ({error})"),
+                    format_args!("{topic}: partition {number}: cannot get offsets: {error}"),
                 );
                 sleep(Duration::from_millis(200)).await;
             }
@@ -796,35 +832,35 @@ async fn recover(shared: &Shared, partition: &Partition, number: i32, why: &str)
     let next = ledger.next;
     if next < low {
         let low = partition.end.map_or(low, |end| low.min(end));
-        shared.output.remark(format_args!(
-            "{topic}: partition {number}: offsets {next} to {} are gone, the log's start has moved; going on at {low}",
+        shared.output.log(format_args!(
+            "{topic}: partition {number}: the log start moved, offsets {next} to {} are gone; continuing at {low}",
             low - 1
         ));
         ledger.start_moved_to(low);
     } else if next > high {
         let what = format!(
-            "partition {number} ends at offset {high}, and {next} was to be read next: created again, or truncated"
+            "partition {number} ends at offset {high}, below the next offset to read, {next}: recreated or truncated"
         );
         ledger.log_restarted_at(low);
         if partition.end.is_some() {
             return Err(anyhow!(what));
         }
-        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {low}"));
+        shared.output.log(format_args!("{topic}: {what}; reading it again from offset {low}"));
     } else {
-        // The offset is inside the log, and the log is not the one that was read: a leader's history of epochs says so (KIP-320), or a leader had
-        // less for a while.
+        // The offset is inside the log, but the log was truncated: the leader's epoch history shows it (KIP-320), or a
+        // leader had less for a while.
         ledger.log_truncated(low);
-        let what = format!("partition {number} was cut back below {next}, which was to be read next ({why})");
+        let what = format!("partition {number} was truncated below the next offset to read, {next} ({why})");
         if partition.end.is_some_and(|end| high < end) {
             return Err(anyhow!(what));
         }
-        shared.output.remark(format_args!("{topic}: {what}; reading it anew from {}", ledger.next));
+        shared.output.log(format_args!("{topic}: {what}; reading it again from offset {}", ledger.next));
     }
     Ok(partition.end.is_none_or(|end| ledger.next < end).then_some(ledger.next))
 }
 
-/// What a line shows of a value: the number of a stamped one, the beginning of another.
-fn shown(value: Option<&[u8]>) -> String {
+/// A short form of a value for text lines: the number of a stamped value, or the beginning of another.
+fn preview(value: Option<&[u8]>) -> String {
     match (stamp::parse(value), value) {
         (Value::Stamped(stamp), _) => format!("0.{:06}", stamp.number),
         (_, None) => "null".into(),

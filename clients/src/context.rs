@@ -1,60 +1,65 @@
-//! What librdkafka says on its own, brought to the one output.
+//! Forwards librdkafka's logs and errors to the client's output.
 
 use std::sync::Arc;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, ProducerContext};
 
-use crate::native::Code;
+use crate::native::ErrorCode;
 use crate::output::Output;
 
-/// The context of every client: errors and warnings become dated remarks, at most one of a kind every ten seconds.
+/// An rdkafka consumer that logs through [`LabContext`].
+pub type LabConsumer = BaseConsumer<LabContext>;
+
+/// An rdkafka producer that logs through [`LabContext`].
+pub type LabProducer = BaseProducer<LabContext>;
+
+/// The context of every client. Logs errors and warnings, each kind at most once every ten seconds.
 #[derive(Debug, Clone)]
 pub struct LabContext {
     output: Arc<Output>,
 }
 
 impl LabContext {
-    /// Remarks go to `output`.
     pub fn new(output: Arc<Output>) -> Self {
         Self { output }
     }
 }
 
 impl LabContext {
-    /// A line of librdkafka's log.
-    pub fn logged(&self, facility: &str, message: &str) {
-        // These come a second time as errors, with a code.
+    /// Handles a line of librdkafka's log.
+    pub fn on_log(&self, facility: &str, message: &str) {
+        // These are also reported as errors, with a code.
         if !matches!(facility, "FAIL" | "ERROR") {
-            self.output.remark_of_kind(facility, format_args!("librdkafka {facility}: {message}"));
+            self.output.log_throttled(facility, format_args!("librdkafka {facility}: {message}"));
         }
     }
 
-    /// An error that concerns no single message.
-    pub fn failed(&self, code: Code, reason: &str) {
-        if code == Code::ALL_BROKERS_DOWN {
-            // librdkafka's own words count addresses, some of them twice: "0/3 brokers are down".
-            self.output.remark_of_kind("down", "no broker can be reached; trying again");
+    /// Handles an error that does not concern a single message.
+    pub fn on_error(&self, code: ErrorCode, reason: &str) {
+        if code == ErrorCode::ALL_BROKERS_DOWN {
+            // librdkafka's own text counts addresses, some of them twice: "0/3 brokers are down".
+            self.output.log_throttled("down", "no broker can be reached; retrying");
             return;
         }
         let kind = code.name();
-        self.output.remark_of_kind(&kind, format_args!("librdkafka {kind}: {reason}"));
+        self.output.log_throttled(&kind, format_args!("librdkafka {kind}: {reason}"));
     }
 }
 
 impl ClientContext for LabContext {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logged(facility, message);
+        self.on_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(code) => self.failed(Code::from(code), reason),
-            None => self.output.remark_of_kind("librdkafka", format_args!("librdkafka: {error}: {reason}")),
+            Some(code) => self.on_error(ErrorCode::from(code), reason),
+            None => self.output.log_throttled("librdkafka", format_args!("librdkafka: {error}: {reason}")),
         }
     }
 
@@ -63,7 +68,8 @@ impl ClientContext for LabContext {
 
 impl ConsumerContext for LabContext {}
 
-/// Delivery reports are taken by [`crate::native::Reports`]; what this is called with is left over of a producer that was given up.
+/// [`crate::native::ProducerEvents`] handles delivery reports. This is called only for messages that a closed producer
+/// left behind.
 impl ProducerContext for LabContext {
     type DeliveryOpaque = ();
 

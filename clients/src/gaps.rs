@@ -1,26 +1,26 @@
-//! When a partition stood still: the time between two acknowledgements, or two receipts, where it was long, and when the first came.
+//! Detects gaps in a partition's progress: long times between two acknowledgements, or between two received records.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
 
-/// Remembers when something last happened in each partition.
+/// Remembers when each partition last made progress.
 #[derive(Debug)]
-pub struct Gaps {
-    least: Duration,
+pub struct GapDetector {
+    minimum: Duration,
     last: Mutex<Vec<Option<Instant>>>,
 }
 
-impl Gaps {
-    /// That finds gaps of at least so many ms.
-    pub fn of_at_least(least_ms: u64) -> Self {
-        Self { least: Duration::from_millis(least_ms), last: Mutex::default() }
+impl GapDetector {
+    /// Detects gaps of at least `minimum_ms` milliseconds.
+    pub fn new(minimum_ms: u64) -> Self {
+        Self { minimum: Duration::from_millis(minimum_ms), last: Mutex::default() }
     }
 
-    /// Something happens in `partition` now. Returns for how many ms nothing had, when that was long, and 0 when it is the first. Measured by a clock that
-    /// nobody sets.
-    pub fn note(&self, partition: i32, now: Instant) -> Option<u64> {
+    /// Records progress in `partition`. Returns the time since the last progress in ms, if that is at least the
+    /// minimum, or 0 for the first progress. Uses a monotonic clock.
+    pub fn record(&self, partition: i32, now: Instant) -> Option<u64> {
         let place = usize::try_from(partition).ok()?;
         let mut last = lock(&self.last);
         if last.len() <= place {
@@ -28,7 +28,7 @@ impl Gaps {
         }
         match last[place].replace(now).map(|before| now.saturating_duration_since(before)) {
             None => Some(0),
-            Some(gap) => (gap >= self.least).then_some(u64::try_from(gap.as_millis()).unwrap_or(u64::MAX)),
+            Some(gap) => (gap >= self.minimum).then_some(u64::try_from(gap.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }
@@ -39,13 +39,13 @@ mod tests {
 
     #[test]
     fn a_gap_lies_between_two_of_the_same_partition() {
-        let gaps = Gaps::of_at_least(100);
+        let gaps = GapDetector::new(100);
         let began = Instant::now();
         let at = |ms| began + Duration::from_millis(ms);
-        assert_eq!(gaps.note(1, at(1000)), Some(0), "nothing was before");
-        assert_eq!(gaps.note(0, at(5000)), Some(0), "another partition's");
-        assert_eq!(gaps.note(1, at(1099)), None, "too short");
-        assert_eq!(gaps.note(1, at(1199)), Some(100));
-        assert_eq!(gaps.note(-1, at(1300)), None);
+        assert_eq!(gaps.record(1, at(1000)), Some(0), "nothing was before");
+        assert_eq!(gaps.record(0, at(5000)), Some(0), "another partition's");
+        assert_eq!(gaps.record(1, at(1099)), None, "too short");
+        assert_eq!(gaps.record(1, at(1199)), Some(100));
+        assert_eq!(gaps.record(-1, at(1300)), None);
     }
 }

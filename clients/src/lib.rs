@@ -1,24 +1,28 @@
-//! The clients of the Kafka lab: a producer, a consumer, and three small tools that ask brokers questions.
+//! The clients of the Kafka lab: a producer, a consumer, and three small tools that query brokers.
 //!
-//! The binary is reached as a process. People read its dated text lines; programs ask for `--format json` and read the lines that begin
-//! `{"schema":`, documented field by field in [`ledger::lines`]. What can be thought about without Kafka is in the crate [`ledger`], which
-//! xtask links too.
+//! The binary runs as a process. People read its timestamped text lines. Programs use `--format json` and read the
+//! lines that begin with `{"schema":`, documented field by field in [`ledger::lines`]. Logic that does not need Kafka
+//! is in the crate [`ledger`], which xtask links too.
 //!
-//! | module | its one job |
+//! | module | purpose |
 //! | --- | --- |
-//! | [`cli`] | arguments and environment to typed values |
-//! | [`settings`] | typed values to librdkafka settings, each with its reason |
+//! | [`cli`] | arguments and environment as typed values |
+//! | [`settings`] | librdkafka settings, each with its reason |
 //! | [`producer`], [`consumer`] | the two long-running clients |
 //! | [`pace`] | when the next message is due, and which partition takes it |
-//! | [`metadata`], [`offsets`], [`probe`] | the questions |
-//! | [`batches`] | what the offsets are at which a reader was shown no record |
-//! | [`state`] | the last line of a client in a file |
-//! | [`output`] | where lines go, dated, rotated, throttled |
+//! | [`metadata`], [`offsets`], [`probe`] | the queries |
+//! | [`batches`] | explains offsets at which a reader got no record |
+//! | [`state`] | the state file |
+//! | [`output`] | where lines go: timestamps, rotation, throttling |
+//! | [`gaps`] | how long partitions stood still |
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
-//! | [`native`] | the few calls of librdkafka that the rdkafka crate does not wrap; unsafe code is here and in `memory` only |
-//! | [`memory`] | what the clients do about their own memory |
+//! | [`native`] | librdkafka calls that the rdkafka crate does not wrap; unsafe code is only here and in `memory` |
+//! | [`context`] | librdkafka's logs and errors |
+//! | [`bootstrap`], [`watchdog`] | workarounds for librdkafka losing all brokers, or hanging |
+//! | [`memory`] | the clients' own memory use |
 //! | [`stop`] | SIGTERM and SIGINT |
-//! | [`time`], [`random`], [`sync`] | the time of day, numbers that no other client draws, locks |
+//! | [`time`], [`random`], [`sync`] | timestamps, unique numbers, locks |
+#![warn(clippy::too_many_lines)]
 
 pub mod batches;
 pub mod bootstrap;
@@ -34,7 +38,6 @@ pub mod output;
 pub mod pace;
 pub mod probe;
 pub mod producer;
-pub mod pulse;
 pub mod random;
 pub mod settings;
 pub mod state;
@@ -42,6 +45,7 @@ pub mod stop;
 pub mod sync;
 pub mod time;
 pub mod verifiable;
+pub mod watchdog;
 
 use std::sync::Arc;
 
@@ -51,10 +55,11 @@ use cli::{Command, ConsumerArgs, ProducerArgs};
 use output::Output;
 use stop::Stop;
 
-/// Runs one command to its end and returns the exit code: 0, or 1 when what it was asked for did not come about.
+/// Runs one command and returns its exit code: 0, or 1 if it did not achieve what was requested.
 ///
 /// # Errors
-/// When the log file cannot be opened, there is no state to print, or the async runtime or a librdkafka client cannot be created.
+/// If the log file cannot be opened, there is no state to print, or the async runtime or a librdkafka client cannot be
+/// created.
 pub fn run(command: Command) -> Result<u8> {
     memory::settle_allocator();
     if matches!(command, Command::Producer(_) | Command::Consumer(_)) {
@@ -63,7 +68,7 @@ pub fn run(command: Command) -> Result<u8> {
     let mut stop = Stop::listen()?;
     let output = match &command {
         Command::Producer(ProducerArgs { output, .. }) | Command::Consumer(ConsumerArgs { output, .. }) => {
-            Output::new(output.form(), output.log_file.as_deref())?
+            Output::new(output.effective_format(), output.log_file.as_deref())?
                 .with_state_file(output.state_file.as_deref())
                 .with_gaps(output.gaps)
         }
@@ -72,17 +77,17 @@ pub fn run(command: Command) -> Result<u8> {
         }
     };
     let output = Arc::new(output.with_stop(stop.clone()));
-    // One thread per core for the partition tasks, but never many: they share their cores with the brokers.
+    // One thread per core for the partition tasks, but few: the brokers share these cores.
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let said = Arc::clone(&output);
+    let flushed = Arc::clone(&output);
     let code = runtime.block_on(async {
         match command {
-            // These two have something to do after a signal.
+            // These two still have work to do after a signal.
             Command::Producer(args) => {
                 tokio::task::spawn_blocking(move || producer::run(&args, &output, &stop)).await?
             }
@@ -93,14 +98,14 @@ pub fn run(command: Command) -> Result<u8> {
             },
         }
     });
-    // Blocking calls into librdkafka that are still waiting for a broker must not keep the process.
+    // Do not wait for blocking librdkafka calls that still wait for a broker.
     runtime.shutdown_background();
-    said.flush();
-    // Whatever it was asked for did not come about when it could not say so.
-    Ok(code?.max(u8::from(said.broken())))
+    flushed.flush();
+    // If the result could not be written, the command failed.
+    Ok(code?.max(u8::from(flushed.broken())))
 }
 
-/// Answers one of the questions.
+/// Runs one of the queries.
 async fn answer(question: Command, output: Arc<Output>) -> Result<u8> {
     match question {
         Command::Metadata(args) => metadata::run(args, &output).await,

@@ -1,4 +1,4 @@
-//! The lab's clients; everything is in the library beside this file.
+//! The lab's clients. All code is in the library beside this file.
 
 use std::io::Write as _;
 use std::process::exit;
@@ -9,11 +9,12 @@ fn main() {
     let code = match clients::run(Cli::from_process()) {
         Ok(code) => code,
         Err(error) => {
-            // Nowhere is left to say that standard error is closed.
+            // If standard error is closed, there is nowhere left to report it.
             let _ = writeln!(std::io::stderr(), "clients: {error:#}");
             1
         }
     };
-    // Every handle that matters was flushed and closed by now; leaving this way does not wait for librdkafka's own threads.
+    // All handles that matter are flushed and closed by now. Exiting this way does not wait for librdkafka's own
+    // threads.
     exit(code.into());
 }

@@ -1,4 +1,4 @@
-//! What a client does about its own memory, so that it takes little and soon takes all that it will.
+//! Keeps a client's memory small, and allocates early what it will need.
 #![cfg_attr(
     target_os = "linux",
     expect(unsafe_code, reason = "calls into the C library; every block says why it is sound")
@@ -6,62 +6,52 @@
 
 use std::hint::black_box;
 
-/// The most that is reserved, in bytes: more than that only consumers of very many partitions may come to need.
+/// Maximum heap to reserve, in bytes. Only consumers of very many partitions can need more.
 const RESERVE_MAX: usize = 16 * 1024 * 1024;
 
-/// Keeps memory at what is in use: glibc would give each of librdkafka's threads an arena of its own and keep request and response buffers, each
-/// some hundred kilobytes, in them. What [`reserve`] took is not given back. Does nothing where the C library is another.
+/// Limits glibc's malloc. It would otherwise create an arena for each of librdkafka's threads and keep request and
+/// response buffers of some hundred kilobytes in each. Memory taken by [`reserve`] is not returned to the system. Does
+/// nothing with other C libraries.
 pub fn settle_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // From glibc's malloc.h; see mallopt(3).
-        const M_TRIM_THRESHOLD: i32 = -1;
-        const M_MMAP_THRESHOLD: i32 = -3;
-        const M_ARENA_MAX: i32 = -8;
-        unsafe extern "C" {
-            fn mallopt(parameter: i32, value: i32) -> i32;
-        }
-        // SAFETY: only changes parameters of the allocator, before any thread is started. What it refuses stays as it was.
+        // SAFETY: only changes parameters of the allocator, before any thread starts. Rejected values change nothing.
         unsafe {
-            mallopt(M_ARENA_MAX, 1);
-            mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-            mallopt(M_TRIM_THRESHOLD, 2 * RESERVE_MAX as i32);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * RESERVE_MAX as i32);
         }
     }
 }
 
-/// Takes so many bytes, up to 16 MiB, of the heap now, for what will be allocated later: what is sure to be needed some time is not asked for when
-/// the machine may have none left, and memory that grows after that is memory that nobody counted on.
+/// Grows the heap by `bytes`, up to 16 MiB, for later allocations. Memory that will certainly be needed is then not
+/// requested when the machine may have none left, and any growth after that is unexpected growth.
 pub fn reserve(bytes: usize) {
-    // Below the size from which glibc maps each piece by itself, and gives it back.
+    // Below glibc's mmap threshold: larger blocks would be returned when freed.
     const PIECE: usize = 64 * 1024;
     let pieces: Vec<Vec<u8>> = (0..bytes.min(RESERVE_MAX) / PIECE).map(|_| vec![1; PIECE]).collect();
     drop(black_box(pieces));
 }
 
-/// Maps all pages of the program's file now, instead of each when its code is first reached: that would often be in the moment when a broker dies,
-/// with a disk that is busy, and would look like memory that grows. Does nothing before Linux 5.14 and on other systems.
+/// Maps all pages of the program file now. Otherwise each page is mapped when its code first runs: often at the moment
+/// when a broker dies, with a busy disk, and it looks like growing memory. Does nothing before Linux 5.14 and on other
+/// systems.
 pub fn map_program() {
     #[cfg(target_os = "linux")]
     {
-        use std::ffi::c_void;
-        use std::ptr;
-
-        // From Linux' mman-common.h; see madvise(2).
-        const MADV_POPULATE_READ: i32 = 22;
-        unsafe extern "C" {
-            fn madvise(address: *mut c_void, length: usize, advice: i32) -> i32;
-        }
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let program = std::env::current_exe().unwrap_or_default();
         for (from, to) in mapped(&maps, &program) {
-            // SAFETY: the kernel only makes readable pages present; it changes nothing in them, and refuses addresses that are not mapped.
-            unsafe { madvise(ptr::with_exposed_provenance_mut(from), to - from, MADV_POPULATE_READ) };
+            // SAFETY: the kernel only makes readable pages present. It changes nothing in them and rejects unmapped
+            // addresses.
+            unsafe {
+                libc::madvise(std::ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_POPULATE_READ);
+            }
         }
     }
 }
 
-/// Where a file is mapped for reading, by the lines of proc_pid_maps(5): `FROM-TO PERMISSIONS OFFSET DEVICE INODE PATH`.
+/// The readable mappings of a file, from the lines of proc_pid_maps(5): `FROM-TO PERMISSIONS OFFSET DEVICE INODE PATH`.
 #[cfg(target_os = "linux")]
 fn mapped(maps: &str, file: &std::path::Path) -> Vec<(usize, usize)> {
     let number = |text: &str| usize::from_str_radix(text, 16).ok();

@@ -1,4 +1,4 @@
-//! What each broker, asked on its own, knows of the cluster.
+//! Queries each broker's own view of the cluster.
 
 use std::borrow::Cow;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ledger::lines::{self, BrokerInfo, METADATA, PartitionInfo, TopicInfo};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataBroker};
 use tokio::task::JoinSet;
 
 use crate::cli::MetadataArgs;
-use crate::context::LabContext;
-use crate::native::{self, Code, NativeClient};
+use crate::context::{LabConsumer, LabContext};
+use crate::native::{self, ErrorCode, NativeClient};
 use crate::output::Output;
 use crate::settings;
 
-/// How long one answer with the topic's id may take, and how long it is asked for when a client begins.
+/// How long one query for the topic id may take, and how long it is retried when a client starts.
 pub const TOPIC_ID_WITHIN: Duration = Duration::from_secs(3);
 const TOPIC_ID_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The id of the topic that a client begins with: asked for again when no answer comes, until it is `stopped`. `None` where brokers know no ids, or none has
-/// told: then nobody can say later whether the topic is still the same.
+/// The id of the topic when a client starts. Retries until `stopped`. `None` if the brokers know no ids or none
+/// answered; then nobody can tell later whether the topic was recreated.
 pub fn topic_id(
     client: &impl NativeClient,
     topic: &str,
@@ -33,7 +33,7 @@ pub fn topic_id(
     let began = Instant::now();
     loop {
         if let Ok(metadata) = metadata(TOPIC_ID_WITHIN)
-            && let Ok(id) = native::topic_id::topic_id(client, topic, answering(&metadata), TOPIC_ID_WITHIN)
+            && let Ok(id) = native::topic_id::topic_id(client, topic, answering_broker(&metadata), TOPIC_ID_WITHIN)
         {
             return id;
         }
@@ -44,19 +44,19 @@ pub fn topic_id(
     }
 }
 
-/// Asks every address at the same time and prints a line as each answers. Returns 0 when all did.
+/// Queries all addresses at the same time and prints a line for each answer. Returns 0 if all answered.
 ///
 /// # Errors
-/// Never for a broker that does not answer: its line says why.
+/// Never because of a broker that does not answer: its line reports that.
 pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
     let timeout = Duration::from_millis(args.timeout_ms);
-    let mut asked = JoinSet::new();
+    let mut queries = JoinSet::new();
     for broker in args.brokers.split(',').map(str::to_owned) {
         let (topic, output) = (args.topic.clone(), Arc::clone(output));
-        asked.spawn_blocking(move || line(broker, topic.as_deref(), timeout, &output));
+        queries.spawn_blocking(move || line(broker, topic.as_deref(), timeout, &output));
     }
     let mut all = true;
-    while let Some(line) = asked.join_next().await {
+    while let Some(line) = queries.join_next().await {
         let line = line?;
         all &= line.ok;
         output.json(&line);
@@ -66,7 +66,7 @@ pub async fn run(args: MetadataArgs, output: &Arc<Output>) -> Result<u8> {
 
 fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> lines::Metadata {
     let began = Instant::now();
-    let answer = ask(&broker, topic, timeout, output);
+    let answer = query(&broker, topic, timeout, output);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut line = lines::Metadata {
         schema: METADATA.into(),
@@ -84,19 +84,18 @@ fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Out
     line
 }
 
-fn ask(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
+fn query(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Output>) -> Result<Metadata> {
     let deadline = Instant::now() + timeout;
-    // librdkafka tries again until the time is up; an address where nobody listens should be told at once.
+    // librdkafka retries until the timeout, but an address where nothing listens should be reported immediately.
     let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;
     drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
-    let client: BaseConsumer<LabContext> =
-        settings::question(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: LabConsumer = settings::query(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     Ok(client.fetch_metadata(topic, left)?)
 }
 
 fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {
-    // No broker has a negative id, or a port that is none.
+    // Drops brokers with an invalid id or port.
     let broker = |b: &MetadataBroker| {
         Some(BrokerInfo { id: u32::try_from(b.id()).ok()?, host: b.host().into(), port: u16::try_from(b.port()).ok()? })
     };
@@ -119,14 +118,14 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
                         leader: p.leader(),
                         replicas: p.replicas().to_vec(),
                         isr: p.isr().to_vec(),
-                        error: p.error().map(|code| Code::from(code).name().into_owned()),
+                        error: p.error().map(|code| ErrorCode::from(code).name().into_owned()),
                     })
                 })
                 .collect();
             partitions.sort_by_key(|p| p.partition);
             TopicInfo {
                 topic: topic.name().into(),
-                error: topic.error().map(|code| Code::from(code).name().into_owned()),
+                error: topic.error().map(|code| ErrorCode::from(code).name().into_owned()),
                 partitions,
             }
         })
@@ -135,28 +134,28 @@ fn topics(metadata: &Metadata) -> Vec<TopicInfo> {
     topics
 }
 
-/// The broker to ask more: the one that gave this answer, or, where librdkafka does not know which that was, one that is in it. -1 for none.
-pub fn answering(metadata: &Metadata) -> i32 {
+/// The broker to query next: the one that sent this answer or, if librdkafka does not know it, one that the answer
+/// names. -1 for none.
+pub fn answering_broker(metadata: &Metadata) -> i32 {
     let known = metadata.brokers().first().map_or(-1, |broker| broker.id());
     if metadata.orig_broker_id() >= 0 { metadata.orig_broker_id() } else { known }
 }
 
-/// The state of one topic in an answer, as far as waiting for it goes.
+/// Whether a topic is ready to use, according to a metadata answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicState {
-    /// It exists and has so many partitions; the second is the first partition that has a leader.
+    /// The number of partitions, and the first partition that has a leader.
     Partitions(usize, Option<i32>),
-    /// Not usable yet, for this reason.
+    /// Not ready, for this reason.
     NotYet(Cow<'static, str>),
 }
 
-/// What `metadata` says of `topic`.
 pub fn topic_state(metadata: &Metadata, topic: &str) -> TopicState {
     let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
         return TopicState::NotYet("not in the broker's metadata".into());
     };
     if let Some(code) = found.error() {
-        return TopicState::NotYet(Code::from(code).name());
+        return TopicState::NotYet(ErrorCode::from(code).name());
     }
     let led = found.partitions().iter().filter(|p| p.error().is_none() && p.leader() >= 0).map(|p| p.id()).min();
     match found.partitions().len() {

@@ -1,4 +1,4 @@
-//! The first and the end offset of every partition, asked of the brokers.
+//! Queries the first offset and the end offset of each partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use ledger::lines::{OFFSETS, Offsets, Watermarks};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::OffsetsArgs;
-use crate::context::LabContext;
-use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering, topic_state};
+use crate::context::{LabConsumer, LabContext};
+use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering_broker, topic_state};
 use crate::native;
 use crate::output::Output;
 use crate::settings;
 
-/// Prints one line; returns 0 when it has the offsets.
+/// Prints one line; returns 0 if it has the offsets.
 ///
 /// # Errors
-/// Never for brokers that do not answer: the line says why.
+/// Never because of brokers that do not answer: the line reports that.
 pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
-    let answer = ask(args, output);
+    let answer = query(args, output);
     let topic = args.target.topic.clone();
     let (topic_id, partitions, error) = match answer {
         Ok((id, partitions)) => (id, partitions, None),
@@ -32,11 +32,11 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     Ok(code)
 }
 
-fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
+fn query(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
-    let client: BaseConsumer<LabContext> =
-        settings::question(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: LabConsumer =
+        settings::query(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
     let metadata = client
         .fetch_metadata(Some(&args.target.topic), left())
         .map_err(|error| anyhow!("no broker of {} answered: {error}", args.target.brokers))?;
@@ -44,12 +44,12 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
         TopicState::Partitions(count, _) => count,
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
     };
-    // What is deleted and made again while it is asked about has two ids.
-    let broker = answering(&metadata);
+    // A topic that is recreated during this query has two ids.
+    let broker = answering_broker(&metadata);
     let id = native::topic_id::topic_id(&client, &args.target.topic, broker, left().min(TOPIC_ID_WITHIN))?;
     let count = i32::try_from(count)?;
     let known = loop {
-        // A partition may be between two leaders; ask until the time is up.
+        // A partition may have no leader for a moment; retry until the timeout.
         match of_partitions(&client, &args.target.topic, 0..count, left().min(Duration::from_secs(2))) {
             Ok(known) => break known,
             Err(error) if left().is_zero() => return Err(error),
@@ -62,34 +62,34 @@ fn ask(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<
     Ok((id, known.into_iter().map(marks).collect::<Result<_>>()?))
 }
 
-/// The first and the end offset of each of these partitions, each broker asked for all that it leads at once. It waits.
+/// The first offset and the end offset of each partition, with one request to each leader. Blocks.
 ///
 /// # Errors
-/// When one of them is not told within that time.
+/// If any of them is not known within `within`.
 pub fn of_partitions(
-    client: &BaseConsumer<LabContext>,
+    client: &LabConsumer,
     topic: &str,
     partitions: impl Iterator<Item = i32> + Clone,
     within: Duration,
 ) -> Result<BTreeMap<i32, (i64, i64)>> {
     let began = Instant::now();
-    let asked = |place: Offset| -> Result<Vec<(i32, i64)>> {
+    let offsets_at = |place: Offset| -> Result<Vec<(i32, i64)>> {
         let mut list = TopicPartitionList::new();
         for partition in partitions.clone() {
-            // Kafka's protocol has these two where a time would be.
+            // Kafka's ListOffsets request takes these two special values in place of a timestamp.
             list.add_partition_offset(topic, partition, place)?;
         }
         let answer = client.offsets_for_times(list, within.saturating_sub(began.elapsed()))?;
-        let told = answer.elements().into_iter().map(|one| {
+        let offsets = answer.elements().into_iter().map(|one| {
             one.error().with_context(|| format!("partition {}", one.partition()))?;
             match one.offset() {
                 Offset::Offset(offset) => Ok((one.partition(), offset)),
-                other => Err(anyhow!("partition {}: the answer is {other:?}", one.partition())),
+                other => Err(anyhow!("partition {}: unexpected answer {other:?}", one.partition())),
             }
         });
-        told.collect()
+        offsets.collect()
     };
-    let (first, end) = (asked(Offset::Beginning)?, asked(Offset::End)?);
+    let (first, end) = (offsets_at(Offset::Beginning)?, offsets_at(Offset::End)?);
     let end: BTreeMap<i32, i64> = end.into_iter().collect();
     let both = first.into_iter().filter_map(|(partition, low)| Some((partition, (low, *end.get(&partition)?))));
     let known: BTreeMap<i32, (i64, i64)> = both.collect();

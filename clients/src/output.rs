@@ -1,8 +1,8 @@
-//! Where lines go: standard output or a rotating file; dated text, JSON, and remarks that must not become a flood.
+//! Output of a client: timestamped text, JSON lines and throttled log messages, to standard output or a rotating file.
 //!
-//! A thread of its own writes them, out of a queue with a bound: whoever has a line for a full queue waits, but not past a signal by more than
-//! [`SLOW_FOR`], so that a reader who has stopped reading does not keep a client from ending. A line that is not written then is missed: the client is
-//! [`Output::broken`], and its exit code says so.
+//! A separate thread writes the lines from a bounded queue. A caller waits while the queue is full, but after a signal
+//! no longer than [`SLOW_FOR`], so that a reader that stopped reading cannot keep a client from exiting. If a line is
+//! dropped then, the client is [`Output::broken`] and its exit code reports it.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -19,46 +19,46 @@ use ledger::lines::{GAP, Gap, Milestone};
 use serde::Serialize;
 
 use crate::cli::Format;
-use crate::gaps::Gaps;
+use crate::gaps::GapDetector;
 use crate::state::StateFile;
 use crate::stop::Stop;
 use crate::sync::lock;
 use crate::time::{date, now_ms};
-use crate::verifiable::{Event, Line};
+use crate::verifiable::{VerifiableEvent, VerifiableLine};
 
-/// A log file is rotated when it has grown to this many bytes.
+/// A log file is rotated at this size, in bytes.
 pub const ROTATE_AT: u64 = 5 * 1024 * 1024;
 
-/// How many rotated files are kept beside the current one: `PATH.1` is the newest of them.
+/// Rotated files to keep; `PATH.1` is the newest.
 pub const ROTATED_KEPT: u32 = 3;
 
-/// Remarks of the same kind are written at most this often.
+/// Log messages of the same kind are written at most this often.
 const THROTTLE: Duration = Duration::from_secs(10);
 
-/// Most kinds of remarks remembered for throttling.
-const KINDS_MAX: usize = 256;
+/// Kinds of log messages remembered for throttling.
+const THROTTLED_MAX: usize = 256;
 
-/// Bytes that may wait to be written. A longer line waits alone.
-const WAITING_MAX: usize = 256 * 1024;
+/// Bytes that may be queued. A longer line is queued alone.
+const PENDING_MAX: usize = 256 * 1024;
 
-/// After a signal, how long the output may take nothing until it is given up.
+/// After a signal, how long the output may make no progress before it is given up.
 pub const STALLED_FOR: Duration = Duration::from_secs(2);
 
-/// After a signal, how long one line waits for an output that is slow.
+/// After a signal, how long one line may wait for slow output.
 pub const SLOW_FOR: Duration = Duration::from_secs(5);
 
-/// How long the last remarks on standard error are waited for.
-const REMARKS_WITHIN: Duration = Duration::from_millis(500);
+/// How long to wait at exit for messages on standard error.
+const STDERR_WITHIN: Duration = Duration::from_millis(500);
 
-/// Bytes written at a time, so that a slow reader is seen to read.
+/// Bytes per write, so that progress of a slow reader is noticed.
 const PIECE: usize = 64 * 1024;
 
-/// A file that renames itself away when it has grown large.
+/// A log file with rotation.
 ///
-/// Written here because `file-rotate` 0.8 does not keep what a client promises: it cuts lines in two or lets a file
-/// outgrow its limit, drops lines without an error while its file cannot be opened, panics when the folder cannot be
-/// made, and leaves the half line that a full disk let through. Here each line is whole, or the client's exit code says
-/// that one is missing.
+/// Hand-written because `file-rotate` 0.8 does not keep what a client promises: it splits lines or lets a file exceed
+/// its limit, drops lines without an error if its file cannot be opened, panics if the folder cannot be created, and
+/// leaves a partial line behind on a full disk. Here each line is whole, or the client's exit code reports that one is
+/// missing.
 #[derive(Debug)]
 struct RotatingFile {
     path: PathBuf,
@@ -73,7 +73,7 @@ impl RotatingFile {
         Ok(Self { path: path.to_path_buf(), file, size })
     }
 
-    /// Writes whole lines. One that cannot be written is not there in part either.
+    /// Writes whole lines. A line that cannot be written leaves no partial line behind.
     fn write(&mut self, mut lines: &[u8]) -> io::Result<()> {
         while !lines.is_empty() {
             let line_end = |from: usize| lines[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at + 1);
@@ -86,7 +86,7 @@ impl RotatingFile {
             }
             let (now, later) = lines.split_at(end);
             if let Err(error) = self.file.write_all(now) {
-                // Of a disk that is full, at least what is there stays readable.
+                // Keep what is there readable if the disk is full.
                 let _ = self.file.set_len(self.size);
                 return Err(error);
             }
@@ -98,7 +98,7 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         for n in (1..ROTATED_KEPT).rev() {
-            // What is not there yet cannot be moved on, which is fine.
+            // Files that do not exist yet cannot be renamed, which is fine.
             let _ = std::fs::rename(self.numbered(n), self.numbered(n + 1));
         }
         std::fs::rename(&self.path, self.numbered(1))?;
@@ -113,28 +113,28 @@ impl RotatingFile {
     }
 }
 
-/// What lines are written to.
+/// Where lines are written to.
 #[derive(Debug)]
 enum Sink {
-    /// Standard output or standard error, and whether the last line written there is not whole.
+    /// Standard output or standard error, and whether its last line is partial.
     Stream(File, bool),
     File(RotatingFile),
 }
 
 impl Sink {
-    /// Writes whole lines; calls `moved` whenever something of them is written.
-    fn write(&mut self, lines: &[u8], moved: impl Fn()) -> io::Result<()> {
+    /// Writes whole lines; calls `progressed` after each write.
+    fn write(&mut self, lines: &[u8], progressed: impl Fn()) -> io::Result<()> {
         match self {
             Self::File(file) => {
                 file.write(lines)?;
-                moved();
+                progressed();
                 Ok(())
             }
             Self::Stream(stream, torn) => {
                 if std::mem::take(torn) {
-                    write_pieces(stream, b"\n", &moved)?;
+                    write_pieces(stream, b"\n", &progressed)?;
                 }
-                let written = write_pieces(stream, lines, &moved);
+                let written = write_pieces(stream, lines, &progressed);
                 *torn = written.is_err();
                 written
             }
@@ -142,14 +142,14 @@ impl Sink {
     }
 }
 
-/// As `write_all`, but a stream that somebody else made non-blocking, as terminals may be, is waited for.
-fn write_pieces(stream: &mut File, mut bytes: &[u8], moved: &impl Fn()) -> io::Result<()> {
+/// Like `write_all`, but also waits for a stream that someone else made non-blocking, as terminals can be.
+fn write_pieces(stream: &mut File, mut bytes: &[u8], progressed: &impl Fn()) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(&bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = &bytes[written..];
-                moved();
+                progressed();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(10)),
@@ -159,237 +159,248 @@ fn write_pieces(stream: &mut File, mut bytes: &[u8], moved: &impl Fn()) -> io::R
     Ok(())
 }
 
-/// Lines that wait for the thread that writes them.
+/// Lines queued for the output thread.
 #[derive(Debug)]
-struct Waiting {
+struct PendingLines {
     lines: Vec<u8>,
-    /// Bytes that the thread has taken and not written yet.
-    in_hand: usize,
-    /// When something was written last.
-    moved: Instant,
-    /// Nobody will add any more.
+    /// Bytes that the thread took and has not written yet.
+    writing: usize,
+    /// When the last write succeeded.
+    progressed: Instant,
     closed: bool,
 }
 
-/// A queue of lines, and the thread that writes them.
+impl PendingLines {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.writing == 0
+    }
+
+    fn fits(&self, line: &[u8]) -> bool {
+        let used = self.lines.len() + self.writing;
+        used == 0 || used + line.len() <= PENDING_MAX
+    }
+}
+
+/// A bounded queue of lines, and the thread that writes them.
 #[derive(Debug)]
-struct Channel {
-    waiting: Mutex<Waiting>,
-    /// There are lines, or there will be no more.
-    more: Condvar,
-    /// Something was written.
-    less: Condvar,
+struct LineQueue {
+    pending: Mutex<PendingLines>,
+    /// There are lines, or there will be no added.
+    added: Condvar,
+    /// Signalled when lines were written.
+    removed: Condvar,
     /// A line was not written.
     broken: AtomicBool,
 }
 
-impl Channel {
-    /// One into `sink`, which is called `name` where it cannot be written to.
+impl LineQueue {
+    /// Starts a thread that writes into `sink`, which error messages call `name`.
     fn open(sink: Sink, name: String) -> io::Result<Arc<Self>> {
-        let waiting = Waiting { lines: Vec::new(), in_hand: 0, moved: Instant::now(), closed: false };
-        let channel = Arc::new(Self {
-            waiting: Mutex::new(waiting),
-            more: Condvar::new(),
-            less: Condvar::new(),
+        let pending = PendingLines { lines: Vec::new(), writing: 0, progressed: Instant::now(), closed: false };
+        let queue = Arc::new(Self {
+            pending: Mutex::new(pending),
+            added: Condvar::new(),
+            removed: Condvar::new(),
             broken: AtomicBool::new(false),
         });
-        let writing = Arc::clone(&channel);
-        std::thread::Builder::new().name("output".into()).spawn(move || writing.write(sink, &name))?;
-        Ok(channel)
+        let writer = Arc::clone(&queue);
+        std::thread::Builder::new().name("output".into()).spawn(move || writer.write(sink, &name))?;
+        Ok(queue)
     }
 
-    /// Writes what comes, until the channel is closed.
+    /// Writes lines until the queue is closed.
     fn write(&self, mut sink: Sink, name: &str) {
         let mut lines = Vec::new();
         loop {
             {
-                let mut waiting = lock(&self.waiting);
-                while waiting.lines.is_empty() {
-                    if waiting.closed {
+                let mut pending = lock(&self.pending);
+                while pending.lines.is_empty() {
+                    if pending.closed {
                         return;
                     }
-                    waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    pending = self.added.wait(pending).unwrap_or_else(PoisonError::into_inner);
                 }
-                // What was written gives its room to what will be.
-                std::mem::swap(&mut waiting.lines, &mut lines);
-                waiting.in_hand = lines.len();
+                // Reuse the buffer that was written last.
+                std::mem::swap(&mut pending.lines, &mut lines);
+                pending.writing = lines.len();
             }
-            let written = sink.write(&lines, || lock(&self.waiting).moved = Instant::now());
+            let written = sink.write(&lines, || lock(&self.pending).progressed = Instant::now());
             lines.clear();
-            // One long line should not keep its room for good.
-            lines.shrink_to(WAITING_MAX);
+            // One long line should not keep its memory forever.
+            lines.shrink_to(PENDING_MAX);
             if let Err(error) = written
                 && !self.broken.swap(true, Ordering::Relaxed)
             {
-                // Nowhere is left to say that standard error is closed.
+                // If standard error is closed, there is nowhere left to report it.
                 let _ = writeln!(io::stderr(), "clients: {name}: cannot be written: {error}");
             }
-            lock(&self.waiting).in_hand = 0;
-            self.less.notify_all();
+            lock(&self.pending).writing = 0;
+            self.removed.notify_all();
         }
     }
 
-    /// Adds a line; false when there is no room.
+    /// Adds a line unless the queue is full; returns whether it did.
     fn offer(&self, line: &[u8]) -> bool {
-        let mut waiting = lock(&self.waiting);
-        let there = waiting.lines.len() + waiting.in_hand;
-        let fits = there == 0 || there + line.len() <= WAITING_MAX;
+        let mut pending = lock(&self.pending);
+        let fits = pending.fits(line);
         if fits {
-            self.add(&mut waiting, line);
+            self.add(&mut pending, line);
         }
         fits
     }
 
-    fn add(&self, waiting: &mut Waiting, line: &[u8]) {
-        if waiting.lines.is_empty() && waiting.in_hand == 0 {
-            // Nothing was to be written, so nothing has stood still.
-            waiting.moved = Instant::now();
+    fn add(&self, pending: &mut PendingLines, line: &[u8]) {
+        if pending.is_empty() {
+            // Nothing was queued, so nothing stalled.
+            pending.progressed = Instant::now();
         }
-        waiting.lines.extend_from_slice(line);
-        self.more.notify_one();
+        pending.lines.extend_from_slice(line);
+        self.added.notify_one();
     }
 
-    /// Adds a line as soon as there is room. Once `stop` was asked for, one that finds none for a while is missed.
+    /// Adds a line as soon as there is room. After `stop` was requested, drops it if there is none for a while.
     fn push(&self, line: &[u8], stop: Option<&Stop>) {
-        let fits = |waiting: &Waiting| {
-            let there = waiting.lines.len() + waiting.in_hand;
-            there == 0 || there + line.len() <= WAITING_MAX
-        };
-        match self.wait(fits, stop) {
-            Some(mut waiting) => self.add(&mut waiting, line),
+        match self.wait(|pending| pending.fits(line), stop) {
+            Some(mut pending) => self.add(&mut pending, line),
             None => self.broken.store(true, Ordering::Relaxed),
         }
     }
 
-    /// Waits until all lines are written; one that is not when `stop` was asked for and nothing moves is missed.
+    /// Waits until all lines are written. After `stop` was requested, gives up if nothing moves.
     fn flush(&self, stop: Option<&Stop>) {
-        if self.wait(|waiting| waiting.lines.is_empty() && waiting.in_hand == 0, stop).is_none() {
+        if self.wait(PendingLines::is_empty, stop).is_none() {
             self.broken.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Waits for something to be so. `None` when a stop was asked for and nothing was written for [`STALLED_FOR`], or too little in [`SLOW_FOR`].
-    fn wait(&self, so: impl Fn(&Waiting) -> bool, stop: Option<&Stop>) -> Option<MutexGuard<'_, Waiting>> {
-        let mut waiting = lock(&self.waiting);
-        let mut asked = None;
-        while !so(&waiting) {
-            if stop.is_some_and(Stop::asked) {
-                let since = *asked.get_or_insert_with(Instant::now);
-                // What was given up once is not waited for again.
+    /// Waits for a condition. Returns `None` if a stop was requested and nothing was written for [`STALLED_FOR`], or
+    /// too little in [`SLOW_FOR`].
+    fn wait(
+        &self,
+        condition: impl Fn(&PendingLines) -> bool,
+        stop: Option<&Stop>,
+    ) -> Option<MutexGuard<'_, PendingLines>> {
+        let mut pending = lock(&self.pending);
+        let mut stopped_at = None;
+        while !condition(&pending) {
+            if stop.is_some_and(Stop::requested) {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                // Do not wait again for an output that was given up.
                 let given_up = self.broken.load(Ordering::Relaxed);
-                let from = if given_up { waiting.moved } else { since.max(waiting.moved) };
+                let from = if given_up { pending.progressed } else { since.max(pending.progressed) };
                 if from.elapsed() >= STALLED_FOR || since.elapsed() >= SLOW_FOR {
                     return None;
                 }
             }
             let (again, _) =
-                self.less.wait_timeout(waiting, Duration::from_millis(50)).unwrap_or_else(PoisonError::into_inner);
-            waiting = again;
+                self.removed.wait_timeout(pending, Duration::from_millis(50)).unwrap_or_else(PoisonError::into_inner);
+            pending = again;
         }
-        Some(waiting)
+        Some(pending)
     }
 
     fn busy(&self) -> bool {
-        let waiting = lock(&self.waiting);
-        !waiting.lines.is_empty() || waiting.in_hand > 0
+        !lock(&self.pending).is_empty()
     }
 
     fn close(&self) {
-        lock(&self.waiting).closed = true;
-        self.more.notify_one();
+        lock(&self.pending).closed = true;
+        self.added.notify_one();
     }
 }
 
+/// A kind of log message: when it was last written, and how many were suppressed since.
 #[derive(Debug)]
-struct Kind {
+struct ThrottledMessage {
     at: Instant,
-    held_back: u64,
+    suppressed: u64,
 }
 
-/// The one place lines leave the process. Each line is written whole, in its order, so a line that can be read is a promise made.
+/// The only way for lines to leave the process. Each line is written whole and in order: other programs rely on a line
+/// that they can read.
 #[derive(Debug)]
 pub struct Output {
     format: Format,
-    channel: Arc<Channel>,
-    /// Standard error, where that is the place of remarks.
-    remarks: Option<Arc<Channel>>,
-    kinds: Mutex<HashMap<String, Kind>>,
-    /// A line could not be made.
-    unmade: AtomicBool,
+    lines: Arc<LineQueue>,
+    /// Standard error, if log messages go there.
+    stderr: Option<Arc<LineQueue>>,
+    throttled: Mutex<HashMap<String, ThrottledMessage>>,
+    /// A line could not be serialized.
+    serialize_failed: AtomicBool,
     state: Option<StateFile>,
-    gaps: Option<Gaps>,
+    gaps: Option<GapDetector>,
     stop: Option<Stop>,
 }
 
 impl Output {
-    /// Lines in `format` to standard output, or to `log_file`.
+    /// Writes lines in `format` to standard output, or to `log_file`.
     ///
     /// # Errors
-    /// When the log file cannot be opened, or there is no thread to write with.
+    /// If the log file cannot be opened or the output thread cannot be started.
     pub fn new(format: Format, log_file: Option<&Path>) -> Result<Self> {
         let stream = |fd: io::Result<std::os::fd::OwnedFd>| Ok::<_, io::Error>(Sink::Stream(File::from(fd?), false));
         let (sink, name) = match log_file {
             None => (stream(io::stdout().as_fd().try_clone_to_owned())?, "standard output".to_owned()),
             Some(path) => {
                 let name = format!("--log-file {}", path.display());
-                let file = RotatingFile::open(path).with_context(|| format!("{name}: cannot open it for writing"))?;
+                let file = RotatingFile::open(path).with_context(|| format!("{name}: cannot open for writing"))?;
                 (Sink::File(file), name)
             }
         };
-        let remarks = if log_file.is_none() && format != Format::Text {
+        let stderr = if log_file.is_none() && format != Format::Text {
             let stderr = stream(io::stderr().as_fd().try_clone_to_owned())?;
-            Some(Channel::open(stderr, "standard error".to_owned())?)
+            Some(LineQueue::open(stderr, "standard error".to_owned())?)
         } else {
             None
         };
         Ok(Self {
             format,
-            channel: Channel::open(sink, name).context("cannot start the thread that writes")?,
-            remarks,
-            kinds: Mutex::new(HashMap::new()),
-            unmade: AtomicBool::new(false),
+            lines: LineQueue::open(sink, name).context("cannot start the output thread")?,
+            stderr,
+            throttled: Mutex::new(HashMap::new()),
+            serialize_failed: AtomicBool::new(false),
             state: None,
             gaps: None,
             stop: None,
         })
     }
 
-    /// The same, and it gives up an output that stands still once `stop` is asked for.
+    /// Gives up a stalled output once `stop` is requested.
     #[must_use]
     pub fn with_stop(mut self, stop: Stop) -> Self {
         self.stop = Some(stop);
         self
     }
 
-    /// Waits until all that was said is written, for ever if need be, but not past a signal by more than [`SLOW_FOR`]. Whoever is about to do what
-    /// must not happen before its promise is read does this first.
+    /// Waits until all lines are written: without a limit, but after a signal no longer than [`SLOW_FOR`]. Call this
+    /// before doing anything that must not precede its own announcement.
     pub fn flush(&self) {
-        self.channel.flush(self.stop.as_ref());
-        if let Some(remarks) = &self.remarks {
+        self.lines.flush(self.stop.as_ref());
+        if let Some(stderr) = &self.stderr {
             let began = Instant::now();
-            while began.elapsed() < REMARKS_WITHIN && remarks.busy() {
+            while began.elapsed() < STDERR_WITHIN && stderr.busy() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
-    /// The same, and states are kept in this file too.
+    /// Also keeps states in this file.
     #[must_use]
     pub fn with_state_file(mut self, path: Option<&Path>) -> Self {
         self.state = path.map(StateFile::new);
         self
     }
 
-    /// Tells from now on, in JSON, of each time that a partition stood still for at least so many ms; 0 tells of none.
+    /// Reports, in JSON format, each gap of at least `least_ms` in a partition's progress; 0 reports none.
     pub fn with_gaps(mut self, least_ms: u64) -> Self {
-        self.gaps = (least_ms > 0 && self.is_json()).then(|| Gaps::of_at_least(least_ms));
+        self.gaps = (least_ms > 0 && self.is_json()).then(|| GapDetector::new(least_ms));
         self
     }
 
-    /// A message of `partition` was acked, or received: `what` says which.
-    pub fn moved(&self, what: Milestone, partition: i32) {
+    /// Records that a message of `partition` was acked or received.
+    pub fn progressed(&self, what: Milestone, partition: i32) {
         let Some(gaps) = &self.gaps else { return };
-        if let Some(gap_ms) = gaps.note(partition, Instant::now())
+        if let Some(gap_ms) = gaps.record(partition, Instant::now())
             && let Ok(partition) = u32::try_from(partition)
         {
             let to_ms = now_ms();
@@ -397,39 +408,37 @@ impl Output {
         }
     }
 
-    /// Whether programs are to read this.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// Whether people are to read this.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
 
-    /// Whether Kafka's own lines are asked for.
     pub fn is_verifiable(&self) -> bool {
         self.format == Format::Verifiable
     }
 
-    /// Whether anybody is interested in a client's state: whoever reads JSON lines, or the state file.
+    /// Whether anyone reads the client's states: in JSON lines or in the state file.
     pub fn wants_state(&self) -> bool {
         self.is_json() || self.state.is_some()
     }
 
-    /// Whether a line could not be written: nobody reads any more, or the disk is full. A client whose promises go nowhere should stop.
+    /// Whether a line could not be written, because the reader is gone or the disk is full. A client whose output is
+    /// lost should stop.
     pub fn broken(&self) -> bool {
-        self.channel.broken.load(Ordering::Relaxed) || self.unmade.load(Ordering::Relaxed)
+        self.lines.broken.load(Ordering::Relaxed) || self.serialize_failed.load(Ordering::Relaxed)
     }
 
-    /// A dated line for people; nothing in other formats.
+    /// Prints a timestamped line, in text format only.
     pub fn text(&self, text: impl std::fmt::Display) {
         if self.is_text() {
             self.line(&dated(&text));
         }
     }
 
-    /// A JSON line for programs; nothing in other formats.
+    /// Prints a JSON line, in JSON format only.
     pub fn json(&self, line: &impl Serialize) {
         if self.is_json()
             && let Some(bytes) = self.serialized(line)
@@ -438,34 +447,34 @@ impl Output {
         }
     }
 
-    /// One of Kafka's own lines about something that happens now; nothing in other formats.
-    pub fn verifiable(&self, event: Event<'_>) {
+    /// Prints a line of Kafka's verifiable clients, in that format only.
+    pub fn verifiable(&self, event: VerifiableEvent<'_>) {
         if self.is_verifiable()
-            && let Some(bytes) = self.serialized(&Line::now(event))
+            && let Some(bytes) = self.serialized(&VerifiableLine::now(event))
         {
             self.line(&bytes);
         }
     }
 
-    /// A client's state: a JSON line as above, and the new content of the state file in any format. A file that cannot be written is
-    /// worth a remark, but not the client.
+    /// Prints a client's state as JSON, in JSON format only, and replaces the state file in any format. If that file
+    /// cannot be written, this is logged, but the client continues.
     pub fn state(&self, line: &impl Serialize) {
         let Some(bytes) = self.serialized(line) else { return };
-        // First what nobody has to read for it to be written.
+        // The file first: it does not depend on a reader.
         if let Some(state) = &self.state
             && let Err(error) = state.write(&bytes)
         {
             let path = state.path().display();
-            self.remark_of_kind("state file", format_args!("--state-file {path}: cannot be written: {error}"));
+            self.log_throttled("state file", format_args!("--state-file {path}: cannot be written: {error}"));
         }
         if self.is_json() {
             self.line(&bytes);
         }
     }
 
-    /// A line that is complete already, as it is.
+    /// Prints a complete line as is.
     pub fn line(&self, line: &[u8]) {
-        self.channel.push(line, self.stop.as_ref());
+        self.lines.push(line, self.stop.as_ref());
     }
 
     fn serialized(&self, line: &impl Serialize) -> Option<Vec<u8>> {
@@ -475,56 +484,56 @@ impl Output {
                 Some(bytes)
             }
             Err(_) => {
-                self.unmade.store(true, Ordering::Relaxed);
+                self.serialize_failed.store(true, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    /// A dated remark about an error or a change of state. Where programs read, it goes to standard error, unless there is a log file; when nobody
-    /// reads that, it is left out.
-    pub fn remark(&self, text: impl std::fmt::Display) {
+    /// Logs a timestamped message about an error or a state change. In formats for programs it goes to standard error,
+    /// unless there is a log file; it is dropped if nobody reads that.
+    pub fn log(&self, text: impl std::fmt::Display) {
         let line = dated(&text);
-        match &self.remarks {
-            Some(remarks) => drop(remarks.offer(&line)),
+        match &self.stderr {
+            Some(stderr) => drop(stderr.offer(&line)),
             None => self.line(&line),
         }
     }
 
-    /// A remark, but at most one of its kind every ten seconds; the next one says how many were held back.
-    pub fn remark_of_kind(&self, kind: &str, text: impl std::fmt::Display) {
+    /// Logs a message, but at most one of its `kind` every ten seconds. The next one reports how many were suppressed.
+    pub fn log_throttled(&self, kind: &str, text: impl std::fmt::Display) {
         let now = Instant::now();
-        let held_back = {
-            let mut kinds = lock(&self.kinds);
-            match kinds.get_mut(kind) {
+        let suppressed = {
+            let mut throttled = lock(&self.throttled);
+            match throttled.get_mut(kind) {
                 Some(seen) if now.duration_since(seen.at) < THROTTLE => {
-                    seen.held_back += 1;
+                    seen.suppressed += 1;
                     return;
                 }
                 Some(seen) => {
                     seen.at = now;
-                    std::mem::take(&mut seen.held_back)
+                    std::mem::take(&mut seen.suppressed)
                 }
                 None => {
-                    if kinds.len() >= KINDS_MAX {
-                        kinds.clear();
+                    if throttled.len() >= THROTTLED_MAX {
+                        throttled.clear();
                     }
-                    kinds.insert(kind.to_owned(), Kind { at: now, held_back: 0 });
+                    throttled.insert(kind.to_owned(), ThrottledMessage { at: now, suppressed: 0 });
                     0
                 }
             }
         };
-        match held_back {
-            0 => self.remark(text),
-            n => self.remark(format_args!("{text} (and {n} more like it since)")),
+        match suppressed {
+            0 => self.log(text),
+            n => self.log(format_args!("{text} ({n} similar messages suppressed)")),
         }
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.channel.close();
-        self.remarks.iter().for_each(|remarks| remarks.close());
+        self.lines.close();
+        self.stderr.iter().for_each(|stderr| stderr.close());
     }
 }
 

@@ -1,7 +1,7 @@
-//! Sends one message and receives it back, as soon as the brokers let it.
+//! Sends one message and receives it back, as soon as the brokers allow it.
 //!
-//! On the critical path of a lab's start, so nothing waits for a timer: metadata is asked for every few milliseconds, the producer's id is
-//! fetched and the consumer's connections are made while the topic is still being created.
+//! This is on the critical path of a lab's start, so nothing waits for a timer: metadata is polled every few
+//! milliseconds, and the producer id is fetched and the consumer connects while the topic is still being created.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,28 +10,26 @@ use anyhow::{Result, anyhow};
 use ledger::lines::{self, PROBE, ProbeEvent};
 use ledger::sent::Outcome;
 use ledger::stamp::{Encoder, ProducerId, RunId};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::consumer::Consumer;
+use rdkafka::producer::Producer;
 
 use crate::cli::ProbeArgs;
-use crate::context::LabContext;
+use crate::context::{LabConsumer, LabContext, LabProducer};
 use crate::metadata::{TopicState, topic_state};
-use crate::native::{Buffer, Fetched, Queue, Reports, Told, Topic};
+use crate::native::{Buffer, Fetched, ProducerEvent, ProducerEvents, Queue, Topic};
 use crate::output::Output;
 use crate::random::random;
 use crate::settings;
 use crate::sync::lock;
 use crate::time::now_ms;
 
-/// Between two questions for metadata: often enough to lose no time, seldom enough to leave brokers that are still starting their processors.
+/// Interval between metadata queries: short enough to lose no time, long enough to leave starting brokers their CPU.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
-/// Longest wait for one answer, so that a broker that came up later than the one asked first gets its turn.
+/// Timeout of one query, so that brokers that come up later are tried too.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
 
-type Sender = BaseProducer<LabContext>;
-
-struct Probe<'a> {
+struct ProbeRun<'a> {
     args: &'a ProbeArgs,
     output: &'a Arc<Output>,
     began: Instant,
@@ -39,30 +37,30 @@ struct Probe<'a> {
     status: Mutex<String>,
 }
 
-/// Prints lines as things happen; returns 0 when the message came back in time.
+/// Prints lines as things happen; returns 0 if the message came back in time.
 ///
 /// # Errors
-/// Never for brokers that do not answer: the last line says what was being waited for.
+/// Never because of brokers that do not answer: the last line reports what it was waiting for.
 pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
     let began = Instant::now();
     let deadline = began + Duration::from_millis(args.timeout_ms);
-    let probe = Probe { args, output, began, deadline, status: Mutex::default() };
-    match probe.go() {
+    let probe = ProbeRun { args, output, began, deadline, status: Mutex::default() };
+    match probe.run_to_end() {
         Ok(()) => Ok(0),
         Err(error) => {
-            probe.say(lines::Probe { error: Some(format!("{error:#}")), ..probe.line(ProbeEvent::Error) });
+            probe.print(lines::Probe { error: Some(format!("{error:#}")), ..probe.line(ProbeEvent::Error) });
             Ok(1)
         }
     }
 }
 
-impl Probe<'_> {
-    fn go(&self) -> Result<()> {
+impl ProbeRun<'_> {
+    fn run_to_end(&self) -> Result<()> {
         let (brokers, topic) = (&self.args.target.brokers, self.args.target.topic.as_str());
         let context = LabContext::new(Arc::clone(self.output));
-        let producer: Arc<Sender> = Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
-        let reports = Reports::of(Arc::clone(&producer))?;
-        let consumer: Arc<BaseConsumer<LabContext>> =
+        let producer: Arc<LabProducer> = Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
+        let reports = ProducerEvents::of(Arc::clone(&producer))?;
+        let consumer: Arc<LabConsumer> =
             Arc::new(settings::probe_consumer(brokers).create_with_context(LabContext::new(Arc::clone(self.output)))?);
         self.warm_up(&consumer);
 
@@ -73,16 +71,16 @@ impl Probe<'_> {
         let sent_ms = now_ms();
         let value = encoder.encode(fastrand::u32(0..1_000_000), u32::try_from(partition)?, 0, sent_ms);
         self.send(&reports, &sent, partition, value, sent_ms)?;
-        self.waiting("acknowledgement: every in-sync replica has to have the message");
+        self.set_status("acknowledgement by every in-sync replica");
         let offset = self.wait_for_ack(&reports)?;
         let on = u32::try_from(partition).ok();
-        self.say(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Acked) });
+        self.print(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Acked) });
 
         let received = Topic::open(Arc::clone(&consumer), topic)?;
         let queue = Queue::new(Arc::clone(&consumer))?;
         received.start(&queue, partition, offset)?;
         let mut buffer = Buffer::default();
-        self.waiting("the message itself");
+        self.set_status("the message to arrive");
         let mut back = false;
         while !back {
             self.in_time()?;
@@ -94,20 +92,20 @@ impl Probe<'_> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.say(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Received) });
-        // Taking handles down in order takes librdkafka some hundred milliseconds; the process ends here anyway.
+        self.print(lines::Probe { partition: on, offset: Some(offset), ..self.line(ProbeEvent::Received) });
+        // Closing the handles properly takes librdkafka some hundred milliseconds; the process exits here anyway.
         std::mem::forget((queue, received, sent, reports));
         Ok(())
     }
 
-    /// Has the consumer connect and learn the leaders while the producer waits for them.
-    fn warm_up(&self, consumer: &Arc<BaseConsumer<LabContext>>) {
+    /// Lets the consumer connect and learn the leaders while the producer waits for them.
+    fn warm_up(&self, consumer: &Arc<LabConsumer>) {
         let (consumer, topic, deadline) = (Arc::clone(consumer), self.args.target.topic.clone(), self.deadline);
         std::thread::spawn(move || {
             while Instant::now() < deadline {
                 if let Ok(metadata) = consumer.fetch_metadata(Some(&topic), ANSWER_WITHIN)
                     && let TopicState::Partitions(_, Some(partition)) = topic_state(&metadata, &topic)
-                    // Asking for offsets connects to the leader.
+                    // Querying offsets connects to the leader.
                     && consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN).is_ok()
                 {
                     break;
@@ -117,24 +115,24 @@ impl Probe<'_> {
         });
     }
 
-    fn wait_for_leader(&self, producer: &Sender, reports: &Reports<Sender>) -> Result<i32> {
+    fn wait_for_leader(&self, producer: &LabProducer, reports: &ProducerEvents<LabProducer>) -> Result<i32> {
         let topic = self.args.target.topic.as_str();
-        self.waiting("a broker that answers");
+        self.set_status("a broker to answer");
         loop {
-            self.serve(reports);
+            self.poll_events(reports);
             match producer.client().fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left())) {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(_, Some(partition)) => return Ok(partition),
-                    TopicState::Partitions(..) => self.waiting("a leader of a partition"),
+                    TopicState::Partitions(..) => self.set_status("a partition leader"),
                     TopicState::NotYet(why) => {
                         let brokers = metadata.brokers().len();
-                        self.waiting(&format!("topic {topic}: {why} ({brokers} brokers known)"));
+                        self.set_status(&format!("topic {topic}: {why} ({brokers} brokers known)"));
                     }
                 },
-                // The last question may have had no time to be answered; what was waited for before is the better reason.
+                // The last query may have been cut short by the timeout; the previous status is the better reason.
                 Err(_) => {
                     self.in_time()?;
-                    self.waiting("a broker that answers");
+                    self.set_status("a broker to answer");
                 }
             }
             self.in_time()?;
@@ -144,25 +142,25 @@ impl Probe<'_> {
 
     fn send(
         &self,
-        reports: &Reports<Sender>,
-        topic: &Topic<Sender>,
+        reports: &ProducerEvents<LabProducer>,
+        topic: &Topic<LabProducer>,
         partition: i32,
         value: &[u8],
         sent_ms: u64,
     ) -> Result<()> {
         while let Err(code) = topic.produce(partition, value, sent_ms.cast_signed(), 0) {
-            self.waiting(&format!("librdkafka to take the message: {}", code.name()));
+            self.set_status(&format!("librdkafka to accept the message: {}", code.name()));
             self.in_time()?;
-            self.serve(reports);
+            self.poll_events(reports);
             std::thread::sleep(ASK_EVERY);
         }
         Ok(())
     }
 
-    fn wait_for_ack(&self, reports: &Reports<Sender>) -> Result<i64> {
+    fn wait_for_ack(&self, reports: &ProducerEvents<LabProducer>) -> Result<i64> {
         loop {
             std::thread::sleep(Duration::from_millis(1));
-            match self.serve(reports) {
+            match self.poll_events(reports) {
                 Some((Outcome::Acked, _, offset)) => return Ok(offset),
                 Some((_, why, _)) => return Err(anyhow!("the message was not acknowledged: {why}")),
                 None => self.in_time()?,
@@ -170,17 +168,17 @@ impl Probe<'_> {
         }
     }
 
-    /// Takes what librdkafka has to tell; returns what became of the message, why, and its offset, once that is told.
-    fn serve(&self, reports: &Reports<Sender>) -> Option<(Outcome, String, i64)> {
+    /// Handles librdkafka's events. Returns the message's outcome, an explanation and its offset, once known.
+    fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(Outcome, String, i64)> {
         let context = LabContext::new(Arc::clone(self.output));
         let mut settled = None;
-        while reports.take(|told| match told {
-            Told::Report(report) => {
-                let why = format!("{} ({})", report.code.name(), report.code.explained());
+        while reports.take(|event| match event {
+            ProducerEvent::Report(report) => {
+                let why = format!("{} ({})", report.code.name(), report.code.description());
                 settled = Some((report.outcome, why, report.offset));
             }
-            Told::Error { code, why } => context.failed(code, &why),
-            Told::Log { facility, message } => context.logged(&facility, &message),
+            ProducerEvent::Error { code, why } => context.on_error(code, &why),
+            ProducerEvent::Log { facility, message } => context.on_log(&facility, &message),
         }) {}
         settled
     }
@@ -191,16 +189,16 @@ impl Probe<'_> {
 
     fn in_time(&self) -> Result<()> {
         if self.left().is_zero() {
-            return Err(anyhow!("time is up after {} ms, waiting for {}", self.args.timeout_ms, *lock(&self.status)));
+            return Err(anyhow!("timed out after {} ms waiting for {}", self.args.timeout_ms, *lock(&self.status)));
         }
         Ok(())
     }
 
-    fn waiting(&self, status: &str) {
+    fn set_status(&self, status: &str) {
         let mut last = lock(&self.status);
         if *last != status {
             status.clone_into(&mut last);
-            self.say(lines::Probe { status: Some(status.to_owned()), ..self.line(ProbeEvent::Waiting) });
+            self.print(lines::Probe { status: Some(status.to_owned()), ..self.line(ProbeEvent::Waiting) });
         }
     }
 
@@ -216,7 +214,7 @@ impl Probe<'_> {
         }
     }
 
-    fn say(&self, line: lines::Probe) {
+    fn print(&self, line: lines::Probe) {
         self.output.json(&line);
     }
 }

@@ -1,7 +1,8 @@
-//! The producer: sends stamped messages to every partition, and knows of each what became of it.
+//! The producer: sends stamped messages to every partition and tracks the outcome of each.
 //!
-//! One thread hands messages to librdkafka and serves its delivery reports in turn, so nothing is contended and nothing is allocated for a
-//! message. Only librdkafka retries; a message is never sent again by hand, since that is how duplicates are made.
+//! One thread both queues messages and handles librdkafka's delivery reports, so there is no contention and no
+//! allocation per message. Only librdkafka retries. The producer never resends a message itself, since that would
+//! create duplicates.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,16 +18,16 @@ use ledger::lines::{
 use ledger::sent::{Outcome, SendLedger};
 use ledger::size;
 use ledger::stamp::{Encoder, ProducerId, RunId};
-use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
+use rdkafka::producer::{Producer, PurgeConfig};
 
 use crate::bootstrap::Bootstrap;
 use crate::cli::ProducerArgs;
-use crate::context::LabContext;
-use crate::metadata::{self, TopicState, answering, topic_state};
+use crate::context::{LabContext, LabProducer};
+use crate::metadata::{self, TopicState, answering_broker, topic_state};
 use crate::native::topic_setting::topic_setting;
-use crate::native::{Code, Report, Reports, Told, Topic};
+use crate::native::{DeliveryReport, ErrorCode, ProducerEvent, ProducerEvents, Topic};
 use crate::output::Output;
-use crate::pace::{Pacer, Turns};
+use crate::pace::{Pacer, Partitioner};
 use crate::random::random;
 use crate::settings::{self, Sizes};
 use crate::state;
@@ -34,48 +35,48 @@ use crate::stop::Stop;
 use crate::time::now_ms;
 use crate::verifiable;
 
-/// How long after a signal messages on their way are waited for. Kubernetes kills 30 s after SIGTERM.
+/// How long messages in flight are awaited after a signal. Kubernetes kills a pod 30 s after SIGTERM.
 const FLUSH_WITHIN: Duration = Duration::from_secs(25);
 
-/// How long after a fatal error delivery reports are waited for.
+/// How long delivery reports are awaited after a fatal error.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long nothing is sent so that a handle can be renewed with nothing in flight, how long the new one may take to find the topic, and after how long
-/// all that is tried again.
+/// Renewing a handle: how long to wait without sending until nothing is in flight, how long the new handle may take to
+/// find the topic, and when to retry if either fails.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const RENEW_WITHIN: Duration = Duration::from_secs(5);
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Messages handed over between two looks at delivery reports and the clock.
+/// Messages sent between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
-/// Most epochs reported one by one; older ones are folded into the sums.
+/// Maximum number of epochs reported separately; older ones are only in the totals.
 const EPOCHS_KEPT: usize = 64;
 
-/// How long the topic's own limits are asked for.
+/// Timeout of the query for the topic's limits.
 const LIMITS_WITHIN: Duration = Duration::from_secs(2);
 
-/// A text line for every so many acknowledged messages.
+/// Acknowledged messages per text line.
 const LINE_EVERY: u64 = 1000;
 
-/// What delivery reports change.
+/// The state that delivery reports update.
 #[derive(Debug, Default)]
-struct Tally {
-    /// By partition, of the present epoch.
+struct DeliveryTally {
+    /// The current epoch's streams, by partition.
     streams: Vec<SendLedger>,
-    /// Acked over all epochs.
+    /// Acked messages of all epochs.
     acked: u64,
-    /// Reports that were not a plain success, by code.
+    /// Failed deliveries by error name.
     errors: BTreeMap<Cow<'static, str>, u64>,
-    /// Whether there was one since it was last looked at.
+    /// Whether a delivery failed since this was last checked.
     failed: bool,
-    /// Whether a batch was refused for its size.
+    /// Whether a batch was rejected for its size.
     too_large: bool,
 }
 
-impl Tally {
-    fn settle(&mut self, report: &Report<'_>, topic: &str, output: &Output) {
-        let Report { outcome, code, partition, opaque: sequence, .. } = *report;
+impl DeliveryTally {
+    fn settle(&mut self, report: &DeliveryReport<'_>, topic: &str, output: &Output) {
+        let DeliveryReport { outcome, code, partition, opaque: sequence, .. } = *report;
         if output.is_verifiable() {
             output.verifiable(verifiable(topic, report));
         }
@@ -83,19 +84,19 @@ impl Tally {
             stream.settle(sequence as u64, outcome);
         }
         if outcome == Outcome::Acked {
-            output.moved(Milestone::Acked, partition);
+            output.progressed(Milestone::Acked, partition);
             self.acked += 1;
             if self.acked.is_multiple_of(LINE_EVERY) {
                 output.text(format_args!("{topic}: {} messages published", self.acked));
             }
         }
-        if code != Code::NONE {
+        if code != ErrorCode::NONE {
             self.failed = true;
-            self.too_large |= code == Code::TOO_LARGE;
+            self.too_large |= code == ErrorCode::TOO_LARGE;
             let name = code.name();
-            output.remark_of_kind(
+            output.log_throttled(
                 &name,
-                format_args!("{topic}: a message to partition {partition} failed: {name} ({})", code.explained()),
+                format_args!("{topic}: delivery to partition {partition} failed: {name} ({})", code.description()),
             );
             *self.errors.entry(name).or_default() += 1;
         }
@@ -106,34 +107,32 @@ impl Tally {
     }
 }
 
-/// A delivery report in Kafka's own words.
-fn verifiable<'a>(topic: &'a str, report: &Report<'a>) -> verifiable::Event<'a> {
-    // Only stamps are sent, and they are text.
+/// A delivery report as Kafka's verifiable producer prints it.
+fn verifiable<'a>(topic: &'a str, report: &DeliveryReport<'a>) -> verifiable::VerifiableEvent<'a> {
+    // All values are stamps, which are text.
     let value = std::str::from_utf8(report.value).unwrap_or_default();
     if report.outcome == Outcome::Acked {
         let (partition, offset) = (report.partition, report.offset);
-        verifiable::Event::ProducerSendSuccess { key: None, value, topic, partition, offset }
+        verifiable::VerifiableEvent::ProducerSendSuccess { key: None, value, topic, partition, offset }
     } else {
-        let (exception, message) = (report.code.name(), report.code.explained());
-        verifiable::Event::ProducerSendError { topic, key: None, value, exception, message }
+        let (exception, message) = (report.code.name(), report.code.description());
+        verifiable::VerifiableEvent::ProducerSendError { topic, key: None, value, exception, message }
     }
 }
 
-type Client = BaseProducer<LabContext>;
-
-/// One producer handle. An epoch has one, or several, each begun when all that the former had taken was settled.
+/// A librdkafka producer. An epoch has one or several in turn; each starts when all messages of the former are settled.
 struct Handle {
-    client: Arc<Client>,
-    topic: Topic<Client>,
-    /// Those of this handle only, so that none is settled in another epoch's stream, however late it comes.
-    reports: Reports<Client>,
+    client: Arc<LabProducer>,
+    topic: Topic<LabProducer>,
+    /// The events of this handle only, so that a late report is never settled in another epoch.
+    reports: ProducerEvents<LabProducer>,
     encoder: Encoder,
-    /// The broker that told of the topic.
-    asked: i32,
+    /// The broker that answered for the topic, which gets further queries.
+    answering_broker: i32,
     bootstrap: Arc<Bootstrap>,
-    /// When it is to be renewed.
+    /// When to renew the handle.
     renewal: Instant,
-    /// Kept up to date by a thread of its own, since asking can take long.
+    /// Number of partitions. Updated by a thread of its own, since queries can take long.
     partitions: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
 }
@@ -144,29 +143,29 @@ impl Drop for Handle {
     }
 }
 
-/// What trying to send one message came to.
-enum Sent {
+/// The result of offering a message.
+enum SendAttempt {
     Yes,
-    /// Every partition waits for what it has.
+    /// Every partition waits for its current batch.
     Waits,
     Full,
-    NotNow(Code),
-    /// librdkafka will never take it.
-    Never(Code),
+    NotNow(ErrorCode),
+    /// librdkafka will never accept it.
+    Never(ErrorCode),
 }
 
-/// Why sending ended.
-enum Stopped {
-    /// All was sent, or a signal came.
+/// Why sending stopped.
+enum StopReason {
+    /// Everything was sent, or a signal arrived.
     Finished,
-    /// The handle is to be renewed, and nothing is in flight.
+    /// Nothing is in flight, and the handle should be renewed.
     Renewal,
-    /// librdkafka gave the handle up.
+    /// librdkafka reported a fatal error.
     Fatal,
-    /// A batch was larger than the brokers take.
+    /// A batch was larger than the brokers accept.
     TooLarge,
-    /// A message is none that librdkafka takes.
-    Refused(Code),
+    /// librdkafka rejects a message for good.
+    Refused(ErrorCode),
 }
 
 struct Session<'a> {
@@ -178,22 +177,23 @@ struct Session<'a> {
     producer: ProducerId,
     epoch: u32,
     sizes: Sizes,
-    tally: Tally,
+    tally: DeliveryTally,
     past: VecDeque<(u32, Vec<SendLedger>)>,
     folded: Vec<SendTotals>,
     folded_epochs: u64,
     sent: u64,
-    turns: Turns,
+    partitioner: Partitioner,
     queue_full: u64,
     began: Instant,
     next_checkpoint: Instant,
     topic_id: Option<String>,
 }
 
-/// Sends until the count is reached or a signal comes, then waits for what is on its way. Returns 0 when all that was sent was acked.
+/// Sends until the count is reached or a signal arrives, then waits for messages in flight. Returns 0 if everything
+/// sent was acked.
 ///
 /// # Errors
-/// When librdkafka does not accept its settings.
+/// If librdkafka rejects its settings.
 pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
     let now = Instant::now();
     let sizes = Sizes::of_values(args.longest_value());
@@ -204,27 +204,27 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         context: LabContext::new(Arc::clone(output)),
         stop,
         run: args.run.unwrap_or_else(RunId::random),
-        // Not of the seed that the run came of, which would make one draw of both.
+        // Not from the generator that the run id comes from: one seed would determine both.
         producer: ProducerId(random() as u32),
         epoch: 0,
         sizes,
-        tally: Tally::default(),
+        tally: DeliveryTally::default(),
         past: VecDeque::new(),
         folded: Vec::new(),
         folded_epochs: 0,
         sent: 0,
-        turns: Turns::new(sizes.messages(), args.count, args.rate),
+        partitioner: Partitioner::new(sizes.messages(), args.count, args.rate),
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
         topic_id: None,
     };
-    let reason = session.go()?;
+    let reason = session.send_all()?;
     session.report(Event::End, Some(reason));
     let totals = session.totals();
-    session.say_totals(&totals);
-    output.verifiable(verifiable::Event::ShutdownComplete);
-    output.verifiable(verifiable::Event::ToolData {
+    session.report_totals(&totals);
+    output.verifiable(verifiable::VerifiableEvent::ShutdownComplete);
+    output.verifiable(verifiable::VerifiableEvent::ToolData {
         sent: totals.sent,
         acked: totals.acked,
         target_throughput: if args.rate == 0 { -1 } else { args.rate.into() },
@@ -234,14 +234,48 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
 }
 
 impl Session<'_> {
-    fn go(&mut self) -> Result<Reason> {
-        let topic = self.args.target.topic.as_str();
+    /// Sends everything, with as many handles as it takes, and returns why it ended.
+    fn send_all(&mut self) -> Result<Reason> {
         let (mut handle, partitions) = match self.begin(None)? {
             Ok(begun) => begun,
             Err(reason) => return Ok(reason),
         };
-        let ask = |within| handle.client.client().fetch_metadata(Some(topic), within);
-        self.topic_id = metadata::topic_id(&*handle.client, topic, ask, || self.finished());
+        self.announce(&handle, partitions);
+        let mut pacer = Pacer::new(self.args.rate, self.began);
+        loop {
+            let ended = match self.send_and_settle(&mut handle, &mut pacer) {
+                StopReason::Renewal => {
+                    self.renew(&mut handle);
+                    continue;
+                }
+                StopReason::Finished => Some(self.end_reason()),
+                StopReason::Refused(code) => {
+                    self.report_refused(code);
+                    Some(Reason::Error)
+                }
+                StopReason::TooLarge => self.shrink_to_fit(&handle),
+                StopReason::Fatal => self.abandon_handle(&handle),
+            };
+            if let Some(reason) = ended {
+                return Ok(reason);
+            }
+            handle = match self.begin(None) {
+                Ok(Ok((handle, _))) => handle,
+                Ok(Err(reason)) => return Ok(reason),
+                Err(error) => {
+                    let topic = &self.args.target.topic;
+                    self.output.log(format_args!("{topic}: cannot create a new producer handle: {error:#}"));
+                    return Ok(Reason::Fatal);
+                }
+            };
+        }
+    }
+
+    /// Prints the start line and the first state, before the first message is sent.
+    fn announce(&mut self, handle: &Handle, partitions: usize) {
+        let topic = self.args.target.topic.as_str();
+        let fetch = |within| handle.client.client().fetch_metadata(Some(topic), within);
+        self.topic_id = metadata::topic_id(&*handle.client, topic, fetch, || self.finished());
         self.began = Instant::now();
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {
@@ -262,94 +296,84 @@ impl Session<'_> {
             "{topic}: start publishing messages to {partitions} partitions, run {}, producer {}",
             self.run, self.producer
         ));
-        self.output.verifiable(verifiable::Event::StartupComplete);
-        // The state file too knows from now on whose messages these are, should the process die within its first second.
+        self.output.verifiable(verifiable::VerifiableEvent::StartupComplete);
+        // If the process dies within its first second, the state file must already name this producer.
         self.report(Event::Checkpoint, None);
-        // Nor may a line: a message whose producer nobody has heard of would be a stranger's.
+        // Without this line, nobody could tell whose messages these are.
         self.output.flush();
-        let mut pacer = Pacer::new(self.args.rate, self.began);
-        loop {
-            let stopped = self.send(&mut handle, &mut pacer);
-            if !matches!(stopped, Stopped::Fatal) {
-                self.settle(&handle, None);
-            }
-            // What is on its way when the last message is sent may still meet an error: then it is settled, and there is nothing to go on with.
-            let stopped = match stopped {
-                _ if handle.client.client().fatal_error().is_some() => Stopped::Fatal,
-                _ if self.tally.too_large => Stopped::TooLarge,
-                stopped => stopped,
-            };
-            match stopped {
-                Stopped::Finished => return Ok(self.ended()),
-                Stopped::Renewal => {
-                    match self.begin(Some(RENEW_WITHIN)) {
-                        Ok(Ok((renewed, _))) => {
-                            handle = renewed;
-                            let what = "going on with a new librdkafka handle, nothing is in flight";
-                            self.output.remark(format_args!("{topic}: {what}"));
-                        }
-                        // The present one goes on with what it knows.
-                        _ => handle.renewal = Instant::now() + self.renew_again(),
-                    }
-                    continue;
-                }
-                Stopped::Refused(code) => {
-                    let (size, why) = (self.sizes.value, code.explained());
-                    self.output.remark(format_args!("{topic}: values of up to {size} bytes cannot be sent: {why}"));
-                    return Ok(Reason::Error);
-                }
-                Stopped::TooLarge => {
-                    self.close_epoch();
-                    if self.finished() {
-                        return Ok(self.ended());
-                    }
-                    // Should the topic not tell its limit, a batch of one message is the smallest there is.
-                    let smallest = size::batch_of_one(self.sizes.value);
-                    let limit = self.limit(&handle).unwrap_or(smallest);
-                    if limit >= self.sizes.batch.max(smallest) || limit < smallest {
-                        self.say_too_large(limit);
-                        return Ok(Reason::Error);
-                    }
-                    self.shrink(limit);
-                }
-                Stopped::Fatal => {
-                    self.settle(&handle, Some(SETTLE_WITHIN));
-                    let (code, why) = handle
-                        .client
-                        .client()
-                        .fatal_error()
-                        .map_or(("_FATAL".into(), String::new()), |(c, w)| (format!("{c:?}"), w));
-                    self.output.remark(format_args!(
-                        "{topic}: librdkafka gave this producer handle up: {code}: {why}; going on with epoch {}",
-                        self.epoch + 1
-                    ));
-                    self.close_epoch();
-                    if self.finished() {
-                        return Ok(self.ended());
-                    }
-                }
-            }
-            handle = match self.begin(None) {
-                Ok(Ok((handle, _))) => handle,
-                Ok(Err(reason)) => return Ok(reason),
-                Err(error) => {
-                    self.output.remark(format_args!("{topic}: no new producer handle: {error:#}"));
-                    return Ok(Reason::Fatal);
-                }
-            };
+    }
+
+    /// Sends until it must stop, then waits for what is in flight.
+    fn send_and_settle(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> StopReason {
+        let stopped = self.send(handle, pacer);
+        if !matches!(stopped, StopReason::Fatal) {
+            self.settle(handle, None);
+        }
+        // Messages in flight can still fail after the last one was sent: all are settled then, but not all are acked.
+        match stopped {
+            _ if handle.client.client().fatal_error().is_some() => StopReason::Fatal,
+            _ if self.tally.too_large => StopReason::TooLarge,
+            stopped => stopped,
         }
     }
 
-    /// A handle that knows its topic's partitions and makes no batch that is larger than the topic takes, and their number; or why it ended before, or
-    /// did not come to be `within` that time.
+    /// Replaces the handle by a new one of the same epoch, or tries again later.
+    fn renew(&mut self, handle: &mut Handle) {
+        match self.begin(Some(RENEW_WITHIN)) {
+            Ok(Ok((renewed, _))) => {
+                *handle = renewed;
+                let topic = &self.args.target.topic;
+                self.output
+                    .log(format_args!("{topic}: going on with a new librdkafka handle; no messages are in flight"));
+            }
+            // The old handle still knows the topic.
+            _ => handle.renewal = Instant::now() + self.renewal_retry(),
+        }
+    }
+
+    /// Ends an epoch in which a batch was too large, and makes batches smaller. Returns why that is impossible.
+    fn shrink_to_fit(&mut self, handle: &Handle) -> Option<Reason> {
+        self.close_epoch();
+        if self.finished() {
+            return Some(self.end_reason());
+        }
+        // If the topic's limit is unknown, assume the smallest possible batch: one message.
+        let smallest = size::batch_of_one(self.sizes.value);
+        let limit = self.limit(handle).unwrap_or(smallest);
+        if limit >= self.sizes.batch.max(smallest) || limit < smallest {
+            self.report_too_large(limit);
+            return Some(Reason::Error);
+        }
+        self.shrink(limit);
+        None
+    }
+
+    /// Ends the epoch of a handle that failed for good. Returns a reason if there is nothing left to send.
+    fn abandon_handle(&mut self, handle: &Handle) -> Option<Reason> {
+        self.settle(handle, Some(SETTLE_WITHIN));
+        let error = handle.client.client().fatal_error();
+        let (code, why) = error.map_or(("_FATAL".into(), String::new()), |(code, why)| (format!("{code:?}"), why));
+        self.output.log(format_args!(
+            "{}: librdkafka reports a fatal error for this producer handle: {code}: {why}; continuing with epoch {}",
+            self.args.target.topic,
+            self.epoch + 1
+        ));
+        self.close_epoch();
+        self.finished().then(|| self.end_reason())
+    }
+
+    /// Opens a handle, waits for its topic, and limits batches to the topic's size limit. Returns the handle and the
+    /// number of partitions, or the reason why it ended instead, or was not done `within` that time.
     fn begin(&mut self, within: Option<Duration>) -> Result<Result<(Handle, usize), Reason>> {
         let deadline = within.map(|within| Instant::now() + within);
         loop {
             let mut handle = self.open()?;
-            let Some(partitions) = self.wait_for_topic(&mut handle, deadline) else { return Ok(Err(self.ended())) };
+            let Some(partitions) = self.wait_for_topic(&mut handle, deadline) else {
+                return Ok(Err(self.end_reason()));
+            };
             match self.limit(&handle) {
                 Some(limit) if limit < size::batch_of_one(self.sizes.value) => {
-                    self.say_too_large(limit);
+                    self.report_too_large(limit);
                     return Ok(Err(Reason::Error));
                 }
                 Some(limit) if limit < self.sizes.batch => self.shrink(limit),
@@ -361,16 +385,23 @@ impl Session<'_> {
         }
     }
 
-    /// Bytes of the largest batch that the topic takes, when the brokers say so.
+    /// The topic's maximum batch size in bytes, if the brokers report it.
     fn limit(&self, handle: &Handle) -> Option<usize> {
         let topic = &self.args.target.topic;
         let stopped = || self.finished();
-        match topic_setting(&*handle.client, topic, "max.message.bytes", handle.asked, LIMITS_WITHIN, stopped) {
+        match topic_setting(
+            &*handle.client,
+            topic,
+            "max.message.bytes",
+            handle.answering_broker,
+            LIMITS_WITHIN,
+            stopped,
+        ) {
             Ok(bytes) => bytes.parse().ok(),
             Err(error) => {
-                self.output.remark_of_kind(
+                self.output.log_throttled(
                     "limit",
-                    format_args!("{topic}: its max.message.bytes is not known ({error:#}), Kafka's default is assumed"),
+                    format_args!("{topic}: cannot get max.message.bytes, assuming Kafka's default: {error:#}"),
                 );
                 None
             }
@@ -379,78 +410,85 @@ impl Session<'_> {
 
     fn shrink(&mut self, limit: usize) {
         let topic = &self.args.target.topic;
-        self.output.remark(format_args!(
-            "{topic}: it takes batches of up to {limit} bytes (max.message.bytes), so no larger ones are sent; that costs throughput"
+        self.output.log(format_args!(
+            "{topic}: max.message.bytes is {limit}; limiting batches to that size, which reduces throughput"
         ));
         self.sizes.batch = limit;
-        self.turns.set_batch(self.sizes.messages());
+        self.partitioner.set_batch(self.sizes.messages());
     }
 
-    fn say_too_large(&self, limit: usize) {
+    fn report_refused(&self, code: ErrorCode) {
+        let (topic, size, why) = (&self.args.target.topic, self.sizes.value, code.description());
+        self.output.log(format_args!("{topic}: cannot send values of up to {size} bytes: {why}"));
+    }
+
+    fn report_too_large(&self, limit: usize) {
         let (topic, size) = (&self.args.target.topic, self.sizes.value);
         let (needed, most) = (size::batch_of_one(size), size::longest_value(limit));
-        self.output.remark(format_args!(
-            "{topic}: values of up to {size} bytes cannot be sent: one makes a batch of {needed} bytes, and the topic or its brokers take {limit} at most; raise its max.message.bytes, or give --value-size {most} or less"
+        self.output.log(format_args!(
+            "{topic}: cannot send values of up to {size} bytes: one needs a batch of {needed} bytes, but \
+             the topic or its brokers accept {limit} at most; raise the topic's max.message.bytes, or set \
+             --value-size to {most} or less"
         ));
     }
 
     fn finished(&self) -> bool {
-        self.stop.asked() || self.output.broken() || (self.args.count > 0 && self.sent >= self.args.count)
+        self.stop.requested() || self.output.broken() || (self.args.count > 0 && self.sent >= self.args.count)
     }
 
-    fn ended(&self) -> Reason {
+    fn end_reason(&self) -> Reason {
         if self.output.broken() {
             Reason::Error
-        } else if self.stop.asked() {
+        } else if self.stop.requested() {
             Reason::Signal
         } else {
             Reason::Count
         }
     }
 
-    /// A new handle for the present epoch, and the thread that watches its topic's partitions.
+    /// Opens a handle for the current epoch.
     fn open(&mut self) -> Result<Handle> {
         let target = &self.args.target;
         let mut config = settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes);
         if self.args.no_create_topic {
-            // A producer's question for a topic creates it, unless the question says otherwise.
+            // A producer's metadata query creates the topic unless told otherwise.
             config.set("allow.auto.create.topics", "false");
         }
-        let client: Arc<Client> = Arc::new(config.create_with_context(self.context.clone())?);
+        let client: Arc<LabProducer> = Arc::new(config.create_with_context(self.context.clone())?);
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
-        let reports = Reports::of(Arc::clone(&client))?;
+        let reports = ProducerEvents::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
         let bootstrap = Arc::new(Bootstrap::of(&target.brokers)?);
         let renewal = Instant::now();
         let (partitions, closed) = Default::default();
-        Ok(Handle { client, topic, reports, encoder, asked: -1, bootstrap, renewal, partitions, closed })
+        Ok(Handle { client, topic, reports, encoder, answering_broker: -1, bootstrap, renewal, partitions, closed })
     }
 
-    /// Waits until the topic has partitions; asking for it is what creates it, unless `--no-create-topic` says otherwise. `None` when told to stop before,
-    /// or at the deadline.
+    /// Waits until the topic has partitions. Querying it creates it, unless `--no-create-topic` is set. Returns `None`
+    /// if stopped, or at the deadline.
     fn wait_for_topic(&mut self, handle: &mut Handle, deadline: Option<Instant>) -> Option<usize> {
         let topic = &self.args.target.topic;
-        let mut said = String::new();
+        let mut logged = String::new();
         let count = loop {
             if self.finished() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return None;
             }
-            self.serve(handle);
+            self.poll_events(handle);
             let answer = handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500));
-            handle.bootstrap.heard(&*handle.client, &answer);
+            handle.bootstrap.on_answer(&*handle.client, &answer);
             let state = match answer {
                 Ok(metadata) => match topic_state(&metadata, topic) {
                     TopicState::Partitions(count, _) => {
-                        handle.asked = answering(&metadata);
+                        handle.answering_broker = answering_broker(&metadata);
                         break count;
                     }
                     TopicState::NotYet(why) => why.into_owned(),
                 },
                 Err(_) => format!("no broker of {} answers yet", self.args.target.brokers),
             };
-            if state != said {
-                self.output.remark(format_args!("{topic}: waiting for the topic: {state}"));
-                said = state;
+            if state != logged {
+                self.output.log(format_args!("{topic}: waiting for the topic: {state}"));
+                logged = state;
             }
             self.checkpoint_if_due();
             self.stop.sleep(Duration::from_millis(50));
@@ -464,37 +502,37 @@ impl Session<'_> {
             while !closed.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_secs(1));
                 let answer = client.client().fetch_metadata(Some(&topic), Duration::from_secs(1));
-                bootstrap.heard(&*client, &answer);
+                bootstrap.on_answer(&*client, &answer);
                 let Ok(metadata) = answer else { continue };
                 match topic_state(&metadata, &topic) {
-                    // Kafka never takes partitions away, short of deleting the topic.
+                    // Kafka never removes partitions, except by deleting the topic.
                     TopicState::Partitions(count, _) => drop(partitions.fetch_max(count, Ordering::Relaxed)),
-                    TopicState::NotYet(why) => output.remark_of_kind("topic", format_args!("{topic}: {why}")),
+                    TopicState::NotYet(why) => output.log_throttled("topic", format_args!("{topic}: {why}")),
                 }
             }
         };
         let watching = std::thread::Builder::new().name("partitions".into()).spawn(watch);
         if let Err(error) = watching {
-            // Without it everything works but partitions added later, so it is not worth failing for.
-            self.output.remark(format_args!("added partitions will not be noticed: {error}"));
+            // Without the thread, only partitions added later go unnoticed: not worth failing for.
+            self.output.log(format_args!("partitions added later will not be noticed: {error}"));
         }
         Some(count)
     }
 
-    /// Sends until all is sent, or nothing more can be.
-    fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> Stopped {
+    /// Sends until everything is sent or something stops it.
+    fn send(&mut self, handle: &mut Handle, pacer: &mut Pacer) -> StopReason {
         while !self.finished() {
             if std::mem::take(&mut self.tally.failed) {
                 if handle.client.client().fatal_error().is_some() {
-                    return Stopped::Fatal;
+                    return StopReason::Fatal;
                 }
                 if self.tally.too_large {
-                    return Stopped::TooLarge;
+                    return StopReason::TooLarge;
                 }
             }
             self.checkpoint_if_due();
-            if Instant::now() >= handle.renewal && self.drains(handle) {
-                return Stopped::Renewal;
+            if Instant::now() >= handle.renewal && self.drain(handle) {
+                return StopReason::Renewal;
             }
             let now = Instant::now();
             let left = if self.args.count == 0 { u64::MAX } else { self.args.count - self.sent };
@@ -503,99 +541,104 @@ impl Session<'_> {
             let mut wait = if burst == 0 { pacer.wait(now) } else { Duration::ZERO };
             for _ in 0..burst {
                 match self.send_one(handle, now, sent_ms) {
-                    Sent::Yes => pacer.sent(),
-                    Sent::Waits => {
+                    SendAttempt::Yes => pacer.sent(),
+                    SendAttempt::Waits => {
                         wait = Duration::from_millis(if self.args.rate == 0 { 1 } else { 5 });
                         break;
                     }
-                    Sent::Full => {
+                    SendAttempt::Full => {
                         self.queue_full += 1;
                         wait = Duration::from_millis(1);
                         break;
                     }
-                    Sent::NotNow(code) => {
+                    SendAttempt::NotNow(code) => {
                         let topic = &self.args.target.topic;
                         let name = code.name();
-                        self.output.remark_of_kind(
+                        self.output.log_throttled(
                             &name,
-                            format_args!("{topic}: librdkafka takes no message now: {name} ({})", code.explained()),
+                            format_args!(
+                                "{topic}: librdkafka accepts no messages now: {name} ({})",
+                                code.description()
+                            ),
                         );
                         self.tally.failed = true;
                         wait = Duration::from_millis(50);
                         break;
                     }
-                    Sent::Never(code) => return Stopped::Refused(code),
+                    SendAttempt::Never(code) => return StopReason::Refused(code),
                 }
             }
             std::thread::sleep(wait);
-            self.serve(handle);
+            self.poll_events(handle);
         }
-        Stopped::Finished
+        StopReason::Finished
     }
 
-    /// Waits a moment, without sending, for nothing to be in flight, and tells whether that is so.
-    fn drains(&mut self, handle: &mut Handle) -> bool {
+    /// Pauses sending until nothing is in flight, for a limited time. Returns whether that succeeded.
+    fn drain(&mut self, handle: &mut Handle) -> bool {
         let deadline = Instant::now() + DRAIN_WITHIN;
-        while self.in_flight() > 0 && Instant::now() < deadline && !self.stop.asked() {
+        while self.in_flight() > 0 && Instant::now() < deadline && !self.stop.requested() {
             std::thread::sleep(Duration::from_millis(1));
-            self.serve(handle);
+            self.poll_events(handle);
         }
-        handle.renewal = Instant::now() + self.renew_again();
+        handle.renewal = Instant::now() + self.renewal_retry();
         self.in_flight() == 0
     }
 
-    fn renew_again(&self) -> Duration {
+    fn renewal_retry(&self) -> Duration {
         RENEW_AGAIN.min(Duration::from_secs(self.args.renew_after))
     }
 
-    /// Serves all delivery reports there are, without waiting.
-    fn serve(&mut self, handle: &Handle) {
+    /// Handles all pending events without waiting.
+    fn poll_events(&mut self, handle: &Handle) {
         let (tally, output, context, topic) =
             (&mut self.tally, self.output, &self.context, self.args.target.topic.as_str());
-        // Each is one event: a batch of reports, an error, or a line of librdkafka's log.
-        while handle.reports.take(|told| match told {
-            Told::Report(report) => tally.settle(&report, topic, output),
-            Told::Error { code, why } => {
+        // Each event is a batch of reports, an error, or a log line.
+        while handle.reports.take(|event| match event {
+            ProducerEvent::Report(report) => tally.settle(&report, topic, output),
+            ProducerEvent::Error { code, why } => {
                 tally.failed = true;
-                context.failed(code, &why);
+                context.on_error(code, &why);
             }
-            Told::Log { facility, message } => context.logged(&facility, &message),
+            ProducerEvent::Log { facility, message } => context.on_log(&facility, &message),
         }) {}
     }
 
-    /// Offers one message to the partition whose turn it is. Nothing changes unless it is taken.
-    fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> Sent {
+    /// Offers one message to the partition whose turn it is. Changes nothing unless it is accepted.
+    fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> SendAttempt {
         let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
         let tally = &mut self.tally;
         if tally.streams.len() < partitions {
             tally.streams.resize_with(partitions, SendLedger::default);
         }
-        let Some(partition) = self.turns.next(partitions, now, |p| tally.streams[p].in_flight()) else {
-            return Sent::Waits;
+        let Some(partition) = self.partitioner.pick(partitions, now, |p| tally.streams[p].in_flight()) else {
+            return SendAttempt::Waits;
         };
         let sequence = tally.streams[partition].next_sequence();
-        // Partitions and sequences fit: Kafka's partition numbers are 32 bits, and a pointer carries the sequence.
+        // These casts fit: Kafka's partition numbers have 32 bits, and a pointer holds the sequence.
         let value = handle.encoder.encode(fastrand::u32(0..1_000_000), partition as u32, sequence, sent_ms);
         match handle.topic.produce(partition as i32, value, sent_ms.cast_signed(), sequence as usize) {
             Ok(()) => {
                 tally.streams[partition].accepted();
-                self.turns.taken(partition);
+                self.partitioner.assigned(partition);
                 self.sent += 1;
-                Sent::Yes
+                SendAttempt::Yes
             }
-            Err(Code::QUEUE_FULL) => Sent::Full,
-            Err(code @ (Code::TOO_LARGE | Code::INVALID)) => Sent::Never(code),
+            Err(ErrorCode::QUEUE_FULL) => SendAttempt::Full,
+            Err(code @ (ErrorCode::TOO_LARGE | ErrorCode::INVALID)) => SendAttempt::Never(code),
             Err(code) => {
-                if code == Code::UNKNOWN_PARTITION {
-                    // Another topic with fewer partitions has taken the name. If it has more than this, the watching thread says so.
+                if code == ErrorCode::UNKNOWN_PARTITION {
+                    // The topic was recreated with fewer partitions. The watching thread raises the number again if
+                    // there are more.
                     handle.partitions.fetch_min(partition, Ordering::Relaxed);
                 }
-                Sent::NotNow(code)
+                SendAttempt::NotNow(code)
             }
         }
     }
 
-    /// Waits for what is in flight: within `limit`, or until a signal has been waited on long enough. What is left then is unknown.
+    /// Waits for messages in flight: up to `limit`, or up to [`FLUSH_WITHIN`] after a signal. Whatever is left is
+    /// unknown.
     fn settle(&mut self, handle: &Handle, limit: Option<Duration>) {
         let mut deadline = limit.map(|limit| Instant::now() + limit);
         loop {
@@ -605,23 +648,23 @@ impl Session<'_> {
             if limit.is_none() && handle.client.client().fatal_error().is_some() {
                 return;
             }
-            if deadline.is_none() && (self.stop.asked() || self.output.broken()) {
+            if deadline.is_none() && (self.stop.requested() || self.output.broken()) {
                 deadline = Some(Instant::now() + FLUSH_WITHIN);
                 let topic = &self.args.target.topic;
-                self.output.remark(format_args!("{topic}: waiting for {} messages on their way", self.in_flight()));
+                self.output.log(format_args!("{topic}: waiting for {} messages in flight", self.in_flight()));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
             self.checkpoint_if_due();
             std::thread::sleep(Duration::from_millis(2));
-            self.serve(handle);
+            self.poll_events(handle);
         }
         handle.client.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + Duration::from_millis(500);
         while self.in_flight() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
-            self.serve(handle);
+            self.poll_events(handle);
         }
         self.tally.streams.iter_mut().for_each(SendLedger::abandon);
     }
@@ -637,7 +680,7 @@ impl Session<'_> {
         let streams_each = streams.len().max(1);
         self.past.push_back((self.epoch, streams));
         self.epoch += 1;
-        // With many partitions fewer epochs, so that a line stays within its bound.
+        // Keep fewer epochs with many partitions, so that a line stays within its limit.
         let kept = (state::STREAMS_MAX / streams_each).clamp(1, EPOCHS_KEPT);
         if self.past.len() > kept
             && let Some((_, streams)) = self.past.pop_front()
@@ -724,7 +767,7 @@ impl Session<'_> {
         self.output.state(&state.fitted(LINE_INTERVALS_MAX));
     }
 
-    fn say_totals(&self, totals: &SendTotals) {
+    fn report_totals(&self, totals: &SendTotals) {
         let topic = &self.args.target.topic;
         for (partition, sum) in self.by_partition().iter().enumerate() {
             self.output.text(format_args!(

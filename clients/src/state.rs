@@ -1,9 +1,9 @@
-//! The state file: the last line a client would print as its "checkpoint" or "end" in JSON format, kept for whoever asks.
+//! The state file: a client's last `"checkpoint"` or `"end"` line in JSON, kept for other programs.
 //!
-//! A container made from scratch has no `cat`, so the binary itself prints it: `kubectl exec POD -- /clients state`.
+//! A container made from scratch has no `cat`, so the binary prints it: `kubectl exec POD -- /clients state`.
 //!
-//! It always fits a volume of 16 MiB, with the next line beside it: a line has at most [`STREAMS_MAX`] streams and
-//! [`ledger::lines::LINE_INTERVALS_MAX`] intervals, which take some 6 MiB of it with a thousand partitions.
+//! The file always fits a volume of 16 MiB together with its replacement: a line has at most [`STREAMS_MAX`] streams
+//! and [`ledger::lines::LINE_INTERVALS_MAX`] intervals, about 6 MiB with a thousand partitions.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Most streams that a line tells of one by one. Of more the counts are in the line, as of those that are folded.
+/// Maximum number of streams in a line. Streams beyond it are counted as folded.
 pub const STREAMS_MAX: usize = 8192;
 
-/// Where a client keeps its state.
+/// A file whose content is replaced atomically.
+///
+/// Not with the crate `tempfile`: its files have random names, so each killed client would leave one in a small volume.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
@@ -22,42 +24,42 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// A state file at `path`. What an earlier process left there is removed, so that nobody takes it for this one's.
+    /// A state file at `path`. Removes a file that an earlier process left there, so that it is not mistaken for this
+    /// one's.
     pub fn new(path: &Path) -> Self {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
-        // Mostly nothing is there. What cannot be removed cannot be replaced either, and that is remarked on.
+        // Usually there is none. A file that cannot be removed cannot be replaced either, and that is logged.
         let _ = fs::remove_file(path);
         Self { path: path.to_path_buf(), partial: partial.into() }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces what the file says. A reader finds the old line or the new one, whole.
+    /// Replaces the file. A reader sees the old line or the new one, never a part.
     ///
     /// # Errors
-    /// When the folder is missing, full or not ours to write to. The old line stays then.
+    /// If the folder is missing, full or not writable. The old line stays then.
     pub fn write(&self, line: &[u8]) -> io::Result<()> {
         let written = fs::write(&self.partial, line).and_then(|()| fs::rename(&self.partial, &self.path));
         if written.is_err() {
-            // Half a line would only take the room that the next one needs.
+            // A partial line would only take the space that the next one needs.
             let _ = fs::remove_file(&self.partial);
         }
         written
     }
 }
 
-/// The line that a client has written last.
+/// Reads the last line that a client wrote.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| {
         let path = path.display();
-        format!("--state-file {path}: no state to read; a client started with this --state-file writes one each second")
+        format!("--state-file {path}: no state found; a client started with this --state-file writes one each second")
     })
 }
 
@@ -73,10 +75,10 @@ mod tests {
 
     use super::*;
 
-    /// 15 digits, as many as any number in a line has.
+    /// 15 digits, the maximum for any number in a line.
     const LARGE: u64 = 999_999_999_999_999;
 
-    /// The longest line of a consumer of so many partitions.
+    /// The longest possible line of a consumer of `partitions` partitions.
     fn longest(partitions: usize) -> ConsumerState {
         let run: RunId = "r".repeat(32).parse().unwrap();
         let mut ledger = PartitionLedger::new(9999, LARGE.cast_signed() - 999, None);
@@ -98,7 +100,7 @@ mod tests {
             ..row.counts
         };
         row.counts = totals;
-        // As many intervals as a line may have, and each as long as can be.
+        // The maximum number of intervals, each as long as possible.
         let each = LINE_INTERVALS_MAX / STREAMS_MAX;
         let mut missing = IntervalSet::default();
         for n in 0..each as u64 {
@@ -138,7 +140,7 @@ mod tests {
     fn the_longest_line_fits_twice_into_the_volume() {
         let line = serde_json::to_vec(&longest(1000).fitted(LINE_INTERVALS_MAX)).unwrap();
         assert!(line.len() <= 8 * 1024 * 1024, "{}", line.len());
-        // It is not half of that either, or the figure would say little.
+        // If it were much shorter, the limit would say little.
         assert!(line.len() >= 4 * 1024 * 1024, "{}", line.len());
     }
 

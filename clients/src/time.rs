@@ -1,15 +1,14 @@
-//! The time of day, as lines tell it.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! Timestamps for output.
 
 use jiff::Timestamp;
 
-/// Milliseconds since the Unix epoch, now.
+/// The current time in milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
-/// `2024/11/23 07:35:35`, in UTC. The local zone would need the host's zone files, and in a container it is UTC anyway.
+/// Formats a time as `2024/11/23 07:35:35` in UTC. Local time would need the host's zone files, and containers use UTC
+/// anyway.
 pub fn date(time: Timestamp) -> String {
     time.strftime("%Y/%m/%d %H:%M:%S").to_string()
 }

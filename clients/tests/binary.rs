@@ -1,5 +1,6 @@
-//! The binary as a process, where no broker is needed: usage, refusals, deadlines, signals.
+//! The binary as a process, without brokers: usage, errors, timeouts, signals.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nobody listens on port 1 of this machine, and nobody can without being root.
+/// Nothing listens on port 1, and only root could.
 const NOBODY: &str = "127.0.0.1:1";
 
 fn clients(args: &[&str]) -> Command {
@@ -19,7 +20,7 @@ fn clients(args: &[&str]) -> Command {
     command
 }
 
-/// An empty folder of this test's own, removed with everything in it.
+/// An empty folder of this test, removed with everything in it.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -81,8 +82,8 @@ fn help_teaches_and_exits_with_0() {
 
 #[test]
 fn usage_errors_exit_with_2_and_name_what_is_wrong() {
-    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 9] = [
+    type UsageError<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [UsageError<'_>; 9] = [
         (&[], &[], "Usage"),
         (&[], &[("ROLE", "broker")], "ROLE"),
         (&["producer"], &[], "--brokers"),
@@ -154,7 +155,7 @@ fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The first remark says that it is up and waits for a broker.
+        // The first log message shows that it is running and waits for a broker.
         let mut remarks = BufReader::new(child.stderr.take().unwrap()).lines();
         remarks.next().unwrap().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -286,7 +287,7 @@ fn a_signal_is_heard_while_nobody_reads() {
     let state = folder.0.join("state.json");
     std::fs::write(&state, "x".repeat(2_000_000)).unwrap();
     let mut child = clients(&["state"]).env("STATE_FILE", &state).stdout(Stdio::piped()).spawn().unwrap();
-    // More than a pipe holds: it stands there.
+    // More than a pipe's buffer, so it blocks.
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none());
     let sent = Command::new("kill").arg(child.id().to_string()).status();

@@ -1,5 +1,7 @@
-//! Clients that are killed and started again, against librdkafka's mock brokers: nothing is lost, nothing is counted twice.
+//! Clients that are killed and restarted, against librdkafka's mock brokers: nothing is lost, and nothing is counted
+//! twice.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::collections::BTreeSet;
@@ -8,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Case, Claim, Range, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, OffsetRange, Verdict, Went, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
 
 const PARTITIONS: i32 = 4;
 
-/// Mock brokers with one topic, and a folder for what clients say.
+/// Mock brokers with one topic, and a folder for the clients' output.
 struct Brokers {
     cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
     folder: PathBuf,
@@ -55,7 +57,7 @@ impl Brokers {
         std::fs::read_to_string(self.file(name)).unwrap()
     }
 
-    /// Waits until a client has printed so many checkpoints, and kills it.
+    /// Kills a client after it has printed this many checkpoints.
     fn kill_after(&self, name: &str, mut child: Child, checkpoints: usize) {
         let began = Instant::now();
         while self.said(name).matches("\"event\":\"checkpoint\"").count() < checkpoints {
@@ -66,12 +68,12 @@ impl Brokers {
         child.wait().unwrap();
     }
 
-    fn ranges(&self) -> Vec<Range> {
+    fn ranges(&self) -> Vec<OffsetRange> {
         let said: Value = serde_json::from_str(&self.run("offsets", &["offsets"])).unwrap();
         let rows = said["partitions"].as_array().unwrap();
         assert_eq!(rows.len(), PARTITIONS as usize);
         let end = |row: &Value| row["high"].as_i64().unwrap();
-        rows.iter().enumerate().map(|(p, row)| Range { partition: p as i32, start: 0, end: end(row) }).collect()
+        rows.iter().enumerate().map(|(p, row)| OffsetRange { partition: p as i32, start: 0, end: end(row) }).collect()
     }
 
     fn claim(&self, name: &str, went: Went) -> Claim {
@@ -88,7 +90,7 @@ impl Drop for Brokers {
     }
 }
 
-fn ends(ranges: &[Range]) -> String {
+fn ends(ranges: &[OffsetRange]) -> String {
     ranges.iter().map(|range| format!("{}:{}", range.partition, range.end)).collect::<Vec<_>>().join(",")
 }
 
@@ -96,7 +98,7 @@ fn ends(ranges: &[Range]) -> String {
 fn killed_clients_lose_nothing_and_count_nothing_twice() {
     let brokers = Brokers::new("killed");
     let producer = ["producer", "--run", "r", "--format", "json", "--rate"];
-    // One that is killed while it sends, one that is killed before it has told of anything but its beginning, one that ends.
+    // The first is killed while it sends, the second right after its first state, and the third ends normally.
     let dying = brokers.start("first", &[&producer[..], &["2000"]].concat());
     brokers.kill_after("first", dying, 3);
     let dying = brokers.start("second", &[&producer[..], &["2000"]].concat());
@@ -119,7 +121,7 @@ fn killed_clients_lose_nothing_and_count_nothing_twice() {
     let sum = |pick: fn(&ledger::judge::Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
     assert!(sum(|row| row.acked) > 8000, "{report:?}");
     assert_eq!(sum(|row| row.received), sum(|row| row.acked) + sum(|row| row.unpromised), "{report:?}");
-    // Without its claim the same records are a stranger's.
+    // Without its claim, the same records come from an unknown producer.
     assert_eq!(judge(&Case { claims: &claims[1..], ..case }).verdict, Verdict::Fail);
 }
 

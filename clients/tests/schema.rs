@@ -1,11 +1,13 @@
-//! docs/schema/lines.json against the lines that are really written: each fits, and each that lacks, adds or bends a field does not.
+//! Checks docs/schema/lines.json against the lines that are really written: each line is valid, and each line with a
+//! missing, added or changed field is not.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use ledger::judge::{Case, Claim, Kind, LEDGER, RUNNING, Range, Running, Went, judge, judge_running};
+use ledger::judge::{Case, Claim, Kind, LEDGER, OffsetRange, RUNNING, Running, Went, judge, judge_running};
 use ledger::lines::{
     BrokerInfo, CONSUMER, ConsumerStart, ConsumerState, Event, GAP, Gap, METADATA, Metadata, Milestone, OFFSETS,
     Offsets, PROBE, PRODUCER, PartitionInfo, Probe, ProbeEvent, ProducerStart, ProducerState, Reason, ReceivePartition,
@@ -21,7 +23,7 @@ fn run() -> RunId {
     "r-1".parse().unwrap()
 }
 
-/// A producer's end with every kind of outcome in it.
+/// A producer's end with every outcome in it.
 fn producer() -> ProducerState {
     let mut ledger = SendLedger::default();
     for sequence in 0..12 {
@@ -48,7 +50,7 @@ fn producer() -> ProducerState {
     }
 }
 
-/// A consumer's end after losing some of it, and reading some twice.
+/// A consumer's end with lost and repeated records.
 fn consumer() -> ConsumerState {
     let mut ledger = PartitionLedger::new(0, 5, Some(run()));
     let mut encoder = Encoder::new(run(), ProducerId(0xab), 0, 0);
@@ -71,10 +73,10 @@ fn consumer() -> ConsumerState {
     }
 }
 
-/// Every kind of line, made as the clients make it.
+/// Every kind of line, built as the clients build it.
 fn made() -> Vec<Value> {
     let claims = [Claim::by(producer(), Went::Asked)];
-    let (ranges, received) = ([Range { partition: 0, start: 5, end: 10 }], consumer());
+    let (ranges, received) = ([OffsetRange { partition: 0, start: 5, end: 10 }], consumer());
     let report = judge(&Case { expected: Some(13), ..Case::new(run(), "test", &ranges, &claims, &received) });
     assert!(!report.evidence.is_empty() && report.findings.len() > 3, "{:?}", report.reasons);
     let running =
@@ -196,7 +198,7 @@ fn what_lacks_adds_or_bends_a_field_does_not_fit() {
     let schema = Schema::read("lines.json");
     let mut tried = 0;
     for line in made() {
-        // Fields that a line of its kind may be without.
+        // Optional fields.
         let optional: &[&str] = match line["schema"].as_str().unwrap() {
             PROBE => &["status", "partition", "offset", "error"],
             OFFSETS => &["topic_id", "partitions", "error"],

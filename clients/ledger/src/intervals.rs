@@ -1,16 +1,16 @@
-//! Sets of sequence numbers, kept as intervals and never larger than [`INTERVALS_MAX`] of them.
+//! Sets of sequence numbers, stored as at most [`INTERVALS_MAX`] intervals.
 
 use serde::{Deserialize, Serialize};
 
-/// Most intervals a set keeps.
+/// Maximum number of intervals in a set.
 pub const INTERVALS_MAX: usize = 4096;
 
 /// A half-open interval `[from, to)` of sequence numbers.
 pub type Interval = (u64, u64);
 
-/// A set of numbers kept as sorted intervals that neither overlap nor touch.
+/// A set of numbers, stored as sorted intervals that neither overlap nor touch.
 ///
-/// In JSON a list of pairs; one that is not sorted, or whose intervals are empty or touch, is refused.
+/// In JSON it is a list of pairs. Unsorted, empty or touching intervals are rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Interval>", into = "Vec<Interval>")]
 pub struct IntervalSet {
@@ -25,7 +25,7 @@ impl TryFrom<Vec<Interval>> for IntervalSet {
         if ordered && intervals.iter().all(|(from, to)| from < to) {
             Ok(Self { intervals })
         } else {
-            Err("intervals are [from, to), from below to, in order and apart".into())
+            Err("intervals must be non-empty [from, to), in order, and must not touch".into())
         }
     }
 }
@@ -37,17 +37,17 @@ impl From<IntervalSet> for Vec<Interval> {
 }
 
 impl IntervalSet {
-    /// The one interval `[from, to)`; empty unless `from` is below `to`.
+    /// The set of one interval, `[from, to)`. Empty unless `from` is below `to`.
     pub fn span(from: u64, to: u64) -> Self {
         Self { intervals: if from < to { vec![(from, to)] } else { Vec::new() } }
     }
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.intervals.is_empty()
     }
 
-    /// What is in both sets. Never truncated: the result may have more intervals than a set that grows may.
+    /// The numbers in both sets. Never truncated: the result may have more than [`INTERVALS_MAX`] intervals.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let (mut mine, mut theirs) = (self.intervals.iter().peekable(), other.intervals.iter().peekable());
@@ -66,16 +66,16 @@ impl IntervalSet {
         Self { intervals }
     }
 
-    /// What is in this set and not in the other. Never truncated.
+    /// The numbers in this set that are not in the other. Never truncated.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let ends = std::iter::once(0).chain(other.intervals.iter().map(|(_, to)| *to));
         let starts = other.intervals.iter().map(|(from, _)| *from).chain(std::iter::once(u64::MAX));
-        // The first or the last of them may be empty; an intersection leaves those out.
+        // The first or last of these may be empty; the intersection drops those.
         self.intersection(&Self { intervals: ends.zip(starts).collect() })
     }
 
-    /// The lowest `most` numbers of the set, or all where there are no more.
+    /// The lowest `most` numbers of the set, or all if there are fewer.
     #[must_use]
     pub fn first(&self, most: u64) -> Self {
         let mut left = most;
@@ -91,12 +91,12 @@ impl IntervalSet {
         Self { intervals }
     }
 
-    /// The intervals, in order.
+    /// The intervals in ascending order.
     pub fn intervals(&self) -> &[Interval] {
         &self.intervals
     }
 
-    /// How many numbers are in the set.
+    /// The number of elements.
     pub fn count(&self) -> u64 {
         self.intervals.iter().map(|(from, to)| to - from).sum()
     }
@@ -106,7 +106,7 @@ impl IntervalSet {
         self.position(value).is_some()
     }
 
-    /// Adds `[from, to)`. Returns false, and adds nothing, when that would take more than [`INTERVALS_MAX`] intervals.
+    /// Adds `[from, to)`. Returns false and changes nothing if that would need more than [`INTERVALS_MAX`] intervals.
     #[inline]
     pub fn insert(&mut self, from: u64, to: u64) -> bool {
         if from >= to {
@@ -139,7 +139,7 @@ impl IntervalSet {
         true
     }
 
-    /// Takes `value` out.
+    /// Removes `value`.
     pub fn remove(&mut self, value: u64) -> Removed {
         let Some(at) = self.position(value) else {
             return Removed::Absent;
@@ -168,14 +168,14 @@ impl IntervalSet {
     }
 }
 
-/// What taking a number out of an [`IntervalSet`] did.
+/// The result of removing a number from an [`IntervalSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// It was not there.
+    /// The number was not in the set.
     Absent,
-    /// It was there, and only it is gone.
+    /// Only the number was removed.
     Whole,
-    /// It was there, but splitting its interval would have taken one too many, so the numbers below it in that interval are forgotten as well.
+    /// Splitting the interval would have exceeded the limit, so the lower part of it was removed with the number.
     Truncated,
 }
 

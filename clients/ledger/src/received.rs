@@ -1,4 +1,4 @@
-//! What was read from a partition: each stream's sequences, and what every record turned out to be.
+//! What was read from a partition: the sequences of each stream, and what every record is.
 
 use std::collections::HashMap;
 
@@ -7,94 +7,96 @@ use serde::{Deserialize, Serialize};
 use crate::intervals::{IntervalSet, Removed};
 use crate::stamp::{self, ProducerId, Reader, RunId, Stamp, Value};
 
-/// Most changes of leadership a partition keeps; of more, the latest.
+/// Maximum number of leader epochs kept for a partition; the latest are kept.
 pub const LEADER_EPOCHS_MAX: usize = 64;
 
-/// Most streams a partition keeps in detail. Of more, the one unseen for longest is folded: its counts stay in the partition's, its detail goes.
+/// Maximum number of streams kept in detail for a partition. Beyond that, the one not seen for longest is folded: its
+/// counts remain in the partition's, its details are dropped.
 pub const STREAMS_MAX: usize = 1024;
 
-/// Whose sequence numbers a stream holds; the partition is the ledger's.
+/// Identifies a stream within a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
     /// The run.
     pub run: RunId,
-    /// The process that sent.
+    /// The process that sent the stream.
     pub producer: ProducerId,
-    /// Its producer handle.
+    /// The producer handle.
     pub epoch: u32,
 }
 
-/// A record as a reader gets it.
+/// A record as a consumer gets it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
     /// Its offset.
     pub offset: i64,
-    /// Its value; `None` for a null value.
+    /// The value; `None` for a null value.
     pub value: Option<&'a [u8]>,
-    /// When its producer made it, in ms since the Unix epoch (`CreateTime`). `None` where the broker wrote its own time over it
-    /// (`message.timestamp.type=LogAppendTime`) or there is none.
+    /// When its producer created it, in ms since the Unix epoch (`CreateTime`). `None` if the broker replaced it by its
+    /// own time (`message.timestamp.type=LogAppendTime`) or there is none.
     pub created_ms: Option<i64>,
-    /// Whether it has a key. Ours have none.
+    /// Whether it has a key. Our records have none.
     pub keyed: bool,
-    /// The epoch of the leader that appended its batch (KIP-101); `None` in logs older than that.
+    /// The epoch of the leader that appended its batch (KIP-101); `None` in logs from before that.
     pub leader_epoch: Option<i32>,
 }
 
 impl<'a> Record<'a> {
-    /// One of which no more is known than what any log has.
+    /// A record with nothing but its offset and value.
     pub fn new(offset: i64, value: Option<&'a [u8]>) -> Self {
         Self { offset, value, ..Self::default() }
     }
 
-    /// Whether somebody other than the producer that `sent_ms` is of wrote this: ours gives each record the time of its stamp, and no key. A retry
-    /// keeps both, so what a producer sent twice is no copy.
+    /// Whether someone other than its producer wrote this value again. Our producer gives each record the time of its
+    /// stamp and no key. A retry keeps both, so a record that a producer sent twice is not a copy.
     fn is_copy(&self, sent_ms: u64) -> bool {
         self.keyed || self.created_ms.is_some_and(|created| u64::try_from(created) != Ok(sent_ms))
     }
 }
 
-/// What arrived of one stream in one partition.
+/// What arrived from one stream in one partition.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// Whose it is.
+    /// The stream's identity.
     pub key: StreamKey,
-    /// Distinct sequences that arrived.
+    /// Number of distinct sequences that arrived.
     pub received: u64,
-    /// The first sequence that arrived; lowered when an earlier one comes late.
+    /// The first sequence that arrived; lowered if an earlier one arrives late.
     pub first: u64,
     /// One above the highest sequence that arrived.
     pub next: u64,
-    /// How many sequences below `next` have not arrived (from 0 on, or from `first` on where reading began in the middle of a log).
+    /// Number of sequences below `next` that have not arrived: counted from 0, or from `first` if reading began in the
+    /// middle of a log.
     pub missing: u64,
-    /// Copies of sequences that had arrived before. Once the stream is not exact, one that was missing and came late is among them: it cannot
-    /// be told from a copy, and is as much a fault.
+    /// Number of repeated sequences. Once the stream is not exact, this includes missing ones that arrived late: they
+    /// cannot be told from repeats, and are a fault as well.
     pub duplicate: u64,
-    /// Sequences that arrived after a higher one.
+    /// Number of sequences that arrived after a higher one.
     pub out_of_order: u64,
-    /// Sequences that nobody can call missing: the log's start moved past offsets that may have held them.
+    /// Number of sequences that may have been at offsets that the log's start moved past: not known to be missing.
     pub unread: u64,
     missing_set: IntervalSet,
     unread_set: IntervalSet,
     duplicate_set: IntervalSet,
     inexact: bool,
     from_zero: bool,
-    /// Whether the log's start has moved since the last arrival.
+    /// Whether the log's start moved since the last arrival.
     interrupted: bool,
-    /// The value of the partition's record counter when it was last seen; the smallest is folded first.
+    /// The partition's record count when the stream was last seen. The stream with the lowest is folded first.
     touched: u64,
 }
 
-/// What one arrival did to a stream.
+/// The effect of one arrival on a stream.
 enum Arrival {
-    /// New; so many sequences before it turned out to be missing.
+    /// New; this many sequences before it are missing.
     New(u64),
-    /// New; what lies before it went unread.
+    /// New; the sequences before it are unread.
     AfterUnread,
-    /// It had been missing.
+    /// It was missing until now.
     Late,
-    /// It had been taken for unread.
+    /// It was counted as unread until now.
     LateUnread,
-    /// Before the first one seen, in a log not read from its beginning; so many between it and that one turned out to be missing.
+    /// Before the first one seen, in a log that was not read from its beginning; this many in between are missing.
     Earlier(u64),
     Duplicate,
 }
@@ -120,22 +122,23 @@ impl Stream {
         }
     }
 
-    /// The missing sequences, as far as they are kept.
+    /// The missing sequences; incomplete unless [`Stream::exact`].
     pub fn missing_set(&self) -> &IntervalSet {
         &self.missing_set
     }
 
-    /// The unread sequences, as far as they are kept.
+    /// The unread sequences; incomplete unless [`Stream::exact`].
     pub fn unread_set(&self) -> &IntervalSet {
         &self.unread_set
     }
 
-    /// The sequences that arrived more than once, as evidence: of more intervals than a set keeps, not all.
+    /// The sequences that arrived more than once, as evidence; incomplete if a set would have too many intervals.
     pub fn duplicate_set(&self) -> &IntervalSet {
         &self.duplicate_set
     }
 
-    /// Whether the sets hold all that is missing; false once one of them was full, or when the stream was folded and came back.
+    /// Whether the sets contain everything missing or unread. False once a set was full, or if the stream was folded
+    /// and came back.
     pub fn exact(&self) -> bool {
         !self.inexact
     }
@@ -181,15 +184,16 @@ impl Stream {
             return Arrival::Earlier(skipped);
         }
         self.duplicate += 1;
-        // Evidence only: the count stays right without it.
+        // Evidence only: the count is right without it.
         let _ = self.duplicate_set.insert(sequence, sequence + 1);
         Arrival::Duplicate
     }
 }
 
-/// How many records of a partition were what.
+/// The number of records of each kind in a partition.
 ///
-/// `records = received + duplicate + corrupt + misrouted + copied + other_runs + foreign`, and `records + offset_gaps = next - start`.
+/// `records = received + duplicate + corrupt + misrouted + copied + other_runs + foreign`, and `records + offset_gaps =
+/// next - start`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records at offsets in `[start, next)`, each offset once.
@@ -198,30 +202,31 @@ pub struct Counts {
     pub received: u64,
     /// Sequences of the judged runs that have not arrived.
     pub missing: u64,
-    /// Further copies, at other offsets.
+    /// Sequences that arrived again at another offset.
     pub duplicate: u64,
     /// Arrived after a higher sequence.
     pub out_of_order: u64,
     /// Ours, but damaged.
     pub corrupt: u64,
-    /// Ours, in the wrong partition.
+    /// Ours, but in the wrong partition.
     pub misrouted: u64,
-    /// Values of ours that somebody else wrote again: with a key, or at another time than their stamp says.
+    /// Values of ours that someone else wrote again: with a key, or at a time other than their stamp's.
     pub copied: u64,
     /// Ours, of a run that is not judged.
     pub other_runs: u64,
     /// Not ours.
     pub foreign: u64,
-    /// Offsets read again.
+    /// Offsets that were read again.
     pub redelivered: u64,
-    /// Offsets in `[start, next)` without a record: removed by retention or compaction, or taken by transaction markers.
+    /// Offsets in `[start, next)` without a record: removed by retention or compaction, or taken by transaction
+    /// markers.
     pub offset_gaps: u64,
-    /// Of these, how many lay below the log's start when they were to be read: retention, or DeleteRecords.
+    /// Those of them that were below the log's start when they were due: retention, or DeleteRecords.
     pub retired: u64,
 }
 
 impl Counts {
-    /// Adds another partition's.
+    /// Adds another partition's counts.
     pub fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.received += other.received;
@@ -239,38 +244,39 @@ impl Counts {
     }
 }
 
-/// What the offsets without a record are, as the brokers' own batches tell.
+/// What the offsets without a record are, according to the brokers' batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
-    /// Taken by control records: a transaction's commit or abort.
+    /// Transaction markers (commit or abort).
     pub markers: u64,
-    /// Removed by compaction: the batches around them say so.
+    /// Removed by compaction, according to the batches around them.
     pub compacted: u64,
-    /// Records are there, and were not shown.
+    /// Records that are in the log but were not delivered.
     pub hidden: u64,
-    /// Not looked at, because no broker gave the batch.
+    /// Unknown, because no broker returned the batch.
     pub unknown: u64,
 }
 
-/// What was read from one partition.
+/// The account of one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionLedger {
     /// The partition.
     pub partition: i32,
-    /// The offset reading began at.
+    /// The offset at which reading began.
     pub start: i64,
     /// The next offset to read.
     pub next: i64,
-    /// Whether the log's start moved above what was still to be read, so that records were lost to retention before they were read.
+    /// Whether the log's start moved past unread offsets, so that retention removed records before they were read.
     pub start_moved: bool,
-    /// How many streams were folded into the counts.
+    /// Number of streams folded into the counts.
     pub folded_streams: u64,
-    /// How often reading began anew because the log ended below what had been read of it: another topic of that name, or cut back.
+    /// How often reading started over because the log ended below what had been read: the topic was recreated or the
+    /// log truncated.
     pub log_restarts: u64,
-    /// How often it began anew because the leader's history of epochs said that the log had been cut back below what had been read (KIP-320),
-    /// wherever it ended by then.
+    /// How often reading started over because the leader's epoch history shows that the log was truncated below what
+    /// had been read (KIP-320), wherever it ended by then.
     pub log_truncations: u64,
-    /// What the offsets without a record are, once that was looked into.
+    /// What the offsets without a record are, if that was determined.
     pub explained: Option<Explained>,
     gaps: IntervalSet,
     gaps_inexact: bool,
@@ -281,15 +287,16 @@ pub struct PartitionLedger {
     from_zero: bool,
     streams: Vec<Stream>,
     index: HashMap<StreamKey, usize>,
-    /// The stream of the last value read, if that was accounted for.
+    /// The stream of the last value, if it was accounted for.
     latest: Option<usize>,
 }
 
 impl PartitionLedger {
-    /// An empty ledger for reading from offset `start` on. With `judged`, only that run's records are accounted for, the others counted.
+    /// An empty ledger for reading from offset `start`. With `judged`, only that run's records are accounted for, and
+    /// others are just counted.
     ///
-    /// Sequences are expected from 0 when a run is judged or the log is read from offset 0; else a stream is taken to begin with the first
-    /// record seen of it, since the ones before may lie below `start`.
+    /// Sequences are expected from 0 if a run is judged or the log is read from offset 0. Otherwise a stream is assumed
+    /// to begin with its first record seen, since earlier ones may be below `start`.
     pub fn new(partition: i32, start: i64, judged: Option<RunId>) -> Self {
         Self {
             partition,
@@ -323,18 +330,19 @@ impl PartitionLedger {
         &self.streams
     }
 
-    /// The offsets in `[start, next)` without a record that are not below the log's start; `None` when there are more intervals than a set keeps.
+    /// The offsets in `[start, next)` without a record, except those below the log's start. `None` if they exceed a
+    /// set's limit.
     pub fn gaps(&self) -> Option<&IntervalSet> {
         (!self.gaps_inexact).then_some(&self.gaps)
     }
 
-    /// Each leader epoch that records were appended under, with the first offset read of it, in order of offsets; the last
-    /// [`LEADER_EPOCHS_MAX`].
+    /// Each leader epoch under which records were appended, with the first offset read of it, ordered by offset; the
+    /// last [`LEADER_EPOCHS_MAX`].
     pub fn leader_epochs(&self) -> &[(i32, i64)] {
         &self.leader_epochs
     }
 
-    /// Accounts for a record. An offset below `next` is redelivered, and counts for nothing else.
+    /// Accounts for a record. An offset below `next` only counts as redelivered.
     pub fn record(&mut self, record: Record<'_>) {
         let Record { offset, value, .. } = record;
         if !crate::accounts() {
@@ -369,7 +377,7 @@ impl PartitionLedger {
         self.latest = None;
         match self.reader.read(value) {
             Value::Foreign => self.counts.foreign += 1,
-            // Cut or changed by whoever typed it: what is damaged in the log keeps the time that its batch says.
+            // Cut or changed by someone who wrote it again. A record damaged in the log keeps the time of its batch.
             Value::Corrupt if stamp::sent_ms_of(value).is_some_and(|sent_ms| record.is_copy(sent_ms)) => {
                 self.counts.copied += 1;
             }
@@ -387,25 +395,25 @@ impl PartitionLedger {
         }
     }
 
-    /// What is left of [`PartitionLedger::record`] for the benchmark of what accounting costs.
+    /// [`PartitionLedger::record`] without accounting, for the benchmark of its cost.
     fn unaccounted(&mut self, offset: i64) {
         self.next = offset.saturating_add(1);
         self.counts.records += 1;
     }
 
-    /// Reading got to `offset` without a record at the offsets before it: they hold none.
+    /// Reading reached `offset` without a record at the offsets before it, so they hold none.
     pub fn reached(&mut self, offset: i64) {
         if offset <= self.next {
             return;
         }
         self.counts.offset_gaps = self.counts.offset_gaps.saturating_add(offset.abs_diff(self.next));
-        // Offsets are not negative.
+        // Offsets are never negative.
         self.gaps_inexact |= !self.gaps.insert(self.next.unsigned_abs(), offset.unsigned_abs());
         self.next = offset;
     }
 
-    /// The log now starts at `low`, above what was to be read next: what lay between is gone. Whatever the next record of a stream skips may have
-    /// been there, so that it is unread, not missing.
+    /// The log now starts at `low`, above the next offset to read, so everything in between is gone. The sequences that
+    /// a stream skips next may have been there, so they are unread, not missing.
     pub fn start_moved_to(&mut self, low: i64) {
         if low > self.next {
             self.start_moved = true;
@@ -417,15 +425,15 @@ impl PartitionLedger {
         }
     }
 
-    /// The log ends below what was read of it, so it is another one: reading begins anew at `low`. What was counted is of a log that is no more,
-    /// and the account begins anew too.
+    /// The log ends below what was read, so it is a different log. Reading starts over at `low`, and so does the
+    /// account: the old counts describe a log that no longer exists.
     pub fn log_restarted_at(&mut self, low: i64) {
         self.log_restarts += 1;
         self.begin_anew(low);
     }
 
-    /// The log was cut back below what was read of it, and may have grown beyond that since. Reading and the account begin anew, at `low` or where
-    /// they had begun, whichever is later.
+    /// The log was truncated below what was read, and may have grown past that since. Reading and the account start
+    /// over, at `low` or at the original start, whichever is higher.
     pub fn log_truncated(&mut self, low: i64) {
         self.log_truncations += 1;
         self.begin_anew(low.max(self.start));
@@ -437,7 +445,7 @@ impl PartitionLedger {
         *self = Self { log_restarts, log_truncations, ..fresh };
     }
 
-    /// Sums over streams stop at the end of numbers: whoever can write to the topic can skip 10^15 sequences with each record.
+    /// Sums over streams saturate: anyone who can write to the topic can skip 10^15 sequences per record.
     fn arrive(&mut self, at: usize, sequence: u64) {
         let stream = &mut self.streams[at];
         stream.touched = self.counts.records;
@@ -465,7 +473,7 @@ impl PartitionLedger {
         }
     }
 
-    /// Where the stream of a record is kept; a new one, when it is its first.
+    /// The index of a record's stream. Adds the stream if it is new.
     fn stream_of(&mut self, stamp: &Stamp) -> usize {
         let key = StreamKey { run: stamp.run, producer: stamp.producer, epoch: stamp.epoch };
         let sequence = stamp.sequence;
@@ -482,7 +490,7 @@ impl PartitionLedger {
             }
             self.folded_streams += 1;
         }
-        // A stream that was folded and comes back must not be taken for one that lost its beginning.
+        // A stream that was folded and came back has not lost its beginning.
         let returned = self.folded_streams > 0 && sequence > 0;
         let mut stream = Stream::new(key, sequence, self.from_zero && !returned && !self.start_moved);
         stream.inexact = returned;
@@ -510,7 +518,7 @@ mod tests {
         Encoder::new(run(run_id), ProducerId(producer), epoch, 0).encode(0, partition, sequence, 1).to_vec()
     }
 
-    /// Feeds values to partition 0 at offsets from 0 on.
+    /// Feeds values to partition 0, at offsets from 0 on.
     fn read(values: &[Vec<u8>]) -> PartitionLedger {
         let mut ledger = PartitionLedger::new(0, 0, None);
         for (offset, value) in values.iter().enumerate() {
@@ -519,7 +527,7 @@ mod tests {
         ledger
     }
 
-    /// Sequences 0 to n-1 of each of three streams, shuffled among each other but each in order.
+    /// Sequences 0 to n-1 of each of three streams, interleaved at random, each in order.
     fn clean(random: &mut fastrand::Rng, n: u64) -> Vec<Vec<u8>> {
         let mut next = [0; 3];
         let mut values = Vec::new();
@@ -545,7 +553,7 @@ mod tests {
         }
     }
 
-    /// The naive model: remembers everything, and counts at the end.
+    /// The naive model: remembers everything and counts at the end.
     fn naive(values: &[Vec<u8>]) -> Counts {
         let mut counts = Counts::default();
         let mut seen: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
@@ -617,7 +625,7 @@ mod tests {
         for at in 0..n as usize {
             let mut dropped = clean.clone();
             dropped.remove(at);
-            // Nothing follows the last one, so only its count can tell: that is what the producer's numbers are for.
+            // Nothing follows the last one, so only the producer's counts can reveal its loss.
             let missing = u64::from(at + 1 < n as usize);
             assert_eq!(read(&dropped).counts().missing, missing, "dropped {at}");
             assert_eq!(read(&dropped).counts().received, n - 1);
@@ -702,7 +710,7 @@ mod tests {
         let (mut duplicates, mut earlier) = (0, 0);
         for seed in 0..3000 {
             let mut random = fastrand::Rng::with_seed(seed);
-            // Sequences of one stream from its middle on: skipped, doubled, swapped.
+            // Sequences of one stream from its middle on: skipped, repeated, swapped.
             let mut sequences: Vec<u64> = (50..50 + random.u64(2..14)).collect();
             for _ in 0..random.usize(0..6) {
                 let (a, b) = (random.usize(0..sequences.len()), random.usize(0..sequences.len()));
@@ -755,7 +763,7 @@ mod tests {
         for sequence in [0, 1, 3] {
             ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
         }
-        // Offsets 3 to 9 go, and with them whatever they held.
+        // Offsets 3 to 9 are removed, with their records.
         ledger.start_moved_to(10);
         for sequence in [8, 9, 11, 6] {
             ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
@@ -790,17 +798,17 @@ mod tests {
         };
         let mut ledger = PartitionLedger::new(0, 5, Some(run("r")));
         read(&mut ledger, 0..10);
-        // Cut back to sequence 8 and read again from where reading began: nothing of it came twice.
+        // Truncated to sequence 8 and read again from the start of reading: nothing counts twice.
         ledger.log_truncated(0);
         assert_eq!((ledger.start, ledger.next, ledger.log_truncations, ledger.log_restarts), (5, 5, 1, 0));
         read(&mut ledger, 0..8);
         let counts = Counts { records: 8, received: 8, ..Counts::default() };
         assert_eq!((*ledger.counts(), ledger.streams().len(), ledger.streams()[0].next), (counts, 1, 8));
-        // Another topic of that name: what was read of the one before is in no count.
+        // A recreated topic: what was read of the old one is in no count.
         ledger.log_restarted_at(0);
         assert_eq!((ledger.start, ledger.next, ledger.log_truncations, ledger.log_restarts), (0, 0, 1, 1));
         assert_eq!((*ledger.counts(), ledger.streams().len()), (Counts::default(), 0));
-        // Retention has moved beyond where reading began.
+        // Retention moved past the start of reading.
         ledger.log_truncated(7);
         assert_eq!((ledger.start, ledger.next, ledger.log_truncations), (7, 7, 2));
     }
@@ -815,13 +823,13 @@ mod tests {
         let at = |created_ms, keyed| Record { created_ms: Some(created_ms), keyed, ..Record::default() };
         let log: [(&[u8], Record<'_>); 9] = [
             (&first, at(1_000, false)),
-            // Typed again a second later, with a key, and cut: none is ours.
+            // Written again a second later, with a key, or cut: none of these is ours.
             (&first, at(2_000, false)),
             (&first, at(1_000, true)),
             (&second, at(2_000, false)),
             (&bent, at(2_000, false)),
             (&second, at(1_000, false)),
-            // A retry keeps the time of the first: there twice is there twice.
+            // A retry keeps the time of the first attempt, so it counts as a duplicate.
             (&second, at(1_000, false)),
             (&bent, at(1_000, false)),
             (&third, at(2_000, false)),
@@ -832,7 +840,7 @@ mod tests {
         }
         let expected = Counts { records: 9, received: 3, copied: 4, duplicate: 1, corrupt: 1, ..Counts::default() };
         assert_eq!(*ledger.counts(), expected);
-        // The next of its stream, which would follow if nobody had typed it.
+        // The next of its stream, which would follow if someone else had not written it.
         let mut ledger = PartitionLedger::new(0, 0, None);
         for (offset, (value, keyed)) in (0..).zip([(&first, false), (&second, true), (&second, true), (&second, false)])
         {
@@ -840,7 +848,7 @@ mod tests {
         }
         let expected = Counts { records: 4, received: 2, copied: 2, ..Counts::default() };
         assert_eq!(*ledger.counts(), expected);
-        // Where brokers write their own time over it, nobody can tell a copy.
+        // If brokers set the time, a copy cannot be recognized.
         let mut ledger = PartitionLedger::new(0, 0, None);
         (0..2).for_each(|offset| ledger.record(Record::new(offset, Some(&first))));
         assert_eq!((ledger.counts().duplicate, ledger.counts().copied), (1, 0));
@@ -882,7 +890,7 @@ mod tests {
                     ledger.record(Record::new(ledger.next, Some(&value("r", 1, 0, 0, sequence))));
                 };
                 arrive(&mut ledger, 0);
-                // As many holes as a set keeps, the first of them wide.
+                // As many gaps as a set can keep, the first of them wide.
                 for hole in 0..INTERVALS_MAX as u64 {
                     if retired {
                         ledger.start_moved_to(ledger.next + 1);
@@ -937,7 +945,7 @@ mod tests {
         assert_eq!((counts.received, counts.missing, counts.duplicate), (u64::from(n) + 1, 0, 0));
         let returned = ledger.streams().iter().find(|s| s.key.producer.0 == 0).unwrap();
         assert!(!returned.exact(), "a stream that came back cannot vouch for its beginning");
-        // One that is new then begins with its first.
+        // A stream that is new then begins with its first record.
         ledger.record(Record::new(ledger.next, Some(&value("r", n, 0, 0, 0))));
         ledger.record(Record::new(ledger.next, Some(&value("r", n, 0, 0, 2))));
         let new = ledger.streams().iter().find(|s| s.key.producer.0 == n).unwrap();

@@ -1,28 +1,28 @@
-//! What a producer knows of what it sent, in librdkafka's terms.
+//! What a producer knows about the messages it sent.
 
 use crate::intervals::IntervalSet;
 
-/// What became of one sent record, in librdkafka's terms (`rd_kafka_message_status`).
+/// The outcome of one sent record. librdkafka's term (`rd_kafka_msg_status_t`) is in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Confirmed by the brokers (`PERSISTED`).
     Acked,
     /// Certainly not written (`NOT_PERSISTED`).
     NotPersisted,
-    /// Written or not, nobody can tell (`POSSIBLY_PERSISTED`).
+    /// Possibly written (`POSSIBLY_PERSISTED`).
     Unknown,
 }
 
-/// What a producer knows of one stream: one (producer, epoch, partition).
+/// What a producer knows about one stream, that is, one (producer, epoch, partition).
 #[derive(Clone, Debug, Default)]
 pub struct SendLedger {
-    /// Sequences given out: `[0, sent)`.
+    /// Number of sequences used: `[0, sent)`.
     pub sent: u64,
-    /// How many were acked.
+    /// Number of acked records.
     pub acked: u64,
-    /// How many were certainly not written.
+    /// Number of records certainly not written.
     pub not_persisted: u64,
-    /// How many may or may not have been written.
+    /// Number of records that may or may not have been written.
     pub unknown: u64,
     acked_set: IntervalSet,
     not_persisted_set: IntervalSet,
@@ -31,22 +31,22 @@ pub struct SendLedger {
 }
 
 impl SendLedger {
-    /// The sequence of the next record. Nothing changes until [`SendLedger::accepted`].
+    /// The sequence of the next record. Changes only with [`SendLedger::accepted`].
     pub fn next_sequence(&self) -> u64 {
         self.sent
     }
 
-    /// The record with [`SendLedger::next_sequence`] was accepted by the queue.
+    /// Counts the record with [`SendLedger::next_sequence`], which librdkafka's queue accepted.
     pub fn accepted(&mut self) {
         self.sent += 1;
     }
 
-    /// Sent, and not yet settled.
+    /// Number of records sent and not settled yet.
     pub fn in_flight(&self) -> u64 {
         self.sent.saturating_sub(self.acked + self.not_persisted + self.unknown)
     }
 
-    /// Writes down what became of `sequence`; told once for each.
+    /// Records the outcome of `sequence`. Call it once for each.
     #[inline]
     pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
         let (count, set) = match outcome {
@@ -60,7 +60,7 @@ impl SendLedger {
         }
     }
 
-    /// The handle is gone: whatever is in flight will never be reported on, and so is unknown.
+    /// Marks everything in flight as unknown. Call it when the handle is gone, since no more reports can arrive.
     pub fn abandon(&mut self) {
         let lost = self.in_flight();
         if lost == 0 {
@@ -86,12 +86,12 @@ impl SendLedger {
         &self.not_persisted_set
     }
 
-    /// The sequences of which nobody can tell.
+    /// The sequences of unknown outcome.
     pub fn unknown_set(&self) -> &IntervalSet {
         &self.unknown_set
     }
 
-    /// Whether the sets hold every sequence counted; false once one of them was full.
+    /// Whether the sets contain every sequence that was counted; false once a set was full.
     pub fn exact(&self) -> bool {
         !self.inexact
     }
@@ -141,7 +141,7 @@ mod tests {
             let mut ledger = SendLedger::default();
             for pair in 0..open as u64 {
                 (0..2).for_each(|_| ledger.accepted());
-                // Neither of these sets gets near its bound.
+                // Neither of these sets comes near its limit.
                 let outcome = if pair % 2 == 0 { Outcome::Acked } else { Outcome::NotPersisted };
                 ledger.settle(pair * 2, outcome);
             }

@@ -1,22 +1,23 @@
-//! How large a value may be: what carries it in Kafka's message format of KIP-98, to the byte.
+//! The size limits of a value in Kafka's message format (KIP-98), to the byte.
 
-/// The largest batch that brokers and topics take by default: Kafka's `message.max.bytes`, and a topic's `max.message.bytes`.
+/// The largest batch that brokers and topics accept by default, in bytes: Kafka's `message.max.bytes`, and a topic's
+/// `max.message.bytes`.
 pub const MESSAGE_MAX_BYTES: usize = 1_048_588;
 
-/// Bytes of a batch beside its records.
+/// Size of a batch without its records, in bytes.
 pub const BATCH_OVERHEAD: usize = 61;
 
-/// The longest value that fits into [`MESSAGE_MAX_BYTES`].
+/// The longest value that fits into [`MESSAGE_MAX_BYTES`], in bytes.
 pub const VALUE_SIZE_MAX: usize = 1_048_516;
 
-/// Bytes of the batch that carries one record with a value of so many bytes, without key and headers.
+/// Size of a batch with one record, in bytes, for a value of `value_size` bytes without key and headers.
 pub const fn batch_of_one(value_size: usize) -> usize {
     // Attributes, the two deltas and the number of headers are 0, the key's length is -1: a byte each.
     let record = 5 + length(value_size) + value_size;
     BATCH_OVERHEAD + length(record) + record
 }
 
-/// The longest value of which a batch of so many bytes can carry one.
+/// The longest value that fits into a batch of `batch` bytes.
 pub fn longest_value(batch: usize) -> usize {
     let mut size = batch.saturating_sub(BATCH_OVERHEAD);
     while size > 0 && batch_of_one(size) > batch {
@@ -25,7 +26,7 @@ pub fn longest_value(batch: usize) -> usize {
     size
 }
 
-/// Bytes of a length as it is written: seven bits a byte, of twice the number.
+/// Size of a length field, in bytes: a zig-zag varint.
 const fn length(number: usize) -> usize {
     let (mut left, mut bytes) = (number * 2, 1);
     while left >= 128 {
@@ -35,11 +36,12 @@ const fn length(number: usize) -> usize {
     bytes
 }
 
-/// What is wrong with a value of so many bytes, in words that follow its name; `None` when brokers take it.
+/// Why a value of `value_size` bytes is too large, as text to follow its name. `None` if brokers accept it.
 pub fn too_large(value_size: usize) -> Option<String> {
     (value_size > VALUE_SIZE_MAX).then(|| {
         format!(
-            "is {value_size}, must be {VALUE_SIZE_MAX} or less: brokers take batches of up to {MESSAGE_MAX_BYTES} bytes (Kafka's default of message.max.bytes), and a value has one to itself"
+            "is {value_size}, must be {VALUE_SIZE_MAX} or less: brokers take batches of up to \
+             {MESSAGE_MAX_BYTES} bytes (Kafka's default message.max.bytes), and the largest value fills one alone"
         )
     })
 }

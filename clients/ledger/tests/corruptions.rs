@@ -1,14 +1,15 @@
-//! The whole chain, from stamp to verdict, over made-up logs: clean ones pass, and of those that something was done to, each is caught and named.
+//! The whole chain, from stamp to verdict, on generated logs: clean ones pass, and each corruption is caught and named.
 //!
-//! The naive model knows what every record of the log is because it made it, keeps everything in plain lists and sets, and shares no code with
-//! the ledger. Both have to find the same faults, and as many of each.
+//! The naive model knows what every record is because it created it. It keeps everything in plain lists and sets and
+//! shares no code with the ledger. Both must find the same faults in the same numbers.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use ledger::judge::{Case, Claim, Kind, Range, Report, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Kind, OffsetRange, Report, Verdict, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
     ReceiveTotals, SendStream, SendTotals,
@@ -17,25 +18,25 @@ use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
-/// How many corruptions have to be caught in each run of the tests.
+/// Number of corruptions to catch in each run of the tests.
 const CORRUPTIONS: usize = 10_000;
 
-/// Producer and epoch and the partition that the producer chose.
-type Key = (u32, u32, usize);
+/// Producer, epoch, and the partition that the producer chose.
+type StreamId = (u32, u32, usize);
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Entry {
-    Ours(Key, u64),
+    Ours(StreamId, u64),
     /// Ours, with a bit of this byte flipped.
-    Bent(Key, u64, usize),
+    Bent(StreamId, u64, usize),
     OtherRun(u64),
     Foreign,
 }
 
-/// What a producer last said of a sequence.
+/// What a producer last reported about a sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Said {
+enum Fate {
     Acked,
     NotPersisted,
     Unknown,
@@ -47,8 +48,8 @@ struct Producer {
     ended: bool,
     /// Whether it lived long enough to print a state.
     spoke: bool,
-    /// Its streams in its last line.
-    streams: BTreeMap<Key, Vec<Said>>,
+    /// The streams in its last line.
+    streams: BTreeMap<StreamId, Vec<Fate>>,
 }
 
 #[derive(Clone)]
@@ -58,7 +59,7 @@ struct Log {
     entries: Vec<Vec<Entry>>,
 }
 
-struct World {
+struct Scenario {
     producers: Vec<Producer>,
     log: Log,
 }
@@ -67,12 +68,12 @@ fn run() -> RunId {
     "r".parse().unwrap()
 }
 
-impl World {
+impl Scenario {
     fn new(random: &mut Rng) -> Self {
         let partitions = random.usize(1..4);
         let mut producers = Vec::new();
-        // By partition, each stream's sequences that are in the log.
-        let mut written: Vec<Vec<(Key, Vec<u64>)>> = vec![Vec::new(); partitions];
+        // Each stream's sequences in the log, by partition.
+        let mut written: Vec<Vec<(StreamId, Vec<u64>)>> = vec![Vec::new(); partitions];
         for id in 1..=random.u32(1..4) {
             let ended = random.u8(0..3) > 0;
             let spoke = ended || random.u8(0..4) > 0;
@@ -81,45 +82,46 @@ impl World {
             for (epoch, partition) in (0..epochs).flat_map(|e| (0..partitions).map(move |p| (e, p))) {
                 let key = (id, epoch, partition);
                 let all = random.u64(0..7);
-                // Of an epoch that is over everything is settled; the last one of a dead producer went on after its last line.
+                // In a finished epoch everything is settled. A dead producer's last epoch continued after its last
+                // line.
                 let open = !ended && epoch + 1 == epochs;
                 let told = if open { random.u64(0..=all) } else { all };
-                let mut said = Vec::new();
+                let mut fates = Vec::new();
                 let mut log = Vec::new();
                 for sequence in 0..all {
                     let last = match random.u8(0..12) {
-                        0 => Said::NotPersisted,
-                        1 => Said::Unknown,
-                        2..4 if open => Said::InFlight,
-                        _ => Said::Acked,
+                        0 => Fate::NotPersisted,
+                        1 => Fate::Unknown,
+                        2..4 if open => Fate::InFlight,
+                        _ => Fate::Acked,
                     };
                     let silent = sequence >= told || !spoke;
                     let there = match last {
                         _ if silent => random.bool(),
-                        Said::Acked => true,
-                        Said::NotPersisted => false,
-                        Said::Unknown | Said::InFlight => random.bool(),
+                        Fate::Acked => true,
+                        Fate::NotPersisted => false,
+                        Fate::Unknown | Fate::InFlight => random.bool(),
                     };
                     if there {
                         log.push(sequence);
                     }
                     if !silent {
-                        said.push(last);
+                        fates.push(last);
                     }
                 }
                 if spoke && !(open && told == 0 && random.bool()) {
-                    streams.insert(key, said);
+                    streams.insert(key, fates);
                 }
                 written[partition].push((key, log));
             }
             producers.push(Producer { id, ended, spoke, streams });
         }
         let entries = written.into_iter().map(|streams| interleaved(random, streams)).collect();
-        World { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
+        Scenario { producers, log: Log { start: (0..partitions).map(|_| random.i64(0..50)).collect(), entries } }
     }
 
-    /// Every record of the run, where it is.
-    fn ours(&self) -> Vec<(usize, usize, Key, u64)> {
+    /// Every record of the run with its position.
+    fn ours(&self) -> Vec<(usize, usize, StreamId, u64)> {
         let mut found = Vec::new();
         for (partition, entries) in self.log.entries.iter().enumerate() {
             for (at, entry) in entries.iter().enumerate() {
@@ -131,7 +133,7 @@ impl World {
         found
     }
 
-    fn said(&self, key: Key, sequence: u64) -> Option<Said> {
+    fn fate(&self, key: StreamId, sequence: u64) -> Option<Fate> {
         let producer = self.producers.iter().find(|producer| producer.id == key.0)?;
         producer.streams.get(&key)?.get(sequence as usize).copied()
     }
@@ -141,7 +143,7 @@ impl World {
             let text = producer.lines(random);
             let mut lines = text.lines();
             let start: ProducerStart = serde_json::from_str(lines.next().unwrap()).unwrap();
-            // A line that a signal cut short is none.
+            // A truncated line counts as none.
             let states = lines.filter_map(|line| serde_json::from_str(line).ok());
             let went = if producer.ended { Went::Asked } else { Went::Killed };
             Claim::of(Some(&start), states, went).unwrap()
@@ -150,8 +152,8 @@ impl World {
     }
 }
 
-/// Streams shuffled among each other, each in order, with records of others between.
-fn interleaved(random: &mut Rng, mut streams: Vec<(Key, Vec<u64>)>) -> Vec<Entry> {
+/// Streams interleaved at random, each in order, with other writers' records in between.
+fn interleaved(random: &mut Rng, mut streams: Vec<(StreamId, Vec<u64>)>) -> Vec<Entry> {
     let mut entries = Vec::new();
     streams.retain(|(_, sequences)| !sequences.is_empty());
     for (_, sequences) in &mut streams {
@@ -173,7 +175,7 @@ fn interleaved(random: &mut Rng, mut streams: Vec<(Key, Vec<u64>)>) -> Vec<Entry
 }
 
 impl Producer {
-    /// What it printed: its first line, an old state, its last one, and where it died half of another.
+    /// Its output: the first line, an old state, the last state, and half a line if it died.
     fn lines(&self, random: &mut Rng) -> String {
         let start = ProducerStart {
             schema: PRODUCER.into(),
@@ -207,21 +209,21 @@ impl Producer {
     fn state(&self, random: &mut Rng) -> ProducerState {
         let mut streams = Vec::new();
         let mut totals = SendTotals::default();
-        for ((_, epoch, partition), said) in &self.streams {
+        for ((_, epoch, partition), fates) in &self.streams {
             let mut ledger = SendLedger::default();
-            said.iter().for_each(|_| ledger.accepted());
-            let mut order: Vec<u64> = (0..said.len() as u64).collect();
+            fates.iter().for_each(|_| ledger.accepted());
+            let mut order: Vec<u64> = (0..fates.len() as u64).collect();
             if random.bool() {
                 random.shuffle(&mut order);
             }
             for sequence in order {
-                match said[sequence as usize] {
-                    Said::Acked => ledger.settle(sequence, Outcome::Acked),
-                    Said::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
-                    // What is never reported on is unknown once its handle is gone.
-                    Said::Unknown if self.ended && random.bool() => {}
-                    Said::Unknown => ledger.settle(sequence, Outcome::Unknown),
-                    Said::InFlight => {}
+                match fates[sequence as usize] {
+                    Fate::Acked => ledger.settle(sequence, Outcome::Acked),
+                    Fate::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
+                    // Whatever was never reported is unknown once the handle is gone.
+                    Fate::Unknown if self.ended && random.bool() => {}
+                    Fate::Unknown => ledger.settle(sequence, Outcome::Unknown),
+                    Fate::InFlight => {}
                 }
             }
             if self.ended {
@@ -254,12 +256,14 @@ impl Log {
         self.start[partition] + self.entries[partition].len() as i64
     }
 
-    fn ranges(&self) -> Vec<Range> {
-        (0..self.entries.len()).map(|p| Range { partition: p as i32, start: self.start[p], end: self.end(p) }).collect()
+    fn ranges(&self) -> Vec<OffsetRange> {
+        (0..self.entries.len())
+            .map(|p| OffsetRange { partition: p as i32, start: self.start[p], end: self.end(p) })
+            .collect()
     }
 
     fn value(&self, partition: usize, at: usize) -> Vec<u8> {
-        let stamp = |run: &str, (producer, epoch, chosen): Key, sequence| {
+        let stamp = |run: &str, (producer, epoch, chosen): StreamId, sequence| {
             let mut encoder = Encoder::new(run.parse().unwrap(), ProducerId(producer), epoch, 0);
             encoder.encode(7, chosen as u32, sequence, 1_732_347_335_123).to_vec()
         };
@@ -276,7 +280,7 @@ impl Log {
         }
     }
 
-    /// Reads the log as the consumer does. Records at `hidden` never reach the ledger; at `stop` reading ends.
+    /// Reads the log as the consumer does. Records at `hidden` never reach the ledger; reading ends at `stop`.
     fn read(
         &self,
         random: &mut Rng,
@@ -321,24 +325,24 @@ impl Log {
     }
 }
 
-fn judged(ranges: &[Range], claims: &[Claim], received: &ConsumerState) -> Report {
+fn judged(ranges: &[OffsetRange], claims: &[Claim], received: &ConsumerState) -> Report {
     judge(&Case::new(run(), "test", ranges, claims, received))
 }
 
-/// What the naive model finds: how many of each fault, and how many records nothing was promised of.
-fn naive(world: &World, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
+/// What the naive model finds: the number of each fault, and of records that nobody promised.
+fn naive(scenario: &Scenario, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     let mut found = BTreeMap::new();
     let mut count = |kind, n: usize| {
         if n > 0 {
             *found.entry(kind).or_default() += n as u64;
         }
     };
-    let mut seen: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
+    let mut seen: BTreeMap<StreamId, Vec<u64>> = BTreeMap::new();
     for (partition, entries) in log.entries.iter().enumerate() {
         for entry in entries {
             match *entry {
                 Entry::OtherRun(_) | Entry::Foreign => {}
-                // Without its mark a record cannot be told from somebody else's.
+                // Without its mark, a record looks like another writer's.
                 Entry::Bent(_, _, byte) if (8..13).contains(&byte) => {}
                 Entry::Bent(..) => count(Kind::Corrupt, 1),
                 Entry::Ours(key, _) if key.2 != partition => count(Kind::Misrouted, 1),
@@ -357,21 +361,21 @@ fn naive(world: &World, log: &Log) -> (BTreeMap<Kind, u64>, u64) {
     let mut unpromised = 0;
     for (key, sequences) in &seen {
         for sequence in sequences.iter().copied().collect::<BTreeSet<_>>() {
-            let producer = world.producers.iter().find(|producer| producer.id == key.0);
-            match (producer, world.said(*key, sequence)) {
+            let producer = scenario.producers.iter().find(|producer| producer.id == key.0);
+            match (producer, scenario.fate(*key, sequence)) {
                 (None, _) => count(Kind::Stranger, 1),
-                (_, Some(Said::Acked)) => {}
-                (_, Some(Said::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
+                (_, Some(Fate::Acked)) => {}
+                (_, Some(Fate::NotPersisted)) => count(Kind::NotPersistedReceived, 1),
                 (Some(Producer { ended: true, .. }), None) => count(Kind::NeverSent, 1),
-                (_, Some(Said::Unknown | Said::InFlight)) | (Some(_), None) => unpromised += 1,
+                (_, Some(Fate::Unknown | Fate::InFlight)) | (Some(_), None) => unpromised += 1,
             }
         }
     }
-    for producer in &world.producers {
-        for (key, said) in &producer.streams {
-            for (sequence, said) in said.iter().enumerate() {
+    for producer in &scenario.producers {
+        for (key, fates) in &producer.streams {
+            for (sequence, fates) in fates.iter().enumerate() {
                 let there = seen.get(key).is_some_and(|seen| seen.contains(&(sequence as u64)));
-                count(Kind::Missing, usize::from(*said == Said::Acked && !there));
+                count(Kind::Missing, usize::from(*fates == Fate::Acked && !there));
             }
         }
     }
@@ -390,7 +394,7 @@ fn unpromised(report: &Report) -> u64 {
     report.partitions.iter().map(|row| row.unpromised).sum()
 }
 
-/// One thing done to a log, and the fault it must be called where the record was promised.
+/// A corruption of a log, and the fault that must be reported if the record was promised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Corruption {
     Drop,
@@ -416,12 +420,12 @@ const ALL: [(Corruption, Kind); 9] = [
     (Corruption::Stranger, Kind::Stranger),
 ];
 
-/// A record of the run: often the first or last of a partition or of an epoch, where mistakes live.
-fn target(random: &mut Rng, world: &World) -> Option<(usize, usize, Key, u64)> {
-    let ours = world.ours();
+/// A record of the run: often the first or last of a partition or an epoch, where bugs are likely.
+fn target(random: &mut Rng, scenario: &Scenario) -> Option<(usize, usize, StreamId, u64)> {
+    let ours = scenario.ours();
     let any = *ours.get(random.usize(0..ours.len().max(1)))?;
-    let of_partition = |found: &&(usize, usize, Key, u64)| found.0 == any.0;
-    let of_stream = |found: &&(usize, usize, Key, u64)| found.2 == any.2;
+    let of_partition = |found: &&(usize, usize, StreamId, u64)| found.0 == any.0;
+    let of_stream = |found: &&(usize, usize, StreamId, u64)| found.2 == any.2;
     match random.u8(0..6) {
         0 => ours.iter().find(of_partition).copied(),
         1 => ours.iter().rfind(of_partition).copied(),
@@ -431,13 +435,14 @@ fn target(random: &mut Rng, world: &World) -> Option<(usize, usize, Key, u64)> {
     }
 }
 
-/// Does it, and says whether it must be found: what nobody promised may be absent. `None` where this log offers no occasion.
-fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, bool)> {
-    let mut log = world.log.clone();
+/// Applies the corruption and returns whether it must be found: records that nobody promised may be absent. `None` if
+/// this log has no suitable record.
+fn corrupt(random: &mut Rng, scenario: &Scenario, how: Corruption) -> Option<(Log, bool)> {
+    let mut log = scenario.log.clone();
     match how {
         Corruption::Resurrect => {
-            let lost = world.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, said)| {
-                let lost = said.iter().enumerate().filter(|(_, said)| **said == Said::NotPersisted);
+            let lost = scenario.producers.iter().flat_map(|producer| &producer.streams).flat_map(|(key, fates)| {
+                let lost = fates.iter().enumerate().filter(|(_, fates)| **fates == Fate::NotPersisted);
                 lost.map(move |(sequence, _)| (*key, sequence as u64))
             });
             let (key, sequence) = random.choice(lost.collect::<Vec<_>>())?;
@@ -446,9 +451,10 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
             return Some((log, true));
         }
         Corruption::Invent => {
-            let ended = world.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
-            let (key, sent) = random.choice(ended.map(|(key, said)| (*key, said.len() as u64)).collect::<Vec<_>>())?;
-            // One beyond the last, or in an epoch that never was.
+            let ended = scenario.producers.iter().filter(|producer| producer.ended).flat_map(|p| &p.streams);
+            let (key, sent) =
+                random.choice(ended.map(|(key, fates)| (*key, fates.len() as u64)).collect::<Vec<_>>())?;
+            // One past the last, or in an epoch that does not exist.
             let key = if random.bool() { key } else { (key.0, key.1 + 9, key.2) };
             log.entries[key.2].push(Entry::Ours(key, sent + random.u64(0..3)));
             return Some((log, true));
@@ -461,8 +467,8 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
         }
         _ => {}
     }
-    let (partition, at, key, sequence) = target(random, world)?;
-    let promised = world.said(key, sequence) == Some(Said::Acked);
+    let (partition, at, key, sequence) = target(random, scenario)?;
+    let promised = scenario.fate(key, sequence) == Some(Fate::Acked);
     let entries = &mut log.entries[partition];
     let found = match how {
         Corruption::Drop => {
@@ -487,7 +493,7 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
             !(8..13).contains(&byte) || promised
         }
         Corruption::Misroute => {
-            let others: Vec<usize> = (0..world.log.entries.len()).filter(|other| *other != partition).collect();
+            let others: Vec<usize> = (0..scenario.log.entries.len()).filter(|other| *other != partition).collect();
             let other = random.choice(others)?;
             let entry = entries.remove(at);
             let to = random.usize(0..=log.entries[other].len());
@@ -496,9 +502,8 @@ fn corrupt(random: &mut Rng, world: &World, how: Corruption) -> Option<(Log, boo
         }
         Corruption::Truncate => {
             let lost = entries.split_off(at);
-            lost.iter().any(
-                |entry| matches!(entry, Entry::Ours(key, sequence) if world.said(*key, *sequence) == Some(Said::Acked)),
-            )
+            let acked = |key: &StreamId, sequence: &u64| scenario.fate(*key, *sequence) == Some(Fate::Acked);
+            lost.iter().any(|entry| matches!(entry, Entry::Ours(key, sequence) if acked(key, sequence)))
         }
         Corruption::Resurrect | Corruption::Invent | Corruption::Stranger => return None,
     };
@@ -510,13 +515,13 @@ fn clean_logs_raise_no_alarm() {
     let (mut died, mut open) = (0, 0);
     for seed in 0..3000 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
-        let claims = world.claims(&mut random);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
         let redeliver = random.bool();
-        let received = world.log.read(&mut random, redeliver, None, None);
-        let report = judged(&world.log.ranges(), &claims, &received);
+        let received = scenario.log.read(&mut random, redeliver, None, None);
+        let report = judged(&scenario.log.ranges(), &claims, &received);
         assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()), "seed {seed}");
-        assert_eq!((BTreeMap::new(), unpromised(&report)), naive(&world, &world.log), "seed {seed}");
+        assert_eq!((BTreeMap::new(), unpromised(&report)), naive(&scenario, &scenario.log), "seed {seed}");
         assert!(report.evidence.is_empty(), "seed {seed}");
         died += report.died;
         open += unpromised(&report);
@@ -534,14 +539,14 @@ fn every_generated_corruption_is_caught_and_named() {
             break;
         }
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
-        let claims = world.claims(&mut random);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
         for (name, how, kind) in &names {
-            let Some((log, must_be_found)) = corrupt(&mut random, &world, *how) else { continue };
+            let Some((log, must_be_found)) = corrupt(&mut random, &scenario, *how) else { continue };
             let redeliver = random.bool();
             let received = log.read(&mut random, redeliver, None, None);
             let report = judged(&log.ranges(), &claims, &received);
-            let (faults, open) = naive(&world, &log);
+            let (faults, open) = naive(&scenario, &log);
             let told = || format!("seed {seed}, {how:?}: {:?}", report.reasons);
             assert_eq!(summed(&report), faults, "{}", told());
             assert_eq!(unpromised(&report), open, "{}", told());
@@ -550,7 +555,7 @@ fn every_generated_corruption_is_caught_and_named() {
             assert_eq!(report.reasons.is_empty(), faults.is_empty(), "{}", told());
             assert_eq!(!faults.is_empty(), must_be_found, "{}", told());
             if must_be_found {
-                // A mark that is gone makes a record somebody else's, and so this one missing.
+                // Without its mark, a record looks like another writer's, so this one is missing.
                 let named =
                     faults.contains_key(kind) || *how == Corruption::Bend && faults.contains_key(&Kind::Missing);
                 assert!(named, "{}", told());
@@ -569,13 +574,13 @@ fn what_the_reader_loses_is_no_excuse() {
     let (mut hidden, mut stopped) = (0, 0);
     for seed in 0..2000 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
-        let claims = world.claims(&mut random);
-        let Some((partition, at, key, sequence)) = target(&mut random, &world) else { continue };
-        // The brokers count it, and the consumer never shows it: the offsets tell, even where nobody promised the record. It may be there, so
-        // that it is not called missing.
-        let received = world.log.read(&mut random, false, Some((partition, at)), None);
-        let report = judged(&world.log.ranges(), &claims, &received);
+        let scenario = Scenario::new(&mut random);
+        let claims = scenario.claims(&mut random);
+        let Some((partition, at, key, sequence)) = target(&mut random, &scenario) else { continue };
+        // The brokers count it, but the consumer never delivers it. The offsets reveal that, even if nobody promised
+        // the record. It may be there, so it is not reported as missing.
+        let received = scenario.log.read(&mut random, false, Some((partition, at)), None);
+        let report = judged(&scenario.log.ranges(), &claims, &received);
         let expected = BTreeMap::from([(Kind::Gaps, 1)]);
         assert_eq!(
             (report.verdict, summed(&report)),
@@ -585,10 +590,10 @@ fn what_the_reader_loses_is_no_excuse() {
         );
         hidden += 1;
 
-        // Unread is not lost: as long as nothing else is wrong, nobody can tell.
-        let received = world.log.read(&mut random, false, None, Some((partition, at)));
-        let report = judged(&world.log.ranges(), &claims, &received);
-        let left = (world.log.entries[partition].len() - at) as u64;
+        // Unread is not lost: if nothing else is wrong, the result is unknown.
+        let received = scenario.log.read(&mut random, false, None, Some((partition, at)));
+        let report = judged(&scenario.log.ranges(), &claims, &received);
+        let left = (scenario.log.entries[partition].len() - at) as u64;
         let expected = BTreeMap::from([(Kind::NotDrained, left)]);
         assert_eq!(
             (report.verdict, summed(&report)),
@@ -604,17 +609,18 @@ fn what_the_reader_loses_is_no_excuse() {
 fn a_consumer_that_reads_again_counts_nothing_twice() {
     for seed in 0..500 {
         let mut random = Rng::with_seed(seed);
-        let world = World::new(&mut random);
-        let whole = world.log.read(&mut random, false, None, None);
-        // Killed anywhere, what it had counted is gone with it; the next one begins where the run began and comes to the same account.
-        let ours = world.ours();
+        let scenario = Scenario::new(&mut random);
+        let whole = scenario.log.read(&mut random, false, None, None);
+        // If it is killed, its counts are lost. The next one starts at the start of the run and arrives at the same
+        // account.
+        let ours = scenario.ours();
         if let Some((partition, at, ..)) = ours.get(random.usize(0..ours.len().max(1))) {
-            let killed = world.log.read(&mut random, true, None, Some((*partition, *at)));
+            let killed = scenario.log.read(&mut random, true, None, Some((*partition, *at)));
             assert_ne!(killed, whole, "seed {seed}");
         }
-        assert_eq!(world.log.read(&mut random, false, None, None), whole, "seed {seed}");
-        // One that goes back over offsets it has read counts them as redelivered, and nothing else changes.
-        let mut again = world.log.read(&mut random, true, None, None);
+        assert_eq!(scenario.log.read(&mut random, false, None, None), whole, "seed {seed}");
+        // Offsets that are read again count as redelivered, and nothing else changes.
+        let mut again = scenario.log.read(&mut random, true, None, None);
         for counts in again.partitions.iter_mut().map(|row| &mut row.counts).chain([&mut again.totals]) {
             counts.redelivered = 0;
         }

@@ -1,8 +1,9 @@
-//! What is said of clients that go on: proven as far as both have got, and told apart where it cannot be.
+//! Verdicts over running clients: proven as far as both sides have got, and doubtful beyond.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use ledger::judge::{Claim, Finding, Kind, Range, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, Finding, Kind, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
     SendStream, SendTotals,
@@ -19,7 +20,8 @@ fn value(producer: u32, partition: u32, sequence: u64) -> Vec<u8> {
     Encoder::new(run(producer), ProducerId(producer), 0, 0).encode(0, partition, sequence, 1).to_vec()
 }
 
-/// A producer that began at `began_ms` and has had so many messages acknowledged in partition 0; three more are on their way.
+/// A producer that started at `began_ms` and has had `acked` messages acknowledged in partition 0; three more are in
+/// flight.
 fn producer(number: u32, began_ms: u64, acked: u64) -> ProducerState {
     let mut ledger = SendLedger::default();
     for sequence in 0..acked + 3 {
@@ -48,7 +50,8 @@ fn producer(number: u32, began_ms: u64, acked: u64) -> ProducerState {
     }
 }
 
-/// A consumer that began at 50 000 ms, and what it read of partition 0 from `start` on: these sequences of these producers.
+/// A consumer that started at 50 000 ms, and what it read of partition 0 from `start`: these sequences of these
+/// producers.
 fn consumer(start: i64, read: &[(u32, std::ops::Range<u64>)]) -> ConsumerState {
     let mut ledger = PartitionLedger::new(0, start, None);
     for (number, sequences) in read {
@@ -76,16 +79,19 @@ fn state(ledger: &PartitionLedger) -> ConsumerState {
     }
 }
 
-/// The standing at an end offset, with the topic's id as the brokers tell it now.
+/// The verdict at an end offset, with the topic's current id.
 fn judged(claims: &[ProducerState], received: &ConsumerState, end: i64, id: &str) -> Standing {
     let claims: Vec<Claim> = claims.iter().map(|state| Claim::by(state.clone(), Went::Running)).collect();
-    let offsets = [Range { partition: 0, start: 0, end }];
+    let offsets = [OffsetRange { partition: 0, start: 0, end }];
     judge_running(&Running { topic: "test", claims: &claims, offsets: &offsets, received, topic_id: Some(id) })
 }
 
 fn found(standing: &Standing) -> Vec<(Kind, u64)> {
     standing.findings.iter().map(|Finding { kind, count, .. }| (*kind, *count)).collect()
 }
+
+/// A change to the states of a producer and a consumer.
+type StateChange = fn(&mut ProducerState, &mut ConsumerState);
 
 #[test]
 fn all_that_was_acknowledged_so_far_has_been_read() {
@@ -105,10 +111,10 @@ fn head_middle_and_tail_of_a_stream_are_missed() {
         assert_eq!((standing.verdict, found(&standing)), (Verdict::Fail, vec![(Kind::Missing, missing)]));
         assert_eq!(standing.evidence.len(), 1);
     }
-    // Nothing arrived of it at all.
+    // Nothing arrived from it.
     let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[]), 0, "first");
     assert_eq!(found(&standing), [(Kind::Missing, 20)]);
-    // Not even where reading began in the middle of the log, when the producer began later.
+    // Not even if reading began in the middle of the log, if the producer started later.
     let standing = judged(&[producer(1, 58_000, 20)], &consumer(90, &[(1, 4..20)]), 106, "first");
     assert_eq!(found(&standing), [(Kind::Missing, 4)]);
 }
@@ -118,17 +124,17 @@ fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
     let standing = judged(&[producer(1, 40_000, 20)], &consumer(90, &[(1, 4..20)]), 106, "first");
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
     assert_eq!((standing.partitions[0].unread, standing.partitions[0].missing), (4, 0));
-    assert_eq!(standing.remarks, ["4 acknowledged messages lie where the consumer has not read"]);
-    // Clocks are granted five seconds, and not a millisecond more.
+    assert_eq!(standing.remarks, ["4 acknowledged messages may be at offsets that the consumer has not read"]);
+    // Clocks may differ by five seconds, and not a millisecond more.
     let began = |began_ms| found(&judged(&[producer(1, began_ms, 20)], &consumer(90, &[(1, 4..20)]), 106, "first"));
     assert_eq!((began(55_000), began(55_001)), (vec![], vec![(Kind::Missing, 4)]));
-    // No more than there is room for lies there.
+    // No more messages than there are offsets can be there.
     let standing = judged(&[producer(1, 54_000, 20)], &consumer(1, &[]), 1, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 19)], 1));
     let standing = judged(&[producer(1, 54_000, 20)], &consumer(3, &[(1, 15..20)]), 8, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 12)], 3));
     assert_eq!(standing.evidence[0].missing.intervals(), [(3, 15)]);
-    // From there on it is.
+    // From there on, they are missing.
     let read = consumer(90, &[(1, 4..9), (1, 10..20)]);
     assert_eq!(found(&judged(&[producer(1, 40_000, 20)], &read, 105, "first")), [(Kind::Missing, 1)]);
 }
@@ -139,13 +145,13 @@ fn what_has_not_been_read_yet_is_open_and_no_more_than_that_is() {
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::NotDrained, 5)]));
     let standing = judged(&[producer(1, 55_000, 20)], &consumer(0, &[(1, 0..15)]), 18, "first");
     assert_eq!(found(&standing), [(Kind::Missing, 5), (Kind::NotDrained, 3)]);
-    // What retention took before it was read is open too, and is counted.
+    // Messages removed by retention before they were read are unknown too, and are counted.
     let mut received = consumer(0, &[(1, 0..15)]);
     let row = &mut received.partitions[0];
     (row.start_moved, row.retired, row.offset_gaps, row.next) = (true, 5, 5, 20);
     let standing = judged(&[producer(1, 55_000, 20)], &received, 20, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::StartMoved, 5)], 5));
-    // By number only, where the sets tell nothing.
+    // By count only, if the sets are incomplete.
     let mut received = consumer(0, &[(1, 0..15)]);
     received.streams[0].exact = false;
     let standing = judged(&[producer(1, 55_000, 20)], &received, 15, "first");
@@ -157,14 +163,14 @@ fn another_topic_or_log_is_told() {
     let received = consumer(0, &[(1, 0..20)]);
     let standing = judged(&[producer(1, 55_000, 20)], &received, 20, "second");
     assert_eq!(found(&standing), [(Kind::TopicRecreated, 1), (Kind::TopicRecreated, 1)]);
-    // Read from the beginning of the new one, the old one's messages are not there.
+    // Read from the beginning of the new topic, the old one's messages are absent.
     let mut ledger = PartitionLedger::new(0, 0, None);
     (0..12).for_each(|s| ledger.record(Record::new(ledger.next, Some(&value(1, 0, s)))));
     ledger.log_restarted_at(0);
     (12..20).for_each(|s| ledger.record(Record::new(ledger.next, Some(&value(1, 0, s)))));
     let standing = judged(&[producer(1, 55_000, 20)], &state(&ledger), 8, "first");
     assert_eq!(found(&standing), [(Kind::LogRestarted, 1), (Kind::Missing, 12)]);
-    // A partition that is gone held what was acknowledged in it.
+    // A partition that is gone contained acknowledged messages.
     let claims = [Claim::by(producer(1, 55_000, 20), Went::Running)];
     let (received, topic_id) = (consumer(0, &[(1, 0..20)]), Some("first"));
     let standing = judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id });
@@ -179,14 +185,14 @@ fn an_id_that_was_not_told_is_a_doubt_unless_there_are_none() {
             Went::Running,
         )];
         let received = ConsumerState { topic_id: consumers.map(Into::into), ..consumer(0, &[(1, 0..20)]) };
-        let offsets = [Range { partition: 0, start: 0, end: 20 }];
+        let offsets = [OffsetRange { partition: 0, start: 0, end: 20 }];
         let standing =
             judge_running(&Running { topic: "t", claims: &claims, offsets: &offsets, received: &received, topic_id });
         (standing.verdict, found(&standing), standing.remarks.len())
     };
     let known = Some("first");
     assert_eq!(judged(known, known, known), (Verdict::Pass, vec![], 0));
-    // Brokers that know no ids leave it open whether the topic is the same.
+    // If brokers know no ids, it is unknown whether the topic was recreated.
     assert_eq!(judged(None, None, None), (Verdict::Pass, vec![], 2));
     let doubt = (Kind::Silent, 1);
     assert_eq!(judged(None, known, known), (Verdict::Inconclusive, vec![doubt], 0));
@@ -196,14 +202,15 @@ fn an_id_that_was_not_told_is_a_doubt_unless_there_are_none() {
 
 #[test]
 fn what_nothing_was_acknowledged_of_leaves_no_doubt() {
-    // Two streams that are on their way: one in a partition of which the consumer keeps no streams any more, one in a partition that is gone.
+    // Two streams in flight: one in a partition of which the consumer keeps no streams any more, one in a partition
+    // that is gone.
     let mut sent = producer(1, 55_000, 0);
     sent.streams = [3, 9].map(|partition| SendStream { partition, ..sent.streams[0].clone() }).to_vec();
     (sent.totals.sent, sent.totals.in_flight) = (6, 6);
     let mut received = state(&PartitionLedger::new(3, 7, None));
     received.partitions[0].folded_streams = 1;
     let claims = [Claim::by(sent, Went::Running)];
-    let offsets = [Range { partition: 3, start: 2, end: 7 }];
+    let offsets = [OffsetRange { partition: 3, start: 2, end: 7 }];
     let standing = judge_running(&Running {
         topic: "t",
         claims: &claims,
@@ -217,14 +224,14 @@ fn what_nothing_was_acknowledged_of_leaves_no_doubt() {
 
 #[test]
 fn producers_that_are_gone_are_not_judged_and_that_is_said() {
-    // An earlier one, of which two sequences were refused or lost: nobody knows any more.
+    // An earlier producer. Two of its sequences were rejected or lost; nobody can tell which.
     let received = consumer(0, &[(7, 0..5), (7, 7..9), (1, 0..20)]);
     let standing = judged(&[producer(1, 55_000, 20)], &received, 27, "first");
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Pass, vec![]));
-    assert!(standing.remarks[0].starts_with("2 sequences of producers that are gone did not arrive"), "{standing:?}");
+    assert!(standing.remarks[0].starts_with("2 sequences from producers that are gone did not arrive"), "{standing:?}");
     let standing = judged(&[], &received, 27, "first");
-    assert_eq!(standing.remarks.last().unwrap(), "no producer runs: nothing is promised");
-    // A stream that a running one opened after its last line is not of one that is gone.
+    assert_eq!(standing.remarks.last().unwrap(), "no producer is running, so nothing is promised");
+    // A stream that a running producer opened after its last line does not belong to a producer that is gone.
     let mut received = received;
     received.streams[0].run = run(1);
     received.streams[0].producer = ProducerId(1);
@@ -236,8 +243,7 @@ fn producers_that_are_gone_are_not_judged_and_that_is_said() {
 #[test]
 fn whatever_a_state_says_that_is_not_clean_is_told() {
     let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
-    type Change = fn(&mut ProducerState, &mut ConsumerState);
-    let table: [(Change, Verdict, Kind); 15] = [
+    let table: [(StateChange, Verdict, Kind); 15] = [
         (|_, c| c.partitions[0].log_truncations = 1, Verdict::Fail, Kind::LogTruncated),
         (|_, c| c.partitions[0].counts.duplicate = 1, Verdict::Fail, Kind::Duplicate),
         (|_, c| c.partitions[0].counts.out_of_order = 1, Verdict::Fail, Kind::OutOfOrder),
@@ -303,18 +309,17 @@ fn whatever_a_state_says_that_is_not_clean_is_told() {
     assert_eq!(standing.findings.len(), 5);
 }
 
-/// What is told twice, of another run, or of nothing at all proves nothing.
+/// Lines that repeat a stream, are of another run, or report nothing prove nothing.
 #[test]
 fn what_contradicts_itself_is_no_proof() {
     let clean = || (producer(1, 55_000, 20), consumer(0, &[(1, 0..20)]));
-    type Change = fn(&mut ProducerState, &mut ConsumerState);
-    let table: [(Change, &str); 3] = [
+    let table: [(StateChange, &str); 3] = [
         (
             |_, c| c.run = Some(run(2)),
-            "the consumer was told to judge run run-2 (--run), and producer 00000001 sends for run run-1",
+            "the consumer was started for run run-2 (--run), but producer 00000001 sends for run run-1",
         ),
-        (|p, _| p.streams.push(p.streams[0].clone()), "producer 00000001 tells twice of epoch 0"),
-        (|_, c| c.streams.push(c.streams[0].clone()), "the consumer tells twice of producer 00000001, epoch 0"),
+        (|p, _| p.streams.push(p.streams[0].clone()), "producer 00000001 reports epoch 0 twice"),
+        (|_, c| c.streams.push(c.streams[0].clone()), "the consumer reports producer 00000001, epoch 0 twice"),
     ];
     for (change, what) in table {
         let (mut sent, mut read) = clean();
@@ -330,7 +335,7 @@ fn what_contradicts_itself_is_no_proof() {
     let standing =
         judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &read, topic_id: Some("first") });
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::Silent, 1)]));
-    // What was acknowledged where the consumer says nothing of is unread.
+    // Acknowledged messages in a partition that the consumer does not report are unread.
     let (sent, mut read) = clean();
     read.partitions.clear();
     read.streams.clear();
@@ -339,7 +344,8 @@ fn what_contradicts_itself_is_no_proof() {
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Silent, 1)], 20));
 }
 
-/// A state of a producer with these streams of partition 0, an epoch each: so many acked, then not persisted, then of unknown fate, then in flight.
+/// A producer's state with these streams of partition 0, one epoch each: numbers of acked, not persisted, unknown, and
+/// in-flight messages.
 fn epochs(number: u32, streams: &[[u64; 4]]) -> ProducerState {
     let mut state = producer(number, 55_000, 0);
     (state.streams, state.totals) = (Vec::new(), SendTotals::default());
@@ -359,7 +365,7 @@ fn epochs(number: u32, streams: &[[u64; 4]]) -> ProducerState {
     state
 }
 
-/// No two numbers of the row are alike, so that none can stand for another.
+/// All numbers of the row differ, so that none can stand for another.
 #[test]
 fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let claims = [epochs(1, &[[6, 2, 3, 1], [5, 1, 1, 0]]), epochs(2, &[[9, 1, 2, 4]])];
@@ -369,13 +375,13 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let mut bent = encoded(1, 0, 0, 0);
     bent[20] ^= 1;
     let mut values: Vec<Vec<u8>> = Vec::new();
-    // All that was acknowledged, and one of unknown fate.
+    // Everything acknowledged, and one of unknown outcome.
     values.extend([0, 1, 2, 3, 4, 5, 8].map(|sequence| encoded(1, 0, 0, sequence)));
-    // 4 is missing, 2 came twice.
+    // 4 is missing, 2 arrived twice.
     values.extend([0, 1, 2, 2, 3].map(|sequence| encoded(1, 1, 0, sequence)));
-    // 3 and 6 are missing, 0 came late, and so are two that were in flight.
+    // 3 and 6 are missing, 0 arrived late, and so did two that were in flight.
     values.extend([1, 0, 2, 4, 5, 7, 8, 12, 13].map(|sequence| encoded(2, 0, 0, sequence)));
-    // Of one that is gone 2 did not arrive.
+    // From a producer that is gone, 2 did not arrive.
     values.extend([0, 1, 4, 5].map(|sequence| encoded(7, 0, 0, sequence)));
     values.extend(std::iter::repeat_n(bent, 4));
     values.extend([0, 1, 2].map(|sequence| encoded(1, 0, 1, sequence)));
@@ -421,7 +427,8 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
         (Kind::Unknown, 6),
     ];
     assert_eq!(found(&standing), faults, "{:?}", standing.reasons);
-    let gone = "2 sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more";
+    let gone =
+        "2 sequences from producers that are gone did not arrive; whether they were acknowledged is no longer known";
     assert_eq!(standing.remarks, [gone]);
     assert_eq!(standing.evidence.len(), 2);
 }

@@ -1,9 +1,10 @@
-//! What a verdict is made of, case by case: what proves a fault, what only leaves a doubt, and which of both wins.
+//! Verdicts, case by case: what proves a fault, what only leaves a doubt, and which of them wins.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};
-use ledger::judge::{Case, Claim, Finding, Kind, Range, Report, Row, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Finding, Kind, OffsetRange, Report, Row, Verdict, Went, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Event, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals,
@@ -12,7 +13,8 @@ use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::sent::{Outcome, SendLedger};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
-const RANGES: [Range; 2] = [Range { partition: 0, start: 100, end: 160 }, Range { partition: 1, start: 7, end: 57 }];
+const RANGES: [OffsetRange; 2] =
+    [OffsetRange { partition: 0, start: 100, end: 160 }, OffsetRange { partition: 1, start: 7, end: 57 }];
 
 fn run() -> RunId {
     "r".parse().unwrap()
@@ -68,12 +70,12 @@ fn value(producer: u32, partition: u32, sequence: u64) -> Vec<u8> {
     Encoder::new(run(), ProducerId(producer), 0, 0).encode(0, partition, sequence, 1).to_vec()
 }
 
-/// What is judged: 50 messages to each of two partitions, and ten records of somebody else in partition 0.
+/// The input of a verdict: 50 messages to each of two partitions, and ten records of other writers in partition 0.
 #[derive(Clone)]
 struct Sample {
-    /// Whether sums follow their parts.
+    /// Whether totals are computed from their parts.
     sums: bool,
-    ranges: Vec<Range>,
+    ranges: Vec<OffsetRange>,
     produced: ProducerState,
     went: Went,
     wordless: u64,
@@ -107,7 +109,7 @@ impl Sample {
         }
     }
 
-    /// Sums are those of the parts, whatever was done to these; where they are not is a test of its own.
+    /// Totals match their parts, whatever was changed in these. Other tests cover totals that do not.
     fn judge(&self) -> Report {
         let mut sample = self.clone();
         let (sent, read) = (&mut sample.produced, &mut sample.consumed);
@@ -159,10 +161,10 @@ fn set(intervals: &[(u64, u64)]) -> IntervalSet {
     intervals.to_vec().try_into().unwrap()
 }
 
-type Change = fn(&mut Sample);
+type SampleChange = fn(&mut Sample);
 
-/// What a change has to come to: the verdict, all findings (kind, partition, count), and a part of the sentences.
-type Expected<'a> = (Change, Verdict, &'a [(Kind, Option<i32>, u64)], &'a str);
+/// The expected effect of a change: the verdict, all findings (kind, partition, count), and a part of the reasons.
+type Expected<'a> = (SampleChange, Verdict, &'a [(Kind, Option<i32>, u64)], &'a str);
 
 fn check(table: &[Expected<'_>]) {
     for (change, verdict, kinds, expected) in table {
@@ -182,12 +184,12 @@ fn a_clean_run_passes_and_others_are_only_counted() {
     let report = Sample::clean().judge();
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
     assert_eq!((report.partitions[0].others, report.ended, report.died), (10, 1, 0));
-    // A consumer that reads on past the end, or began before the run, has read the run all the same. Nor does it matter that retention has
-    // meanwhile taken what was read.
+    // A consumer that reads past the end, or started before the run, has read the run all the same. It does not matter
+    // either if retention has since removed what was read.
     let mut sample = Sample::clean();
     (sample.ranges[0].end, sample.ranges[1].start) = (155, 9);
     sample.consumed.partitions[0].low = Some(140);
-    // Nothing was sent to a partition that has been added since.
+    // Nothing was sent to a partition added later.
     sample.produced.streams.push(SendStream::new(ProducerId(1), 0, 2, &acked(0)));
     let report = sample.judge();
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
@@ -199,7 +201,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
     use Verdict::Fail;
     check(&[
         (
-            // The tail is lost: the log is shorter, and nobody knows but the producer.
+            // The tail is lost: the log is shorter, and only the producer knows.
             |s| {
                 s.consumed.partitions[1].counts.received = 48;
                 s.consumed.partitions[1].counts.other_runs = 2;
@@ -230,7 +232,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             "partition 0: 50 acknowledged and not received",
         ),
         (
-            // As many as were acked, but not the same: only sets can tell.
+            // As many as were acked, but different ones: only sets can reveal that.
             |s| {
                 let stream = &mut s.produced.streams[0];
                 (stream.acked_ranges, stream.not_persisted_ranges) = (set(&[(0, 3), (4, 50)]), set(&[(3, 4)]));
@@ -241,10 +243,10 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(Missing, Some(0), 1), (NotPersistedReceived, Some(0), 1), (NotPersisted, Some(0), 1)],
-            "partition 0: 1 reported as not persisted, and received (producer 00000001, epoch 0: 3)",
+            "partition 0: 1 reported as not persisted but received (producer 00000001, epoch 0: 3)",
         ),
         (
-            // More is missing than offsets went unread: part of it is lost for certain.
+            // More messages are missing than offsets are unread, so some are certainly lost.
             |s| {
                 s.consumed.partitions[1].counts.received = 46;
                 s.consumed.partitions[1].counts.records = 49;
@@ -256,6 +258,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(Missing, Some(1), 4), (NotDrained, Some(1), 1)],
             "partition 1: 4 acknowledged and not received",
         ),
+    ]);
+}
+
+#[test]
+fn each_bad_record_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| {
                 s.consumed.partitions[0].counts.duplicate = 1;
@@ -287,32 +297,40 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(Misrouted, Some(0), 1)],
-            "in another partition",
+            "in a partition other than",
         ),
         (
             |s| s.consumed.partitions[0].counts.foreign = 9,
             Fail,
             &[(Unaccounted, Some(0), 1)],
-            "60 records read, 59 of them accounted for",
+            "60 records read, but 59 accounted for",
         ),
+    ]);
+}
+
+#[test]
+fn a_log_that_is_another_one_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| s.consumed.partitions[0].log_restarts = 1,
             Fail,
             &[(LogRestarted, Some(0), 1)],
-            "the log ended below what had been read",
+            "the log ended below what had already been read",
         ),
         (
             |s| s.consumed.partitions[1].log_truncations = 2,
             Fail,
             &[(LogTruncated, Some(1), 2)],
-            "partition 1: the log was cut back below what had been read of it",
+            "partition 1: the log was truncated below what had already been read",
         ),
         (
-            // All was read and is there, and then the brokers say that the log ends before.
+            // Everything was read, and then the brokers report an end offset below that.
             |s| s.consumed.partitions[1].high = Some(50),
             Fail,
             &[(LogTruncated, Some(1), 7)],
-            "the log ends at 50, and had been read up to 57",
+            "the log ends at 50 but had been read up to 57",
         ),
         (|s| s.ranges[1].end = 3, Fail, &[(LogRestarted, Some(1), 1)], "its end offset went back from 7 to 3"),
         (
@@ -321,6 +339,14 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(TopicRecreated, None, 1)],
             "topic id changed (a, b)",
         ),
+    ]);
+}
+
+#[test]
+fn what_nobody_sent_or_a_broker_refused_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
         (
             |s| s.produced.producer = ProducerId(2),
             Fail,
@@ -331,7 +357,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
                 (Missing, Some(1), 50),
                 (Contradiction, None, 1),
             ],
-            "partition 0: 50 received of producer 00000001, epoch 0, which no producer of this run is",
+            "partition 0: 50 received from producer 00000001, epoch 0, which is not a producer of this run",
         ),
         (
             |s| {
@@ -340,7 +366,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(NeverSent, Some(0), 2)],
-            "partition 0: 2 received and never sent (producer 00000001, epoch 0: 48-49)",
+            "partition 0: 2 received but never sent (producer 00000001, epoch 0: 48-49)",
         ),
         (
             |s| {
@@ -349,7 +375,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(NeverSent, Some(1), 50)],
-            "partition 1: 50 received and never sent (producer 00000001, epoch 0: 0-49)",
+            "partition 1: 50 received but never sent (producer 00000001, epoch 0: 0-49)",
         ),
         (
             |s| {
@@ -364,7 +390,15 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             &[(NotPersisted, Some(0), 1)],
             "partition 0: 1 not persisted",
         ),
-        (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "100 messages sent of 101 asked for (count)"),
+    ]);
+}
+
+#[test]
+fn what_was_not_sent_or_is_gone_is_a_fault() {
+    use Kind::*;
+    use Verdict::Fail;
+    check(&[
+        (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "100 of 101 messages sent (count)"),
         (|s| s.expected = Some(101), Fail, &[(Count, None, 1)], "delivery error _TIMED_OUT, 3 times"),
         (
             |s| {
@@ -385,11 +419,11 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(Died, None, 1)],
-            "producer 00000001 ended by itself, in mid-work",
+            "producer 00000001 exited before it was done",
         ),
         (|s| s.produced.reason = Some(Reason::Fatal), Fail, &[(Died, None, 1)], "producer 00000001 gave up (fatal)"),
         (
-            // The second witness saw what the first has not: five more of the epoch that was never acknowledged.
+            // The witness saw five records more, of an epoch that was never acknowledged.
             |s| {
                 let mut stream = s.consumed.streams[1].clone();
                 (stream.epoch, stream.next, stream.received) = (1, 5, 5);
@@ -398,7 +432,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(Vanished, Some(1), 5)],
-            "5 were read while the run went on and are not in the log any more (producer 00000001, epoch 1: 0-4)",
+            "5 were read during the run but are no longer in the log (producer 00000001, epoch 1: 0-4)",
         ),
         (
             |s| {
@@ -407,7 +441,7 @@ fn each_fault_is_found_and_named_and_nothing_else_is() {
             },
             Fail,
             &[(LogTruncated, Some(0), 1)],
-            "partition 0: the log was cut back",
+            "partition 0: the log was truncated",
         ),
     ]);
 }
@@ -418,7 +452,7 @@ fn what_cannot_be_told_is_inconclusive() {
     use Verdict::Inconclusive;
     check(&[
         (
-            // Retention took the last two before they were read.
+            // Retention removed the last two before they were read.
             |s| {
                 let row = &mut s.consumed.partitions[1];
                 (row.start_moved, row.retired, row.offset_gaps) = (true, 2, 2);
@@ -448,16 +482,16 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(NotDrained, Some(1), 17), (Stuck, Some(1), 1)],
-            "the consumer cannot read on at offset 40: _BAD_COMPRESSION",
+            "the consumer is stuck at offset 40: _BAD_COMPRESSION",
         ),
         (
             |s| s.ranges[1].start = 5,
             Inconclusive,
             &[(NotDrained, Some(1), 1)],
-            "partition 1: read from 7 on, and the run began at 5",
+            "partition 1: read from offset 7 on, but the run began at 5",
         ),
         (
-            // The first two were acknowledged, and lie where reading had not begun yet.
+            // The first two were acknowledged, and lie before the start of reading.
             |s| {
                 let row = &mut s.consumed.partitions[1];
                 (row.start, row.counts.records, row.counts.received) = (9, 48, 48);
@@ -465,15 +499,23 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(NotDrained, Some(1), 1)],
-            "partition 1: read from 9 on, and the run began at 7",
+            "partition 1: read from offset 9 on, but the run began at 7",
         ),
         (
             |s| s.consumed.partitions.truncate(1),
             Inconclusive,
             &[(Silent, Some(1), 1)],
-            "partition 1: the consumer says nothing of it",
+            "partition 1: not reported by the consumer",
         ),
-        (|s| s.ranges.truncate(1), Inconclusive, &[(Silent, Some(1), 50)], "partition 1: its offsets are not known"),
+        (|s| s.ranges.truncate(1), Inconclusive, &[(Silent, Some(1), 50)], "partition 1: its offsets are unknown"),
+    ]);
+}
+
+#[test]
+fn what_a_client_cannot_tell_is_inconclusive() {
+    use Kind::*;
+    use Verdict::Inconclusive;
+    check(&[
         (
             |s| {
                 let stream = &mut s.produced.streams[0];
@@ -482,19 +524,19 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(Unknown, Some(0), 1)],
-            "the fate of 1 is unknown",
+            "the producer does not know the outcome of 1",
         ),
         (
             |s| s.consumed.streams[0].exact = false,
             Inconclusive,
             &[(Inexact, Some(0), 1)],
-            "more gaps than the consumer can keep apart",
+            "more gaps than the consumer can track",
         ),
         (
             |s| s.produced.streams[0].exact = false,
             Inconclusive,
             &[(Inexact, Some(0), 1)],
-            "more outcomes than the producer can keep apart",
+            "more outcomes than the producer can track",
         ),
         (
             |s| s.consumed.partitions[0].folded_streams = 1,
@@ -510,7 +552,7 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(Inexact, None, 2)],
-            "tells nothing of its first 2 epochs",
+            "no longer reports its first 2 epochs",
         ),
         (
             |s| {
@@ -518,32 +560,32 @@ fn what_cannot_be_told_is_inconclusive() {
             },
             Inconclusive,
             &[(NoLastWord, None, 1)],
-            "was told to end and left no last line",
+            "was told to stop but printed no final line",
         ),
-        (|s| s.wordless = 2, Inconclusive, &[(Silent, None, 2)], "2 producers left no line at all"),
+        (|s| s.wordless = 2, Inconclusive, &[(Silent, None, 2)], "2 producers printed no line at all"),
         (
-            // The reader did not show the last record, and nobody looked why.
+            // The last record was not delivered, and nobody checked why.
             |s| hide_the_last(s, None),
             Inconclusive,
             &[(Gaps, Some(1), 1)],
-            "partition 1: 1 offsets show no record, and nobody looked why",
+            "partition 1: 1 offsets have no record, and nobody checked why",
         ),
         (
             |s| hide_the_last(s, Some(Explained { hidden: 1, ..Explained::default() })),
             Inconclusive,
             &[(Hidden, Some(1), 1)],
-            "1 records are in the log that the consumer was not shown",
+            "1 records in the log were not delivered to the consumer",
         ),
         (
             |s| hide_the_last(s, Some(Explained { unknown: 1, ..Explained::default() })),
             Inconclusive,
             &[(Gaps, Some(1), 1)],
-            "no broker tells what is there",
+            "no broker could explain them",
         ),
     ]);
 }
 
-/// Partition 1 is read up to offset 40 only.
+/// Partition 1 is only read up to offset 40.
 fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: Event) {
     let row = &mut s.consumed.partitions[1];
     (row.next, row.counts.records, row.counts.received) = (40, 33, 33);
@@ -551,7 +593,7 @@ fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: Event) {
     (s.consumed.reason, s.consumed.event) = (reason, event);
 }
 
-/// The last record of partition 1 is not shown.
+/// The last record of partition 1 is not delivered.
 fn hide_the_last(s: &mut Sample, explained: Option<Explained>) {
     let row = &mut s.consumed.partitions[1];
     (row.counts.records, row.counts.received, row.offset_gaps, row.explained) = (49, 49, 1, explained);
@@ -560,7 +602,7 @@ fn hide_the_last(s: &mut Sample, explained: Option<Explained>) {
 
 #[test]
 fn what_others_do_in_the_topic_is_theirs() {
-    // A transaction's markers and what compaction took are counted, and so are copies; where the log holds a marker, it holds no record.
+    // Transaction markers, compacted records and copies are counted. An offset with a marker holds no record.
     let mut sample = Sample::clean();
     let row = &mut sample.consumed.partitions[0];
     (row.counts.foreign, row.counts.copied, row.counts.records, row.offset_gaps) = (3, 2, 55, 5);
@@ -569,7 +611,7 @@ fn what_others_do_in_the_topic_is_theirs() {
     assert_eq!((report.verdict, report.reasons.as_slice()), (Verdict::Pass, [].as_slice()));
     let row = &report.partitions[0];
     assert_eq!((row.others, row.markers, row.compacted), (5, 4, 1));
-    // They explain nothing that was promised.
+    // They do not excuse missing promised records.
     (sample.consumed.streams[0].next, sample.consumed.streams[0].received) = (49, 49);
     sample.consumed.partitions[0].counts.received = 49;
     sample.consumed.partitions[0].counts.foreign = 4;
@@ -584,7 +626,7 @@ fn a_witness_that_saw_no_more_changes_nothing() {
     let stream = &mut sample.witnesses[1].streams[0];
     (stream.next, stream.received) = (20, 20);
     assert_eq!(sample.judge().verdict, Verdict::Pass);
-    // What was acknowledged and is gone is missing, and is counted once.
+    // Acknowledged records that are gone are missing, and counted once.
     sample.consumed.partitions[1].counts.received = 48;
     sample.consumed.partitions[1].counts.other_runs = 2;
     (sample.consumed.streams[1].next, sample.consumed.streams[1].received) = (48, 48);
@@ -595,7 +637,7 @@ fn a_witness_that_saw_no_more_changes_nothing() {
 
 #[test]
 fn what_a_witness_saw_of_a_stream_and_the_last_reader_did_not_has_vanished() {
-    // The last two were sent and never acknowledged; the witness read all fifty.
+    // The last two were sent but never acknowledged; the witness read all fifty.
     let mut sample = Sample::clean();
     sample.expected = None;
     let sent = &mut sample.produced.streams[1];
@@ -608,7 +650,7 @@ fn what_a_witness_saw_of_a_stream_and_the_last_reader_did_not_has_vanished() {
     (read.next, read.received) = (48, 48);
     let report = sample.judge();
     assert_eq!(report.findings, [Finding { kind: Kind::Vanished, partition: Some(1), count: 2 }]);
-    // A last reader that does not know what it read proves nothing gone.
+    // A consumer that does not know what it read does not prove that anything is gone.
     sample.consumed.streams[1].exact = false;
     let report = sample.judge();
     assert_eq!(report.findings, [Finding { kind: Kind::Inexact, partition: Some(1), count: 1 }]);
@@ -632,7 +674,7 @@ fn only_epochs_before_those_that_are_told_can_be_folded() {
         let mut sample = Sample::clean();
         sample.expected = None;
         sample.produced.folded_epochs = folded;
-        // Epoch `told` has sent nothing more than what partition 0 holds; partition 1 received another one.
+        // Epoch `told` sent only what partition 0 holds; partition 1 received another epoch.
         sample.produced.streams.truncate(1);
         sample.produced.streams[0].epoch = told;
         sample.consumed.streams[0].epoch = told;
@@ -648,8 +690,8 @@ fn only_epochs_before_those_that_are_told_can_be_folded() {
 
 #[test]
 fn a_witness_that_cannot_be_judged_leaves_a_doubt() {
-    type Change = fn(&mut ConsumerState);
-    let table: [(Change, Kind, Option<i32>); 4] = [
+    type ConsumerChange = fn(&mut ConsumerState);
+    let table: [(ConsumerChange, Kind, Option<i32>); 4] = [
         (|witness| witness.streams[0].exact = false, Kind::Inexact, Some(0)),
         (|witness| witness.partitions[1].folded_streams = 1, Kind::Inexact, Some(1)),
         (|witness| witness.streams[1].received = 49, Kind::Contradiction, Some(1)),
@@ -680,14 +722,14 @@ fn what_contradicts_itself_is_no_proof() {
         ),
         (|s| s.produced.streams[0].unknown_ranges = set(&[(3, 4)]), Inconclusive, &first, "itself"),
         (|s| s.produced.run = "s".parse().unwrap(), Inconclusive, &run_wide, "sent for run s"),
-        (|s| s.consumed.run = None, Inconclusive, &run_wide, "not told to judge this run"),
+        (|s| s.consumed.run = None, Inconclusive, &run_wide, "not started for this run"),
         (
             |s| s.consumed.streams[0].received = 49,
             Inconclusive,
             &[(Contradiction, Some(0), 1), (Contradiction, Some(0), 1)],
             "do not add up",
         ),
-        (|s| s.consumed.streams[0].missing = set(&[(9, 10)]), Inconclusive, &first, "its set says 49"),
+        (|s| s.consumed.streams[0].missing = set(&[(9, 10)]), Inconclusive, &first, "its set holds 49"),
         (
             |s| {
                 s.produced.streams.push(s.produced.streams[0].clone());
@@ -695,9 +737,14 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &first,
-            "tells twice of epoch 0",
+            "reports epoch 0 twice",
         ),
-        (|s| s.consumed.streams.push(s.consumed.streams[0].clone()), Inconclusive, &first, "the consumer tells twice"),
+        (
+            |s| s.consumed.streams.push(s.consumed.streams[0].clone()),
+            Inconclusive,
+            &first,
+            "the consumer reports producer 00000001, epoch 0 twice",
+        ),
         (
             |s| {
                 s.consumed.partitions[0].counts.records = 59;
@@ -705,14 +752,22 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &first,
-            "59 records and 0 offsets without one are not the 60 offsets that were read",
+            "59 records and 0 offsets without a record do not add up to the 60 offsets that were read",
         ),
         (
             |s| hide_the_last(s, Some(Explained { markers: 2, ..Explained::default() })),
             Inconclusive,
             &[(Contradiction, Some(1), 1)],
-            "1 offsets show no record, and 2 are explained",
+            "1 offsets have no record, but 2 are explained",
         ),
+    ]);
+}
+
+#[test]
+fn sums_that_are_not_those_of_their_parts_are_no_proof() {
+    use Verdict::Inconclusive;
+    let run_wide = [(Kind::Contradiction, None, 1)];
+    check(&[
         (
             |s| {
                 s.sums = false;
@@ -720,7 +775,7 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the consumer's sums are not those of its partitions",
+            "the consumer's totals do not match its partitions",
         ),
         (
             |s| {
@@ -729,7 +784,7 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the sums of producer 00000001 are not those of its parts",
+            "the totals of producer 00000001 do not match its parts",
         ),
         (
             |s| {
@@ -739,12 +794,17 @@ fn what_contradicts_itself_is_no_proof() {
             },
             Inconclusive,
             &run_wide,
-            "the sums of producer 00000001 are not those of its parts",
+            "the totals of producer 00000001 do not match its parts",
         ),
     ]);
+}
+
+#[test]
+fn two_claims_of_one_producer_prove_nothing_and_neither_does_none() {
     let sample = Sample { expected: None, ..Sample::clean() };
     let claim = Claim::by(sample.produced.clone(), Went::Asked);
-    for (claims, expected) in [(vec![claim.clone(), claim], "two claims of producer 00000001"), (vec![], "no producer")]
+    for (claims, expected) in
+        [(vec![claim.clone(), claim], "two claims for producer 00000001"), (vec![], "no producer")]
     {
         let (ranges, received) = (&sample.ranges, &sample.consumed);
         let report = judge(&Case::new(run(), "t", ranges, &claims, received));
@@ -793,10 +853,10 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
         state_of(&[ledger])
     };
     let verdict = |claims: &[Claim], received: &ConsumerState| {
-        let ranges = [Range { partition: 0, start: 0, end: received.partitions[0].next }];
+        let ranges = [OffsetRange { partition: 0, start: 0, end: received.partitions[0].next }];
         judge(&Case::new(run(), "t", &ranges, claims, received))
     };
-    // It had 5 acked and 3 more on their way when it last spoke.
+    // At its last checkpoint, 5 were acked and 3 in flight.
     let mut checkpoint = acked(5);
     (0..3).for_each(|_| checkpoint.accepted());
     let died = Claim::by(claim_of(1, Event::Checkpoint, &[checkpoint]), Went::Killed);
@@ -809,7 +869,8 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
     }
     assert_eq!(verdict(&both, &ledger(&[(1, 4), (2, 4)])).verdict, Verdict::Fail, "less than it promised");
     assert_eq!(verdict(&both, &ledger(&[(1, 5), (2, 5)])).verdict, Verdict::Fail, "more than the other sent");
-    // Of one that died before its first state nothing is promised, and nothing of it is a fault. Of one that nobody knows all is.
+    // A producer that died before its first state promises nothing, and none of its records is a fault. All records of
+    // an unknown producer are.
     let silent = Claim { state: None, ..died };
     for (claims, expected) in [(vec![silent, successor.clone()], Verdict::Pass), (vec![successor], Verdict::Fail)] {
         assert_eq!(verdict(&claims, &ledger(&[(1, 7), (2, 4)])).verdict, expected);
@@ -818,7 +879,7 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
 
 #[test]
 fn a_full_set_makes_the_verdict_inconclusive() {
-    // The producer: every other one was not persisted, more of them than a set keeps.
+    // The producer: every other one was not persisted, more of them than a set can keep.
     let n = 2 * INTERVALS_MAX as u64 + 10;
     let mut sent = SendLedger::default();
     let mut read = PartitionLedger::new(0, 0, Some(run()));
@@ -830,7 +891,7 @@ fn a_full_set_makes_the_verdict_inconclusive() {
             read.record(Record::new(read.next, Some(&value(1, 0, sequence))));
         }
     }
-    let ranges = [Range { partition: 0, start: 0, end: read.next }];
+    let ranges = [OffsetRange { partition: 0, start: 0, end: read.next }];
     let claims = [Claim::by(claim_of(1, Event::End, &[sent.clone()]), Went::Asked)];
     let received = state_of(&[read]);
     let report = judge(&Case::new(run(), "t", &ranges, &claims, &received));
@@ -862,7 +923,7 @@ fn a_line_that_would_be_too_long_leaves_sets_out_and_says_so() {
     let stream = &state.fitted(50).streams[0];
     assert!(!stream.exact && stream.missing.is_empty() && stream.missing_count == 99);
 
-    // 99 intervals of missing sequences, one of unread ones: together they need as much room.
+    // 99 intervals of missing sequences and one of unread ones share the same limit.
     read.start_moved_to(read.next + 1);
     read.record(Record::new(read.next, Some(&value(1, 0, 300))));
     let state = state_of(&[read]);
@@ -883,7 +944,7 @@ fn sums_of_producers_add_up_one_by_one() {
     assert_eq!(sums, SendTotals { sent: 60, acked: 21, not_persisted: 15, unknown: 13, in_flight: 11 });
 }
 
-/// A stream of which so many were acked, then so many not persisted, then so many of unknown fate; so many more are in flight.
+/// A stream with these numbers of acked, not persisted, unknown and in-flight messages, in this order.
 fn settled(acked: u64, not_persisted: u64, unknown: u64, in_flight: u64) -> SendLedger {
     let mut ledger = SendLedger::default();
     let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
@@ -907,7 +968,7 @@ fn epochs_of(producer: u32, event: Event, epochs: &[SendLedger]) -> ProducerStat
     state
 }
 
-/// No two numbers of the row are alike, so that none can stand for another.
+/// All numbers of the row differ, so that none can stand for another.
 #[test]
 fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let claims = [
@@ -922,11 +983,11 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let mut bent = ours(1, 0, 0);
     bent[20] ^= 1;
     let mut values: Vec<Vec<u8>> = Vec::new();
-    // All that was acknowledged, and one of unknown fate.
+    // Everything acknowledged, and one of unknown outcome.
     values.extend([0, 1, 2, 3, 4, 5, 8].map(|sequence| ours(1, 0, sequence)));
-    // 4 is missing, 2 came twice.
+    // 4 is missing, 2 arrived twice.
     values.extend([0, 1, 2, 2, 3].map(|sequence| ours(1, 1, sequence)));
-    // 0 came late, and two of those that were in flight.
+    // 0 arrived late, and so did two that were in flight.
     values.extend([1, 0, 2, 3, 8, 9].map(|sequence| ours(2, 0, sequence)));
     values.extend(std::iter::repeat_n(bent, 2));
     values.extend([0, 1, 2].map(|sequence| encoded("r", 1, 0, 1, sequence)));
@@ -938,7 +999,7 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     (10..17).for_each(|offset| ledger.record(Record::new(offset, None)));
     ledger.reached(59);
     ledger.explained = Some(Explained { markers: 8, compacted: 3, ..Explained::default() });
-    let ranges = [Range { partition: 0, start: 10, end: 59 }];
+    let ranges = [OffsetRange { partition: 0, start: 10, end: 59 }];
     let received = state_of(&[ledger]);
     let report = judge(&Case::new(run(), "test", &ranges, &claims, &received));
     let row = Row {
@@ -995,8 +1056,8 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
         none(Kind::Contradiction)
     };
     assert_eq!(contradictions(state()), 0);
-    type Change = fn(&mut ProducerState);
-    let changes: [Change; 13] = [
+    type ProducerChange = fn(&mut ProducerState);
+    let changes: [ProducerChange; 13] = [
         |s| s.totals.sent += 1,
         |s| s.totals.acked += 1,
         |s| s.totals.not_persisted += 1,
@@ -1016,13 +1077,13 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
         change(&mut bent);
         assert_eq!(contradictions(bent), 1, "change {at}");
     }
-    // A sum that agrees with its parts, and has more in it than was sent.
+    // A total that matches its parts but exceeds what was sent.
     let mut bent = state();
     bent.totals.acked += 1;
     bent.streams[0].acked += 1;
     bent.partitions[0].acked += 1;
     assert_eq!(contradictions(bent), 1);
-    // Epochs that are folded are in the sums only, those of partitions among them.
+    // Folded epochs are only in the totals, including those of partitions.
     let mut folded = state();
     folded.folded_epochs = 1;
     folded.streams.remove(0);
@@ -1034,7 +1095,7 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
 #[test]
 fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
     use Event::{Checkpoint, End};
-    // Counts of acked, not persisted and unknown are those of the sets; `sent` is given.
+    // The counts of acked, not persisted and unknown are those of the sets; `sent` is given.
     let contradicts = |event, sent: u64, sets: [&[(u64, u64)]; 3]| {
         let mut state = claim_of(1, event, &[SendLedger::default()]);
         let stream = &mut state.streams[0];
@@ -1046,7 +1107,7 @@ fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
             produced: state,
             went: Went::Killed,
             expected: None,
-            ranges: vec![Range { partition: 0, start: 100, end: 100 }],
+            ranges: vec![OffsetRange { partition: 0, start: 100, end: 100 }],
             consumed: state_of(&[PartitionLedger::new(0, 100, Some(run()))]),
             ..Sample::clean()
         };
@@ -1072,7 +1133,7 @@ fn three_intervals_are_spelled_out_and_no_more() {
         for sequence in (0..20).filter(|sequence| !lost.contains(sequence)) {
             ledger.record(Record::new(ledger.next, Some(&value(1, 0, sequence))));
         }
-        let ranges = [Range { partition: 0, start: 0, end: ledger.next }];
+        let ranges = [OffsetRange { partition: 0, start: 0, end: ledger.next }];
         let claims = [Claim::by(claim_of(1, Event::End, &[acked(20)]), Went::Asked)];
         let report = judge(&Case::new(run(), "t", &ranges, &claims, &state_of(&[ledger])));
         assert_eq!(report.reasons[0], format!("partition 0: {spelled}"));

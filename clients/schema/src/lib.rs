@@ -1,4 +1,5 @@
-//! For tests: checks JSON lines against docs/schema, which describes them for programs.
+//! Checks JSON lines against docs/schema, which describes them for programs. For tests only.
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "only tests link it, and a test may stop at the first surprise")]
 
 use std::collections::BTreeMap;
@@ -6,8 +7,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-/// One file of docs/schema, with the others that it refers to. Only the part of JSON Schema that the files use is
-/// known; any other keyword fails the test, so that none is written in vain.
+/// A file of docs/schema, with the others that it refers to. Supports only the part of JSON Schema that these files
+/// use; any other keyword fails the test.
 #[derive(Debug)]
 pub struct Schema {
     file: String,
@@ -15,7 +16,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Reads all of docs/schema, to check lines of `file`.
+    /// Reads docs/schema, to check lines against `file`.
     pub fn read(file: &str) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
         let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
@@ -24,7 +25,7 @@ impl Schema {
         Schema { file: file.into(), files }
     }
 
-    /// The file as it is.
+    /// The whole file.
     pub fn json(&self) -> &Value {
         &self.files[&self.file]
     }
@@ -35,17 +36,17 @@ impl Schema {
         kinds.map(|kind| kind["$ref"].as_str().unwrap().strip_prefix("#/$defs/").unwrap()).collect()
     }
 
-    /// What is wrong with a line as one of this kind.
+    /// What is wrong with a line of this kind.
     fn problem_as(&self, kind: &str, line: &Value) -> Option<String> {
         self.check(&self.file, &json!({ "$ref": format!("#/$defs/{kind}") }), line, kind).err()
     }
 
-    /// The kinds of which a line may be: one, if the line and the schema are right.
+    /// The kinds that a line matches: one, if the line and the schema are right.
     pub fn kinds_of(&self, line: &Value) -> Vec<&str> {
         self.kinds().into_iter().filter(|kind| self.problem_as(kind, line).is_none()).collect()
     }
 
-    /// What is wrong with a line; stricter than the schema in that fields it does not know are refused.
+    /// What is wrong with a line. Stricter than the schema: unknown fields are rejected.
     pub fn problem(&self, line: &Value) -> Option<String> {
         match &self.kinds_of(line)[..] {
             [_] => None,
@@ -54,7 +55,7 @@ impl Schema {
                     let properties = &self.json()["$defs"][*kind]["properties"];
                     ["schema", "event"].iter().all(|name| match &properties[*name]["const"] {
                         Value::Null => true,
-                        told => *told == line[*name],
+                        rule => *rule == line[*name],
                     })
                 };
                 let answers = self.kinds().into_iter().filter(named).filter_map(|kind| self.problem_as(kind, line));
@@ -64,20 +65,20 @@ impl Schema {
         }
     }
 
-    /// Fails when a line does not fit.
+    /// Asserts that a line is valid.
     ///
     /// # Panics
-    /// With what is wrong.
+    /// If it is not.
     #[track_caller]
     pub fn expect(&self, line: &Value) {
         assert_eq!(self.problem(line), None, "{line}");
     }
 
-    /// Fails when a line does not fit, or still fits when any field of it is taken away, added or changed. Lines may be
-    /// without the fields named in `optional`. Returns how many changes were tried.
+    /// Asserts that a line is valid, and that it is no longer valid when any field is removed, added or changed. Lines
+    /// may lack the fields in `optional`. Returns the number of changes tried.
     ///
     /// # Panics
-    /// With what is wrong.
+    /// If either does not hold.
     #[track_caller]
     pub fn expect_exactly(&self, line: &Value, optional: &[&str]) -> usize {
         self.expect(line);
@@ -93,66 +94,33 @@ impl Schema {
         let none = Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&none);
         let wrong = |what: String| Err(format!("{at}: {what}"));
-        for (keyword, told) in schema.as_object().unwrap() {
+        for (keyword, rule) in schema.as_object().unwrap() {
             match keyword.as_str() {
                 "description" | "properties" => {}
                 "$ref" => {
-                    let (other, name) = told.as_str().unwrap().split_once("#/$defs/").unwrap();
+                    let (other, name) = rule.as_str().unwrap().split_once("#/$defs/").unwrap();
                     let file = if other.is_empty() { file } else { other };
                     self.check(file, self.files[file]["$defs"].get(name).unwrap(), value, at)?;
                 }
                 "oneOf" => {
                     let answers: Vec<_> =
-                        told.as_array().unwrap().iter().map(|one| self.check(file, one, value, at)).collect();
+                        rule.as_array().unwrap().iter().map(|one| self.check(file, one, value, at)).collect();
                     if answers.iter().filter(|answer| answer.is_ok()).count() != 1 {
                         return wrong(format!("not one of {} fits: {answers:?}", answers.len()));
                     }
                 }
-                "const" if told == value => {}
-                "enum" if told.as_array().unwrap().contains(value) => {}
-                "const" | "enum" => return wrong(format!("{value} is not {told}")),
-                "type" => {
-                    let names = told.as_array().cloned().unwrap_or_else(|| vec![told.clone()]);
-                    let is = |name: &Value| match name.as_str().unwrap() {
-                        "integer" => value.is_i64() || value.is_u64(),
-                        "string" => value.is_string(),
-                        "boolean" => value.is_boolean(),
-                        "null" => value.is_null(),
-                        "array" => value.is_array(),
-                        "object" => value.is_object(),
-                        other => panic!("type {other}"),
-                    };
-                    if !names.iter().any(is) {
-                        return wrong(format!("{value} is not {told}"));
-                    }
-                }
-                "minimum" if value.as_i64().is_some_and(|n| n < told.as_i64().unwrap()) => {
-                    return wrong(format!("{value} is below {told}"));
-                }
-                "minimum" => {}
-                "pattern" => {
-                    if !value.as_str().is_some_and(|text| matches(told.as_str().unwrap(), text)) {
-                        return wrong(format!("{value} is not {told}"));
-                    }
-                }
-                "minItems" | "maxItems" => {
-                    let (length, bound) = (value.as_array().map_or(0, Vec::len) as u64, told.as_u64().unwrap());
-                    if (keyword == "minItems" && length < bound) || (keyword == "maxItems" && length > bound) {
-                        return wrong(format!("{length} items"));
-                    }
-                }
                 "items" => {
                     for (n, item) in value.as_array().into_iter().flatten().enumerate() {
-                        self.check(file, told, item, &format!("{at}[{n}]"))?;
+                        self.check(file, rule, item, &format!("{at}[{n}]"))?;
                     }
                 }
                 "prefixItems" => {
-                    for (one, item) in told.as_array().unwrap().iter().zip(value.as_array().into_iter().flatten()) {
+                    for (one, item) in rule.as_array().unwrap().iter().zip(value.as_array().into_iter().flatten()) {
                         self.check(file, one, item, at)?;
                     }
                 }
                 "required" => {
-                    for name in told.as_array().unwrap() {
+                    for name in rule.as_array().unwrap() {
                         if value.get(name.as_str().unwrap()).is_none() {
                             return wrong(format!("{name} is missing"));
                         }
@@ -160,10 +128,10 @@ impl Schema {
                 }
                 "additionalProperties" => {
                     for (name, field) in value.as_object().into_iter().flatten() {
-                        self.check(file, told, field, &format!("{at}.{name}"))?;
+                        self.check(file, rule, field, &format!("{at}.{name}"))?;
                     }
                 }
-                other => panic!("the checker does not know {other}"),
+                _ => check_value(keyword, rule, value).or_else(wrong)?,
             }
         }
         if schema.get("properties").is_some() {
@@ -176,7 +144,48 @@ impl Schema {
     }
 }
 
-/// Patterns of the one form that the schema uses: `^[CLASS]{LEAST,MOST}$`.
+/// Checks a keyword that concerns only this value and nothing inside it.
+fn check_value(keyword: &str, rule: &Value, value: &Value) -> Result<(), String> {
+    match keyword {
+        "const" if rule == value => {}
+        "enum" if rule.as_array().unwrap().contains(value) => {}
+        "const" | "enum" => return Err(format!("{value} is not {rule}")),
+        "type" => {
+            let names = rule.as_array().cloned().unwrap_or_else(|| vec![rule.clone()]);
+            let is = |name: &Value| match name.as_str().unwrap() {
+                "integer" => value.is_i64() || value.is_u64(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                "array" => value.is_array(),
+                "object" => value.is_object(),
+                other => panic!("type {other}"),
+            };
+            if !names.iter().any(is) {
+                return Err(format!("{value} is not {rule}"));
+            }
+        }
+        "minimum" if value.as_i64().is_some_and(|n| n < rule.as_i64().unwrap()) => {
+            return Err(format!("{value} is below {rule}"));
+        }
+        "minimum" => {}
+        "pattern" => {
+            if !value.as_str().is_some_and(|text| matches(rule.as_str().unwrap(), text)) {
+                return Err(format!("{value} is not {rule}"));
+            }
+        }
+        "minItems" | "maxItems" => {
+            let (length, bound) = (value.as_array().map_or(0, Vec::len) as u64, rule.as_u64().unwrap());
+            if (keyword == "minItems" && length < bound) || (keyword == "maxItems" && length > bound) {
+                return Err(format!("{length} items"));
+            }
+        }
+        other => panic!("the checker does not know {other}"),
+    }
+    Ok(())
+}
+
+/// Matches patterns of the only form that the schemas use: `^[CLASS]{LEAST,MOST}$`.
 fn matches(pattern: &str, text: &str) -> bool {
     let (class, lengths) = pattern.strip_prefix("^[").unwrap().strip_suffix("}$").unwrap().split_once("]{").unwrap();
     let (least, most) = lengths.split_once(',').unwrap_or((lengths, lengths));
@@ -200,7 +209,7 @@ fn matches(pattern: &str, text: &str) -> bool {
         && text.chars().all(|c| legal.contains(&c))
 }
 
-/// Calls `bent` for each way to take a field away, to add one, or to put something else into its place.
+/// Calls `bent` for each way to remove, add or replace a field.
 fn bend(value: &Value, optional: &[&str], bent: &mut dyn FnMut(Value, &str)) {
     let something_else = |value: &Value| if value.is_boolean() { json!(7) } else { json!(false) };
     match value {

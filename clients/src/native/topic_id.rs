@@ -1,47 +1,28 @@
-//! The id of a topic (KIP-516), by which one that was created again is told from the one before.
+//! Queries the id of a topic (KIP-516), which tells a recreated topic from the one before.
 
 use std::ffi::{CStr, CString};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rdkafka::bindings as rdk;
 
-use super::NativeClient;
+use super::{NativeClient, Owned};
 
-/// What brokers that know no ids answer.
+/// The answer of brokers that know no topic ids.
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// A pointer that is given back to librdkafka when it goes.
-pub(super) struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
-
-impl<T> Owned<T> {
-    pub(super) fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self> {
-        Ok(Self(NonNull::new(pointer).context("librdkafka has no memory")?, destroy))
-    }
-
-    pub(super) fn get(&self) -> *mut T {
-        self.0.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from librdkafka with its own destructor, is destroyed here once, and is not used again.
-        unsafe { (self.1)(self.get()) }
-    }
-}
-
-/// The id of `topic` as `broker`, which has just answered something else, tells it now, as Kafka's tools print it; `None` where brokers know no ids. Not
-/// asked of the controller, as librdkafka would: a controller that is down would keep everybody from it.
+/// The id of `topic`, as Kafka's tools print it; `None` if the brokers know no ids. Queries `broker`, which has just
+/// answered another query. librdkafka would ask the controller instead, and fail while that is down.
 ///
 /// # Errors
-/// No broker answers within `timeout`, or there is no such topic.
+/// If the broker does not answer within `timeout`, or there is no such topic.
 pub fn topic_id(client: &impl NativeClient, topic: &str, broker: i32, timeout: Duration) -> Result<Option<String>> {
     let name = CString::new(topic)?;
     let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let client = client.native();
-    // SAFETY: the client is valid while it is borrowed, and each object is one of librdkafka's own until its `Owned` goes. The names are copied.
+    // SAFETY: the client is valid while it is borrowed, and each `Owned` keeps its librdkafka object alive. The names
+    // are copied.
     let (queue, event) = unsafe {
         let queue = Owned::new(rdk::rd_kafka_queue_new(client), rdk::rd_kafka_queue_destroy)?;
         let operation = rdk::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
@@ -58,7 +39,8 @@ pub fn topic_id(client: &impl NativeClient, topic: &str, broker: i32, timeout: D
         (queue, event)
     };
     let event = Owned::new(event, rdk::rd_kafka_event_destroy).context("no answer in time")?;
-    // SAFETY: the event and all that belongs to it live until `event` goes, and what is kept of it is copied. Null is looked for.
+    // SAFETY: the event and its contents live until `event` is dropped. Strings are copied, and null pointers are
+    // checked.
     let id = unsafe {
         let failed = rdk::rd_kafka_event_error_string(event.get());
         let result = rdk::rd_kafka_event_DescribeTopics_result(event.get());
@@ -78,19 +60,19 @@ pub fn topic_id(client: &impl NativeClient, topic: &str, broker: i32, timeout: D
     };
     drop(event);
     drop(queue);
-    // Kafka writes ids in the alphabet for addresses.
+    // Kafka prints ids in URL-safe base64.
     let id = id.replace('+', "-").replace('/', "_");
     Ok((!id.is_empty() && id != NONE).then_some(id))
 }
 
-/// A copy of what a string says; empty for none.
+/// A copy of a C string; empty for null.
 ///
 /// # Safety
-/// The pointer is null or to a string that ends.
+/// The pointer must be null or point to a C string.
 unsafe fn text(string: *const std::ffi::c_char) -> String {
     if string.is_null() {
         return String::new();
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: guaranteed by the caller.
     unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! A topic's own settings.
+//! Queries a topic's settings.
 
 use std::ffi::CString;
 use std::ptr;
@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rdkafka::bindings as rdk;
 
-use super::topic_id::Owned;
-use super::{Code, NativeClient, plain, said};
+use super::{ErrorCode, NativeClient, Owned, ffi, text_in};
 
-/// What `broker`, which has just answered something else, says that a setting of a topic is.
+/// The value of a topic's setting. Queries `broker`, which has just answered another query.
 ///
 /// # Errors
-/// Why it does not say it within that time, or until `stopped`.
+/// If there is no answer `within` that time or before `stopped`, or it is an error.
 pub fn topic_setting(
     client: &impl NativeClient,
     topic: &str,
@@ -26,7 +25,8 @@ pub fn topic_setting(
     let began = Instant::now();
     let ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
     let client = client.native();
-    // SAFETY: the client is valid while it is borrowed, and each object is one of librdkafka's own until its `Owned` goes. The names are copied.
+    // SAFETY: the client is valid while it is borrowed, and each `Owned` keeps its librdkafka object alive. The names
+    // are copied.
     let event = unsafe {
         let queue = Owned::new(rdk::rd_kafka_queue_new(client), rdk::rd_kafka_queue_destroy)?;
         let operation = rdk::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
@@ -45,27 +45,28 @@ pub fn topic_setting(
         event
     };
     let event = Owned::new(event, rdk::rd_kafka_event_destroy).context("no answer in time")?;
-    let refused = |code: Code| if code == Code::NONE { Ok(()) } else { bail!("{}", code.explained()) };
-    // SAFETY: the event and all that belongs to it live until `event` goes, and what is kept of it is copied. Null is looked for.
+    let refused = |code: ErrorCode| if code == ErrorCode::NONE { Ok(()) } else { bail!("{}", code.description()) };
+    // SAFETY: the event and its contents live until `event` is dropped. Strings are copied, and null pointers are
+    // checked.
     unsafe {
-        refused(Code(plain::rd_kafka_event_error(event.get())))?;
+        refused(ErrorCode(ffi::rd_kafka_event_error(event.get())))?;
         let result = rdk::rd_kafka_event_DescribeConfigs_result(event.get());
         let (mut resources, mut entries) = (0, 0);
         if result.is_null() {
-            bail!("librdkafka has no answer");
+            bail!("librdkafka has no result");
         }
-        let told = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
-        if told.is_null() || resources == 0 {
+        let resource = rdk::rd_kafka_DescribeConfigs_result_resources(result, &raw mut resources);
+        if resource.is_null() || resources == 0 {
             bail!("the answer is empty");
         }
-        refused(Code(plain::rd_kafka_ConfigResource_error(*told)))?;
-        let settings = rdk::rd_kafka_ConfigResource_configs(*told, &raw mut entries);
+        refused(ErrorCode(ffi::rd_kafka_ConfigResource_error(*resource)))?;
+        let settings = rdk::rd_kafka_ConfigResource_configs(*resource, &raw mut entries);
         for at in 0..if settings.is_null() { 0 } else { entries } {
             let entry = *settings.add(at);
-            if said(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {
-                return Ok(said(rdk::rd_kafka_ConfigEntry_value(entry)).into_owned());
+            if text_in(rdk::rd_kafka_ConfigEntry_name(entry)) == setting {
+                return Ok(text_in(rdk::rd_kafka_ConfigEntry_value(entry)).into_owned());
             }
         }
     }
-    bail!("the answer has no {setting}")
+    bail!("{setting} is not in the answer")
 }

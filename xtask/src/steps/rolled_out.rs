@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ledger::judge::{Claim, Range, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{ConsumerState, Line, Offsets, ProducerState, Watermarks};
 
 use crate::brokers;
@@ -229,7 +229,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
 }
 
 /// Succeeds if a consumer has read to these end offsets; otherwise returns how far it is.
-fn up_to(state: &ConsumerState, ranges: &[Range]) -> std::result::Result<(), String> {
+fn up_to(state: &ConsumerState, ranges: &[OffsetRange]) -> std::result::Result<(), String> {
     for range in ranges {
         match state.partitions.iter().find(|row| row.partition == range.partition) {
             Some(row) if row.next >= range.end => {}
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_consumer_that_has_not_read_to_an_end_offset_says_where_it_is() {
-        let range = |partition, end| Range { partition, start: 0, end };
+        let range = |partition, end| OffsetRange { partition, start: 0, end };
         let mut state = consumer(&[10, 10]);
         assert_eq!(up_to(&state, &[range(0, 10), range(1, 9)]), Ok(()));
         assert_eq!(up_to(&state, &[range(0, 10), range(1, 11)]), Err("partition 1: at 10 of 11".into()));

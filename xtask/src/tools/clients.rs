@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger::judge::{Claim, Range, Went};
+use ledger::judge::{Claim, OffsetRange, Went};
 use ledger::lines::{ConsumerState, Line, ProducerStart, ProducerState};
 
 use crate::exec::Cmd;
@@ -61,9 +61,9 @@ pub fn received(output: &str) -> Option<ConsumerState> {
 }
 
 /// Converts (partition, first offset, end offset) to ranges. Offsets beyond Kafka's limit become the limit.
-pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<Range> {
+pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<OffsetRange> {
     let offset = |offset| i64::try_from(offset).unwrap_or(i64::MAX);
-    let one = |&(partition, start, end): &(u32, u64, u64)| Range {
+    let one = |&(partition, start, end): &(u32, u64, u64)| OffsetRange {
         partition: i32::try_from(partition).unwrap_or(i32::MAX),
         start: offset(start),
         end: offset(end),

@@ -1,37 +1,36 @@
-//! What is judged: the claims of producers, and the offsets that hold a run.
+//! The input of a verdict: producers' claims, and the offsets of a run.
 
 use crate::lines::{Event, ProducerStart, ProducerState, Reason, SendStream};
 use crate::stamp::{ProducerId, RunId};
 
-/// How a producer process went, as whoever started it knows.
+/// How a producer process ended, as known to whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Went {
-    /// It was told to end, by a signal that it answers, and did. It owes its last line.
+    /// It was asked to stop by a signal that it handles. It owes its last line.
     Asked,
-    /// We killed it, or cut it off from its output. It is held to its last line and owes no other.
+    /// We killed it, or cut off its output. It is held to its last line and owes no other.
     Killed,
-    /// It ended by itself. With its last line it sent what it was to send; without one it crashed.
+    /// It exited on its own. With a last line it had finished; without one it crashed.
     ByItself,
-    /// It goes on. Its last checkpoint is what it promises so far.
+    /// It is still running. Its last checkpoint is its claim so far.
     Running,
 }
 
-/// The last word of one producer process.
+/// What one producer process claims.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The run it sent for.
+    /// The run that it sent for.
     pub run: RunId,
     /// The process.
     pub producer: ProducerId,
-    /// Its last complete checkpoint, or its end; `None` when it died before the first.
+    /// Its last complete checkpoint, or its end. `None` if it died before the first.
     pub state: Option<ProducerState>,
-    /// How it went.
+    /// How the process ended.
     pub went: Went,
 }
 
 impl Claim {
-    /// What a producer that `went` so claims by the complete lines it printed: the last state, or nothing but that it began. `None` when there is no
-    /// line.
+    /// The claim of a producer from the complete lines that it printed. `None` if there are none.
     pub fn of(
         start: Option<&ProducerStart>,
         states: impl IntoIterator<Item = ProducerState>,
@@ -44,12 +43,13 @@ impl Claim {
         }
     }
 
-    /// The claim of a producer whose last complete line this is.
+    /// The claim of a producer with this last complete line.
     pub fn by(state: ProducerState, went: Went) -> Self {
         Self { run: state.run, producer: state.producer, state: Some(state), went }
     }
 
-    /// Whether it speaks for all it sent. Otherwise it died or goes on, and what it did after its last line is open.
+    /// Whether the claim covers everything it sent. Otherwise the producer died or is still running, and may have sent
+    /// more.
     pub fn ended(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.event == Event::End)
     }
@@ -58,20 +58,20 @@ impl Claim {
         self.state.as_ref().map_or(&[], |state| &state.streams)
     }
 
-    /// Why it gave up, if it says that it did.
+    /// Why it gave up, if it reports that.
     pub(super) fn gave_up(&self) -> Option<Reason> {
         let reason = self.state.as_ref().filter(|state| state.event == Event::End)?.reason?;
         matches!(reason, Reason::Fatal | Reason::Error).then_some(reason)
     }
 }
 
-/// The offsets of a partition that hold the run.
+/// The offsets of a run in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct OffsetRange {
     /// The partition.
     pub partition: i32,
-    /// Its end offset before the first producer began.
+    /// The end offset before the first producer started.
     pub start: i64,
-    /// Its end offset after the last producer had flushed or was dead.
+    /// The end offset after the last producer had flushed or was dead.
     pub end: i64,
 }

@@ -1,42 +1,44 @@
-//! The verdict over a run that is over.
+//! The verdict over a finished run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{Claim, Range, Went};
-use super::concluded::{Concluded, conclude};
-use super::streams::{Found, Key, Unread, arrived, evidence, name, spelled};
+use super::claim::{Claim, OffsetRange, Went};
+use super::conclusion::{Conclusion, conclude};
+use super::streams::{Findings, HandleKey, Unread, arrived, evidence, name, spelled};
 use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
 use crate::stamp::RunId;
 
-/// What is to be judged.
+/// The input of [`judge`].
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     /// The run.
     pub run: RunId,
     /// The topic, for the report only.
     pub topic: &'a str,
-    /// Every partition of the topic.
-    pub ranges: &'a [Range],
-    /// One for each producer process of the run.
+    /// All partitions of the topic.
+    pub ranges: &'a [OffsetRange],
+    /// The claims of the run's producers, one for each process.
     pub claims: &'a [Claim],
-    /// How many further producer processes left no line although nobody killed them: what they sent, nobody knows.
+    /// Number of other producer processes that printed no line although nobody killed them. What they sent is unknown.
     pub wordless: u64,
-    /// The last line of the consumer that read the run from `start` on. One that was started again counts for itself alone.
+    /// The last line of the consumer that read the run from `start`. If it was restarted, only the last process counts.
     pub received: &'a ConsumerState,
-    /// Last lines of consumers that read while the run went on. What they saw and `received` has not, was in the log once and is gone.
+    /// Last lines of consumers that read during the run. What they saw and `received` does not contain was in the log
+    /// once and is gone.
     pub witnesses: &'a [ConsumerState],
-    /// How many messages were to be sent, where all of them had to be acked. Without it a message may also end as not persisted or unknown.
+    /// Number of messages to send, if all of them had to be acked. If `None`, messages may also be not persisted or
+    /// unknown.
     pub expected: Option<u64>,
-    /// The topic's id each time it was asked for; empty when it never was.
+    /// The topic's id each time it was queried; empty if it never was.
     pub topic_ids: &'a [String],
 }
 
 impl<'a> Case<'a> {
-    /// A run of which no number was expected and nothing else is known.
+    /// A run without an expected number of messages or other details.
     pub fn new(
         run: RunId,
         topic: &'a str,
-        ranges: &'a [Range],
+        ranges: &'a [OffsetRange],
         claims: &'a [Claim],
         received: &'a ConsumerState,
     ) -> Self {
@@ -46,9 +48,9 @@ impl<'a> Case<'a> {
 
 /// Compares what was promised of a run with what was read.
 pub fn judge(case: &Case<'_>) -> Report {
-    let mut found = Found::default();
-    let rows = rows(case, &mut found);
-    let Concluded { verdict, findings, reasons, evidence } = conclude(found, case.claims);
+    let mut findings = Findings::default();
+    let rows = rows(case, &mut findings);
+    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, case.claims);
     let states = || case.claims.iter().filter_map(|claim| claim.state.as_ref());
     let ended = case.claims.iter().filter(|claim| claim.ended()).count() as u64;
     Report {
@@ -67,9 +69,9 @@ pub fn judge(case: &Case<'_>) -> Report {
     }
 }
 
-/// Judges each partition; what is found goes into `found`.
-fn rows(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
-    let mut judge = Judge { case, found };
+/// Judges each partition and adds to `findings`.
+fn rows(case: &Case<'_>, findings: &mut Findings) -> Vec<Row> {
+    let mut judge = RunJudge { case, findings };
     judge.whole_run();
     let rows: Vec<Row> = case.ranges.iter().map(|range| judge.partition(range)).collect();
     if let Some(messages) = case.expected {
@@ -78,95 +80,101 @@ fn rows(case: &Case<'_>, found: &mut Found) -> Vec<Row> {
     rows
 }
 
-struct Judge<'a, 'f> {
+struct RunJudge<'a, 'f> {
     case: &'a Case<'a>,
-    found: &'f mut Found,
+    findings: &'f mut Findings,
 }
 
-impl<'a> Judge<'a, '_> {
-    /// What concerns no partition alone.
+impl<'a> RunJudge<'a, '_> {
+    /// Checks everything that is not about a single partition.
     fn whole_run(&mut self) {
         let Case { run, claims, received, ranges, topic_ids, .. } = *self.case;
         if claims.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no producer says what it sent");
+            self.findings.add(Kind::Silent, None, 1, "no producer reported what it sent");
         }
         if ranges.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
+            self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
         if self.case.wordless > 0 {
-            let what = format!("{} producers left no line at all, and nobody killed them", self.case.wordless);
-            self.found.find(Kind::Silent, None, self.case.wordless, what);
+            let what = format!("{} producers printed no line at all, although nobody killed them", self.case.wordless);
+            self.findings.add(Kind::Silent, None, self.case.wordless, what);
         }
         for (at, claim) in claims.iter().enumerate() {
             let producer = claim.producer;
             if claim.run != run {
                 let what = format_args!("producer {producer} sent for run {}", claim.run);
-                self.found.find(Kind::Contradiction, None, 1, what);
+                self.findings.add(Kind::Contradiction, None, 1, what);
             }
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims for producer {producer}"));
             }
             let streams = claim.streams();
             if streams.iter().any(|stream| stream.producer != producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("producer {producer} speaks for another"));
+                self.findings.add(
+                    Kind::Contradiction,
+                    None,
+                    1,
+                    format_args!("producer {producer} reports streams of another"),
+                );
             }
             for stream in streams.iter().filter(|stream| stream.sent > 0) {
                 if !ranges.iter().any(|range| range.partition == stream.partition) {
-                    let what = format_args!("its offsets are not known, and producer {producer} sent to it");
-                    self.found.find(Kind::Silent, Some(stream.partition), stream.sent, what);
+                    let what = format_args!("its offsets are unknown, but producer {producer} sent to it");
+                    self.findings.add(Kind::Silent, Some(stream.partition), stream.sent, what);
                 }
             }
             if let Some(state) = &claim.state
                 && state.folded_epochs > 0
             {
                 let what =
-                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
-                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+                    format_args!("producer {producer} no longer reports its first {} epochs", state.folded_epochs);
+                self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
-            self.found.producer_adds_up(claim);
+            self.findings.producer_adds_up(claim);
             self.went(claim);
         }
         if received.run != Some(run) {
-            self.found.find(Kind::Contradiction, None, 1, "the consumer was not told to judge this run (--run)");
+            self.findings.add(Kind::Contradiction, None, 1, "the consumer was not started for this run (--run)");
         }
-        self.found.consumer_adds_up(received);
-        self.case.witnesses.iter().for_each(|witness| self.found.consumer_adds_up(witness));
+        self.findings.consumer_adds_up(received);
+        self.case.witnesses.iter().for_each(|witness| self.findings.consumer_adds_up(witness));
         if topic_ids.windows(2).any(|pair| pair[0] != pair[1]) {
             let what = format!("topic id changed ({})", topic_ids.join(", "));
-            self.found.find(Kind::TopicRecreated, None, 1, what);
+            self.findings.add(Kind::TopicRecreated, None, 1, what);
         }
     }
 
-    /// Whether a producer went as it should.
+    /// Checks how a producer process ended.
     fn went(&mut self, claim: &Claim) {
         let producer = claim.producer;
         match (claim.gave_up(), claim.ended(), claim.went) {
             (Some(reason), ..) => {
                 let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
-                self.found.find(Kind::Died, None, 1, what);
+                self.findings.add(Kind::Died, None, 1, what);
             }
             (None, false, Went::ByItself) => {
-                self.found.find(Kind::Died, None, 1, format_args!("producer {producer} ended by itself, in mid-work"));
+                self.findings.add(Kind::Died, None, 1, format_args!("producer {producer} exited before it was done"));
             }
             (None, false, Went::Asked) => {
                 let what = format_args!(
-                    "producer {producer} was told to end and left no last line: what it did after its last checkpoint is not known"
+                    "producer {producer} was told to stop but printed no final line: \
+                     what it did after its last checkpoint is unknown"
                 );
-                self.found.find(Kind::NoLastWord, None, 1, what);
+                self.findings.add(Kind::NoLastWord, None, 1, what);
             }
             _ => {}
         }
     }
 
-    fn partition(&mut self, range: &Range) -> Row {
+    fn partition(&mut self, range: &OffsetRange) -> Row {
         let partition = range.partition;
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
-        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        let mut sent: BTreeMap<HandleKey, (&Claim, &SendStream)> = BTreeMap::new();
         for claim in self.case.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
-                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
-                    self.found.find(Kind::Contradiction, Some(partition), 1, what);
+                    let what = format_args!("producer {} reports epoch {} twice", claim.producer, stream.epoch);
+                    self.findings.add(Kind::Contradiction, Some(partition), 1, what);
                 }
                 row.sent += stream.sent;
                 row.acked += stream.acked;
@@ -175,7 +183,7 @@ impl<'a> Judge<'a, '_> {
             }
         }
         let Some(read) = self.case.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.found.find(Kind::Silent, Some(partition), 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, Some(partition), 1, "not reported by the consumer");
             return row;
         };
         let counts = &read.counts;
@@ -187,17 +195,17 @@ impl<'a> Judge<'a, '_> {
         row.others = counts.other_runs + counts.foreign + counts.copied;
         row.redelivered = counts.redelivered;
         row.records = counts.records;
-        self.found.read(partition, counts);
+        self.findings.read(partition, counts);
         let doubtful = self.coverage(range, read, &mut row);
         let received = self.streams_of(partition);
         if read.folded_streams > 0 {
             let what = format_args!("{} streams are no longer kept in detail", read.folded_streams);
-            self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+            self.findings.add(Kind::Inexact, Some(partition), read.folded_streams, what);
         } else if received.values().map(|stream| stream.received).sum::<u64>() != row.received {
             let what = "the consumer's streams do not add up to what it received";
-            self.found.find(Kind::Contradiction, Some(partition), 1, what);
+            self.findings.add(Kind::Contradiction, Some(partition), 1, what);
         }
-        let keys: BTreeSet<Key> = sent.keys().chain(received.keys()).copied().collect();
+        let keys: BTreeSet<HandleKey> = sent.keys().chain(received.keys()).copied().collect();
         for key in keys {
             self.stream(key, &mut row, sent.get(&key).copied(), received.get(&key).copied(), doubtful);
         }
@@ -205,9 +213,9 @@ impl<'a> Judge<'a, '_> {
         row
     }
 
-    /// The streams of a partition that the consumer tells of.
-    fn streams_of(&mut self, partition: i32) -> BTreeMap<Key, &'a ReceiveStream> {
-        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+    /// The streams of a partition that the consumer reports.
+    fn streams_of(&mut self, partition: i32) -> BTreeMap<HandleKey, &'a ReceiveStream> {
+        let mut received: BTreeMap<HandleKey, &ReceiveStream> = BTreeMap::new();
         let case = self.case;
         for stream in &case.received.streams {
             if stream.partition == partition
@@ -215,85 +223,85 @@ impl<'a> Judge<'a, '_> {
                 && received.insert((stream.producer, stream.epoch), stream).is_some()
             {
                 let what =
-                    format_args!("the consumer tells twice of producer {}, epoch {}", stream.producer, stream.epoch);
-                self.found.find(Kind::Contradiction, Some(partition), 1, what);
+                    format_args!("the consumer reports producer {}, epoch {} twice", stream.producer, stream.epoch);
+                self.findings.add(Kind::Contradiction, Some(partition), 1, what);
             }
         }
         received
     }
 
-    /// How many offsets of the range may hold records that were not read; 0 when every offset was read and held one record, or its reason for
-    /// holding none is known.
-    fn coverage(&mut self, range: &Range, read: &ReceivePartition, row: &mut Row) -> u64 {
+    /// Number of offsets of the range that may hold records that were not read. It is 0 if every offset was read and
+    /// held one record, or has a known reason for holding none.
+    fn coverage(&mut self, range: &OffsetRange, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(range.partition);
-        self.found.other_log(read);
+        self.findings.other_log(read);
         if range.end < range.start {
             let what = format_args!("its end offset went back from {} to {}", range.start, range.end);
-            self.found.find(Kind::LogRestarted, at, 1, what);
-            // Offsets no longer mean what they meant, so that nothing else follows from them.
+            self.findings.add(Kind::LogRestarted, at, 1, what);
+            // Offsets have lost their meaning, so nothing else follows from them.
             return u64::MAX;
         }
         if self.case.received.event == Event::End
             && let Some(high) = read.high
             && high < read.next
         {
-            let what = format_args!("the log ends at {high}, and had been read up to {}", read.next);
-            self.found.find(Kind::LogTruncated, at, read.next.abs_diff(high), what);
+            let what = format_args!("the log ends at {high} but had been read up to {}", read.next);
+            self.findings.add(Kind::LogTruncated, at, read.next.abs_diff(high), what);
         }
         let mut doubtful = 0;
         if read.start > range.start {
-            let what = format_args!("read from {} on, and the run began at {}", read.start, range.start);
-            self.found.find(Kind::NotDrained, at, 1, what);
+            let what = format_args!("read from offset {} on, but the run began at {}", read.start, range.start);
+            self.findings.add(Kind::NotDrained, at, 1, what);
             doubtful += read.start.abs_diff(range.start);
         }
         if read.next < range.end {
             let reason = self.case.received.reason.map_or("still reading".into(), |reason| format!("{reason:?}"));
             let what = format_args!("read up to {}, not to {} ({})", read.next, range.end, reason.to_lowercase());
-            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            self.findings.add(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
             doubtful += range.end.abs_diff(read.next);
         }
         if let Some(stuck) = &read.stuck {
-            let what = format_args!("the consumer cannot read on at offset {}: {stuck}", read.next);
-            self.found.find(Kind::Stuck, at, 1, what);
+            let what = format_args!("the consumer is stuck at offset {}: {stuck}", read.next);
+            self.findings.add(Kind::Stuck, at, 1, what);
         }
         if read.start_moved {
             let what = format_args!(
-                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                "the log's start moved past {} offsets before they were read: retention or deleted records",
                 read.retired
             );
-            self.found.find(Kind::StartMoved, at, read.retired, what);
+            self.findings.add(Kind::StartMoved, at, read.retired, what);
             doubtful += read.retired.max(1);
         }
         doubtful += self.gaps(read, row);
         let (records, counts) = (row.records, &read.counts);
         if records.saturating_add(read.offset_gaps) != read.next.abs_diff(read.start) {
             let what = format_args!(
-                "{records} records and {} offsets without one are not the {} offsets that were read",
+                "{records} records and {} offsets without a record do not add up to the {} offsets that were read",
                 read.offset_gaps,
                 read.next.abs_diff(read.start)
             );
-            self.found.find(Kind::Contradiction, at, 1, what);
+            self.findings.add(Kind::Contradiction, at, 1, what);
         }
         let ours = counts.received + counts.duplicate + counts.corrupt + counts.misrouted;
         let counted = ours + row.others;
         if counted != records {
-            let what = format_args!("{records} records read, {counted} of them accounted for");
-            self.found.find(Kind::Unaccounted, at, counted.abs_diff(records), what);
+            let what = format_args!("{records} records read, but {counted} accounted for");
+            self.findings.add(Kind::Unaccounted, at, counted.abs_diff(records), what);
         }
         doubtful
     }
 
-    /// How many offsets without a record are not explained by what the brokers' batches say.
+    /// Number of offsets without a record that the brokers' batches do not explain.
     fn gaps(&mut self, read: &ReceivePartition, row: &mut Row) -> u64 {
         let at = Some(read.partition);
         let gaps = read.offset_gaps.saturating_sub(read.retired);
         let Some(explained) = read.explained else {
             if gaps > 0 {
-                self.found.find(
+                self.findings.add(
                     Kind::Gaps,
                     at,
                     gaps,
-                    format_args!("{gaps} offsets show no record, and nobody looked why"),
+                    format_args!("{gaps} offsets have no record, and nobody checked why"),
                 );
             }
             return gaps;
@@ -301,25 +309,25 @@ impl<'a> Judge<'a, '_> {
         (row.markers, row.compacted) = (explained.markers, explained.compacted);
         let sum = explained.markers + explained.compacted + explained.hidden + explained.unknown;
         if sum != gaps {
-            let what = format_args!("{gaps} offsets show no record, and {sum} are explained");
-            self.found.find(Kind::Contradiction, at, 1, what);
+            let what = format_args!("{gaps} offsets have no record, but {sum} are explained");
+            self.findings.add(Kind::Contradiction, at, 1, what);
             return gaps;
         }
         if explained.hidden > 0 {
-            let what = format_args!("{} records are in the log that the consumer was not shown", explained.hidden);
-            self.found.find(Kind::Hidden, at, explained.hidden, what);
+            let what = format_args!("{} records in the log were not delivered to the consumer", explained.hidden);
+            self.findings.add(Kind::Hidden, at, explained.hidden, what);
         }
         if explained.unknown > 0 {
-            let what = format_args!("{} offsets show no record, and no broker tells what is there", explained.unknown);
-            self.found.find(Kind::Gaps, at, explained.unknown, what);
+            let what = format_args!("{} offsets have no record, and no broker could explain them", explained.unknown);
+            self.findings.add(Kind::Gaps, at, explained.unknown, what);
         }
         gaps.saturating_sub(explained.markers + explained.compacted)
     }
 
-    /// One stream, of which at least one side speaks.
+    /// Judges a stream that at least one side reports.
     fn stream(
         &mut self,
-        key: Key,
+        key: HandleKey,
         row: &mut Row,
         sent: Option<(&Claim, &SendStream)>,
         received: Option<&ReceiveStream>,
@@ -331,7 +339,7 @@ impl<'a> Judge<'a, '_> {
         let name = name(&evidence);
         let seen = match received {
             None => Some(Default::default()),
-            Some(stream) => self.found.seen(partition, &name, stream),
+            Some(stream) => self.findings.received_set(partition, &name, stream),
         };
         match (sent, seen) {
             (None, seen) => {
@@ -340,26 +348,26 @@ impl<'a> Judge<'a, '_> {
                 match self.case.claims.iter().find(|claim| claim.producer == producer) {
                     // It opened this epoch, or first sent to this partition, after its last checkpoint.
                     Some(claim) if !claim.ended() => row.unpromised += count,
-                    // The epochs that it does not tell of are a doubt already.
+                    // The epochs that it does not report are a doubt already.
                     Some(Claim { state: Some(state), .. })
                         if state.folded_epochs > 0 && state.streams.iter().all(|stream| stream.epoch > epoch) => {}
                     Some(_) => {
-                        let what = format_args!("{count} received and never sent ({name}: {})", spelled(&seen));
-                        self.found.find(Kind::NeverSent, Some(partition), count, what);
+                        let what = format_args!("{count} received but never sent ({name}: {})", spelled(&seen));
+                        self.findings.add(Kind::NeverSent, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
                     None => {
-                        let what = format_args!("{count} received of {name}, which no producer of this run is");
-                        self.found.find(Kind::Stranger, Some(partition), count, what);
+                        let what = format_args!("{count} received from {name}, which is not a producer of this run");
+                        self.findings.add(Kind::Stranger, Some(partition), count, what);
                         evidence.never_sent = seen;
                     }
                 }
             }
             (Some((claim, stream)), seen) => {
-                let told = self.found.told(partition, &name, claim, stream);
+                let consistent = self.findings.is_consistent(partition, &name, claim, stream);
                 match seen {
-                    Some(seen) if told => {
-                        self.found.compare(
+                    Some(seen) if consistent => {
+                        self.findings.compare(
                             row,
                             (claim, stream),
                             &seen,
@@ -367,36 +375,37 @@ impl<'a> Judge<'a, '_> {
                             &mut evidence,
                         );
                     }
-                    // By number only: a doubt has been found already, and the table should still say something.
+                    // By count only: there is a doubt already, but the table should still show something.
                     _ => row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received)),
                 }
             }
         }
-        self.found.keep(evidence);
+        self.findings.keep(evidence);
     }
 
-    /// What others read while the run went on, and is not there any more. What was acknowledged is missing already.
+    /// Finds what witnesses read during the run and is no longer in the log. What was acknowledged counts as missing
+    /// already.
     fn witnesses(
         &mut self,
         partition: i32,
-        sent: &BTreeMap<Key, (&Claim, &SendStream)>,
-        received: &BTreeMap<Key, &ReceiveStream>,
+        sent: &BTreeMap<HandleKey, (&Claim, &SendStream)>,
+        received: &BTreeMap<HandleKey, &ReceiveStream>,
         doubtful: u64,
     ) {
         let case = self.case;
         for witness in case.witnesses {
             if let Some(read) = witness.partitions.iter().find(|read| read.partition == partition) {
-                self.found.other_log(read);
+                self.findings.other_log(read);
                 if read.folded_streams > 0 {
-                    let what = "a consumer that read meanwhile no longer keeps all streams in detail";
-                    self.found.find(Kind::Inexact, Some(partition), read.folded_streams, what);
+                    let what = "a consumer that read during the run no longer keeps all streams in detail";
+                    self.findings.add(Kind::Inexact, Some(partition), read.folded_streams, what);
                 }
             }
             let streams = witness.streams.iter();
             for stream in streams.filter(|stream| stream.partition == partition && stream.run == case.run) {
                 let key = (stream.producer, stream.epoch);
                 let name = name(&evidence(key, partition, None));
-                let Some(seen) = self.found.seen(partition, &name, stream) else { continue };
+                let Some(seen) = self.findings.received_set(partition, &name, stream) else { continue };
                 let acked = sent.get(&key).map(|(_, sent)| sent.acked_ranges.clone()).unwrap_or_default();
                 let there = match received.get(&key) {
                     // There is a doubt already.
@@ -407,30 +416,30 @@ impl<'a> Judge<'a, '_> {
                 let gone = seen.difference(&there).difference(&acked);
                 if gone.count() > doubtful {
                     let what = format_args!(
-                        "{} were read while the run went on and are not in the log any more ({name}: {})",
+                        "{} were read during the run but are no longer in the log ({name}: {})",
                         gone.count(),
                         spelled(&gone)
                     );
-                    self.found.find(Kind::Vanished, Some(partition), gone.count(), what);
+                    self.findings.add(Kind::Vanished, Some(partition), gone.count(), what);
                 }
             }
         }
     }
 
-    /// Where a number of messages had to be sent and acked.
+    /// Checks that the expected number of messages was sent and acked.
     fn expect(&mut self, messages: u64, rows: &[Row]) {
         for row in rows {
             let at = Some(row.partition);
             if row.not_persisted > 0 {
                 let what = format_args!("{} not persisted", row.not_persisted);
-                self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+                self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
             }
             if row.unknown > 0 {
-                let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
-                self.found.find(Kind::Unknown, at, row.unknown, what);
+                let what = format_args!("the producer does not know the outcome of {}", row.unknown);
+                self.findings.add(Kind::Unknown, at, row.unknown, what);
             }
             if row.sent == 0 && messages >= rows.len() as u64 {
-                self.found.find(Kind::Count, at, 0, "nothing was sent to it");
+                self.findings.add(Kind::Count, at, 0, "nothing was sent to it");
             }
         }
         let states = || self.case.claims.iter().filter_map(|claim| claim.state.as_ref());
@@ -438,8 +447,8 @@ impl<'a> Judge<'a, '_> {
         if sent != messages {
             let reasons: Vec<String> =
                 states().map(|state| state.reason.map_or("died".into(), |r| format!("{r:?}").to_lowercase())).collect();
-            let what = format!("{sent} messages sent of {messages} asked for ({})", reasons.join(", "));
-            self.found.find(Kind::Count, None, sent.abs_diff(messages), what);
+            let what = format!("{sent} of {messages} messages sent ({})", reasons.join(", "));
+            self.findings.add(Kind::Count, None, sent.abs_diff(messages), what);
         }
     }
 }

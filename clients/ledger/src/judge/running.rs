@@ -1,38 +1,39 @@
-//! The verdict over clients that go on: what producers have had acknowledged so far, against what a consumer has read.
+//! The verdict over running clients: what producers had acknowledged so far against what a consumer has read.
 
 use std::collections::BTreeMap;
 
-use super::claim::{Claim, Range};
-use super::concluded::{Concluded, conclude};
-use super::streams::{Found, Key, Unread, evidence, name};
+use super::claim::{Claim, OffsetRange};
+use super::conclusion::{Conclusion, conclude};
+use super::streams::{Findings, HandleKey, Unread, evidence, name};
 use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
 
-/// How much earlier a producer may seem to have begun than it did, in ms: its clock may be another host's.
+/// Tolerance for differing clocks in ms: a producer may be on another host and seem to have started earlier than it
+/// did.
 const CLOCKS_MS: u64 = 5_000;
 
-/// What is to be judged, in the order in which it must have been asked for: claims, then offsets, then the consumer's state.
+/// The input of [`judge_running`]. It must be collected in this order: claims, offsets, the consumer's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
     /// The topic, for the report only.
     pub topic: &'a str,
-    /// What each producer that runs promises so far.
+    /// The claims of all running producers so far.
     pub claims: &'a [Claim],
-    /// Every partition's first and end offset, asked for after the claims were made.
-    pub offsets: &'a [Range],
+    /// Each partition's first offset and end offset, queried after the claims.
+    pub offsets: &'a [OffsetRange],
     /// A state of the consumer, which should have read to those end offsets.
     pub received: &'a ConsumerState,
-    /// The topic's id, asked for with the offsets.
+    /// The topic's id, queried with the offsets.
     pub topic_id: Option<&'a str>,
 }
 
 /// Compares what running producers had acknowledged with what a running consumer has read.
 pub fn judge_running(running: &Running<'_>) -> Standing {
-    let mut judge = Judge { running, found: Found::default(), remarks: Vec::new(), gone: 0 };
+    let mut judge = RunningJudge { running, findings: Findings::default(), remarks: Vec::new(), gone: 0 };
     judge.all_partitions();
     let rows: Vec<Row> = running.offsets.iter().map(|range| judge.partition(range)).collect();
     judge.remark(&rows);
-    let Judge { found, remarks, .. } = judge;
-    let Concluded { verdict, findings, reasons, evidence } = conclude(found, running.claims);
+    let RunningJudge { findings, remarks, .. } = judge;
+    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, running.claims);
     Standing {
         schema: RUNNING.into(),
         topic: running.topic.to_owned(),
@@ -45,90 +46,104 @@ pub fn judge_running(running: &Running<'_>) -> Standing {
     }
 }
 
-struct Judge<'a> {
+struct RunningJudge<'a> {
     running: &'a Running<'a>,
-    found: Found,
+    findings: Findings,
     remarks: Vec<String>,
-    /// Sequences that did not arrive of producers that do not run any more.
+    /// Sequences that did not arrive from producers that no longer run.
     gone: u64,
 }
 
-impl Judge<'_> {
+impl RunningJudge<'_> {
     fn all_partitions(&mut self) {
-        let Running { claims, received, offsets, topic_id, .. } = *self.running;
-        self.found.consumer_adds_up(received);
+        let Running { claims, received, offsets, .. } = *self.running;
+        self.findings.consumer_adds_up(received);
         let mut ids = vec![("the consumer".to_owned(), received.topic_id.as_deref())];
         for (at, claim) in claims.iter().enumerate() {
             let producer = claim.producer;
             if claims[..at].iter().any(|other| other.producer == producer) {
-                self.found.find(Kind::Contradiction, None, 1, format_args!("two claims of producer {producer}"));
+                self.findings.add(Kind::Contradiction, None, 1, format_args!("two claims for producer {producer}"));
             }
-            self.found.producer_adds_up(claim);
+            self.findings.producer_adds_up(claim);
             if let Some(reason) = claim.gave_up() {
                 let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
-                self.found.find(Kind::Died, None, 1, what);
+                self.findings.add(Kind::Died, None, 1, what);
             }
             let Some(state) = &claim.state else {
-                self.found.find(Kind::Silent, None, 1, format_args!("producer {producer} has not said anything yet"));
+                self.findings.add(
+                    Kind::Silent,
+                    None,
+                    1,
+                    format_args!("producer {producer} has not reported anything yet"),
+                );
                 continue;
             };
             ids.push((format!("producer {producer}"), state.topic_id.as_deref()));
             if state.folded_epochs > 0 {
                 let what =
-                    format_args!("producer {producer} tells nothing of its first {} epochs", state.folded_epochs);
-                self.found.find(Kind::Inexact, None, state.folded_epochs, what);
+                    format_args!("producer {producer} no longer reports its first {} epochs", state.folded_epochs);
+                self.findings.add(Kind::Inexact, None, state.folded_epochs, what);
             }
             for stream in state.streams.iter().filter(|stream| stream.acked > 0) {
                 if !offsets.iter().any(|range| range.partition == stream.partition) {
                     let what = format_args!(
-                        "the topic has no such partition any more, and producer {producer} had {} acknowledged in it",
+                        "the topic no longer has this partition, but producer {producer} had {} messages \
+                         acknowledged in it",
                         stream.acked
                     );
-                    self.found.find(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
+                    self.findings.add(Kind::LogRestarted, Some(stream.partition), stream.acked, what);
                 }
             }
         }
         if let Some(run) = received.run {
             for claim in claims.iter().filter(|claim| claim.run != run) {
                 let what = format_args!(
-                    "the consumer was told to judge run {run} (--run), and producer {} sends for run {}",
+                    "the consumer was started for run {run} (--run), but producer {} sends for run {}",
                     claim.producer, claim.run
                 );
-                self.found.find(Kind::Contradiction, None, 1, what);
+                self.findings.add(Kind::Contradiction, None, 1, what);
             }
         }
         if offsets.is_empty() {
-            self.found.find(Kind::Silent, None, 1, "no partition's offsets are known");
+            self.findings.add(Kind::Silent, None, 1, "no partition's offsets are known");
         }
-        for (who, began) in &ids {
-            match (began, topic_id) {
+        self.same_topic(&ids);
+    }
+
+    /// Checks that the topic was not recreated after any of these clients began.
+    fn same_topic(&mut self, ids: &[(String, Option<&str>)]) {
+        for (who, began) in ids {
+            match (began, self.running.topic_id) {
                 (Some(began), Some(now)) if *began != now => {
-                    let what = format!("the topic is another one ({now}) than when {who} began ({began})");
-                    self.found.find(Kind::TopicRecreated, None, 1, what);
+                    let what = format!(
+                        "the topic was deleted and created again after {who} began: its id was {began} \
+                         and is now {now}"
+                    );
+                    self.findings.add(Kind::TopicRecreated, None, 1, what);
                 }
                 (Some(_), Some(_)) => {}
                 (None, None) => {
-                    self.remarks.push(format!("whether the topic is the one that {who} began with is not known"));
+                    self.remarks.push(format!("cannot tell whether the topic was recreated after {who} began"));
                 }
                 _ => {
                     let what =
-                        format!("whether the topic is the one that {who} began with is not known: its id was not told");
-                    self.found.find(Kind::Silent, None, 1, what);
+                        format!("cannot tell whether the topic was recreated after {who} began: its id is unknown");
+                    self.findings.add(Kind::Silent, None, 1, what);
                 }
             }
         }
     }
 
-    fn partition(&mut self, range: &Range) -> Row {
+    fn partition(&mut self, range: &OffsetRange) -> Row {
         let partition = range.partition;
         let at = Some(partition);
         let mut row = Row { partition, start: range.start, end: range.end, ..Row::default() };
-        let mut sent: BTreeMap<Key, (&Claim, &SendStream)> = BTreeMap::new();
+        let mut sent: BTreeMap<HandleKey, (&Claim, &SendStream)> = BTreeMap::new();
         for claim in self.running.claims {
             for stream in claim.streams().iter().filter(|stream| stream.partition == partition) {
                 if sent.insert((claim.producer, stream.epoch), (claim, stream)).is_some() {
-                    let what = format_args!("producer {} tells twice of epoch {}", claim.producer, stream.epoch);
-                    self.found.find(Kind::Contradiction, at, 1, what);
+                    let what = format_args!("producer {} reports epoch {} twice", claim.producer, stream.epoch);
+                    self.findings.add(Kind::Contradiction, at, 1, what);
                 }
                 row.sent += stream.sent;
                 row.acked += stream.acked;
@@ -137,15 +152,15 @@ impl Judge<'_> {
             }
         }
         if row.not_persisted > 0 {
-            let what = format_args!("{} refused by the brokers: not persisted, and not sent again", row.not_persisted);
-            self.found.find(Kind::NotPersisted, at, row.not_persisted, what);
+            let what = format_args!("{} rejected by the brokers: not persisted and not retried", row.not_persisted);
+            self.findings.add(Kind::NotPersisted, at, row.not_persisted, what);
         }
         if row.unknown > 0 {
-            let what = format_args!("the fate of {} is unknown to the producer", row.unknown);
-            self.found.find(Kind::Unknown, at, row.unknown, what);
+            let what = format_args!("the producer does not know the outcome of {}", row.unknown);
+            self.findings.add(Kind::Unknown, at, row.unknown, what);
         }
         let Some(read) = self.running.received.partitions.iter().find(|read| read.partition == partition) else {
-            self.found.find(Kind::Silent, at, 1, "the consumer says nothing of it");
+            self.findings.add(Kind::Silent, at, 1, "not reported by the consumer");
             row.unread = row.acked;
             return row;
         };
@@ -158,19 +173,17 @@ impl Judge<'_> {
         row.others = counts.other_runs + counts.foreign + counts.copied;
         row.redelivered = counts.redelivered;
         row.records = counts.records;
-        self.found.read(partition, counts);
-        self.found.other_log(read);
+        self.findings.read(partition, counts);
+        self.findings.other_log(read);
         let doubtful = self.coverage(range, read);
-        let mut received: BTreeMap<Key, &ReceiveStream> = BTreeMap::new();
+        let mut received: BTreeMap<HandleKey, &ReceiveStream> = BTreeMap::new();
         for stream in self.running.received.streams.iter().filter(|stream| stream.partition == partition) {
             let key = (stream.producer, stream.epoch);
             if sent.get(&key).is_some_and(|(claim, _)| claim.run == stream.run) {
                 if received.insert(key, stream).is_some() {
-                    let what = format_args!(
-                        "the consumer tells twice of producer {}, epoch {}",
-                        stream.producer, stream.epoch
-                    );
-                    self.found.find(Kind::Contradiction, at, 1, what);
+                    let what =
+                        format_args!("the consumer reports producer {}, epoch {} twice", stream.producer, stream.epoch);
+                    self.findings.add(Kind::Contradiction, at, 1, what);
                 }
             } else if !self.runs(stream) {
                 self.gone = self.gone.saturating_add(stream.missing_count);
@@ -182,43 +195,43 @@ impl Judge<'_> {
         row
     }
 
-    /// Whether a stream is of a producer that runs: it may have begun it after its last line.
+    /// Whether a stream is from a running producer, which may have begun it after its last line.
     fn runs(&self, stream: &ReceiveStream) -> bool {
         self.running.claims.iter().any(|claim| (claim.run, claim.producer) == (stream.run, stream.producer))
     }
 
-    /// How many offsets below the end may hold records that the consumer has not read.
-    fn coverage(&mut self, range: &Range, read: &ReceivePartition) -> u64 {
+    /// Number of offsets below the end that may hold records that the consumer has not read.
+    fn coverage(&mut self, range: &OffsetRange, read: &ReceivePartition) -> u64 {
         let at = Some(range.partition);
         let mut doubtful = 0;
         if let Some(stuck) = &read.stuck {
-            self.found.find(
+            self.findings.add(
                 Kind::Stuck,
                 at,
                 1,
-                format_args!("the consumer cannot read on at offset {}: {stuck}", read.next),
+                format_args!("the consumer is stuck at offset {}: {stuck}", read.next),
             );
         }
         if read.next < range.end {
             let what = format_args!("read up to {}, not to {}", read.next, range.end);
-            self.found.find(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
+            self.findings.add(Kind::NotDrained, at, range.end.abs_diff(read.next), what);
             doubtful += range.end.abs_diff(read.next);
         }
         if read.start_moved {
             let what = format_args!(
-                "the log's start moved past {} offsets before they were read: retention, or a deletion of records",
+                "the log's start moved past {} offsets before they were read: retention or deleted records",
                 read.retired
             );
-            self.found.find(Kind::StartMoved, at, read.retired, what);
+            self.findings.add(Kind::StartMoved, at, read.retired, what);
             doubtful += read.retired.max(1);
         }
         doubtful
     }
 
-    /// One stream of a producer that runs.
+    /// Judges a stream of a running producer.
     fn stream(
         &mut self,
-        key: Key,
+        key: HandleKey,
         row: &mut Row,
         read: &ReceivePartition,
         (claim, stream): (&Claim, &SendStream),
@@ -227,29 +240,29 @@ impl Judge<'_> {
     ) {
         let mut evidence = evidence(key, row.partition, received);
         let name = name(&evidence);
-        let told = self.found.told(row.partition, &name, claim, stream);
+        let consistent = self.findings.is_consistent(row.partition, &name, claim, stream);
         let seen = match received {
-            Some(received) => self.found.seen(row.partition, &name, received),
-            // Folded, it is counted and no longer kept apart.
+            Some(received) => self.findings.received_set(row.partition, &name, received),
+            // A folded stream is counted but not kept separately.
             None if read.folded_streams > 0 && stream.acked > 0 => {
                 let what = format_args!("the consumer no longer keeps {name} in detail");
-                self.found.find(Kind::Inexact, Some(row.partition), 1, what);
+                self.findings.add(Kind::Inexact, Some(row.partition), 1, what);
                 None
             }
             None => Some(Default::default()),
         };
-        if let (true, Some(seen)) = (told, seen) {
+        if let (true, Some(seen)) = (consistent, seen) {
             let below = self.before_reading(read, claim, received);
             let unread = Unread { offsets: doubtful, below, room: u64::try_from(read.start).unwrap_or(0) };
-            self.found.compare(row, (claim, stream), &seen, unread, &mut evidence);
+            self.findings.compare(row, (claim, stream), &seen, unread, &mut evidence);
         } else {
             row.unread += stream.acked.saturating_sub(received.map_or(0, |stream| stream.received));
         }
-        self.found.keep(evidence);
+        self.findings.keep(evidence);
     }
 
-    /// Below which sequence messages of a stream may lie before the offset at which the consumer began: 0 where that was the log's first, or where the
-    /// producer began after the consumer.
+    /// Sequences of a stream below the returned one may be before the offset at which the consumer began. It is 0 if
+    /// that was the log's first offset, or if the producer started after the consumer.
     fn before_reading(&self, read: &ReceivePartition, claim: &Claim, received: Option<&ReceiveStream>) -> u64 {
         let began = |time_ms: u64, elapsed_ms: u64| time_ms.saturating_sub(elapsed_ms);
         let producer = claim.state.as_ref().map_or(0, |state| began(state.time_ms, state.elapsed_ms));
@@ -257,24 +270,26 @@ impl Judge<'_> {
         if read.start == 0 || producer > consumer.saturating_add(CLOCKS_MS) {
             return 0;
         }
-        // Those it has not seen any of may all lie there.
+        // A stream that was never seen may be there entirely.
         received.map_or(u64::MAX, |stream| stream.first)
     }
 
-    /// What the verdict says nothing of.
+    /// Notes what the verdict does not cover.
     fn remark(&mut self, rows: &[Row]) {
         if self.gone > 0 {
             self.remarks.push(format!(
-                "{} sequences of producers that are gone did not arrive; whether anybody acknowledged them is not known any more",
+                "{} sequences from producers that are gone did not arrive; \
+                 whether they were acknowledged is no longer known",
                 self.gone
             ));
         }
         let unread: u64 = rows.iter().map(|row| row.unread).sum();
         if unread > 0 {
-            self.remarks.push(format!("{unread} acknowledged messages lie where the consumer has not read"));
+            self.remarks
+                .push(format!("{unread} acknowledged messages may be at offsets that the consumer has not read"));
         }
         if self.running.claims.is_empty() {
-            self.remarks.push("no producer runs: nothing is promised".to_owned());
+            self.remarks.push("no producer is running, so nothing is promised".to_owned());
         }
     }
 }

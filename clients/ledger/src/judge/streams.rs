@@ -1,4 +1,4 @@
-//! What was promised of one stream against what arrived of it, and where what is found is written down.
+//! Compares what was promised of a stream with what arrived, and collects findings.
 
 use std::fmt::Display;
 
@@ -9,32 +9,32 @@ use crate::lines::{
 };
 use crate::stamp::ProducerId;
 
-/// Most intervals a sentence spells out.
+/// Maximum number of intervals in a text.
 const SPELLED_MAX: usize = 3;
 
-/// Whose stream it is, within a partition.
-pub(super) type Key = (ProducerId, u32);
+/// Identifies a stream within a partition: the producer and its epoch, which stands for a handle.
+pub(super) type HandleKey = (ProducerId, u32);
 
-/// What of a stream may be in the log although the consumer has not read it.
+/// What may be in the log although the consumer has not read it.
 #[derive(Clone, Copy)]
 pub(super) struct Unread {
-    /// As many messages, wherever they are: so many offsets were not read.
+    /// Number of offsets that were not read. Any message may be at one of them.
     pub(super) offsets: u64,
-    /// Those with lower sequences than this: they may lie before the offset at which reading began.
+    /// Sequences below this may be before the offset at which reading began.
     pub(super) below: u64,
-    /// How many messages there is room for before that offset. They are the first of their stream.
+    /// Number of messages that fit before that offset. They are the first of their stream.
     pub(super) room: u64,
 }
 
-/// All that was found so far.
+/// The findings so far.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Findings {
     pub(super) found: Vec<(Finding, String)>,
     pub(super) evidence: Vec<Evidence>,
 }
 
-impl Found {
-    pub(super) fn find(&mut self, kind: Kind, partition: Option<i32>, count: u64, what: impl Display) {
+impl Findings {
+    pub(super) fn add(&mut self, kind: Kind, partition: Option<i32>, count: u64, what: impl Display) {
         let text = match partition {
             Some(partition) => format!("partition {partition}: {what}"),
             None => what.to_string(),
@@ -42,7 +42,7 @@ impl Found {
         self.found.push((Finding { kind, partition, count }, text));
     }
 
-    /// Whether a producer's sums are those of its parts. Otherwise there is a doubt.
+    /// Checks that a producer's totals match its parts. Otherwise adds a doubt.
     pub(super) fn producer_adds_up(&mut self, claim: &Claim) {
         let Some(state) = &claim.state else { return };
         let mut by_partition = SendTotals::default();
@@ -61,16 +61,16 @@ impl Found {
         }
         let totals = SendTotals { in_flight: 0, ..state.totals };
         let settled = totals.acked + totals.not_persisted + totals.unknown + state.totals.in_flight;
-        // Epochs that are folded are in the sums only.
+        // Folded epochs are only in the totals.
         let streams_agree = state.folded_epochs > 0 || by_stream == totals;
         let partitions_agree = state.partitions.is_empty() || by_partition == totals;
         if settled != totals.sent || !streams_agree || !partitions_agree {
-            let what = format_args!("the sums of producer {} are not those of its parts", claim.producer);
-            self.find(Kind::Contradiction, None, 1, what);
+            let what = format_args!("the totals of producer {} do not match its parts", claim.producer);
+            self.add(Kind::Contradiction, None, 1, what);
         }
     }
 
-    /// Whether a consumer's sums are those of its partitions. Otherwise there is a doubt.
+    /// Checks that a consumer's totals match its partitions. Otherwise adds a doubt.
     pub(super) fn consumer_adds_up(&mut self, received: &ConsumerState) {
         let mut sum = ReceiveTotals::default();
         for ReceivePartition { counts, .. } in &received.partitions {
@@ -87,58 +87,61 @@ impl Found {
             sum.redelivered += counts.redelivered;
         }
         if sum != received.totals {
-            self.find(Kind::Contradiction, None, 1, "the consumer's sums are not those of its partitions");
+            self.add(Kind::Contradiction, None, 1, "the consumer's totals do not match its partitions");
         }
     }
 
-    /// What was read of a partition and is a fault by itself, whatever else cannot be told.
+    /// Adds faults in what was read from a partition, which hold whatever else is unknown.
     pub(super) fn read(&mut self, partition: i32, counts: &ReceiveTotals) {
         for (kind, count, what) in [
             (Kind::Duplicate, counts.duplicate, "received twice"),
             (Kind::OutOfOrder, counts.out_of_order, "out of order"),
-            (Kind::Corrupt, counts.corrupt, "corrupt: their checksum does not match"),
-            (Kind::Misrouted, counts.misrouted, "in another partition than they were sent to"),
+            (Kind::Corrupt, counts.corrupt, "corrupt: checksum mismatch"),
+            (Kind::Misrouted, counts.misrouted, "in a partition other than the one they were sent to"),
         ] {
             if count > 0 {
-                self.find(kind, Some(partition), count, format_args!("{count} {what}"));
+                self.add(kind, Some(partition), count, format_args!("{count} {what}"));
             }
         }
     }
 
-    /// Where the log turned out to be another one than had been read.
+    /// Adds faults if the log was recreated or truncated.
     pub(super) fn other_log(&mut self, read: &ReceivePartition) {
         let at = Some(read.partition);
         if read.log_restarts > 0 {
-            let what = "the log ended below what had been read of it: another topic of that name, or cut back; it was read anew";
-            self.find(Kind::LogRestarted, at, read.log_restarts, what);
+            let what = "the log ended below what had already been read: the topic was recreated \
+                        or the log truncated; reading started over";
+            self.add(Kind::LogRestarted, at, read.log_restarts, what);
         }
         if read.log_truncations > 0 {
-            let what = "the log was cut back below what had been read of it, as its leader's epochs tell (KIP-320); it was read anew";
-            self.find(Kind::LogTruncated, at, read.log_truncations, what);
+            let what = "the log was truncated below what had already been read, according to \
+                        its leader epochs (KIP-320); reading started over";
+            self.add(Kind::LogTruncated, at, read.log_truncations, what);
         }
     }
 
-    /// The sequences that arrived of a stream, or `None` and a doubt.
-    pub(super) fn seen(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
+    /// The sequences that arrived from a stream. Otherwise `None`, and adds a doubt.
+    pub(super) fn received_set(&mut self, partition: i32, name: &str, stream: &ReceiveStream) -> Option<IntervalSet> {
         if !stream.exact {
-            let what = format_args!("more gaps than the consumer can keep apart ({name})");
-            self.find(Kind::Inexact, Some(partition), 1, what);
+            let what = format_args!("more gaps than the consumer can track ({name})");
+            self.add(Kind::Inexact, Some(partition), 1, what);
             return None;
         }
         let seen = arrived(stream);
         if seen.count() != stream.received {
-            let what = format_args!("the consumer counts {} received, its set says {}", stream.received, seen.count());
-            self.find(Kind::Contradiction, Some(partition), 1, format_args!("{what} ({name})"));
+            let what =
+                format_args!("the consumer counts {} received, but its set holds {}", stream.received, seen.count());
+            self.add(Kind::Contradiction, Some(partition), 1, format_args!("{what} ({name})"));
             return None;
         }
         Some(seen)
     }
 
-    /// Whether a claim of a stream is whole and agrees with itself. Otherwise there is a doubt.
-    pub(super) fn told(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
+    /// Whether a claim about a stream is complete and consistent. Otherwise adds a doubt.
+    pub(super) fn is_consistent(&mut self, partition: i32, name: &str, claim: &Claim, stream: &SendStream) -> bool {
         if !stream.exact {
-            let what = format_args!("more outcomes than the producer can keep apart ({name})");
-            self.find(Kind::Inexact, Some(partition), 1, what);
+            let what = format_args!("more outcomes than the producer can track ({name})");
+            self.add(Kind::Inexact, Some(partition), 1, what);
             return false;
         }
         let sets = [&stream.acked_ranges, &stream.not_persisted_ranges, &stream.unknown_ranges];
@@ -149,14 +152,14 @@ impl Found {
             sets.iter().enumerate().all(|(at, set)| sets[..at].iter().all(|other| set.intersection(other).is_empty()));
         let settled = !claim.ended() || counts.iter().sum::<u64>() == stream.sent;
         if !(counted && within && apart && settled) {
-            self.find(Kind::Contradiction, Some(partition), 1, format_args!("{name} contradicts itself"));
+            self.add(Kind::Contradiction, Some(partition), 1, format_args!("{name} contradicts itself"));
             return false;
         }
         true
     }
 
-    /// The heart: what was promised of a stream against what arrived of it, set by set. What may be unread can be
-    /// absent without being missing.
+    /// The core of the verdict: compares what was promised of a stream with what arrived, set by set. What may be
+    /// unread can be absent without being missing.
     pub(super) fn compare(
         &mut self,
         row: &mut Row,
@@ -178,30 +181,30 @@ impl Found {
         if absent.count() > unread.offsets {
             row.missing += absent.count();
             let what = format_args!("{} acknowledged and not received ({name}: {})", absent.count(), spelled(&absent));
-            self.find(Kind::Missing, at, absent.count(), what);
+            self.add(Kind::Missing, at, absent.count(), what);
             evidence.missing = absent;
         } else {
             row.unread += absent.count();
         }
         if !landed.is_empty() {
             let what = format_args!(
-                "{} reported as not persisted, and received ({name}: {})",
+                "{} reported as not persisted but received ({name}: {})",
                 landed.count(),
                 spelled(&landed)
             );
-            self.find(Kind::NotPersistedReceived, at, landed.count(), what);
+            self.add(Kind::NotPersistedReceived, at, landed.count(), what);
             evidence.not_persisted_received = landed;
         }
         if !claim.ended() {
             row.unpromised += beyond.count();
         } else if !beyond.is_empty() {
-            let what = format_args!("{} received and never sent ({name}: {})", beyond.count(), spelled(&beyond));
-            self.find(Kind::NeverSent, at, beyond.count(), what);
+            let what = format_args!("{} received but never sent ({name}: {})", beyond.count(), spelled(&beyond));
+            self.add(Kind::NeverSent, at, beyond.count(), what);
             evidence.never_sent = beyond;
         }
     }
 
-    /// Keeps evidence of faults; of a stream without any there is none.
+    /// Keeps a stream's evidence if there is any.
     pub(super) fn keep(&mut self, evidence: Evidence) {
         let sets = [&evidence.missing, &evidence.not_persisted_received, &evidence.never_sent, &evidence.duplicate];
         if sets.iter().any(|set| !set.is_empty()) {
@@ -210,13 +213,13 @@ impl Found {
     }
 }
 
-/// What arrived of a stream, by its sets.
+/// The sequences that arrived from a stream.
 pub(super) fn arrived(stream: &ReceiveStream) -> IntervalSet {
     IntervalSet::span(stream.first, stream.next).difference(&stream.missing).difference(&stream.unread)
 }
 
-/// No evidence yet, but for the copies that arrived.
-pub(super) fn evidence((producer, epoch): Key, partition: i32, received: Option<&ReceiveStream>) -> Evidence {
+/// Empty evidence, except for duplicates.
+pub(super) fn evidence((producer, epoch): HandleKey, partition: i32, received: Option<&ReceiveStream>) -> Evidence {
     Evidence {
         producer,
         epoch,
@@ -228,12 +231,12 @@ pub(super) fn evidence((producer, epoch): Key, partition: i32, received: Option<
     }
 }
 
-/// Whose stream evidence is of, in words.
+/// The stream's name for texts.
 pub(super) fn name(evidence: &Evidence) -> String {
     format!("producer {}, epoch {}", evidence.producer, evidence.epoch)
 }
 
-/// The first sequences of a set, in words.
+/// The first sequences of a set as text.
 pub(super) fn spelled(set: &IntervalSet) -> String {
     let one = |(from, to): &(u64, u64)| match to - from {
         1 => from.to_string(),

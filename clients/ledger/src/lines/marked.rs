@@ -1,14 +1,14 @@
-//! What every line begins with, and what a reader asks for.
+//! The schema at the beginning of each line.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-/// The name of a schema and its version, with which a line begins.
-pub type Schema = Cow<'static, str>;
+/// The name and version of a schema.
+pub type SchemaName = Cow<'static, str>;
 
-/// A line that programs read. Readers ask for a type and get lines of its schema.
+/// A line for programs. Readers ask for a type and get the lines of its schema.
 pub trait Line: DeserializeOwned {
-    /// The schema.
+    /// Name and version of the line's schema.
     const SCHEMA: &'static str;
 }

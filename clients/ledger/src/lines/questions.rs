@@ -1,10 +1,10 @@
-//! The lines of the three questions: what brokers know, where a log begins and ends, whether a message comes back.
+//! The lines of the three queries: `clients metadata`, `offsets` and `probe`.
 //!
-//! A reader takes a line without a field that an older writer did not know, where the field can be absent.
+//! A reader accepts lines without the fields that an older writer did not know.
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 
 /// Schema of [`Metadata`].
 pub const METADATA: &str = "kafka-lab.metadata/1";
@@ -18,18 +18,18 @@ pub const PROBE: &str = "kafka-lab.probe/1";
 #[serde(default)]
 pub struct Metadata {
     /// [`METADATA`].
-    pub schema: Schema,
-    /// The address that was asked.
+    pub schema: SchemaName,
+    /// The address that was queried.
     pub broker: String,
-    /// Whether it answered in time.
+    /// Whether it answered within the timeout.
     pub ok: bool,
-    /// Why not.
+    /// Why not; null if it answered.
     pub error: Option<String>,
-    /// How long it took.
+    /// Duration of the query.
     pub elapsed_ms: u64,
-    /// The brokers it knows, by id.
+    /// The brokers that it knows, ordered by id.
     pub brokers: Vec<BrokerInfo>,
-    /// The topics it knows, or the one asked for.
+    /// The topics that it knows, or only the requested one, ordered by name.
     pub topics: Vec<TopicInfo>,
 }
 
@@ -37,7 +37,7 @@ impl Line for Metadata {
     const SCHEMA: &'static str = METADATA;
 }
 
-/// A broker as another one knows it.
+/// A broker in a metadata answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerInfo {
     /// `broker.id`.
@@ -48,49 +48,49 @@ pub struct BrokerInfo {
     pub port: u16,
 }
 
-/// A topic as a broker knows it.
+/// A topic in a metadata answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TopicInfo {
-    /// Its name.
+    /// The topic's name.
     pub topic: String,
-    /// The name of an error code, `UNKNOWN_TOPIC_OR_PART` for one that does not exist.
+    /// Name of an error code, such as `UNKNOWN_TOPIC_OR_PART` for a topic that does not exist.
     pub error: Option<String>,
-    /// Its partitions, by number.
+    /// The partitions, ordered by number.
     pub partitions: Vec<PartitionInfo>,
 }
 
-/// A partition as a broker knows it.
+/// A partition in a metadata answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PartitionInfo {
-    /// The partition.
+    /// The partition's number.
     pub partition: u32,
-    /// The leader's broker id; -1 for none.
+    /// Broker id of the leader; -1 for none.
     pub leader: i32,
     /// Broker ids of all replicas.
     pub replicas: Vec<i32>,
     /// Broker ids of the replicas in sync.
     pub isr: Vec<i32>,
-    /// The name of an error code.
+    /// Name of an error code.
     pub error: Option<String>,
 }
 
-/// `clients offsets`: the offsets of a topic.
+/// `clients offsets`: the first offset and the end offset of each partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Offsets {
     /// [`OFFSETS`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The topic.
     pub topic: String,
-    /// Its id; absent when there is an error, or when the brokers know no ids (before Kafka 2.8).
+    /// The topic's id. Absent on an error, or if the brokers know no ids (before Kafka 2.8).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
-    /// Its partitions, by number; absent when there is an error.
+    /// The partitions, ordered by number. Absent on an error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<Watermarks>,
-    /// Why the offsets are not known.
+    /// Why the offsets are unknown. Absent on success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -102,45 +102,45 @@ impl Line for Offsets {
 /// The offsets of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermarks {
-    /// The partition.
+    /// The partition's number.
     pub partition: u32,
-    /// The first offset the log still has.
+    /// The first offset in the log.
     pub low: u64,
     /// The end offset (high watermark): the offset of the next record.
     pub high: u64,
 }
 
-/// What a probe has got to.
+/// The progress of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeEvent {
-    /// It waits for what is in `status`.
+    /// It is waiting for what `status` says.
     Waiting,
-    /// The brokers confirmed the message.
+    /// The brokers acknowledged the message.
     Acked,
     /// The message came back.
     Received,
-    /// It gave up, for what is in `error`.
+    /// It gave up, for the reason in `error`.
     Error,
 }
 
-/// `clients probe`: how far one message has got.
+/// `clients probe`: the progress of one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// [`PROBE`].
-    pub schema: Schema,
-    /// What has happened.
+    pub schema: SchemaName,
+    /// What happened.
     pub event: ProbeEvent,
-    /// Since the process began its work.
+    /// Time since the process started its work.
     #[serde(default)]
     pub elapsed_ms: u64,
-    /// What it waits for.
+    /// What it is waiting for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// The partition the message went to.
+    /// The partition of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
-    /// Its offset there.
+    /// The offset of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
     /// Why it gave up.

@@ -1,10 +1,10 @@
-//! The lines of the producer and the consumer: where they begin, how far they are, when a partition stood still.
+//! The lines of the producer and the consumer: start, checkpoints, end, and gaps in a partition's progress.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 #[cfg(doc)]
 use crate::intervals::INTERVALS_MAX;
 use crate::intervals::IntervalSet;
@@ -12,25 +12,26 @@ use crate::received::{Counts, Explained, PartitionLedger, Stream};
 use crate::sent::SendLedger;
 use crate::stamp::{ProducerId, RunId};
 
-/// Schema of `clients producer`.
+/// Schema of the lines of `clients producer`.
 pub const PRODUCER: &str = "kafka-lab.producer/1";
-/// Schema of `clients consumer`.
+/// Schema of the lines of `clients consumer`.
 pub const CONSUMER: &str = "kafka-lab.consumer/1";
 /// Schema of a [`Gap`].
 pub const GAP: &str = "kafka-lab.gap/1";
 
-/// Most intervals of all sets of a line together: some 1.5 MB. One producer handle with all sets of four partitions full stays below.
+/// Maximum number of intervals in all sets of a line together: some 1.5 MB. A producer handle fits even if all sets of
+/// four partitions are full.
 pub const LINE_INTERVALS_MAX: usize = 65_536;
 
-/// What a line tells of.
+/// The kind of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
-    /// The process knows where it works and begins.
+    /// The first line: the process starts its work.
     Start,
-    /// How far it has got.
+    /// Progress so far, printed each second.
     Checkpoint,
-    /// Its last word.
+    /// The last line.
     End,
 }
 
@@ -38,7 +39,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
-    /// The producer sent `--count` messages and every one was settled.
+    /// The producer sent `--count` messages, and all are settled.
     Count,
     /// The consumer reached every end offset.
     End,
@@ -46,9 +47,9 @@ pub enum Reason {
     Signal,
     /// Nothing arrived for `--idle-timeout`.
     Idle,
-    /// librdkafka gave up for good and no new handle could be made.
+    /// librdkafka reported a fatal error, and no new handle could be created.
     Fatal,
-    /// Something else went wrong; a remark on standard error (or in the log file) says what.
+    /// Another error; a message on standard error (or in the log file) explains it.
     Error,
 }
 
@@ -56,26 +57,26 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProducerStart {
     /// [`PRODUCER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Start`].
     pub event: Event,
-    /// When.
+    /// Time of the line.
     pub time_ms: u64,
-    /// The run id in every stamp.
+    /// The run ID in every stamp.
     pub run: RunId,
-    /// This process in every stamp, eight hexadecimal digits.
+    /// This process's number in every stamp, eight hexadecimal digits.
     pub producer: ProducerId,
     /// The topic.
     pub topic: String,
-    /// The bootstrap addresses as given.
+    /// The bootstrap addresses, as given.
     pub brokers: String,
-    /// How many partitions the topic had.
+    /// Number of partitions at start.
     pub partitions: usize,
-    /// Messages a second, 0 for no limit.
+    /// Target rate in messages per second; 0 for no limit.
     pub rate: u32,
-    /// Messages to send, 0 for no end.
+    /// Messages to send; 0 for no limit.
     pub count: u64,
-    /// Bytes of each value, or null for the stamp's own length.
+    /// Size of each value in bytes; null for the stamp's own size.
     pub value_size: Option<usize>,
     /// This process.
     pub pid: u32,
@@ -89,33 +90,33 @@ impl Line for ProducerStart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProducerState {
     /// [`PRODUCER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Checkpoint`] or [`Event::End`].
     pub event: Event,
-    /// When.
+    /// Time of the line.
     pub time_ms: u64,
-    /// Since the first line.
+    /// Time since the first line.
     pub elapsed_ms: u64,
-    /// The run id in every stamp.
+    /// The run ID in every stamp.
     pub run: RunId,
-    /// This process in every stamp.
+    /// This process's number in every stamp.
     pub producer: ProducerId,
-    /// Why it ended; only in `"end"`.
+    /// Why the process ended; only in `"end"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Sums over all partitions and epochs.
+    /// Totals of all partitions and epochs.
     pub totals: SendTotals,
-    /// Sums over all epochs, by partition.
+    /// Totals of all epochs, by partition.
     pub partitions: Vec<SendPartition>,
-    /// Each (epoch, partition), the latest epoch last.
+    /// The streams, one for each (epoch, partition), latest epoch last.
     pub streams: Vec<SendStream>,
-    /// How many epochs before those of `streams` are in the sums only.
+    /// Number of earlier epochs that are only in the totals.
     pub folded_epochs: u64,
-    /// Delivery reports that were not a plain success, by the name of their code.
+    /// Failed deliveries by error name.
     pub errors: BTreeMap<String, u64>,
-    /// How often librdkafka's queue was found full and the producer waited.
+    /// How often the producer waited because librdkafka's queue was full.
     pub queue_full: u64,
-    /// The topic's id when the process began (KIP-516); absent where the brokers did not tell.
+    /// The topic's id at start (KIP-516); absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
 }
@@ -125,7 +126,8 @@ impl Line for ProducerState {
 }
 
 impl ProducerState {
-    /// Leaves sets out, oldest epochs first, until the line has at most `most` intervals; those streams are no longer `exact`.
+    /// Drops sets, oldest epochs first, until the line has at most `most` intervals. Their streams are no longer
+    /// `exact`.
     #[must_use]
     pub fn fitted(mut self, most: usize) -> Self {
         let mut room = most;
@@ -141,23 +143,23 @@ impl ProducerState {
     }
 }
 
-/// Sums of a producer.
+/// A producer's totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendTotals {
-    /// Accepted by librdkafka's queue.
+    /// Messages accepted by librdkafka's queue.
     pub sent: u64,
-    /// Confirmed by the brokers.
+    /// Messages acknowledged by the brokers.
     pub acked: u64,
-    /// Certainly not written.
+    /// Messages certainly not written.
     pub not_persisted: u64,
-    /// Written or not, nobody can tell.
+    /// Messages that may or may not have been written.
     pub unknown: u64,
-    /// Not settled yet; 0 in `"end"`.
+    /// Messages not settled yet; 0 in `"end"`.
     pub in_flight: u64,
 }
 
 impl SendTotals {
-    /// Adds a stream.
+    /// Adds a stream's counts.
     pub fn add(&mut self, ledger: &SendLedger) {
         self.sent += ledger.sent;
         self.acked += ledger.acked;
@@ -166,7 +168,7 @@ impl SendTotals {
         self.in_flight += ledger.in_flight();
     }
 
-    /// Adds other sums.
+    /// Adds other totals.
     pub fn add_totals(&mut self, other: &Self) {
         self.sent += other.sent;
         self.acked += other.acked;
@@ -176,18 +178,18 @@ impl SendTotals {
     }
 }
 
-/// A producer's sums for one partition.
+/// A producer's totals for one partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendPartition {
     /// The partition.
     pub partition: i32,
-    /// Accepted by librdkafka's queue.
+    /// Messages accepted by librdkafka's queue.
     pub sent: u64,
-    /// Confirmed by the brokers.
+    /// Messages acknowledged by the brokers.
     pub acked: u64,
-    /// Certainly not written.
+    /// Messages certainly not written.
     pub not_persisted: u64,
-    /// Written or not, nobody can tell.
+    /// Messages that may or may not have been written.
     pub unknown: u64,
 }
 
@@ -196,26 +198,26 @@ pub struct SendPartition {
 pub struct SendStream {
     /// This process.
     pub producer: ProducerId,
-    /// Which of its handles.
+    /// The producer handle, from 0.
     pub epoch: u32,
     /// The partition.
     pub partition: i32,
-    /// Accepted by librdkafka's queue.
+    /// Messages accepted by librdkafka's queue.
     pub sent: u64,
-    /// Confirmed by the brokers.
+    /// Messages acknowledged by the brokers.
     pub acked: u64,
-    /// Certainly not written.
+    /// Messages certainly not written.
     pub not_persisted: u64,
-    /// Written or not, nobody can tell.
+    /// Messages that may or may not have been written.
     pub unknown: u64,
     /// The acked sequences.
     pub acked_ranges: IntervalSet,
     /// The sequences certainly not written.
     pub not_persisted_ranges: IntervalSet,
-    /// The sequences of which nobody can tell.
+    /// The sequences of unknown outcome.
     pub unknown_ranges: IntervalSet,
-    /// Whether the three sets are whole. False once one of them outgrew [`INTERVALS_MAX`] or did not fit into the line
-    /// ([`LINE_INTERVALS_MAX`]); the counts stay right.
+    /// Whether the three sets are complete. False once one of them exceeded [`INTERVALS_MAX`] or did not fit into the
+    /// line ([`LINE_INTERVALS_MAX`]). The counts stay right.
     pub exact: bool,
 }
 
@@ -227,7 +229,7 @@ impl SendStream {
         self.exact = false;
     }
 
-    /// What a line says of a stream.
+    /// Copies a stream's ledger.
     pub fn new(producer: ProducerId, epoch: u32, partition: i32, ledger: &SendLedger) -> Self {
         Self {
             producer,
@@ -245,22 +247,22 @@ impl SendStream {
     }
 }
 
-/// First line of a consumer, printed when it knows where it begins.
+/// First line of a consumer, printed when it knows where it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConsumerStart {
     /// [`CONSUMER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Start`].
     pub event: Event,
-    /// When.
+    /// Time of the line.
     pub time_ms: u64,
     /// The topic.
     pub topic: String,
-    /// The run that is judged, or null for all.
+    /// The run that is accounted for; null for all.
     pub run: Option<RunId>,
     /// This process.
     pub pid: u32,
-    /// Where it reads.
+    /// What it reads in each partition.
     pub partitions: Vec<Span>,
 }
 
@@ -268,14 +270,14 @@ impl Line for ConsumerStart {
     const SCHEMA: &'static str = CONSUMER;
 }
 
-/// Where a consumer reads in one partition.
+/// The offsets that a consumer reads in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// The partition.
     pub partition: i32,
     /// The first offset.
     pub start: i64,
-    /// The offset to stop before, or null for none.
+    /// The offset to stop before; null for none.
     pub end: Option<i64>,
 }
 
@@ -283,25 +285,25 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConsumerState {
     /// [`CONSUMER`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// [`Event::Checkpoint`] or [`Event::End`].
     pub event: Event,
-    /// When.
+    /// Time of the line.
     pub time_ms: u64,
-    /// Since the first line.
+    /// Time since the first line.
     pub elapsed_ms: u64,
-    /// The run that is judged, or null for all.
+    /// The run that is accounted for; null for all.
     pub run: Option<RunId>,
-    /// Why it ended; only in `"end"`.
+    /// Why the process ended; only in `"end"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Sums over all partitions.
+    /// Totals of all partitions.
     pub totals: ReceiveTotals,
-    /// Each partition read.
+    /// The partitions that are read.
     pub partitions: Vec<ReceivePartition>,
-    /// Each stream of the judged runs kept in detail (see [`crate::received::STREAMS_MAX`]).
+    /// The streams of the judged runs that are kept in detail (see [`crate::received::STREAMS_MAX`]).
     pub streams: Vec<ReceiveStream>,
-    /// The topic's id when the process began (KIP-516); absent where the brokers did not tell.
+    /// The topic's id at start (KIP-516); absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,
 }
@@ -311,7 +313,7 @@ impl Line for ConsumerState {
 }
 
 impl ConsumerState {
-    /// Leaves sets out until the line has at most `most` intervals; those streams are no longer `exact`.
+    /// Drops sets until the line has at most `most` intervals. Their streams are no longer `exact`.
     #[must_use]
     pub fn fitted(mut self, most: usize) -> Self {
         let mut room = most;
@@ -332,7 +334,7 @@ impl ConsumerState {
     }
 }
 
-/// What records turned out to be.
+/// The number of records of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveTotals {
     /// Records read, each offset once: `received + duplicate + corrupt + misrouted + copied + other_runs + foreign`.
@@ -341,22 +343,22 @@ pub struct ReceiveTotals {
     pub received: u64,
     /// Sequences below the highest received that have not arrived.
     pub missing: u64,
-    /// Further copies at other offsets.
+    /// Sequences that arrived again at another offset.
     pub duplicate: u64,
-    /// Arrived after a higher sequence.
+    /// Number of sequences that arrived after a higher one.
     pub out_of_order: u64,
     /// Ours, but damaged.
     pub corrupt: u64,
     /// Ours, in a partition its producer did not choose.
     pub misrouted: u64,
-    /// Values of ours that somebody else wrote again: with a key, or at another time than their stamp says.
+    /// Values of ours that someone else wrote again: with a key, or at a time other than their stamp's.
     #[serde(default)]
     pub copied: u64,
     /// Ours, of a run that is not judged.
     pub other_runs: u64,
     /// Not ours.
     pub foreign: u64,
-    /// Offsets read again; they count for nothing else.
+    /// Offsets that were read again; they count as nothing else.
     pub redelivered: u64,
 }
 
@@ -387,45 +389,49 @@ pub struct ReceivePartition {
     pub start: i64,
     /// The next offset to read. `records + offset_gaps = next - start`.
     pub next: i64,
-    /// The offset to stop before, or null for none.
+    /// The offset to stop before; null for none.
     pub end: Option<i64>,
-    /// The log's first offset: in `"end"` asked of the brokers, in a checkpoint as last heard; null when not known.
+    /// The log's first offset, or null if unknown: in `"end"` as queried from the brokers, in a checkpoint as last seen
+    /// while fetching.
     pub low: Option<i64>,
-    /// The log's end offset (high watermark), likewise. `high - next` is how far behind the consumer is.
+    /// The log's end offset (high watermark), likewise. `high - next` is the consumer's lag.
     pub high: Option<i64>,
-    /// What its records turned out to be.
+    /// The number of records of each kind.
     #[serde(flatten)]
     pub counts: ReceiveTotals,
-    /// Offsets without a record: gone by retention or compaction, or taken by transaction markers.
+    /// Offsets without a record: removed by retention or compaction, or taken by transaction markers.
     pub offset_gaps: u64,
-    /// Of these, how many lay below the log's start when they were to be read.
+    /// Those of them that were below the log's start when they were due.
     #[serde(default)]
     pub retired: u64,
-    /// The others, of a consumer with `--end`; null when there are more intervals than a set keeps.
+    /// The others, for a consumer with `--end`; null if they exceed a set's limit.
     #[serde(default)]
     pub gap_ranges: Option<IntervalSet>,
-    /// What they are; only in the `"end"` of a consumer with `--end` that found any.
+    /// What they are; only in the `"end"` of a consumer with `--end`, and only if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained: Option<Explained>,
-    /// The log's start moved above the next offset to read: records were gone before they were read.
+    /// Whether the log's start moved past the next offset to read: records were removed before they were read.
     pub start_moved: bool,
-    /// Why the partition cannot be read on, by the name of the error; absent while it can.
+    /// Name of the error that keeps the partition from being read; absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<String>,
-    /// Streams no longer kept in detail; their counts are in this line all the same.
+    /// Number of streams no longer kept in detail; this line still counts their records.
     pub folded_streams: u64,
-    /// How often reading and counting began anew because the log ended below what had been read of it: another topic of that name, or cut back.
+    /// How often reading and counting started over because the log ended below what had been read: the topic was
+    /// recreated or the log truncated.
     pub log_restarts: u64,
-    /// How often they began anew because the leader's history of epochs told that the log had been cut back below what had been read (KIP-320).
+    /// How often they started over because the leader's epoch history shows that the log was truncated below what had
+    /// been read (KIP-320).
     #[serde(default)]
     pub log_truncations: u64,
-    /// Each leader epoch that records were appended under, with the first offset read of it: `[epoch, offset]`, in order of offsets, the last 64.
+    /// Each leader epoch under which records were appended, with the first offset read of it: `[epoch, offset]`,
+    /// ordered by offset, the last 64.
     #[serde(default)]
     pub leader_epochs: Vec<(i32, i64)>,
 }
 
 impl ReceivePartition {
-    /// What a line says of a partition.
+    /// Copies a partition's ledger. The last argument is the log's first offset and end offset.
     pub fn new(ledger: &PartitionLedger, end: Option<i64>, (low, high): (Option<i64>, Option<i64>)) -> Self {
         Self {
             partition: ledger.partition,
@@ -454,38 +460,39 @@ impl ReceivePartition {
 pub struct ReceiveStream {
     /// The run.
     pub run: RunId,
-    /// The process that sent it.
+    /// The process that sent the stream.
     pub producer: ProducerId,
-    /// Which of its handles.
+    /// The producer handle, from 0.
     pub epoch: u32,
     /// The partition.
     pub partition: i32,
-    /// Distinct sequences that arrived.
+    /// Number of distinct sequences that arrived.
     pub received: u64,
-    /// The first of them to arrive (or an earlier one that came late).
+    /// The first sequence that arrived, or an earlier one that came late.
     pub first: u64,
-    /// One above the highest that arrived.
+    /// One above the highest sequence that arrived.
     pub next: u64,
-    /// How many below `next` did not arrive: from 0 on with `--run` or when reading began at offset 0, else from `first` on.
+    /// Number of sequences below `next` that did not arrive: counted from 0 with `--run` or if reading began at offset
+    /// 0, otherwise from `first`.
     pub missing_count: u64,
-    /// They. What arrived is `[first, next)` without them and without `unread`, when `exact`.
+    /// The missing sequences. If `exact`, what arrived is `[first, next)` without these and without `unread`.
     pub missing: IntervalSet,
-    /// Sequences that may have lain where the log's start moved past the reader: neither received nor missing.
+    /// Sequences that may have been at offsets that the log's start moved past: neither received nor missing.
     #[serde(default)]
     pub unread: IntervalSet,
-    /// Copies of sequences that had arrived before; when not `exact`, also those that may have been missing and come late.
+    /// Number of repeated sequences. If not `exact`, this includes missing ones that may have arrived late.
     pub duplicate: u64,
-    /// The sequences of which there were copies, as evidence.
+    /// The repeated sequences, as evidence.
     pub duplicates: IntervalSet,
-    /// Sequences that arrived after a higher one.
+    /// Number of sequences that arrived after a higher one.
     pub out_of_order: u64,
-    /// Whether `missing` and `unread` are whole. False when the set outgrew [`INTERVALS_MAX`], did not fit into the line ([`LINE_INTERVALS_MAX`]), or the stream
-    /// was folded and came back.
+    /// Whether `missing` and `unread` are complete. False if a set exceeded [`INTERVALS_MAX`] or did not fit into the
+    /// line ([`LINE_INTERVALS_MAX`]), or the stream was folded and came back.
     pub exact: bool,
 }
 
 impl ReceiveStream {
-    /// What a line says of a stream.
+    /// Copies a stream's ledger.
     pub fn new(partition: i32, stream: &Stream) -> Self {
         Self {
             run: stream.key.run,
@@ -506,29 +513,29 @@ impl ReceiveStream {
     }
 }
 
-/// What a message comes to.
+/// Progress of a message that a [`Gap`] is measured by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Milestone {
-    /// The brokers confirmed it to a producer.
+    /// The brokers acknowledged it to a producer.
     Acked,
     /// A consumer read it.
     Received,
 }
 
-/// Says that nothing happened in a partition for a while, once it goes on, or that it begins.
+/// Reports a time without progress in a partition, once it continues, or its first progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// [`GAP`].
-    pub schema: Schema,
-    /// What did not happen meanwhile.
+    pub schema: SchemaName,
+    /// The kind of progress that stopped.
     pub what: Milestone,
-    /// Where.
+    /// The partition.
     pub partition: u32,
-    /// The last one before, in ms since the Unix epoch: `to_ms` less the time that passed, however the clock was set
-    /// meanwhile; the same as `to_ms` for the first one of this process.
+    /// The last progress before the gap: `to_ms` minus the elapsed time, whatever happened to the clock. Equal to
+    /// `to_ms` for the first progress of this process.
     pub from_ms: u64,
-    /// The first one after.
+    /// The first progress after the gap.
     pub to_ms: u64,
 }
 
@@ -537,12 +544,12 @@ impl Line for Gap {
 }
 
 impl Gap {
-    /// How long it was, in ms.
+    /// The length of the gap in ms.
     pub fn length(&self) -> u64 {
         self.to_ms.saturating_sub(self.from_ms)
     }
 
-    /// How much of it lies between two times, in ms.
+    /// How much of the gap is between two times, in ms.
     pub fn overlap(&self, from_ms: u64, to_ms: u64) -> u64 {
         self.to_ms.min(to_ms).saturating_sub(self.from_ms.max(from_ms))
     }

@@ -1,8 +1,8 @@
-//! The lines of the verdict, over a run that is over and over clients that go on.
+//! The lines of verdicts: over a finished run, and over running clients.
 
 use serde::{Deserialize, Serialize};
 
-use super::marked::{Line, Schema};
+use super::marked::{Line, SchemaName};
 use crate::intervals::IntervalSet;
 use crate::stamp::{ProducerId, RunId};
 
@@ -11,187 +11,188 @@ pub const LEDGER: &str = "kafka-lab.ledger/1";
 /// Schema of a [`Standing`].
 pub const RUNNING: &str = "kafka-lab.running/1";
 
-/// What is known of one partition.
+/// The account of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its number.
+    /// The partition's number.
     pub partition: i32,
-    /// Messages handed to librdkafka, as far as claims tell.
+    /// Messages passed to librdkafka, according to the claims.
     pub sent: u64,
     /// Messages that the brokers acknowledged.
     pub acked: u64,
-    /// Messages that librdkafka is sure were not written.
+    /// Messages that were certainly not written.
     pub not_persisted: u64,
-    /// Messages of unknown fate: those that producers called so, and those a dead producer had in flight at its last checkpoint.
+    /// Messages of unknown outcome: those that producers report as unknown, and those that a dead producer had in
+    /// flight at its last checkpoint.
     pub unknown: u64,
-    /// Messages of this run that were read, each once.
+    /// Messages of this run that were read, each counted once.
     pub received: u64,
-    /// Of those, how many nothing was promised of: of unknown fate, or sent after a dead producer's last checkpoint.
+    /// Those of them that nobody promised: of unknown outcome, or sent after a dead producer's last checkpoint.
     pub unpromised: u64,
-    /// Acknowledged and not received, although all was read.
+    /// Messages acknowledged and not received, although everything was read.
     pub missing: u64,
-    /// Acknowledged and not received, where not all was read: nobody can say whether they are missing.
+    /// Messages acknowledged and not received where not everything was read: possibly missing.
     #[serde(default)]
     pub unread: u64,
-    /// Received again at another offset.
+    /// Messages received again at another offset.
     pub duplicate: u64,
-    /// Received after a later one.
+    /// Messages received after a later one.
     pub out_of_order: u64,
     /// Ours, but damaged.
     pub corrupt: u64,
-    /// Ours, in another partition than they were sent to.
+    /// Ours, but in a partition other than the one they were sent to.
     pub misrouted: u64,
-    /// Records of other runs and of others, copies of ours among them: counted, not faulted.
+    /// Records of other runs and other writers, including copies of ours: counted, not a fault.
     pub others: u64,
-    /// Offsets taken by the markers of others' transactions.
+    /// Offsets taken by markers of others' transactions.
     #[serde(default)]
     pub markers: u64,
     /// Offsets whose records compaction removed.
     #[serde(default)]
     pub compacted: u64,
-    /// Offsets the consumer read again.
+    /// Offsets that the consumer read again.
     pub redelivered: u64,
-    /// End offset before the run.
+    /// The end offset before the run.
     pub start: i64,
-    /// End offset after the producers' last flush.
+    /// The end offset after the producers' last flush.
     pub end: i64,
     /// Records read.
     pub records: u64,
 }
 
-/// What a report says in one word.
+/// The verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every promise was kept.
     Pass,
-    /// Something is wrong, and the reasons say what.
+    /// Something is wrong; the reasons say what.
     Fail,
-    /// It cannot be told, and the reasons say why.
+    /// It cannot be determined; the reasons say why.
     Inconclusive,
 }
 
-/// What was found.
+/// The kind of a finding. The order matters: faults come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A fault: acknowledged and not received.
+    /// Fault: acknowledged and not received.
     Missing,
-    /// A fault: reported as not persisted, and received.
+    /// Fault: reported as not persisted but received.
     NotPersistedReceived,
-    /// A fault: a sequence at two offsets.
+    /// Fault: a sequence at two offsets.
     Duplicate,
-    /// A fault: received after a higher sequence of its stream.
+    /// Fault: received after a higher sequence of its stream.
     OutOfOrder,
-    /// A fault: ours, and damaged.
+    /// Fault: ours, but damaged.
     Corrupt,
-    /// A fault: ours, in another partition than its producer chose.
+    /// Fault: ours, but in a partition that its producer did not choose.
     Misrouted,
-    /// A fault: received of a producer that ended and says it never sent it.
+    /// Fault: received from a producer that ended and reports that it never sent it.
     NeverSent,
-    /// A fault: received of a producer that nobody knows.
+    /// Fault: received from an unknown producer.
     Stranger,
-    /// A fault: read before by another consumer, and gone.
+    /// Fault: read by a witness and no longer in the log.
     Vanished,
-    /// A fault: a producer crashed, or gave up.
+    /// Fault: a producer crashed or gave up.
     Died,
-    /// A fault: the records do not add up.
+    /// Fault: the records do not add up.
     Unaccounted,
-    /// A fault: the log ended below where the run began or what had been read of it: another one, or cut back.
+    /// Fault: the log ended below where the run began, or below what had been read: recreated or truncated.
     LogRestarted,
-    /// A fault: the log was cut back below what had been read of it.
+    /// Fault: the log was truncated below what had been read.
     LogTruncated,
-    /// A fault: the topic is another one than before.
+    /// Fault: the topic was recreated.
     TopicRecreated,
-    /// A fault where all had to be acked: not persisted.
+    /// Fault if all messages had to be acked: not persisted.
     NotPersisted,
-    /// A fault where a number was expected: not so many were sent.
+    /// Fault if a number of messages was expected: a different number was sent.
     Count,
-    /// A doubt: there is no claim of any producer, or none of the consumer for a partition.
+    /// Doubt: no producer made a claim, or the consumer does not report a partition.
     Silent,
-    /// A doubt: a producer was told to end and left no last line.
+    /// Doubt: a producer was told to stop and left no last line.
     NoLastWord,
-    /// A doubt: the range was not read to its end, or not from its start.
+    /// Doubt: the range was not read to its end, or not from its start.
     NotDrained,
-    /// A doubt: the consumer cannot read on, for a reason of the broker's or the library's.
+    /// Doubt: the consumer is stuck, because of an error of the broker or the library.
     Stuck,
-    /// A doubt: offsets without a record, of which nobody knows why.
+    /// Doubt: offsets without a record for an unknown reason.
     Gaps,
-    /// A doubt: records are in the log that the consumer was not shown.
+    /// Doubt: records in the log that were not delivered to the consumer.
     Hidden,
-    /// A doubt: retention took records before they were read.
+    /// Doubt: retention removed records before they were read.
     StartMoved,
-    /// A doubt: sets outgrew their bound.
+    /// Doubt: sets exceeded their limit.
     Inexact,
-    /// A doubt where all had to be acked: of unknown fate.
+    /// Doubt if all messages had to be acked: unknown outcome.
     Unknown,
-    /// A doubt: a line contradicts itself or another.
+    /// Doubt: a line contradicts itself or another.
     Contradiction,
 }
 
 impl Kind {
-    /// Whether it proves that something is wrong; otherwise it is a reason why nothing can be proven.
+    /// Whether it proves that something is wrong. Otherwise it is a doubt: a reason why nothing can be proven.
     pub fn is_fault(self) -> bool {
         self < Self::Silent
     }
 }
 
-/// One thing that was found.
+/// A fault or a doubt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What.
+    /// The kind of finding.
     pub kind: Kind,
-    /// Where, unless it is about the whole run.
+    /// The partition; null for the whole run.
     pub partition: Option<i32>,
-    /// How many.
+    /// Number of messages, records, offsets or lines concerned.
     pub count: u64,
 }
 
-/// The sequences of one stream that faults were found with.
+/// The sequences of one stream that have faults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The process that sent, or is said to have sent.
+    /// The process that sent, or appears to have sent.
     pub producer: ProducerId,
-    /// Its producer handle.
+    /// The producer handle.
     pub epoch: u32,
     /// The partition.
     pub partition: i32,
     /// Acknowledged and not received.
     pub missing: IntervalSet,
-    /// Reported as not persisted, and received.
+    /// Reported as not persisted but received.
     pub not_persisted_received: IntervalSet,
-    /// Received, and not among what was sent.
+    /// Received but never sent.
     pub never_sent: IntervalSet,
-    /// Received at two offsets or more.
+    /// Received at more than one offset.
     pub duplicate: IntervalSet,
 }
 
-/// The account of a run.
+/// The verdict over a finished run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`LEDGER`].
-    pub schema: Schema,
-    /// The run's id.
+    pub schema: SchemaName,
+    /// The run ID.
     pub run: RunId,
     /// The topic.
     pub topic: String,
     /// The verdict.
     pub verdict: Verdict,
-    /// Why it is not `pass`, in sentences: faults before doubts.
+    /// Why it is not `pass`, as text: faults before doubts.
     pub reasons: Vec<String>,
-    /// The same, for programs, in the same order; sentences that only explain have none.
+    /// The same for programs, in the same order. Text that only explains has no finding.
     pub findings: Vec<Finding>,
-    /// How many producer processes ended.
+    /// Number of producer processes that ended normally.
     pub ended: u64,
-    /// How many producer processes died.
+    /// Number of producer processes that died.
     pub died: u64,
     /// Each partition.
     pub partitions: Vec<Row>,
-    /// Streams with faults; of more than 64, the first.
+    /// Streams with faults; the first 64.
     pub evidence: Vec<Evidence>,
-    /// How long the producer that took longest took, in ms.
+    /// Run time of the slowest producer, in ms.
     pub producer_ms: u64,
-    /// How long the consumer took, in ms.
+    /// Run time of the consumer, in ms.
     pub consumer_ms: u64,
 }
 
@@ -199,24 +200,24 @@ impl Line for Report {
     const SCHEMA: &'static str = LEDGER;
 }
 
-/// How running clients stand.
+/// The verdict over running clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// [`RUNNING`].
-    pub schema: Schema,
+    pub schema: SchemaName,
     /// The topic.
     pub topic: String,
-    /// The verdict over what the producers that run had acknowledged.
+    /// The verdict over what running producers had acknowledged.
     pub verdict: Verdict,
-    /// Why it is not `pass`, in sentences: faults before doubts.
+    /// Why it is not `pass`, as text: faults before doubts.
     pub reasons: Vec<String>,
-    /// The same, for programs, in the same order; sentences that only explain have none.
+    /// The same for programs, in the same order. Text that only explains has no finding.
     pub findings: Vec<Finding>,
-    /// What limits the verdict, in sentences: it says nothing of these.
+    /// What the verdict does not cover, as text.
     pub remarks: Vec<String>,
-    /// Each partition. `received` counts all runs, `unpromised` and `missing` those of the producers that run.
+    /// Each partition. `received` counts all runs; `unpromised` and `missing` count those of running producers.
     pub partitions: Vec<Row>,
-    /// Streams with faults; of more than 64, the first.
+    /// Streams with faults; the first 64.
     pub evidence: Vec<Evidence>,
 }
 

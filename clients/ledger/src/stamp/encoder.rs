@@ -1,74 +1,77 @@
-//! Writing the values of a producer.
+//! Writes the values of a producer.
 
 use std::ops::Range;
 
 use super::format::{CHECKSUM, MAGIC, MARK, MARK_AT, ProducerId, RunId, add, checksum_of, number_text};
 
-/// Bytes of values kept to make the next ones of: a value of each partition, as long as they are few or short.
+/// Memory for kept values, in bytes. The last value of each partition is kept to build the next one, as long as they
+/// are few or short.
 const KEPT_BYTES: usize = 4_194_304;
 
-/// Writes stamps for one (run, producer, epoch).
+/// Writes the values of one (run, producer, epoch).
 #[derive(Debug)]
 pub struct Encoder {
-    /// `" kl2 RUN PRODUCER EPOCH "`: the same for every record.
+    /// `" kl2 RUN PRODUCER EPOCH "`, the same in every record.
     middle: String,
     size: usize,
-    /// The last value of each partition, or of each share of them: most of the next one is the same.
-    last: Vec<Written>,
-    /// How many are kept.
+    /// The last value of each partition, or of each group of partitions. Most of the next one is the same.
+    last: Vec<LastWritten>,
+    /// Maximum length of `last`.
     kept: usize,
 }
 
 impl Encoder {
-    /// An encoder whose values are `size` bytes long, or as long as the stamp itself when that is longer.
+    /// An encoder for values of `size` bytes, or of the stamp's own size if that is larger.
     pub fn new(run: RunId, producer: ProducerId, epoch: u32, size: usize) -> Self {
         let middle = format!(" {MAGIC} {run} {producer} {epoch} ");
         Self { middle, size, last: Vec::new(), kept: (KEPT_BYTES / size.max(1)).max(1) }
     }
 
-    /// The smallest value size, in bytes, that every stamp of this run fits into: up to 4 digits of epoch and of partition and 12 of sequence.
+    /// The smallest value size, in bytes, that fits every stamp of this run: up to 4 digits of epoch and of partition,
+    /// and 12 of sequence.
     pub fn minimum_size(run: RunId) -> usize {
         let number_and_mark = MARK_AT + MARK.len();
         let fields = [run.as_str().len(), 8, 4, 4, 12, 13];
         number_and_mark + fields.iter().map(|len| len + 1).sum::<usize>() + CHECKSUM
     }
 
-    /// The value of one record. `number` is taken modulo 1 000 000; `sent_ms` is milliseconds since the Unix epoch.
+    /// Encodes the value of one record. `number` is taken modulo 1 000 000; `sent_ms` is in milliseconds since the Unix
+    /// epoch.
     pub fn encode(&mut self, number: u32, partition: u32, sequence: u64, sent_ms: u64) -> &[u8] {
         let at = partition as usize % self.kept;
         if self.last.len() <= at {
-            self.last.resize_with(at + 1, Written::default);
+            self.last.resize_with(at + 1, LastWritten::default);
         }
         let written = &mut self.last[at];
         if written.partition != partition || !written.advance(sequence, sent_ms) {
-            *written = Written::new(&self.middle, self.size, partition, sequence, sent_ms);
+            *written = LastWritten::new(&self.middle, self.size, partition, sequence, sent_ms);
         }
         written.finish(number)
     }
 }
 
-/// The value written last.
+/// The last value.
 #[derive(Debug, Default)]
-struct Written {
+struct LastWritten {
     text: Vec<u8>,
     partition: u32,
     sequence: u64,
-    /// Where the sequence stands in the text.
+    /// Position of the sequence in the text.
     sequence_at: Range<usize>,
     sent_ms: u64,
-    /// Where the time stands in the text.
+    /// Position of the time in the text.
     sent_at: Range<usize>,
 }
 
-impl Written {
-    /// All but number and checksum, for which there is room.
+impl LastWritten {
+    /// Everything but number and checksum, for which space is left.
     fn new(middle: &str, size: usize, partition: u32, sequence: u64, sent_ms: u64) -> Self {
         let before = format!("{:MARK_AT$}{middle}{partition} ", "");
         let sequence_at = before.len()..before.len() + sequence.to_string().len();
         let mut text = format!("{before}{sequence} {sent_ms} ").into_bytes();
         let sent_at = sequence_at.end + 1..text.len() - 1;
-        // Filler takes a field of its own, which may be empty, so every size above the stamp's own can be met. What is last is a space, with filler
-        // or without.
+        // Filler is a field of its own, which may be empty, so that every size above the stamp's own is possible. With
+        // or without filler, a space comes last.
         let length = text.len().max(size.saturating_sub(CHECKSUM));
         text.resize(length - 1, b'.');
         text.push(b' ');
@@ -76,7 +79,8 @@ impl Written {
         Self { text, partition, sequence, sequence_at, sent_ms, sent_at }
     }
 
-    /// Makes this the value of `sequence`, if it is the next one, and neither it nor the time needs more digits. If not, the text is void.
+    /// Advances to `sequence`, if that is the next one and neither it nor the time needs more digits. Otherwise the
+    /// text is invalid.
     fn advance(&mut self, sequence: u64, sent_ms: u64) -> bool {
         let (Some(1), Some(passed)) = (sequence.checked_sub(self.sequence), sent_ms.checked_sub(self.sent_ms)) else {
             return false;
@@ -100,15 +104,15 @@ impl Written {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::super::format::tests::encoder;
-    use super::Written;
+    use super::LastWritten;
 
     #[test]
     fn the_next_value_is_made_of_the_last_one() {
-        let mut written = Written::new(" kl2 r 00000001 0 ", 100, 3, 8, 1_000);
+        let mut written = LastWritten::new(" kl2 r 00000001 0 ", 100, 3, 8, 1_000);
         assert!(written.advance(9, 1_007));
-        assert_eq!(written.finish(5), Written::new(" kl2 r 00000001 0 ", 100, 3, 9, 1_007).finish(5));
+        assert_eq!(written.finish(5), LastWritten::new(" kl2 r 00000001 0 ", 100, 3, 9, 1_007).finish(5));
         assert!(!written.advance(9, 1_007) && !written.advance(11, 1_007), "not the next one");
-        assert!(!Written::default().advance(1, 5), "there is none to make it of");
+        assert!(!LastWritten::default().advance(1, 5), "there is none to make it of");
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! What a stamp says, and how its text is parsed.
+//! The contents of a stamp, and its text format.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The word that marks a record as ours; its digit is the version of the format.
+/// The word that marks a record as ours. Its digit is the version of the format.
 pub const MAGIC: &str = "kl2";
 
-/// Where the magic stands, between its two spaces: after the eight bytes of the number.
+/// The magic with its two spaces, and its position after the eight bytes of the number.
 pub(super) const MARK: &[u8] = b" kl2 ";
 pub(super) const MARK_AT: usize = 8;
 
-/// Hexadecimal digits of the checksum, with which a value ends.
+/// Length of the checksum, in hexadecimal digits. A value ends with it.
 pub(super) const CHECKSUM: usize = 8;
 
-/// Longest run id, in bytes.
+/// Maximum length of a run ID, in bytes.
 pub const RUN_MAX: usize = 32;
 
-/// Decimal fields are at most this long, so that arithmetic on them can never overflow.
+/// Maximum digits of a decimal field, so that arithmetic never overflows.
 const DIGITS_MAX: usize = 15;
 
-/// The name of one run of the lab: 1 to 32 of `a-z`, `0-9` and `-`.
+/// The ID of one run of the lab: 1 to 32 of `a-z`, `0-9` and `-`.
 ///
-/// Kept inline, so that reading a record allocates nothing.
+/// Stored inline, so that reading a record does not allocate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RunId {
     len: u8,
@@ -31,13 +31,13 @@ pub struct RunId {
 }
 
 impl RunId {
-    /// A random run id: eight hexadecimal digits.
+    /// A random run ID of eight hexadecimal digits.
     pub fn random() -> Self {
-        // Eight hexadecimal digits always make a run id; the fallback is never taken.
+        // Eight hexadecimal digits are always a valid run ID; the fallback is never used.
         Self::from_bytes(&hex_digits(fastrand::u32(..))).unwrap_or(Self { len: 0, bytes: [0; RUN_MAX] })
     }
 
-    /// The run id these bytes spell, or `None` when they spell none.
+    /// Parses a run ID; `None` if it is invalid.
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
         let legal = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
         if text.is_empty() || text.len() > RUN_MAX || !text.iter().all(legal) {
@@ -48,9 +48,9 @@ impl RunId {
         Some(Self { len: text.len() as u8, bytes })
     }
 
-    /// The run id as text.
+    /// The run ID as text.
     pub fn as_str(&self) -> &str {
-        // Only ASCII gets in, see `from_bytes`.
+        // `from_bytes` accepts only ASCII.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 }
@@ -60,7 +60,7 @@ impl FromStr for RunId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::from_bytes(text.as_bytes())
-            .ok_or_else(|| format!("a run id is 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1"))
+            .ok_or_else(|| format!("a run ID has 1 to {RUN_MAX} of a-z, 0-9 and '-'; for example demo-1"))
     }
 }
 
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for RunId {
     }
 }
 
-/// The random number of one producer process; printed as eight hexadecimal digits.
+/// The random number of one producer process, printed as eight hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ProducerId(pub u32);
 
@@ -108,7 +108,9 @@ impl FromStr for ProducerId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        hex(text.as_bytes()).map(Self).ok_or_else(|| "a producer is eight hexadecimal digits, 0-9 and a-f".into())
+        hex(text.as_bytes())
+            .map(Self)
+            .ok_or_else(|| "a producer number has eight hexadecimal digits, 0-9 and a-f".into())
     }
 }
 
@@ -118,37 +120,37 @@ impl<'de> Deserialize<'de> for ProducerId {
     }
 }
 
-/// What one stamped record says about itself.
+/// The contents of a stamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
-    /// The number a person sees, times 1 000 000: 0 to 999 999.
+    /// The number that people see, times 1 000 000: 0 to 999 999.
     pub number: u32,
-    /// The run it belongs to.
+    /// The run.
     pub run: RunId,
-    /// The process that sent it.
+    /// The process that sent the record.
     pub producer: ProducerId,
-    /// Which of that process's producer handles sent it, from 0.
+    /// The producer handle within that process, from 0.
     pub epoch: u32,
     /// The partition the producer chose.
     pub partition: u32,
-    /// Dense from 0 per (run, producer, epoch, partition).
+    /// Dense from 0 for each (run, producer, epoch, partition).
     pub sequence: u64,
-    /// When it was handed to librdkafka, in milliseconds since the Unix epoch.
+    /// When it was passed to librdkafka, in milliseconds since the Unix epoch.
     pub sent_ms: u64,
 }
 
-/// What a record's value turned out to be.
+/// The kinds of record values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Value {
-    /// Ours, and whole.
+    /// Ours and intact.
     Stamped(Stamp),
-    /// Bears our magic, but the checksum or a field does not hold.
+    /// Has our magic, but the checksum or a field is invalid.
     Corrupt,
-    /// Somebody else's: typed by hand, empty, null, binary, of any size.
+    /// Someone else's: typed by hand, empty, null or binary.
     Foreign,
 }
 
-/// Reads a record's value. Allocates nothing and accepts any bytes; `None` is a null value.
+/// Parses a record's value; `None` is a null value. Does not allocate, and accepts any bytes.
 pub fn parse(value: Option<&[u8]>) -> Value {
     match value {
         Some(bytes) if bytes.get(MARK_AT..MARK_AT + MARK.len()) == Some(MARK) => {
@@ -175,8 +177,8 @@ fn parse_marked(bytes: &[u8]) -> Option<Stamp> {
     })
 }
 
-/// The time that a value with our mark says it was sent at, in ms since the Unix epoch, whether or not its checksum holds; `None` when there is none
-/// to be read.
+/// The sent time in a value with our mark, in ms since the Unix epoch, even if its checksum is invalid. `None` if there
+/// is none.
 pub fn sent_ms_of(value: Option<&[u8]>) -> Option<u64> {
     decimal(value?.get(MARK_AT + MARK.len()..)?.split(|b| *b == b' ').nth(5)?)
 }
@@ -202,7 +204,7 @@ fn hex(text: &[u8]) -> Option<u32> {
     })
 }
 
-/// All bytes as two hexadecimal digits.
+/// Two hexadecimal digits for each byte value.
 const HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut all = [[0; 2]; 256];
@@ -222,13 +224,13 @@ fn hex_digits(value: u32) -> [u8; CHECKSUM] {
     text
 }
 
-/// The checksum of these bytes, as a value ends with it.
+/// The checksum of these bytes, as it is written at the end of a value.
 #[inline]
 pub(super) fn checksum_of(covered: &[u8]) -> [u8; CHECKSUM] {
     hex_digits(crc32c::crc32c(covered))
 }
 
-/// The number as it is written, modulo 1 000 000. The digits are written as an integer: rounding a float can print 1.000000.
+/// The number as text, modulo 1 000 000. Written as an integer, because rounding a float can print 1.000000.
 pub(super) fn number_text(number: u32) -> [u8; MARK_AT] {
     let digit = |scale| b'0' + (number / scale % 10) as u8;
     [b'0', b'.', digit(100_000), digit(10_000), digit(1_000), digit(100), digit(10), digit(1)]
@@ -311,9 +313,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_others_write_is_foreign() {
-        for value in
-            [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some("0.3 kl2 é".as_bytes())]
-        {
+        let accent = "0.3 kl2 é".as_bytes();
+        for value in [None, Some(&b""[..]), Some(b"hello"), Some(b"0.332517"), Some(&[0xff; 4000]), Some(accent)] {
             assert_eq!(parse(value), Value::Foreign);
         }
     }

@@ -1,34 +1,35 @@
-//! Reading the values of a partition one after the other.
+//! Reads the values of a partition in sequence.
 
 use std::ops::Range;
 
 use super::format::{CHECKSUM, MARK_AT, Stamp, Value, add, checksum_of, decimal, parse, read_number};
 
-/// Longest value, in bytes, that is kept for the next one to follow: a reader is kept for each partition, of which there may be many. Longer ones are read
-/// anew each time, which takes less than their checksums.
+/// Longest value, in bytes, to keep for comparison with the next one. There is a reader for each partition, and there
+/// may be many. Longer values are parsed each time, which takes less time than their checksums.
 const KEPT_MAX: usize = 2048;
 
-/// Reads the values of one partition, as [`parse`] does, and faster where a value is the one that the same producer sent next.
+/// Reads the values of one partition like [`parse`], but faster if a value is the successor of the last one from the
+/// same producer.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
-    last: Option<Last>,
+    last: Option<LastValue>,
 }
 
-/// The last value, if it could be read.
+/// The last value that could be read.
 #[derive(Clone, Debug)]
-struct Last {
+struct LastValue {
     stamp: Stamp,
-    /// Its text from the mark to the checksum.
+    /// The text from the mark to the checksum.
     text: Vec<u8>,
-    /// Where the sequence stands in the text.
+    /// Position of the sequence in the text.
     sequence_at: Range<usize>,
-    /// Where the time stands in the text.
+    /// Position of the time in the text.
     sent_at: Range<usize>,
 }
 
 impl Reader {
-    /// The stamp of a value that differs from the last one read in having the next sequence, and in number and time as it likes: one of the same stream.
-    /// `None` says nothing of the value: it is to be [read](Reader::read).
+    /// The stamp of a value of the same stream: it has the next sequence, any number and time, and is otherwise the
+    /// same as the last one. `None` means only that the value must be [read](Reader::read).
     #[inline]
     pub fn follow(&mut self, value: Option<&[u8]>) -> Option<&Stamp> {
         let follows = match (&mut self.last, value) {
@@ -41,28 +42,28 @@ impl Reader {
         self.last.as_ref().map(|last| &last.stamp)
     }
 
-    /// What [`parse`] says of the value. The next one can follow it.
+    /// Parses the value, so that the next one can follow it.
     pub fn read(&mut self, value: Option<&[u8]>) -> Value {
         let read = parse(value);
         self.last = match (read, value) {
-            (Value::Stamped(stamp), Some(bytes)) => Last::of(stamp, bytes),
+            (Value::Stamped(stamp), Some(bytes)) => LastValue::of(stamp, bytes),
             _ => None,
         };
         read
     }
 }
 
-impl Last {
+impl LastValue {
     fn of(stamp: Stamp, value: &[u8]) -> Option<Self> {
         let text = value.get(MARK_AT..value.len().checked_sub(CHECKSUM)?).filter(|text| text.len() <= KEPT_MAX)?;
-        // Sequence and time stand between the sixth and the eighth space, the first two of which are the mark's.
+        // Sequence and time are between the sixth and the eighth space; the mark contains the first two.
         let mut spaces = (0..text.len()).filter(|at| text[*at] == b' ').skip(5);
         let (before, between, behind) = (spaces.next()?, spaces.next()?, spaces.next()?);
         Some(Self { stamp, text: text.to_vec(), sequence_at: before + 1..between, sent_at: between + 1..behind })
     }
 
-    /// Makes this the value given, if that is its next. `None` when it differs elsewhere than in number, sequence and time, or is damaged; this one is
-    /// void then.
+    /// Advances to the given value if it is the successor. Returns `None` if it differs in more than number, sequence
+    /// and time, or is damaged. The state is invalid then.
     #[inline]
     fn next(&mut self, value: &[u8]) -> Option<()> {
         let (covered, checksum) = value.split_last_chunk::<CHECKSUM>()?;
@@ -114,7 +115,7 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut encoders = [encoder(0), Encoder::new("a".parse().unwrap(), ProducerId(1), 0, 120)];
             let mut reader = Reader::default();
-            // Often near a number that has one digit more, and often of the same moment as the one before.
+            // Often close to one more digit, and often in the same millisecond as the one before.
             let (mut sequence, mut sent_ms) = (random.choice([0, 5, 95, 999_990, 999_999_999_999_990]).unwrap(), 9);
             for _ in 0..60 {
                 sequence += random.choice([1, 1, 1, 1, 0, 7]).unwrap();
@@ -130,7 +131,7 @@ mod tests {
                         3 => drop(value.remove(at)),
                         _ => value[at] = random.choice(*b" 0.a").unwrap(),
                     }
-                    // A checksum that holds is no reason to believe the rest.
+                    // A valid checksum is no reason to trust the rest.
                     if random.bool() && value.len() > CHECKSUM {
                         value.truncate(value.len() - CHECKSUM);
                         value.extend(checksum_of(&value));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ledger::judge::{Case, Claim, Range, Report, Went, judge};
+use ledger::judge::{Case, Claim, OffsetRange, Report, Went, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use ledger::stamp::RunId;
 use serde_json::Value;
@@ -90,7 +90,8 @@ pub fn positions(offsets: &[(i32, i64)]) -> String {
 /// The verdict over topic `test` between the end offsets before and after a run.
 pub fn judged(run: &str, ends: [&[(i32, i64)]; 2], claims: &[Claim], received: &ConsumerState) -> Report {
     let ranges = ends[0].iter().zip(ends[1]);
-    let ranges: Vec<Range> = ranges.map(|(from, to)| Range { partition: from.0, start: from.1, end: to.1 }).collect();
+    let ranges: Vec<OffsetRange> =
+        ranges.map(|(from, to)| OffsetRange { partition: from.0, start: from.1, end: to.1 }).collect();
     let run: RunId = run.parse().unwrap();
     judge(&Case::new(run, "test", &ranges, claims, received))
 }

@@ -1,25 +1,25 @@
-//! From all that was found to the verdict.
+//! Draws the verdict from all findings.
 
 use std::collections::BTreeMap;
 
 use super::claim::Claim;
-use super::streams::Found;
+use super::streams::Findings;
 use crate::lines::{Evidence, Finding, Verdict};
 
-/// Most streams of which a report keeps the evidence.
+/// Maximum number of streams with evidence in a report.
 const EVIDENCE_MAX: usize = 64;
 
-/// What a report says of all that was found.
-pub(super) struct Concluded {
+/// The common part of all reports.
+pub(super) struct Conclusion {
     pub(super) verdict: Verdict,
     pub(super) findings: Vec<Finding>,
     pub(super) reasons: Vec<String>,
     pub(super) evidence: Vec<Evidence>,
 }
 
-/// Faults before doubts, and the verdict that follows from them.
-pub(super) fn conclude(found: Found, claims: &[Claim]) -> Concluded {
-    let Found { mut found, mut evidence } = found;
+/// Sorts faults before doubts and draws the verdict.
+pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
+    let Findings { mut found, mut evidence } = found;
     found.sort_by_key(|(finding, _)| !finding.kind.is_fault());
     let faulty = found.first().is_some_and(|(finding, _)| finding.kind.is_fault());
     let verdict = match (faulty, found.is_empty()) {
@@ -32,10 +32,10 @@ pub(super) fn conclude(found: Found, claims: &[Claim]) -> Concluded {
         reasons.extend(delivery_errors(claims));
     }
     evidence.truncate(EVIDENCE_MAX);
-    Concluded { verdict, findings, reasons, evidence }
+    Conclusion { verdict, findings, reasons, evidence }
 }
 
-/// What librdkafka complained of: it may explain a fault, and is none.
+/// Delivery errors that producers reported. They may explain a fault, but are none.
 fn delivery_errors(claims: &[Claim]) -> Vec<String> {
     let mut sums = BTreeMap::<&str, u64>::new();
     for (code, count) in claims.iter().filter_map(|claim| claim.state.as_ref()).flat_map(|state| &state.errors) {
