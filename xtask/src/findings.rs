@@ -61,10 +61,7 @@ pub fn install_line(packages: &[&str]) -> String {
     if cfg!(target_os = "linux") {
         format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
     } else {
-        format!(
-            "install what Debian calls {}, for example with Homebrew or Xcode's command line tools",
-            packages.join(", ")
-        )
+        format!("install what Debian calls {}, for example with Homebrew", packages.join(", "))
     }
 }
 
@@ -102,10 +99,7 @@ pub fn lab_of(holder: &str) -> Option<String> {
 /// Adds a problem if the disk of `dir` has fewer than the `need` bytes for `what`.
 pub fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
     if let Some(lack) = lack_of_space(dir, need, what) {
-        findings.problem(
-            lack,
-            "free disk space, or set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to another disk",
-        );
+        findings.problem(lack, "free disk space, or move XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR elsewhere");
     }
 }
 

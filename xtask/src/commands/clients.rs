@@ -40,17 +40,10 @@ impl Session<'_> {
         let (lab, _) = self.recorded()?;
         if !lab.facts.clients.iter().any(|client| client.name == scale.client) {
             let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-            return Err(Failure::usage(format!(
-                "client {} does not exist; clients.yml declares {}",
-                scale.client,
-                names.join(", ")
-            )));
+            return Err(Failure::usage(format!("no client {}; clients.yml has {}", scale.client, names.join(", "))));
         }
         if scale.replicas > MAX_CLIENTS {
-            return Err(Failure::usage(format!(
-                "{} replicas are too many; the limit is {MAX_CLIENTS}",
-                scale.replicas
-            )));
+            return Err(Failure::usage(format!("{} is too many: at most {MAX_CLIENTS}", scale.replicas)));
         }
         if let Some(mut record) = read_record(&lab.state)?.filter(|_| !self.global.dry_run) {
             record.scaled.insert(scale.client.clone(), scale.replicas);

@@ -122,8 +122,7 @@ impl Reader<'_> {
         }
         for (key, wanted) in &spec.selector.match_labels {
             if labels.get(key) != Some(wanted) {
-                let message =
-                    format!("asks for {key}, which does not match the labels in spec.template: no pod would be found");
+                let message = format!("asks for {key}, unlike the labels in spec.template: no pod matches");
                 self.problem(file, format!("{name} spec.selector"), message);
             }
         }
@@ -231,8 +230,7 @@ impl Reader<'_> {
         let commands = properties.get("4lw.commands.whitelist").map_or("srvr", String::as_str);
         for needed in ["srvr", "dump"] {
             if !commands.split(',').any(|command| [needed, "*"].contains(&command.trim())) {
-                let message =
-                    format!("must allow {needed}: the lab uses it to check ZooKeeper and the registered brokers");
+                let message = format!("must allow {needed}, by which the lab checks ZooKeeper and the brokers");
                 self.problem("kafka.yml", "zookeeper.properties 4lw.commands.whitelist", message);
             }
         }
@@ -453,31 +451,21 @@ impl Reader<'_> {
 
     /// Returns the topic of the clients, which must be the same.
     fn topic(&mut self, clients: &[Client]) -> String {
-        let topics: Vec<(String, String)> = clients
-            .iter()
-            .map(|client| (client.name.clone(), client.env.get("TOPIC").map_or("test", String::as_str).to_string()))
-            .collect();
-        let topic = topics.first().map_or("test".to_string(), |(_, topic)| topic.clone());
-        for (name, other) in &topics {
-            if *other != topic {
-                let message = format!("is {other}, but {} has {topic}: a lab has one topic", topics[0].0);
-                self.problem("clients.yml", format!("Deployment {name} TOPIC"), message);
-            }
+        let of = |client: &Client| client.env.get("TOPIC").map_or("test", String::as_str).to_string();
+        let topic = clients.first().map_or("test".into(), of);
+        for client in clients.iter().filter(|client| of(client) != topic) {
+            let message = format!("is {}, but {} has {topic}: a lab has one topic", of(client), clients[0].name);
+            self.problem("clients.yml", format!("Deployment {} TOPIC", client.name), message);
         }
         // Kafka's rule (org.apache.kafka.common.internals.Topic 3.3.2).
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || [".", ".."].contains(&topic.as_str()) {
-            let message =
-                format!("\"{topic}\" is not a valid topic name: use 1 to 249 letters, digits, '.', '_' and '-'");
+            let message = format!("\"{topic}\" is not a valid topic name: 1 to 249 letters, digits, '.', '_' and '-'");
             self.problem("clients.yml", "TOPIC", message);
         } else if topic.starts_with('-') {
             self.problem("clients.yml", "TOPIC", format!("\"{topic}\" begins with '-', like a command's options"));
         } else if ["__consumer_offsets", "__transaction_state"].contains(&topic.as_str()) {
-            self.problem(
-                "clients.yml",
-                "TOPIC",
-                format!("{topic} is Kafka's own topic, which clients cannot write to"),
-            );
+            self.problem("clients.yml", "TOPIC", format!("{topic} is Kafka's own: clients cannot write to it"));
         }
         topic
     }
@@ -1013,12 +1001,7 @@ mod tests {
             "{name: TOPIC, value: -x}",
             "clients.yml: TOPIC: \"-x\" begins with '-'",
         ),
-        (
-            "clients.yml",
-            "{name: TOPIC, value: test}",
-            "{name: TOPIC, value: __consumer_offsets}",
-            "is Kafka's own topic",
-        ),
+        ("clients.yml", "{name: TOPIC, value: test}", "{name: TOPIC, value: __consumer_offsets}", "is Kafka's own"),
     ];
 
     #[test]

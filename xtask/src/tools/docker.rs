@@ -206,22 +206,11 @@ pub struct ImageImport<'a> {
 
 /// Imports an image into a node unless it is there.
 pub fn import_image(node: &str, image: ImageImport<'_>, deadline: Duration) -> Cmd {
-    let no_unpack = if image.unpack { "false" } else { "true" };
+    let ImageImport { archive, seen, name, id, unpack } = image;
+    let no_unpack = if unpack { "false" } else { "true" };
     docker(deadline)
-        .args([
-            "exec",
-            "--interactive",
-            node,
-            "sh",
-            "-c",
-            IMPORT,
-            "import",
-            no_unpack,
-            image.name,
-            image.id,
-            image.seen,
-        ])
-        .stdin(image.archive)
+        .args(["exec", "--interactive", node, "sh", "-c", IMPORT, "import", no_unpack, name, id, seen])
+        .stdin(archive)
 }
 
 /// The engine's properties that matter here.
