@@ -32,7 +32,7 @@ struct Check {
 /// What a check runs.
 enum Runs {
     /// cargo with these arguments.
-    Cargo(&'static [&'static str]),
+    Cargo(&'static str),
     /// Modules of the integration tests, with a feature. They run one after another, so that their labs never share the
     /// machine.
     Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
@@ -57,72 +57,43 @@ enum Ended {
     Skipped(String),
 }
 
-/// The target for which xtask is compiled if Rust's standard library for it is installed.
+/// The target of the check `macOS`, which runs if Rust's standard library for it is installed.
 const MACOS: &str = "aarch64-apple-darwin";
 
 const CHECKS: &[Check] = &[
     Check {
         title: "format",
-        runs: Runs::Cargo(&["fmt", "--all", "--check"]),
+        runs: Runs::Cargo("fmt --all --check"),
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
         lab: TestLab::None,
     },
     Check {
         title: "clippy",
-        runs: Runs::Cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "xtask/lab,xtask/kind",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        runs: Runs::Cargo("clippy --workspace --all-targets --features xtask/lab,xtask/kind --locked -- -D warnings"),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: TestLab::None,
     },
     Check {
         title: "macOS",
-        runs: Runs::Cargo(&["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"]),
+        runs: Runs::Cargo("clippy --package xtask --target aarch64-apple-darwin --locked -- -D warnings"),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: TestLab::None,
     },
     Check {
         title: "licences",
-        runs: Runs::Cargo(&[
-            "deny",
-            "--all-features",
-            "--locked",
-            "--config",
-            ".cargo/deny.toml",
-            "check",
-            "licenses",
-            "bans",
-            "sources",
-        ]),
+        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check licenses bans sources"),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: TestLab::None,
     },
     Check {
         title: "advisories",
-        runs: Runs::Cargo(&[
-            "deny",
-            "--all-features",
-            "--locked",
-            "--config",
-            ".cargo/deny.toml",
-            "check",
-            "--disable-fetch",
-            "advisories",
-        ]),
+        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check --disable-fetch advisories"),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: TestLab::None,
     },
     Check {
         title: "unit and integration tests",
-        runs: Runs::Cargo(&["test", "--workspace", "--locked"]),
+        runs: Runs::Cargo("test --workspace --locked"),
         needs: None,
         lab: TestLab::None,
     },
@@ -156,7 +127,7 @@ impl Runs {
     fn lines(&self) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
-            Runs::Cargo(args) => vec![words(&[&["cargo"], *args].concat())],
+            Runs::Cargo(args) => vec![format!("cargo {args}").split(' ').map(Into::into).collect()],
             Runs::Modules { feature, modules, args } => {
                 let test =
                     ["cargo", "test", "--package", "xtask", "--locked", "--features", feature, "--test", "it", "--"];
