@@ -4,8 +4,8 @@ use crate::backend::Backend;
 use crate::config::{Env, spelled};
 use crate::exec::Exec;
 use crate::failure::{Exit, Failure, Result};
-use crate::kind::driver::Kind;
-use crate::local::driver::Local;
+use crate::kind::driver::KindDriver;
+use crate::local::driver::LocalDriver;
 use crate::signal::Stop;
 use crate::state::Record;
 use crate::task::Driver;
@@ -14,8 +14,8 @@ use crate::tools::docker;
 /// The driver of a backend.
 pub fn of(backend: Backend) -> &'static dyn Driver {
     match backend {
-        Backend::Local => &Local,
-        Backend::Kind => &Kind,
+        Backend::Local => &LocalDriver,
+        Backend::Kind => &KindDriver,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::config::Lab;
-use crate::k8s::workload::Part;
+use crate::k8s::workload::WorkloadGroup;
 use crate::kind::setup::Recipe;
 use crate::service::Service;
 use crate::step::Step;
@@ -101,16 +101,16 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             // What is applied while nodes are joining starts on each as it turns Ready. Pods come after their image, and
             // brokers after the compiler: see below.
             let api = plan.add(Step::ApiServer, &[old]);
-            let apply = plan.add(Step::Apply(Part::Servers), &[api, kafka_load, build]);
+            let apply = plan.add(Step::Apply(WorkloadGroup::Servers), &[api, kafka_load, build]);
             let joined = plan.add(Step::NodesJoined, &[cluster]);
-            let pods = plan.add(Step::PodsReady(Part::Servers), &[apply, joined]);
+            let pods = plan.add(Step::PodsReady(WorkloadGroup::Servers), &[apply, joined]);
             let serving = plan.add(Step::Serving, &[apply, joined]);
             let topic = plan.add(Step::Topic, &[serving]);
             // Asked from a pod: the producer's, or one made for it where there are no clients.
             let mut inside = vec![pods, topic, clients_load];
             if !wish.no_clients {
-                let apply = plan.add(Step::Apply(Part::Clients), &[topic, clients_load]);
-                inside.push(plan.add(Step::PodsReady(Part::Clients), &[apply]));
+                let apply = plan.add(Step::Apply(WorkloadGroup::Clients), &[topic, clients_load]);
+                inside.push(plan.add(Step::PodsReady(WorkloadGroup::Clients), &[apply]));
             }
             plan.add(Step::ServingInside { clients: !wish.no_clients }, &inside);
             if wish.merge {
@@ -166,8 +166,8 @@ pub fn clients_start(lab: &Lab) -> Plan {
             plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[strays]);
         }
         Backend::Kind => {
-            let apply = plan.add(Step::Apply(Part::Clients), &[loaded]);
-            plan.add(Step::PodsReady(Part::Clients), &[apply]);
+            let apply = plan.add(Step::Apply(WorkloadGroup::Clients), &[loaded]);
+            plan.add(Step::PodsReady(WorkloadGroup::Clients), &[apply]);
         }
     }
     plan

@@ -3,7 +3,7 @@
 
 use crate::config::Lab;
 use crate::failure::Result;
-use crate::k8s::workload::Part;
+use crate::k8s::workload::WorkloadGroup;
 use crate::k8s::{inside, kubeconfig, workload};
 use crate::kind::setup::Recipe;
 use crate::kind::{cluster, import};
@@ -44,9 +44,9 @@ pub enum Step {
     /// Every node has the image.
     Load(Recipe),
     /// The manifests are applied.
-    Apply(Part),
+    Apply(WorkloadGroup),
     /// Every pod is ready.
-    PodsReady(Part),
+    PodsReady(WorkloadGroup),
     /// The brokers answer at their addresses inside the cluster.
     ServingInside {
         /// Whether the rolled-out clients are there to ask from.
@@ -105,10 +105,10 @@ impl Step {
             Step::ApiServer => "api server".into(),
             Step::NodesJoined => "nodes ready".into(),
             Step::Load(recipe) => format!("load {}", recipe.name()),
-            Step::Apply(Part::Servers) => "apply kafka".into(),
-            Step::Apply(Part::Clients) => "apply clients".into(),
-            Step::PodsReady(Part::Servers) => "pods".into(),
-            Step::PodsReady(Part::Clients) => "clients".into(),
+            Step::Apply(WorkloadGroup::Servers) => "apply kafka".into(),
+            Step::Apply(WorkloadGroup::Clients) => "apply clients".into(),
+            Step::PodsReady(WorkloadGroup::Servers) => "pods".into(),
+            Step::PodsReady(WorkloadGroup::Clients) => "clients".into(),
             Step::ServingInside { .. } => "serve in cluster".into(),
             Step::MergeKubeconfig | Step::UnmergeKubeconfig => "kubeconfig".into(),
             Step::NodesReady => "nodes".into(),

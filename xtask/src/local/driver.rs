@@ -19,9 +19,9 @@ use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
 use crate::tools::java;
 
 /// The local backend.
-pub struct Local;
+pub struct LocalDriver;
 
-impl Driver for Local {
+impl Driver for LocalDriver {
     fn preview_preflight(&self, lab: &Lab) -> Vec<String> {
         preflight::preview(lab)
     }

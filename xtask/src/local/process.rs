@@ -2,10 +2,10 @@
 //! and marked, so that one whose record was lost is found all the same.
 
 // Both are tested on Linux, so that what other systems get is not untried.
-#[cfg(any(test, not(target_os = "linux")))]
-mod elsewhere;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(any(test, not(target_os = "linux")))]
+mod portable;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-#[cfg(not(target_os = "linux"))]
-use elsewhere as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(all(test, target_os = "linux"))]
 pub use linux::parse_stat;
+#[cfg(not(target_os = "linux"))]
+use portable as system;
 
 use crate::failure::{Failure, Result};
 use crate::files::{to_json, write_atomically};
@@ -285,33 +285,33 @@ mod tests {
 
     #[test]
     fn other_systems_see_the_same() {
-        let mark = mark("elsewhere");
+        let mark = mark("portable");
         let started = sleeper(&mark);
         let pid = started.identity.pid;
-        let seen = elsewhere::stat(pid).unwrap();
+        let seen = portable::stat(pid).unwrap();
         let now = crate::system::now_ms() / 1000;
         assert!(seen.life == Life::Running && !seen.over && seen.start_ticks.abs_diff(now) < 60, "{seen:?} at {now}");
-        let line = elsewhere::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
+        let line = portable::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
         assert!(
             line.as_ref().is_some_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes())),
             "{line:?}"
         );
-        assert!(elsewhere::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
+        assert!(portable::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
         // Its start is told in seconds there, so another one is another process.
         let identity = Identity { start_ticks: seen.start_ticks, boot: String::new(), ..started.identity.clone() };
         let other = Identity { start_ticks: seen.start_ticks + 1, ..identity.clone() };
-        assert_eq!(elsewhere::signal(&other, Signal::KILL), Err(rustix::io::Errno::SRCH));
-        elsewhere::signal(&identity, Signal::STOP).unwrap();
+        assert_eq!(portable::signal(&other, Signal::KILL), Err(rustix::io::Errno::SRCH));
+        portable::signal(&identity, Signal::STOP).unwrap();
         let until = |life: Life| {
             let deadline = Instant::now() + Duration::from_secs(10);
-            while elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life) != life && Instant::now() < deadline {
+            while portable::stat(pid).map_or(Life::Gone, |stat| stat.life) != life && Instant::now() < deadline {
                 wait::pause(&Stop::default(), Duration::from_millis(5)).unwrap();
             }
-            assert_eq!(elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life), life);
+            assert_eq!(portable::stat(pid).map_or(Life::Gone, |stat| stat.life), life);
         };
         until(Life::Paused);
-        elsewhere::signal(&identity, Signal::KILL).unwrap();
+        portable::signal(&identity, Signal::KILL).unwrap();
         until(Life::Gone);
-        assert_eq!(elsewhere::signal(&identity, Signal::KILL), Err(rustix::io::Errno::SRCH));
+        assert_eq!(portable::signal(&identity, Signal::KILL), Err(rustix::io::Errno::SRCH));
     }
 }
