@@ -1,4 +1,4 @@
-//! What the local backend does for the steps that every backend has.
+//! The local backend's driver.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::system::now_ms;
 use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
 use crate::tools::java;
 
-/// The local backend.
+/// The driver of the local backend.
 pub struct LocalDriver;
 
 impl Driver for LocalDriver {
@@ -31,7 +31,7 @@ impl Driver for LocalDriver {
     }
 
     fn preview_is_up(&self, _lab: &Lab) -> String {
-        "# a process of this lab runs".into()
+        "# a process of this lab is running".into()
     }
 
     fn is_up(&self, task: &Task<'_>) -> Result<Outcome> {
@@ -39,15 +39,15 @@ impl Driver for LocalDriver {
         let servers = Service::servers(lab);
         let living = servers.iter().filter(|service| service.living(lab).is_some()).count();
         if living == 0 {
-            let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
+            let what = format!("lab {} is recorded, but none of its processes is running", lab.name);
             return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
         }
         let name = &lab.name;
-        Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
+        Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} servers running", servers.len())))
     }
 
     fn preview_healthy(&self, ctx: &Ctx<'_>, service: Service) -> String {
-        format!("# {} of {} runs", service.name(ctx.lab), service.record(ctx.lab).display())
+        format!("# the process of {} in {} is running", service.name(ctx.lab), service.record(ctx.lab).display())
     }
 
     fn healthy(&self, task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
@@ -70,7 +70,7 @@ impl Driver for LocalDriver {
             && ports::is_free(port)
         {
             let (name, pid) = (service.name(lab), identity.pid);
-            let what = format!("{name} (pid {pid}) runs, but nothing listens on 127.0.0.1:{port}");
+            let what = format!("{name} (pid {pid}) is running, but nothing listens on 127.0.0.1:{port}");
             return Err(Failure::fault(what).fix(lab.xtask("up")));
         }
         let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);
@@ -141,9 +141,9 @@ impl Driver for LocalDriver {
         let lab = task.lab();
         let all = Service::clients(lab);
         let found = all.iter().find(|service| service.name(lab) == client);
-        // One that has counted nothing yet has no file.
+        // A client that has counted nothing yet has no file.
         let text = |service: &Service| fs::read_to_string(service.state_file(lab)).unwrap_or_default();
-        Ok(found.map(text).ok_or_else(|| format!("there is no client {client}")))
+        Ok(found.map(text).ok_or_else(|| format!("no client {client}")))
     }
 
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)> {

@@ -535,16 +535,16 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
 
 /// The engine dies under `up --recreate`: `up` reports it at once, and the next `up` replaces the incomplete cluster.
 fn an_engine_that_dies_is_the_cause(lab: &Lab) {
-    let way = engine::Way::to_engine();
+    let proxy = engine::EngineProxy::start();
     let worker = format!("name={}-worker", lab.name);
     let node = || docker(&["ps", "--quiet", "--filter", &worker]);
     let old = node();
     let (ran, cut) = std::thread::scope(|scope| {
         let mut up = up_from_registry(lab, "json", &["--recreate"]);
-        up.env("DOCKER_HOST", way.address());
+        up.env("DOCKER_HOST", proxy.address());
         let up = scope.spawn(move || run(&mut up));
         wait_for("the new node", 120, || up.is_finished() || ![&old, ""].contains(&node().as_str()));
-        way.cut();
+        proxy.cut();
         let cut = Instant::now();
         (up.join().unwrap(), cut.elapsed())
     });
