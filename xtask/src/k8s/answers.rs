@@ -77,7 +77,7 @@ pub fn coordinator(task: &Task<'_>) -> Result<std::result::Result<String, String
     let container = format!("--container={}", coordinator.container);
     let words = ["exec", coordination::POD, &container, "--", "sh", "-c", &ask];
     // The exit code is nc's and does not reflect the answer.
-    Ok(told(task, &task.kubectl()?.cmd(COORDINATOR, words))?.and_then(|output| match output.stdout.is_empty() {
+    Ok(captured(task, &task.kubectl()?.cmd(COORDINATOR, words))?.and_then(|output| match output.stdout.is_empty() {
         true => Err(tail(&output.stderr, 1).concat()),
         false => Ok(output.stdout),
     }))
@@ -116,7 +116,7 @@ pub fn clients(task: &Task<'_>, role: &str) -> Result<Vec<String>> {
 /// An interruption.
 pub fn client_state(task: &Task<'_>, client: &str) -> Result<std::result::Result<String, String>> {
     let cmd = task.kubectl()?.cmd(STATE, ["exec", client, "--", "/clients", "state"]);
-    Ok(match told(task, &cmd)? {
+    Ok(match captured(task, &cmd)? {
         Err(_) => Err(format!("{client} does not answer")),
         Ok(output) if output.code == Some(0) => Ok(output.stdout),
         Ok(output) => Err(tail(&output.stderr, 1).concat()),
@@ -124,7 +124,7 @@ pub fn client_state(task: &Task<'_>, client: &str) -> Result<std::result::Result
 }
 
 /// The output of a program in a pod, or why it did not finish: a lost node never answers.
-fn told(task: &Task<'_>, cmd: &Cmd) -> Result<std::result::Result<Output, String>> {
+fn captured(task: &Task<'_>, cmd: &Cmd) -> Result<std::result::Result<Output, String>> {
     match task.capture(cmd) {
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
         answer => Ok(answer.map_err(|failure| failure.what)),

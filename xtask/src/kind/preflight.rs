@@ -114,17 +114,17 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
             return Ok(Some(info));
         }
-        Err(NoEngine::NotRunning(said)) => findings.problem(format!("no Docker engine is running: {said}"), start),
-        Err(NoEngine::NoPermission(said)) => findings.problem(
-            format!("no permission to use the Docker engine: {said}"),
+        Err(NoEngine::NotRunning(error)) => findings.problem(format!("no Docker engine is running: {error}"), start),
+        Err(NoEngine::NoPermission(error)) => findings.problem(
+            format!("no permission to use the Docker engine: {error}"),
             "`sudo usermod --append --groups docker $USER`, then log in again",
         ),
         Err(NoEngine::NotDocker(name)) => not_docker(name, findings),
-        Err(NoEngine::Elsewhere(said)) => findings.problem(
-            format!("the Docker engine that `docker` points to does not answer: {said}"),
+        Err(NoEngine::Elsewhere(error)) => findings.problem(
+            format!("the Docker engine that `docker` points to does not answer: {error}"),
             format!("unset DOCKER_HOST and DOCKER_CONTEXT, or run `docker context use default`{other}"),
         ),
-        Err(NoEngine::Other(said)) => findings.problem(format!("the Docker engine cannot be used: {said}"), start),
+        Err(NoEngine::Other(error)) => findings.problem(format!("the Docker engine cannot be used: {error}"), start),
     }
     Ok(None)
 }
@@ -196,10 +196,10 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         None => findings.problem("no go on PATH, which builds Kubernetes, kind and CoreDNS", advice),
         Some(go) => {
             let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]).purpose(Purpose::Build);
-            let said = task.capture(&cmd)?.stdout;
-            let version = kind::parse_version(&said.trim().replace("go", "v"));
+            let found = task.capture(&cmd)?.stdout;
+            let version = kind::parse_version(&found.trim().replace("go", "v"));
             if version.is_none_or(|version| version < (1, 24)) {
-                findings.problem(format!("Go is {}, too old for Kubernetes 1.33", said.trim()), advice);
+                findings.problem(format!("Go is {}, too old for Kubernetes 1.33", found.trim()), advice);
             }
         }
     }
@@ -251,10 +251,10 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     // A program that the recipe has yet to build has the right version.
     if setup.kind.exists() {
         let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
-        let said = task.capture(&cmd)?.stdout;
-        match kind::parse_version(&said) {
+        let found = task.capture(&cmd)?.stdout;
+        match kind::parse_version(&found) {
             Some(version) if version < (0, 27) => findings.problem(
-                format!("{} is {}, too old for this cluster.yml", setup.kind.display(), said.trim()),
+                format!("{} is {}, too old for this cluster.yml", setup.kind.display(), found.trim()),
                 "`manifests/images/node/build kind` builds 0.30; or install a newer kind",
             ),
             Some((major, minor)) => findings.notes.push(format!("kind {major}.{minor}")),
@@ -264,8 +264,8 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     }
     if setup.kubectl.exists() {
         let cmd = Cmd::new(&setup.kubectl, Duration::from_secs(20)).args(["version", "--client"]);
-        let said = task.capture(&cmd)?.stdout;
-        match kind::parse_version(&said) {
+        let found = task.capture(&cmd)?.stdout;
+        match kind::parse_version(&found) {
             Some((major, minor)) => findings.notes.push(format!("kubectl {major}.{minor}")),
             None => findings.problem(
                 format!("{} does not print its version", setup.kubectl.display()),
@@ -425,14 +425,14 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
         }
         (task.status)(&format!("asking the registry for {image}"));
         // Only the engine knows its proxies and mirrors, so let it try a pull.
-        let said = match task.capture(&docker::pull(image, limit)) {
+        let error = match task.capture(&docker::pull(image, limit)) {
             Ok(output) if output.code == Some(0) => continue,
             Ok(output) => output.stderr.trim().to_string(),
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) if docker::is_pulling(&failure.output) => continue,
             Err(_) => format!("no answer within {} s", limit.as_secs()),
         };
-        findings.problem(format!("image {image} cannot be pulled: {said}"), fix);
+        findings.problem(format!("image {image} cannot be pulled: {error}"), fix);
         return Ok(());
     }
     Ok(())

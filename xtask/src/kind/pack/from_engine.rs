@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn a_failure_leaves_no_files() {
         let (dir, stop) = (folder("stopped"), Stop::default());
-        let said = |code, stdout: &str| Output { code: Some(code), stdout: stdout.into(), ..Output::default() };
-        let no_image = FakeExec::new(|_| Ok(said(1, "no such image")));
-        let noise = FakeExec::new(|_| Ok(said(0, &"noise".repeat(300))));
-        let nothing = FakeExec::new(|_| Ok(said(0, "")));
-        let broken = FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Ok(said(1, "")) } else { answer(cmd) });
+        let output = |code, stdout: &str| Output { code: Some(code), stdout: stdout.into(), ..Output::default() };
+        let no_image = FakeExec::new(|_| Ok(output(1, "no such image")));
+        let noise = FakeExec::new(|_| Ok(output(0, &"noise".repeat(300))));
+        let nothing = FakeExec::new(|_| Ok(output(0, "")));
+        let broken = FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Ok(output(1, "")) } else { answer(cmd) });
         let interrupted =
             FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Err(Failure::interrupted()) } else { answer(cmd) });
         let execs: [(&dyn crate::exec::Exec, &str); 5] = [

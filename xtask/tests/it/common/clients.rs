@@ -75,9 +75,9 @@ impl Clients {
     }
 
     pub fn claim(&self, name: &str, went: Went) -> Claim {
-        let said = self.said(name);
-        let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
-        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
+        let lines = self.said(name);
+        let start: Option<ProducerStart> = lines.lines().find_map(|line| serde_json::from_str(line).ok());
+        let states = lines.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
         Claim::of(start.as_ref(), states, went).unwrap()
     }
 }
