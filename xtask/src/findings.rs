@@ -87,6 +87,18 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
     }
 }
 
+/// Checks for the compilers of librdkafka, unless the clients are already built.
+pub fn compilers(lab: &Lab, findings: &mut Findings) {
+    let missing: Vec<&str> =
+        ["cc", "c++", "make", "bash"].into_iter().filter(|name| lab.env.find(name).is_none()).collect();
+    if !missing.is_empty() && !lab.clients_program().exists() {
+        findings.package(
+            format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
+            &["build-essential", "bash"],
+        );
+    }
+}
+
 /// The name of the lab that a port's holder belongs to, by its mark.
 pub fn lab_of(holder: &str) -> Option<String> {
     let pid: u32 = holder.strip_prefix("pid ")?.split(' ').next()?.parse().ok()?;

@@ -65,16 +65,14 @@ pub fn unmerge(task: &Task<'_>) -> Result<Outcome> {
         return Ok(Outcome::unchanged("your kubeconfig does not have the lab's context"));
     };
     let (kubectl, context) = (task.setup()?.kubectl, lab.context());
+    let config = |args: &[&str]| {
+        Cmd::new(&kubectl, Duration::from_secs(20)).arg("config").args(args).arg("--kubeconfig").arg(theirs)
+    };
     for what in ["delete-context", "delete-cluster", "delete-user"] {
-        let cmd =
-            Cmd::new(&kubectl, Duration::from_secs(20)).args(["config", what, &context, "--kubeconfig"]).arg(theirs);
         // It may already be gone.
-        task.capture(&cmd)?;
+        task.capture(&config(&[what, &context]))?;
     }
-    let list = Cmd::new(&kubectl, Duration::from_secs(20))
-        .args(["config", "get-contexts", "--output=name", "--kubeconfig"])
-        .arg(theirs);
-    let left = task.run(&list)?.stdout;
+    let left = task.run(&config(&["get-contexts", "--output=name"]))?.stdout;
     if left.lines().any(|line| line == context) {
         return Err(Failure::step(format!("context {context} is still in {}", theirs.display()))
             .fix(format!("remove it yourself: kubectl config delete-context {context}"))

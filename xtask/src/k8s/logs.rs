@@ -77,8 +77,7 @@ fn pods(lab: &Lab, which: &[String], tail: Tail) -> Result<Exit> {
         .args([format!("--tail={}", tail.lines), format!("--follow={}", tail.follow)])
         .args(which);
     match RealExec.attached(&cmd)? {
-        0 => Ok(Exit::Ok),
-        130 => Ok(Exit::Ok),
+        0 | 130 => Ok(Exit::Ok),
         code => Err(Failure::step(format!("kubectl exited with {code}")).command(cmd)),
     }
 }

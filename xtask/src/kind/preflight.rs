@@ -7,7 +7,7 @@ use crate::config::{Env, Lab, spelled};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
-use crate::findings::{Findings, Problem, lab_of, room, writable};
+use crate::findings::{Findings, Problem, compilers, lab_of, room, writable};
 use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::import;
 use crate::kind::nodes::{self, NodeContainer};
@@ -170,16 +170,7 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     for (program, package) in missing_programs(env, lab.images) {
         findings.package(format!("no {program}, which builds or packs images"), &[package]);
     }
-    if !lab.clients_program().exists() {
-        let missing: Vec<&str> =
-            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
-        if !missing.is_empty() {
-            findings.package(
-                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
-                &["build-essential", "bash"],
-            );
-        }
-    }
+    compilers(lab, findings);
     if lab.images == ImageSource::Registry {
         return Ok(());
     }

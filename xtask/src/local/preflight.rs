@@ -2,7 +2,7 @@
 
 use crate::config::{Lab, spelled};
 use crate::failure::{Exit, Result};
-use crate::findings::{Findings, lab_of, room, writable};
+use crate::findings::{Findings, compilers, lab_of, room, writable};
 use crate::local::ports;
 use crate::service::Service;
 use crate::signal::Stop;
@@ -77,16 +77,7 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     } else {
         findings.notes.push(format!("Kafka {} to be downloaded with Maven", task.ctx.jars.version));
     }
-    if !task.lab().clients_program().exists() {
-        let missing: Vec<&str> =
-            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
-        if !missing.is_empty() {
-            findings.package(
-                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
-                &["build-essential", "bash"],
-            );
-        }
-    }
+    compilers(task.lab(), findings);
     if env.find("setsid").is_none() {
         findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"]);
     }

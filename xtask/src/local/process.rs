@@ -212,9 +212,10 @@ mod tests {
     fn sleeper(mark: &str) -> Started {
         let cmd = Cmd::new("sh", Duration::ZERO).args(["-c", "while :; do sleep 0.05; done", mark]);
         let pid = RealExec.start(&cmd, Path::new("/dev/null")).unwrap();
-        // exec(2) is reported a moment before the arguments can be read.
+        // Until the shell runs, the arguments are those of setsid(1), or for a moment none.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() && Instant::now() < deadline {
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sh\0") && Instant::now() < deadline
+        {
             wait::pause(&Stop::default(), Duration::from_millis(1)).unwrap();
         }
         Started::of(pid, String::new(), cmd.to_string(), None).unwrap()

@@ -152,7 +152,7 @@ fn ctr(node: &str, deadline: Duration) -> Cmd {
 /// Brings an image into a node, run there: a question from outside costs a starting node more than the answer is worth.
 /// containerd's Kubernetes part knows each image by the id of its configuration too, a moment after the import; the node has
 /// the image when both names lead to the same digest. Prints `there` or `sent`.
-const IMPORT_IMAGE: &str = r#"
+const IMPORT: &str = r#"
 has() {
     first= second=
     while read -r name type digest rest; do
@@ -186,8 +186,8 @@ pub fn listening(node: &str, port: u16, deadline: Duration) -> Cmd {
     docker(deadline).args(["exec", node, "bash", "-c", wait, &port.to_string()])
 }
 
-/// The exit code of [`import_image`] where the node does not take the image; others are docker's own, as for a node that is not
-/// there yet.
+/// The exit code of [`import_image`] if the node rejects the image. Others are docker's own, as for a node that does not
+/// exist yet.
 pub const REFUSED: i32 = 3;
 
 /// An image, where it is for a node, and what is wanted of it there.
@@ -210,19 +210,7 @@ pub struct ImageImport<'a> {
 pub fn import_image(node: &str, what: ImageImport<'_>, deadline: Duration) -> Cmd {
     let no_unpack = if what.unpack { "false" } else { "true" };
     docker(deadline)
-        .args([
-            "exec",
-            "--interactive",
-            node,
-            "sh",
-            "-c",
-            IMPORT_IMAGE,
-            "import",
-            no_unpack,
-            what.name,
-            what.id,
-            what.seen,
-        ])
+        .args(["exec", "--interactive", node, "sh", "-c", IMPORT, "import", no_unpack, what.name, what.id, what.seen])
         .stdin(what.archive)
 }
 

@@ -212,7 +212,7 @@ fn wrong_server_data_is_reported_at_once_with_its_fix() {
     }
     std::fs::create_dir_all(data("zookeeper").join("version-2")).unwrap();
     std::fs::write(data("zookeeper").join("version-2/snapshot.0"), "of another").unwrap();
-    refused(&["ZooKeeper has lost its data, or has another's", &teardown]);
+    refused(&["ZooKeeper has lost its data, or has another cluster's", &teardown]);
     std::fs::remove_dir_all(data("zookeeper")).unwrap();
     std::fs::rename(&emptied, data("zookeeper")).unwrap();
     lab.up(&["--no-clients"]);

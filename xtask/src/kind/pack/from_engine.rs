@@ -1,7 +1,8 @@
-//! Packs an image of the engine as an OCI archive with zstd layers, for `ctr images import` in the nodes. Each image id
-//! is packed once. A node pays for each byte it receives and writes, and the uncompressed layers of `docker save` are
-//! about twice as large. The image configuration is kept byte for byte, because its digest is the image's id in every
-//! node. An engine with containerd's image store uses another digest as the id.
+//! Packs an image of the engine as an OCI archive with zstd layers, for `ctr images import` in the nodes.
+//!
+//! Each image id is packed once. A node pays for each byte it receives and writes, and the uncompressed layers of
+//! `docker save` are about twice as large. The image configuration is kept byte for byte, because its digest is the
+//! image's id in every node. An engine with containerd's image store uses another digest as the id.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
