@@ -55,6 +55,13 @@ impl Bench {
         let args = ["up", "--backend", "kind", "--images", "packages", "--port-base", "14190", "--format", "json"];
         serde_json::from_str(run(&mut self.xtask(&args)).lines().last().unwrap()).unwrap()
     }
+
+    /// Deletes ZooKeeper and the brokers, and waits until their pods are gone.
+    fn delete_servers(&self) {
+        run(&mut self.xtask(&["kubectl", "--", "delete", "statefulset", "kafka", "zookeeper", "--wait"]));
+        let wait = ["wait", "pods", "--selector=app in (kafka,zookeeper)", "--for=delete", "--timeout=120s"];
+        run(&mut self.xtask(&[&["kubectl", "--"][..], &wait].concat()));
+    }
 }
 
 impl Drop for Bench {
@@ -70,6 +77,14 @@ fn seconds(report: &serde_json::Value, step: Option<&str>) -> f64 {
         Some(step) => report["steps"].as_array().unwrap().iter().find(|found| found["step"] == step).unwrap(),
     };
     found["elapsed_ms"].as_f64().unwrap() / 1000.0
+}
+
+/// Creates a cluster without kafka-lab and waits until its nodes are Ready.
+fn create_plain(kind: &str, kubectl: &str, config: &str, kubeconfig: &str) {
+    let create = ["create", "cluster", "--name", "bench-plain", "--config", config, "--kubeconfig", kubeconfig];
+    run(Command::new(kind).args(create));
+    let wait = ["wait", "nodes", "--all", "--for=condition=Ready", "--timeout=300s"];
+    run(Command::new(kubectl).args(["--kubeconfig", kubeconfig]).args(wait));
 }
 
 /// Takes the image out of every node, with all that it is made of.
@@ -115,27 +130,7 @@ fn main() {
     let (mut ups, mut creates, mut seconds_ups, mut loads, mut archives) = (vec![], vec![], vec![], vec![], vec![]);
     for round in 1..=rounds {
         let kubeconfig = file("kubeconfig");
-        let create = timed(|| {
-            run(Command::new(&kind).args([
-                "create",
-                "cluster",
-                "--name",
-                "bench-plain",
-                "--config",
-                &file("cluster.yml"),
-                "--kubeconfig",
-                &kubeconfig,
-            ]));
-            run(Command::new(&kubectl).args([
-                "--kubeconfig",
-                &kubeconfig,
-                "wait",
-                "nodes",
-                "--all",
-                "--for=condition=Ready",
-                "--timeout=300s",
-            ]));
-        });
+        let create = timed(|| create_plain(&kind, &kubectl, &file("cluster.yml"), &kubeconfig));
         run(Command::new(&kind).args(["delete", "cluster", "--name", "bench-plain", "--kubeconfig", &kubeconfig]));
 
         let up = seconds(&bench.up(), None);
@@ -143,16 +138,7 @@ fn main() {
 
         let nodes = run(Command::new(&kind).args(["get", "nodes", "--name", NAME]));
         let nodes: Vec<String> = nodes.lines().map(Into::into).collect();
-        run(&mut bench.xtask(&["kubectl", "--", "delete", "statefulset", "kafka", "zookeeper", "--wait"]));
-        run(&mut bench.xtask(&[
-            "kubectl",
-            "--",
-            "wait",
-            "pods",
-            "--selector=app in (kafka,zookeeper)",
-            "--for=delete",
-            "--timeout=120s",
-        ]));
+        bench.delete_servers();
         let full = format!("docker.io/library/{image}");
         let tar = file("image.tar");
         forget(&nodes, &[&full, &id]);

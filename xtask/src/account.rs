@@ -1,8 +1,8 @@
-//! The account of a run of messages, as people read it. The judging itself is [`ledger::judge`].
+//! The account of a run of messages as text. [`ledger::judge`] makes it.
 
 use ledger::judge::{Report, Row};
 
-/// The account as a table.
+/// Returns the account as a table.
 pub fn table(report: &Report) -> String {
     let mut lines = vec![format!(
         "{:>9} {:>10} {:>10} {:>10} {:>8} {:>10} {:>13} {:>8}  {}",
@@ -25,14 +25,14 @@ pub fn table(report: &Report) -> String {
     }
     for row in report.partitions.iter().filter(|row| row.markers + row.compacted > 0) {
         lines.push(format!(
-            "partition {}: {} offsets are markers of transactions, {} were compacted",
+            "partition {}: {} offsets are transaction markers, {} were compacted",
             row.partition, row.markers, row.compacted
         ));
     }
     lines.join("\n") + "\n"
 }
 
-/// The sums over all partitions, in a line.
+/// Returns the sums over all partitions, in one line.
 pub fn totals(report: &Report) -> String {
     let sum = |pick: fn(&Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
     format!(
@@ -52,7 +52,7 @@ pub mod tests {
 
     use super::*;
 
-    /// An account of two partitions, in each of which a message is missing.
+    /// Returns an account of two partitions with a missing message each.
     pub fn report() -> Report {
         let row =
             |partition| Row { partition, sent: 50, acked: 50, received: 49, missing: 1, end: 60, ..Row::default() };
@@ -78,6 +78,6 @@ pub mod tests {
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0][..5], ["partition", "sent", "acked", "received", "missing"]);
         assert_eq!(lines[2], ["1", "50", "50", "49", "1", "0", "0", "0", "0..60"]);
-        assert!(table.ends_with("\npartition 1: 3 offsets are markers of transactions, 0 were compacted\n"), "{table}");
+        assert!(table.ends_with("\npartition 1: 3 offsets are transaction markers, 0 were compacted\n"), "{table}");
     }
 }

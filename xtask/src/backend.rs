@@ -1,5 +1,4 @@
-//! The backends, by name, and the few facts about them that the commands and the drills need. What they do is in their
-//! folders.
+//! The backends by name, and the facts about them that commands and drills need. Their code is in their folders.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// Processes of this machine.
+    /// Processes on this machine.
     Local,
     /// A kind cluster on Docker.
     Kind,
 }
 
-/// What a drill can take hold of.
+/// What a drill can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The servers' processes and their folders, on this machine.
@@ -23,10 +22,10 @@ pub enum Reach {
 }
 
 impl Backend {
-    /// All of them. Processes come last: a lab on any other backend has some too.
+    /// All backends. `Local` is last: a lab on any other backend also has local processes.
     pub const ALL: [Backend; 2] = [Backend::Kind, Backend::Local];
 
-    /// Its name.
+    /// Returns the name, as in `--backend`.
     pub fn name(self) -> &'static str {
         match self {
             Backend::Local => "local",
@@ -34,15 +33,15 @@ impl Backend {
         }
     }
 
-    /// What it is, in the help of the command line.
+    /// Returns the description for `--help`.
     pub fn about(self) -> &'static str {
         match self {
-            Backend::Local => "Processes of this machine, bound to 127.0.0.1",
+            Backend::Local => "Processes on this machine, bound to 127.0.0.1",
             Backend::Kind => "A kind cluster on Docker: 1 control-plane node and 4 workers",
         }
     }
 
-    /// What a drill can take hold of there. Its clients are processes everywhere.
+    /// Returns what a drill can act on. Its own clients are processes on every backend.
     pub fn reaches(self) -> Reach {
         match self {
             Backend::Local => Reach::Processes,
@@ -50,11 +49,11 @@ impl Backend {
         }
     }
 
-    /// The longest name of a lab, in characters.
+    /// Returns the maximum length of a lab's name.
     pub fn name_max(self) -> usize {
         match self {
             Backend::Local => 50,
-            // A node is called NAME-control-plane, which is a host name of 63 characters at most.
+            // The node name NAME-control-plane is a host name, of at most 63 characters.
             Backend::Kind => 40,
         }
     }

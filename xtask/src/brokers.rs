@@ -1,4 +1,4 @@
-//! Questions to the brokers: metadata, offsets, topics; and what their answers mean. Steps and drills ask alike.
+//! Queries to the brokers about metadata, offsets and topics, for steps and drills.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use ledger::lines::{Metadata, Offsets};
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result, tail};
-use crate::place::Tool;
+use crate::kafka_tools::Tool;
 use crate::task::Task;
 use crate::tools::clients;
 use crate::wait::Poll;
 
-/// How long each broker may take to answer.
+/// Time limit for each broker's answer.
 pub const ASK: Duration = Duration::from_secs(3);
 
-/// What each of these brokers says of a topic, asked by itself, or why there are no answers: brokers may be starting.
+/// Asks each broker directly for its metadata of a topic. Returns why there are no answers, as while brokers start.
 ///
 /// # Errors
 /// The clients' program does not start or end in time, or an interruption.
@@ -29,12 +29,12 @@ pub fn metadata(task: &Task<'_>, topic: &str, bootstrap: &str) -> Result<std::re
     })
 }
 
-/// What [`metadata`] runs.
+/// Returns the command that [`metadata`] runs.
 pub fn metadata_cmd(lab: &Lab, topic: &str, bootstrap: &str) -> Cmd {
     clients::metadata(&lab.clients_program(), bootstrap, topic, ASK)
 }
 
-/// Why the brokers do not all serve yet at the addresses where they should.
+/// Returns why the brokers do not all serve at the wanted addresses yet.
 pub fn not_serving(wanted: &[(u32, String)], answers: &[Metadata]) -> Option<String> {
     let wanted: BTreeSet<(u32, String)> = wanted.iter().cloned().collect();
     for (id, address) in &wanted {
@@ -55,8 +55,7 @@ pub fn not_serving(wanted: &[(u32, String)], answers: &[Metadata]) -> Option<Str
     None
 }
 
-/// Ready with the numbers of partitions and replicas when so many brokers answer, and all that do agree that each ISR is
-/// full.
+/// Ready with the numbers of partitions and replicas once `brokers` brokers answer and agree that every ISR is full.
 pub fn in_sync(topic: &str, answers: &[Metadata], brokers: usize) -> Poll<(usize, usize)> {
     let mut shape = (0, 0);
     let answered: Vec<_> = answers.iter().filter(|answer| answer.ok).collect();
@@ -88,7 +87,7 @@ pub fn in_sync(topic: &str, answers: &[Metadata], brokers: usize) -> Poll<(usize
     Poll::Ready(shape)
 }
 
-/// The leader and the preferred replica of a partition, when every broker that answered names the same leader.
+/// Returns a partition's leader, if all brokers that answered agree on it, and its preferred replica.
 pub fn agreed(answers: &[Metadata], partition: u32) -> (Option<u32>, Option<u32>) {
     let rows =
         answers.iter().filter(|answer| answer.ok).flat_map(|answer| &answer.topics).flat_map(|topic| &topic.partitions);
@@ -100,10 +99,11 @@ pub fn agreed(answers: &[Metadata], partition: u32) -> (Option<u32>, Option<u32>
     (leader, first.and_then(|row| id(*row.replicas.first()?)))
 }
 
-/// Whether every broker that answers says that there is no such topic. `None` when none answers, or one says something else.
+/// Whether all brokers that answer report that the topic does not exist. `None` if none answers or the answers are
+/// unclear.
 ///
 /// # Errors
-/// The question cannot be asked.
+/// As [`metadata`].
 pub fn no_such_topic(task: &Task<'_>, topic: &str) -> Result<Option<bool>> {
     Ok(absent(&metadata(task, topic, &task.lab().bootstrap())?.unwrap_or_default()))
 }
@@ -117,11 +117,11 @@ fn absent(answers: &[Metadata]) -> Option<bool> {
             _ => None,
         }
     };
-    let told: Vec<bool> = answers.iter().filter(|answer| answer.ok).map(one).collect::<Option<_>>()?;
-    (!told.is_empty()).then(|| told.into_iter().all(|absent| absent))
+    let answers: Vec<bool> = answers.iter().filter(|answer| answer.ok).map(one).collect::<Option<_>>()?;
+    (!answers.is_empty()).then(|| answers.into_iter().all(|absent| absent))
 }
 
-/// Every partition's offsets, or why the brokers do not tell them.
+/// Asks for every partition's offsets. Returns why there are none.
 ///
 /// # Errors
 /// The clients' program does not start or end in time, or an interruption.
@@ -134,24 +134,24 @@ pub fn offsets(task: &Task<'_>, topic: &str) -> Result<std::result::Result<Offse
     })
 }
 
-/// What [`offsets`] runs.
+/// Returns the command that [`offsets`] runs.
 pub fn offsets_cmd(lab: &Lab, topic: &str) -> Cmd {
     clients::offsets(&lab.clients_program(), &lab.bootstrap(), topic)
 }
 
-/// A topic as its brokers tell of it.
+/// The end offsets and the id of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
-    /// The end offset of each partition.
+    /// Partition and end offset.
     pub offsets: Vec<(u32, u64)>,
     /// The topic's id.
     pub topic_id: Option<String>,
 }
 
-/// The end offset of each partition of a topic, and its id.
+/// Waits for the end offset of each partition of a topic, and its id.
 ///
 /// # Errors
-/// The brokers do not tell within `patience`.
+/// A timeout after `patience`.
 pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<Ends> {
     task.wait("end offsets", patience, Duration::from_millis(500), || {
         Ok(match offsets(task, topic)? {
@@ -164,25 +164,25 @@ pub fn end_offsets(task: &Task<'_>, topic: &str, patience: Duration) -> Result<E
     })
 }
 
-/// How long brokers may answer kafka-topics with an error of their own, as they did once while the controller was changing.
-const UNSETTLED: Duration = Duration::from_secs(30);
+/// How long to retry kafka-topics after a broker's internal error, which was seen during a change of controller.
+const RETRY_FOR: Duration = Duration::from_secs(30);
 
-/// Runs kafka-topics, and again while brokers answer with an error of their own. What that did all the same, creating or
-/// deleting, is done.
+/// Runs kafka-topics, and retries while brokers answer with an internal error. If a failed attempt took effect anyway,
+/// such as a creation, that counts as success.
 ///
 /// # Errors
 /// It fails.
 pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
-    let cmd = task.place()?.tool(Tool::KafkaTopics, args.iter().copied());
-    let end = Instant::now() + UNSETTLED;
+    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args.iter().copied());
+    let end = Instant::now() + RETRY_FOR;
     let mut again = false;
     loop {
         let output = task.capture(&cmd)?;
-        let says = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
-        if output.code != Some(0) && again && says("TopicExistsException") {
+        let contains = |what: &str| output.stdout.contains(what) || output.stderr.contains(what);
+        if output.code != Some(0) && again && contains("TopicExistsException") {
             return Ok(output.stdout);
         }
-        again = says("UnknownServerException");
+        again = contains("UnknownServerException");
         if output.code == Some(0) || !again || Instant::now() >= end {
             return Ok(output.success(&cmd, &task.log)?.stdout);
         }
@@ -190,41 +190,40 @@ pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
     }
 }
 
-/// Why no message creates a topic.
-pub const NO_AUTO_CREATION: &str = "kafka.yml says KAFKA_AUTO_CREATE_TOPICS_ENABLE false";
+/// Why messages do not create topics.
+pub const NO_AUTO_CREATION: &str = "kafka.yml sets KAFKA_AUTO_CREATE_TOPICS_ENABLE to false";
 
-/// What kafka-topics is told to create a topic as brokers would do it.
-pub fn creation(lab: &Lab, topic: &str) -> Vec<String> {
+/// Returns the arguments of kafka-topics that create a topic with the brokers' defaults.
+pub fn creation_args(lab: &Lab, topic: &str) -> Vec<String> {
     let brokers = &lab.facts.brokers;
     let (partitions, replicas) = (brokers.partitions.to_string(), brokers.replication_factor.to_string());
     let words = ["--create", "--if-not-exists", "--topic", topic, "--partitions", &partitions];
     words.into_iter().chain(["--replication-factor", &replicas]).map(Into::into).collect()
 }
 
-/// Creates a topic with Kafka's own tool, as brokers would do it when a client asks for it, where they are told not to.
-/// Returns whether that was necessary: it is not where brokers do it themselves. That the topic is there is fine.
+/// Creates a topic with kafka-topics if automatic creation is off. Returns whether it was. An existing topic is fine.
 ///
 /// # Errors
 /// The tool fails.
-pub fn create_where_brokers_do_not(task: &Task<'_>, topic: &str) -> Result<bool> {
+pub fn create_unless_automatic(task: &Task<'_>, topic: &str) -> Result<bool> {
     if task.lab().facts.brokers.auto_create_topics {
         return Ok(false);
     }
     (task.status)("creating the topic");
-    ask_tool(task, creation(task.lab(), topic))?;
+    ask_tool(task, creation_args(task.lab(), topic))?;
     Ok(true)
 }
 
-/// What kafka-topics answers, unless a server dies meanwhile.
+/// Runs kafka-topics, unless a server dies meanwhile.
 ///
 /// # Errors
 /// The tool fails, or a server died.
 pub fn ask_tool(task: &Task<'_>, args: Vec<String>) -> Result<String> {
-    let cmd = task.place()?.tool(Tool::KafkaTopics, args);
+    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args);
     Ok(task.capture_while_served(&cmd)?.success(&cmd, &task.log)?.stdout)
 }
 
-/// Creates a topic that keeps all it gets: a soak's records outgrow what the brokers retain by default.
+/// Creates a topic without retention limits: a soak's records exceed the brokers' default.
 ///
 /// # Errors
 /// kafka-topics fails.
@@ -233,19 +232,18 @@ pub fn create_lasting_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     topics(task, &[&["--create", "--topic", topic], &keeps_all[..]].concat()).map(drop)
 }
 
-/// Creates a topic with the brokers' defaults: by its first message where brokers create topics so, with kafka-topics
-/// where they are told not to.
+/// Creates a topic with the brokers' defaults: by its first message, or with kafka-topics if automatic creation is off.
 ///
 /// # Errors
 /// The message is not acknowledged, or kafka-topics fails.
 pub fn create_topic(task: &Task<'_>, topic: &str) -> Result<()> {
     let lab = task.lab();
-    create_where_brokers_do_not(task, topic)?;
+    create_unless_automatic(task, topic)?;
     let cmd = clients::probe(&lab.clients_program(), &lab.bootstrap(), topic, lab.timeout(|t| t.topic));
     let output = task.capture(&cmd)?;
     match output.code {
         Some(0) => Ok(()),
-        _ => Err(Failure::step(format!("no message gets through topic {topic}")).output(&output.stderr).log(&task.log)),
+        _ => Err(Failure::step(format!("no message goes through topic {topic}")).output(&output.stderr).log(&task.log)),
     }
 }
 
@@ -260,7 +258,7 @@ pub mod tests {
         lab.broker_ids().map(|id| (id, lab.broker_address(id))).collect()
     }
 
-    /// What the brokers of a lab that is well say of its topic.
+    /// Returns what a healthy lab's brokers report about its topic.
     pub fn answers(lab: &Lab) -> Vec<Metadata> {
         let broker = |id| BrokerInfo { id, host: "127.0.0.1".into(), port: lab.ports.broker(id) };
         let partition = |n| PartitionInfo {

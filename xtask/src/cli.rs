@@ -1,4 +1,4 @@
-//! What can be typed. Types only: nothing here decides.
+//! The command line, as clap types. No logic.
 
 use std::path::PathBuf;
 
@@ -11,98 +11,98 @@ use crate::drill::control::Part;
 /// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
 ///
 ///   cargo xtask up         ZooKeeper, the brokers, topic `test`, a producer and a consumer
-///   cargo xtask verify     exact proof: what each partition was sent, acknowledged and delivered
-///   cargo xtask teardown   nothing is left: processes, ports, files
+///   cargo xtask verify     exact proof of what each partition was sent, acknowledged and delivered
+///   cargo xtask teardown   remove everything: processes, ports, files
 ///
-/// Say `cargo xtask up --fix` on a machine that lacks something: it installs what is missing, shown first.
+/// Something missing? `cargo xtask up --fix` shows what it will install, then installs it.
 #[derive(Debug, Parser)]
 #[command(name = "xtask", bin_name = "cargo xtask", version, verbatim_doc_comment)]
 pub struct Cli {
-    /// What every command takes.
+    /// Flags of every command.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What every command takes.
+/// Flags of every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The lab's name: several labs can run side by side on ports of their own (see `up --port-base`)
+    /// Name of the lab; several labs can run side by side, each on its own ports (see `up --port-base`)
     #[arg(long, global = true, default_value = "kafka-lab", value_name = "NAME")]
     pub name: String,
-    /// Folder with the files that manifests/ has [default: the one `up` recorded, or manifests/]
+    /// Folder with the manifests [default: the one that `up` recorded, or manifests/]
     #[arg(long, global = true, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Text for people, or JSON lines on standard output for programs (up, verify, status, teardown, drill, clients)
+    /// Text, or JSON lines on standard output (up, verify, status, teardown, drill, clients)
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
-    /// Show the plan as commands that can be pasted, and do nothing
+    /// Print the plan as commands that can be pasted; change nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
 }
 
-/// How results are written.
+/// Format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// JSON lines, each beginning `{"schema":`.
+    /// JSON lines for programs, each beginning with `{"schema":`.
     Json,
 }
 
-/// Where the lab runs: on this backend, or where it is found out.
+/// `--backend`: a backend, or `auto` as `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendChoice(pub Option<Backend>);
 
 fn backend_choice() -> impl TypedValueParser<Value = BackendChoice> {
-    let auto = "The recorded one; else kind where a Docker engine answers, else local; says which and why";
+    let auto = "The recorded backend; otherwise kind if a Docker engine answers, else local";
     let named = |backend: Backend| PossibleValue::new(backend.name()).help(backend.about());
     let values = std::iter::once(PossibleValue::new("auto").help(auto)).chain(Backend::ALL.map(named));
     PossibleValuesParser::new(values)
         .map(|name| BackendChoice(Backend::ALL.into_iter().find(|backend| backend.name() == name)))
 }
 
-/// Where images come from.
+/// Source of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ImagesChoice {
     /// An image registry: kind's node image and the image that kafka.yml names
     Registry,
-    /// Packages only (Go modules, Maven, Debian): needs no image registry, and some 17 minutes once
+    /// Packages (Go modules, Maven, Debian): no image registry needed; the first build takes about 17 minutes
     Packages,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Bring the lab up; a second time, reuse what is healthy and restart what died
+    /// Bring the lab up; rerun to reuse what is healthy and restart what died
     Up(Up),
-    /// Prove that the lab works: registration, topics, and the exact delivery of a fresh run of messages
+    /// Prove that the lab works: registration, topics, and exact delivery of a new run of messages
     Verify(Verify),
-    /// Stop the lab and remove everything it made, except caches
+    /// Stop the lab and remove everything it created, except caches
     Teardown(Teardown),
-    /// What is there, and whether it is healthy
+    /// Show what runs, and whether it is healthy
     Status,
-    /// The end of a process's log, or of all
+    /// Print the last lines of the logs
     Logs(Logs),
-    /// The producer and the consumer
+    /// Build, start, stop and scale the producer and the consumer
     Clients {
-        /// What to do with them.
+        /// The subcommand.
         #[command(subcommand)]
         command: ClientsCommand,
     },
-    /// Break the lab on purpose under load, mend it, and tell whether anything acknowledged was lost
+    /// Break the lab under load, repair it, and report whether acknowledged messages were lost
     Drill(Drill),
-    /// Write the manifests with the images, names and ports in use, for `kubectl apply` by hand (kind)
+    /// Write the manifests with the images, names and ports in use, for `kubectl apply` (kind)
     Render(Render),
-    /// kubectl with the lab's own kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
+    /// Run kubectl with the lab's kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
     Kubectl(Passthrough),
-    /// Kafka's own kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
+    /// Run Kafka's kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
     KafkaTopics(Passthrough),
-    /// ZooKeeper's own shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
+    /// Run ZooKeeper's shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
     ZookeeperShell(Passthrough),
-    /// The project's tests: format, clippy, licences, unit, integration, and the real lab end to end
+    /// Run the project's tests: format, clippy, licences, unit and integration tests, and the real lab end to end
     Test(Test),
 }
 
@@ -112,25 +112,25 @@ pub struct Up {
     /// Where the lab runs
     #[arg(long, default_value = "auto", value_name = "BACKEND", value_parser = backend_choice())]
     pub backend: BackendChoice,
-    /// Install what is missing (apt, as root or through sudo), showing the command first
+    /// Install what is missing with apt, as root or through sudo; prints each command first
     #[arg(long)]
     pub fix: bool,
     /// Leave out the producer and the consumer
     #[arg(long)]
     pub no_clients: bool,
-    /// Port of broker 0; broker N is N further, ZooKeeper moves along [default: 30090, ZooKeeper 32181]
+    /// Port of broker 0; broker N gets this plus N, and ZooKeeper's port shifts alike [default: 30090, ZooKeeper 32181]
     #[arg(long, value_name = "PORT")]
     pub port_base: Option<u16>,
-    /// Take the lab down again when a step fails, all but its logs and diagnostics (it is kept for looking at otherwise)
+    /// If a step fails, remove the lab and keep only its logs and diagnostics [default: keep the lab]
     #[arg(long)]
     pub teardown_on_failure: bool,
-    /// kind: where images come from [default: the recorded one, else registry]
+    /// kind: source of the images [default: the recorded one, else registry]
     #[arg(long, value_name = "FROM")]
     pub images: Option<ImagesChoice>,
-    /// kind: delete this lab's cluster first, with all its messages
+    /// kind: first delete this lab's cluster and all its messages
     #[arg(long)]
     pub recreate: bool,
-    /// kind: put the lab's context into your own kubeconfig too; teardown takes it out again
+    /// kind: also add the lab's context to your own kubeconfig; teardown removes it
     #[arg(long)]
     pub merge_kubeconfig: bool,
 }
@@ -138,34 +138,34 @@ pub struct Up {
 /// Flags of `drill`.
 #[derive(Clone, Debug, Args)]
 pub struct Drill {
-    /// Faults by name (see --list), `all`, `matrix` (all, appended to a file), or `soak`
+    /// Names of faults (see --list), `all`, `matrix` (all, with results appended to a file), or `soak`
     #[arg(value_name = "FAULT")]
     pub faults: Vec<String>,
-    /// Explain each fault: what breaks, which verdict is promised, what to look at
+    /// Explain each fault: what breaks, the promised verdict, what to watch
     #[arg(long)]
     pub list: bool,
-    /// Messages a second, over all partitions
+    /// Messages per second, over all partitions
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// How often everything asked for is done
+    /// Repeat the whole list N times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// Append each result to FILE, a JSON line with the commit [matrix: drills.jsonl]
+    /// Append each result to FILE, as a JSON line that names the commit [matrix: drills.jsonl]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Leave out what the file has already, as often as it has it: the same drill, commit, rate, seed and duration
+    /// Skip drills already recorded in the file with the same commit, rate, seed and duration
     #[arg(long)]
     pub resume: bool,
-    /// Keep the drill's topic, for looking at its records
+    /// Keep the drill's topic, so that its records can be inspected
     #[arg(long)]
     pub keep_topic: bool,
-    /// A control that shows that a drill can tell: the same drill with a part taken out, which must not end as kept
+    /// Control: run the drill without these parts, to show that it then does not report a kept promise
     #[arg(long, value_name = "PART,...", value_delimiter = ',')]
     pub without: Vec<Part>,
-    /// soak: the schedule of faults; the same seed gives the same one
+    /// soak: seed of the schedule of faults; the same seed gives the same schedule
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
-    /// soak: how long, in seconds
+    /// soak: duration in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration: u64,
 }
@@ -173,10 +173,10 @@ pub struct Drill {
 /// Flags of `render`.
 #[derive(Clone, Debug, Args)]
 pub struct Render {
-    /// The folder to write to; it is made when it is not there
+    /// Folder to write to; created if missing
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Where images come from, when no lab on kind is up [default: registry]
+    /// Source of the images [default: the recorded one, else registry]
     #[arg(long, value_name = "FROM")]
     pub images: Option<ImagesChoice>,
 }
@@ -184,7 +184,7 @@ pub struct Render {
 /// Flags of `verify`.
 #[derive(Clone, Debug, Args)]
 pub struct Verify {
-    /// Messages of the flow check [default: flow.messages of lab.yml]
+    /// Number of messages in the flow check [default: flow.messages in lab.yml]
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
 }
@@ -192,7 +192,7 @@ pub struct Verify {
 /// Flags of `teardown`.
 #[derive(Clone, Debug, Args)]
 pub struct Teardown {
-    /// Remove the caches too: Kafka's jars, class-data archives, the images that were built, and their products
+    /// Also remove the caches: Kafka's jars, class-data archives, built images and their products
     #[arg(long)]
     pub purge: bool,
 }
@@ -202,55 +202,55 @@ pub struct Teardown {
 pub struct Logs {
     /// zookeeper, kafka-0, kafka-1, …, producer or consumer [default: all]
     pub process: Option<String>,
-    /// Keep printing what is added, until Ctrl-C
+    /// Keep printing new lines until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// Lines of each log
+    /// Number of lines of each log
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     pub lines: usize,
 }
 
-/// `clients …`.
+/// Subcommands of `clients`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClientsCommand {
-    /// Build their program, and on kind their image
+    /// Build the clients' program, and on kind their image
     Build,
-    /// Build them and bring the image into every node (kind)
+    /// Build the image and load it into every node (kind)
     Load,
-    /// Start what clients.yml declares
+    /// Start the clients that clients.yml declares
     Start,
-    /// Stop them: the producer flushes, both print their totals
+    /// Stop the clients: the producer flushes, and both print their totals
     Stop,
-    /// Run another number of one of them: `clients scale consumer 3`
+    /// Change the number of replicas of a client: `clients scale consumer 3`
     Scale(Scale),
-    /// Their logs
+    /// Print the last lines of the clients' logs
     Logs(ClientLogs),
 }
 
 /// Arguments of `clients scale`.
 #[derive(Clone, Debug, Args)]
 pub struct Scale {
-    /// The Deployment of clients.yml: producer or consumer
+    /// Name of a Deployment in clients.yml: producer or consumer
     pub client: String,
-    /// How many of them; the next `up` keeps it
+    /// Number of replicas; the next `up` keeps it
     pub replicas: u32,
 }
 
 /// Flags of `clients logs`.
 #[derive(Clone, Debug, Args)]
 pub struct ClientLogs {
-    /// Keep printing what is added, until Ctrl-C
+    /// Keep printing new lines until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// Lines of each log
+    /// Number of lines of each log
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     pub lines: usize,
 }
 
-/// Arguments handed on as they are.
+/// Arguments passed to a tool unchanged.
 #[derive(Clone, Debug, Args)]
 pub struct Passthrough {
-    /// The tool's own arguments; the server's address is added
+    /// Arguments for the tool; the server's address is added
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub args: Vec<String>,
 }
@@ -258,10 +258,10 @@ pub struct Passthrough {
 /// Flags of `test`.
 #[derive(Clone, Debug, Args)]
 pub struct Test {
-    /// Install what is missing (apt, cargo, rustup), showing the command first
+    /// Install what is missing with apt, cargo and rustup; prints each command first
     #[arg(long)]
     pub fix: bool,
-    /// Only the quick part: everything but the real lab end to end
+    /// Skip the tests that bring up the real lab
     #[arg(long)]
     pub quick: bool,
 }

@@ -1,4 +1,4 @@
-//! The commands: from what was typed to an exit code. Each settles a [`crate::config::Lab`], runs a plan and reports.
+//! The commands. Each loads a [`crate::config::Lab`], runs a plan, reports, and returns an exit code.
 
 pub mod by_hand;
 pub mod clients;

@@ -1,5 +1,4 @@
-//! From what was typed, the environment and the manifests to one complete [`Lab`]. Nothing after this reads flags,
-//! variables or YAML again.
+//! Combines flags, environment and manifests into a complete [`Lab`]. Nothing else reads flags, variables or YAML.
 
 pub mod facts;
 pub mod manifests;
@@ -19,37 +18,37 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
 use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{ImageSource, Record, Setup};
+use crate::state::{ImageSource, Record, Toolchain};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
-/// What the environment says, read once.
+/// The environment, read once.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// `$XDG_STATE_HOME/kafka-lab`, or below `~/.local/state`: a folder for each lab.
+    /// `$XDG_STATE_HOME/kafka-lab` or `~/.local/state/kafka-lab`, with a folder for each lab.
     pub state_root: PathBuf,
-    /// `$XDG_CACHE_HOME/kafka-lab`, or below `~/.cache`.
+    /// `$XDG_CACHE_HOME/kafka-lab` or `~/.cache/kafka-lab`.
     pub cache: PathBuf,
     /// The project's folder.
     pub repo: PathBuf,
     /// Folders of `PATH`.
     pub path: Vec<PathBuf>,
-    /// `JAVA_HOME`, when set and not empty.
+    /// `JAVA_HOME`, if set and not empty.
     pub java_home: Option<PathBuf>,
-    /// The cargo that runs us, or `cargo`.
+    /// The cargo that runs xtask, or `cargo`.
     pub cargo: OsString,
-    /// Cargo's own folder, where the sources of dependencies lie: `CARGO_HOME`, or `~/.cargo`.
+    /// Cargo's folder, which has the sources of dependencies: `CARGO_HOME` or `~/.cargo`.
     pub cargo_home: Option<PathBuf>,
-    /// Where cargo builds: `CARGO_TARGET_DIR`, or `target` of the project.
+    /// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the project.
     pub target: PathBuf,
-    /// Whether colour is wanted: a terminal, and NO_COLOR (no-color.org) not set.
+    /// Whether to use colour: on a terminal, unless NO_COLOR is set (no-color.org).
     pub colour: bool,
     /// Whether standard error is a terminal that can redraw lines.
     pub terminal: bool,
     /// Whether we are root.
     pub root: bool,
-    /// The user's own kubeconfig: the first of KUBECONFIG, or `~/.kube/config`.
+    /// The user's kubeconfig: the first of KUBECONFIG, or `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// DOCKER_HOST, when set: the engine may be on another machine.
+    /// DOCKER_HOST, if set: the engine may be on another machine.
     pub docker_host: Option<String>,
 }
 
@@ -57,16 +56,16 @@ impl Env {
     /// Reads the environment.
     ///
     /// # Errors
-    /// Neither the XDG variables nor HOME say where files go.
+    /// Neither the XDG variables nor HOME are set.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn read() -> Result<Self> {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dir = |xdg: &str, below_home: &str| -> Result<PathBuf> {
-            // The XDG specification: a relative path is to be ignored.
+            // The XDG specification requires that relative paths are ignored.
             let path = var(xdg).map(PathBuf::from).filter(|path| path.is_absolute());
             match path.or_else(|| var("HOME").map(|home| PathBuf::from(home).join(below_home))) {
                 Some(path) => Ok(path.join("kafka-lab")),
-                None => Err(Failure::usage(format!("neither {xdg} nor HOME is set: nowhere to keep files"))
+                None => Err(Failure::usage(format!("neither {xdg} nor HOME is set; one must name a folder for files"))
                     .fix(format!("export {xdg}=DIR"))),
             }
         };
@@ -95,93 +94,93 @@ impl Env {
         })
     }
 
-    /// The program `name` on `PATH`.
+    /// Finds the program `name` on `PATH`.
     pub fn find(&self, name: &str) -> Option<PathBuf> {
         self.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file))
     }
 }
 
-/// Whether `file` can be run, by its mode.
+/// Whether `file` is executable.
 pub fn is_program(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// Where the coordinator and the brokers listen on 127.0.0.1.
+/// Ports of the coordinator and the brokers on 127.0.0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// Broker 0; broker N is N further.
+    /// Port of broker 0; broker N has this plus N.
     pub base: u16,
     /// The coordinator's client port.
     pub coordinator: u16,
 }
 
 impl Ports {
-    /// The port of broker `id`.
+    /// Returns the port of broker `id`.
     pub fn broker(self, id: u32) -> u16 {
         self.base.saturating_add(u16::try_from(id).unwrap_or(u16::MAX))
     }
 }
 
-/// Everything a command needs to know, complete and valid.
+/// Everything a command needs to know about a lab, complete and validated.
 #[derive(Clone, Debug)]
 pub struct Lab {
-    /// Its name.
+    /// Name of the lab.
     pub name: String,
-    /// Where it runs.
+    /// Backend on which it runs.
     pub backend: Backend,
-    /// Why there.
+    /// Why it runs there.
     pub backend_why: String,
-    /// What the manifests say.
+    /// Content of the manifests.
     pub facts: Facts,
-    /// What lab.yml says.
+    /// Content of lab.yml.
     pub settings: Settings,
-    /// The manifests' folder, absolute.
+    /// Absolute path of the manifests.
     pub manifests: PathBuf,
-    /// This lab's state folder.
+    /// State folder of this lab.
     pub state: PathBuf,
-    /// The addresses on this host.
+    /// Ports on this host.
     pub ports: Ports,
     /// The environment.
     pub env: Env,
-    /// How results are written.
+    /// Format of the results.
     pub format: Format,
-    /// Where images come from.
+    /// Source of the images.
     pub images: ImageSource,
-    /// Programs and images as recorded by an earlier `up`.
-    pub setup: Option<Setup>,
+    /// Programs and images recorded by an earlier `up`.
+    pub setup: Option<Toolchain>,
     /// Replicas that `clients scale` set.
     pub scaled: BTreeMap<String, u32>,
-    /// The kubeconfig of the user that has our context.
+    /// The user's kubeconfig that has our context.
     pub merged: Option<PathBuf>,
 }
 
-/// What was settled before the manifests were read.
+/// What is decided before the manifests are read.
 #[derive(Clone, Debug)]
-pub struct Choice {
-    /// Where the lab runs.
+pub struct Overrides {
+    /// Backend of the lab.
     pub backend: Backend,
-    /// Why there.
+    /// Why this backend.
     pub why: String,
-    /// `--port-base`, when given.
+    /// `--port-base`, if given.
     pub port_base: Option<u16>,
-    /// `--images`, when given.
+    /// `--images`, if given.
     pub images: Option<ImageSource>,
 }
 
-impl Choice {
-    /// As recorded, or for a lab that needs no more than a backend.
+impl Overrides {
+    /// Overrides nothing but the backend.
     pub fn recorded(backend: Backend) -> Self {
-        Choice { backend, why: "recorded".into(), port_base: None, images: None }
+        Overrides { backend, why: "recorded".into(), port_base: None, images: None }
     }
 }
 
 impl Lab {
-    /// Reads the manifests and settles every open choice.
+    /// Reads the manifests and resolves all settings.
     ///
     /// # Errors
-    /// All problems of the manifests at once; a lab name or port that cannot be.
-    pub fn load(global: &Global, env: &Env, record: Option<&Record>, choice: Choice) -> Result<Self> {
+    /// All problems of the manifests at once; an invalid lab name or port.
+    pub fn load(global: &Global, env: &Env, record: Option<&Record>, overrides: Overrides) -> Result<Self> {
         let state = state_dir(global, env)?;
         let manifests = match (&global.manifests, record) {
             (Some(dir), _) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
@@ -204,19 +203,20 @@ impl Lab {
             client.replicas = scaled.get(&client.name).copied().unwrap_or(client.replicas);
         }
         let setup = record.and_then(|record| record.setup.clone());
-        let images = choice.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
-        let base = choice.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
+        let images = overrides.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
+        let base =
+            overrides.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
         let ports = ports(base, &facts, &settings)?;
         let name = global.name.clone();
-        let most = choice.backend.name_max();
+        let most = overrides.backend.name_max();
         if name.len() > most {
-            let what = format!("--name {name}: on {} a name has {most} characters at most", choice.backend);
+            let what = format!("--name {name}: on {} a name has at most {most} characters", overrides.backend);
             return Err(Failure::usage(what));
         }
         Ok(Lab {
             name,
-            backend: choice.backend,
-            backend_why: choice.why,
+            backend: overrides.backend,
+            backend_why: overrides.why,
             facts,
             settings,
             manifests,
@@ -231,74 +231,75 @@ impl Lab {
         })
     }
 
-    /// The kind cluster's name: the lab's own, or cluster.yml's for the lab without a name of its own.
+    /// Returns the kind cluster's name: that of the lab, or for the default lab that in cluster.yml.
     pub fn cluster(&self) -> &str {
         if self.name == DEFAULT_NAME { &self.facts.cluster.name } else { &self.name }
     }
 
-    /// The kubeconfig's context, as kind calls it.
+    /// Returns the name of the kubeconfig context, as kind sets it.
     pub fn context(&self) -> String {
         format!("kind-{}", self.cluster())
     }
 
-    /// The lab's own kubeconfig.
+    /// Returns the path of the lab's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state.join("kubeconfig")
     }
 
-    /// The folder that our nodes mount, by which a cluster is known as this lab's.
+    /// Returns the folder that our nodes mount. It identifies a cluster as this lab's.
     pub fn mark(&self) -> PathBuf {
         self.state.join("mark")
     }
 
-    /// Ports of this host that lead to the brokers of a kind cluster.
+    /// Returns this host's ports that are mapped to the brokers of a kind cluster.
     pub fn host_ports(&self) -> Vec<u16> {
         let shift = self.port_shift();
         self.facts.cluster.host_ports.iter().filter_map(|port| u16::try_from(i32::from(*port) + shift).ok()).collect()
     }
 
-    /// How far `--port-base` moved the ports from those of the manifests.
+    /// Returns how far `--port-base` shifts the ports from those in the manifests.
     pub fn port_shift(&self) -> i32 {
         i32::from(self.ports.base) - i32::from(self.facts.brokers.host_port_base)
     }
 
-    /// Broker ids, 0 to count − 1.
+    /// Returns the broker ids, 0 to count − 1.
     pub fn broker_ids(&self) -> std::ops::Range<u32> {
         0..self.facts.brokers.count
     }
 
-    /// Address of broker `id` on this host.
+    /// Returns the address of broker `id` on this host.
     pub fn broker_address(&self, id: u32) -> String {
         format!("127.0.0.1:{}", self.ports.broker(id))
     }
 
-    /// All brokers' addresses, joined by commas: a bootstrap list.
+    /// Returns the bootstrap list: all brokers' addresses, joined by commas.
     pub fn bootstrap(&self) -> String {
         self.broker_ids().map(|id| self.broker_address(id)).collect::<Vec<_>>().join(",")
     }
 
-    /// The coordinator's address on this host.
+    /// Returns the coordinator's address on this host.
     pub fn coordinator_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.coordinator)
     }
 
-    /// `cargo xtask COMMAND` for this lab, to be pasted.
+    /// Returns `cargo xtask COMMAND` for this lab, ready to paste.
     pub fn xtask(&self, command: &str) -> String {
-        spelled(&self.name, command)
+        xtask_line(&self.name, command)
     }
 
-    /// The logs' folder.
+    /// Returns the folder of the logs.
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
-    /// The clients' program. On kind it is the one that is in the image too, linked statically, unless Docker builds that.
+    /// Returns the path of the clients' program. On kind it is the static program of the image, unless Docker builds
+    /// that.
     pub fn clients_program(&self) -> PathBuf {
         let target = if self.program_becomes_image() { PathBuf::from(static_target()) } else { PathBuf::new() };
         self.env.target.join(target).join("release").join("clients")
     }
 
-    /// Whether the clients' image is made of the program that this host builds.
+    /// Whether the clients' image contains the program that this host builds.
     pub fn program_becomes_image(&self) -> bool {
         let here = match self.settings.kind.clients_image {
             BuiltOn::Auto => cfg!(target_os = "linux"),
@@ -308,42 +309,42 @@ impl Lab {
         self.backend.reaches() == Reach::Pods && here
     }
 
-    /// A timeout of lab.yml.
+    /// Returns a timeout from lab.yml.
     pub fn timeout(&self, of: impl Fn(&Timeouts) -> u64) -> Duration {
         Duration::from_secs(of(&self.settings.timeouts_s))
     }
 }
 
-/// The lab's name when none is given.
+/// The lab's default name.
 pub const DEFAULT_NAME: &str = "kafka-lab";
 
-/// The target that the clients' image is built for: Linux on this machine's architecture.
+/// Returns the target of the clients' image: Linux on this machine's architecture.
 pub fn static_target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-/// `cargo xtask COMMAND` for lab `name`; what goes to a tool stays last.
-pub fn spelled(name: &str, command: &str) -> String {
+/// Returns `cargo xtask COMMAND` for lab `name`. The arguments of a tool stay last.
+pub fn xtask_line(name: &str, command: &str) -> String {
     let (head, tail) = command.split_at(command.find(" -- ").unwrap_or(command.len()));
     let named = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
     format!("cargo xtask {head}{named}{tail}")
 }
 
-/// The state folder of the lab that `global` names.
+/// Returns the state folder of the lab that `global` names.
 ///
 /// # Errors
-/// The name would not do as a folder's.
+/// The name is invalid.
 pub fn state_dir(global: &Global, env: &Env) -> Result<PathBuf> {
     let name = &global.name;
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 50 || !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
-        let what = format!("--name \"{name}\": must be 1 to 50 of a-z, 0-9 and '-', not at the ends");
+        let what = format!("--name \"{name}\": must be 1 to 50 characters a-z, 0-9 and '-', with no '-' at either end");
         return Err(Failure::usage(what));
     }
     Ok(env.state_root.join(name))
 }
 
-/// The coordinator keeps its distance from broker 0 when the base moves, so labs on different bases never clash there.
+/// Shifts the coordinator's port with the base, so that labs on different bases never share it.
 fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
     let shift = i32::from(base) - i32::from(facts.brokers.host_port_base);
     let coordinator = i32::from(settings.local.coordinator_port) + shift;
@@ -353,7 +354,8 @@ fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
         _ => Err(Failure::new(
             Exit::Usage,
             format!(
-                "--port-base {base}: brokers would be at {base} to {last}, {NAME} at {coordinator}; all must be 1024 to 65535"
+                "--port-base {base}: brokers would use {base} to {last} and {NAME} {coordinator}; all must be within \
+                 1024 to 65535"
             ),
         )),
     }
@@ -361,11 +363,11 @@ fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
 
 #[cfg(test)]
 pub mod sample {
-    //! A lab for tests of pure parts.
+    //! A lab for unit tests.
 
     use super::*;
 
-    /// The committed manifests, in made-up folders.
+    /// Returns a lab with the committed manifests and invented folders.
     pub fn lab() -> Lab {
         let env = Env {
             state_root: "/state/kafka-lab".into(),
@@ -383,12 +385,12 @@ pub mod sample {
             docker_host: None,
         };
         let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
-        Lab::load(&global, &env, None, Choice::recorded(Backend::Local)).unwrap()
+        Lab::load(&global, &env, None, Overrides::recorded(Backend::Local)).unwrap()
     }
 
-    /// Programs and images of a lab on kind.
-    pub fn setup() -> Setup {
-        Setup {
+    /// Returns programs and images of a lab on kind.
+    pub fn setup() -> Toolchain {
+        Toolchain {
             source: ImageSource::Packages,
             kind: "kind".into(),
             kubectl: "kubectl".into(),
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_folder_names_are_refused() {
+    fn invalid_names_are_refused() {
         let lab = sample::lab();
         let mut global = Global { name: "a-1".into(), manifests: None, format: Format::Text, dry_run: false };
         assert_eq!(state_dir(&global, &lab.env).unwrap(), Path::new("/state/kafka-lab/a-1"));

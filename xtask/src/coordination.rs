@@ -1,5 +1,5 @@
-//! Who coordinates the brokers, and what it knows of them: which are registered and in touch, and which is the controller.
-//! That is ZooKeeper, whose answer to one question tells all of it without a JVM.
+//! The brokers' coordinator, ZooKeeper: which brokers are registered and connected, and which is the controller. One
+//! four-letter word answers all of it, without a JVM.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ mod zookeeper;
 
 pub use zookeeper::{has_stored, parse_get, parse_ls};
 
-/// What people call it.
+/// Its name in messages.
 pub const NAME: &str = "ZooKeeper";
 
 /// Its StatefulSet, and its process on local.
@@ -19,31 +19,31 @@ pub const POD: &str = "zookeeper-0";
 /// The ConfigMap that holds its settings.
 pub const CONFIG_MAP: &str = "zookeeper-config";
 
-/// Where clients in the cluster find it.
+/// Its address inside the cluster.
 pub const SERVICE_ADDRESS: &str = "zookeeper-service:2181";
 
-/// The question to which it tells all of its [`Membership`].
+/// The four-letter word whose answer holds its [`Membership`].
 pub const QUESTION: &str = "dump";
 
-/// What it knows of the brokers at one moment.
+/// The state of the brokers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// The session of each registered broker; `None` when the answer was not whole, as while it starts.
+    /// The session id of each registered broker; `None` if the answer was incomplete, as during its start.
     pub sessions: Option<BTreeMap<u32, String>>,
-    /// Registered brokers.
+    /// Ids of the registered brokers.
     pub registered: BTreeSet<u32>,
-    /// Registered brokers that hold on to their registration. One that lost its connection stays registered until its
+    /// Ids of the registered brokers whose session has a connection. One that lost it stays registered until its
     /// session expires.
     pub in_touch: BTreeSet<u32>,
-    /// The controller.
+    /// Broker id of the controller.
     pub controller: Option<u32>,
 }
 
 impl Membership {
-    /// Reads the answer to [`QUESTION`].
+    /// Parses the answer to [`QUESTION`].
     ///
     /// # Errors
-    /// There is none: the answer is empty.
+    /// The answer is empty.
     pub fn read(answer: &str) -> Result<Self, String> {
         if answer.is_empty() {
             return Err("the answer is empty".into());
@@ -57,7 +57,7 @@ impl Membership {
     }
 }
 
-/// What one that listens on 127.0.0.1:`port` answers to [`QUESTION`].
+/// Asks the coordinator on 127.0.0.1:`port` the [`QUESTION`].
 ///
 /// # Errors
 /// Nothing listens there, or it does not answer in time.
@@ -65,7 +65,7 @@ pub fn ask(port: u16) -> std::io::Result<String> {
     zookeeper::four_letter_word(port, QUESTION)
 }
 
-/// Whether one that listens on 127.0.0.1:`port` serves.
+/// Whether the coordinator on 127.0.0.1:`port` serves.
 ///
 /// # Errors
 /// Nothing listens there, or it does not answer in time.

@@ -1,25 +1,24 @@
-//! The environment of every program that we start. A variable of the caller's means something to the caller: `COUNT`, `TOPIC` or `CLASSPATH`
-//! in a shell must not reach a client or a broker, nor must options for every JVM. So nothing is passed on but what this list names; what a step
-//! sets for its program comes on top.
+//! The environment of every program that we start: only the listed variables of the caller are inherited. `COUNT`,
+//! `TOPIC` or `CLASSPATH` in the caller's shell must not reach a client or a broker, nor options for every JVM.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::config::is_program;
 
-/// What a program is started for, and so which of the caller's variables it is given.
+/// The purpose of a program. It decides which of the caller's variables the program inherits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
-    /// It serves, counts or asks: ZooKeeper, brokers, clients, Kafka's tools, kubectl, git.
+    /// Part of the lab: ZooKeeper, brokers, clients, Kafka's tools, kubectl, git.
     #[default]
     Lab,
-    /// It speaks to a container engine: docker, kind.
+    /// Talks to a container engine: docker, kind.
     Engine,
-    /// It fetches or builds: mvn, cargo, go, apt-get, the recipes of images, which speak to an engine too.
+    /// Downloads or builds: mvn, cargo, go, apt-get, and the image recipes, which also talk to an engine.
     Build,
 }
 
-/// For every program: where programs and the user's files are, and the user's time. In a name, `*` stands for any characters.
+/// For every program: where programs and the user's files are, and the time zone. `*` matches any characters.
 const ALL: &[&str] = &[
     "PATH",
     "HOME",
@@ -33,11 +32,11 @@ const ALL: &[&str] = &[
     "XDG_RUNTIME_DIR",
 ];
 
-/// The same for everybody, whatever language the user speaks: what programs print is read. In UTF-8, or a JVM before 18 cannot open a path with
-/// letters outside ASCII.
+/// Fixed for all, because we parse what programs print. UTF-8, because a JVM before 18 otherwise cannot open paths with
+/// non-ASCII characters.
 const FIXED: &[(&str, &str)] = &[("LC_ALL", "C.UTF-8"), ("LANG", "C.UTF-8")];
 
-/// For what reaches other machines: the way there, and whom to trust.
+/// For programs that use the network: proxies and certificates.
 const NETWORK: &[&str] = &[
     "http_proxy",
     "https_proxy",
@@ -53,11 +52,11 @@ const NETWORK: &[&str] = &[
     "SSL_CERT_DIR",
     "NIX_SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
-    // Engines and git repositories are reached through SSH too.
+    // Engines and git repositories may be reached through SSH.
     "SSH_AUTH_SOCK",
 ];
 
-/// For docker and kind: which engine is meant. Its program for passwords may be one of Windows', which WSL starts.
+/// For docker and kind: which engine to use. On WSL, its credential helper may be a Windows program.
 const ENGINE: &[&str] = &[
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
@@ -70,8 +69,8 @@ const ENGINE: &[&str] = &[
     "WSL_DISTRO_NAME",
 ];
 
-/// For builds: where sources come from, where what was fetched is kept, which tools compile. Not what would change the product or where it lands:
-/// RUSTFLAGS, CARGO_BUILD_TARGET, GOOS and their kin.
+/// For builds: where sources come from, where downloads are cached, which compilers to use. Nothing that changes the
+/// product or its location, such as RUSTFLAGS, CARGO_BUILD_TARGET or GOOS.
 const BUILD: &[&str] = &[
     // Cargo and rustup.
     "CARGO_HOME",
@@ -107,7 +106,7 @@ const BUILD: &[&str] = &[
     "DEVELOPER_DIR",
     "SDKROOT",
     "MACOSX_DEPLOYMENT_TARGET",
-    // Maven: its proxy, its trusted certificates and its settings file are named in these. JAVA_HOME only where a Java is.
+    // Maven: these name its proxy, certificates and settings file. JAVA_HOME only if it has a Java.
     "JAVA_HOME",
     "M2_HOME",
     "MAVEN_HOME",
@@ -132,13 +131,13 @@ const BUILD: &[&str] = &[
     "GOENV",
     "GOTOOLCHAIN",
     "NETRC",
-    // What the project's own tests are told.
+    // Settings of the project's own tests.
     "KAFKA_LAB_*",
     "XDG_STATE_HOME",
 ];
 
-/// For a program that somebody sees and types to: what the terminal can do, and what the user likes to edit and compare with.
-const TYPED: &[&str] = &[
+/// For interactive programs: the terminal's abilities, and the user's editor, pager and diff tool.
+const INTERACTIVE: &[&str] = &[
     "TERM",
     "TERMINFO",
     "TERMINFO_DIRS",
@@ -156,15 +155,15 @@ const TYPED: &[&str] = &[
     "KUBECTL_EXTERNAL_DIFF",
 ];
 
-/// The environment of a program that is started for `purpose`; `typed`, when somebody sees it and types.
-pub fn given(purpose: Purpose, typed: bool) -> Vec<(OsString, OsString)> {
-    chosen(std::env::vars_os(), purpose, typed)
+/// Returns the environment of a program with this `purpose`; `interactive` if it runs on the user's terminal.
+pub fn inherited(purpose: Purpose, interactive: bool) -> Vec<(OsString, OsString)> {
+    inherited_from(std::env::vars_os(), purpose, interactive)
 }
 
-fn chosen(
+fn inherited_from(
     ours: impl IntoIterator<Item = (OsString, OsString)>,
     purpose: Purpose,
-    typed: bool,
+    interactive: bool,
 ) -> Vec<(OsString, OsString)> {
     let lists: &[&[&str]] = match purpose {
         Purpose::Lab => &[ALL],
@@ -172,24 +171,24 @@ fn chosen(
         Purpose::Build => &[ALL, NETWORK, ENGINE, BUILD],
     };
     let listed = |name: &str| {
-        let typed: &[&str] = if typed { TYPED } else { &[] };
-        lists.iter().copied().chain([typed]).flatten().any(|pattern| is_meant(pattern, name))
+        let interactive: &[&str] = if interactive { INTERACTIVE } else { &[] };
+        lists.iter().copied().chain([interactive]).flatten().any(|pattern| matches(pattern, name))
     };
-    let passed = ours.into_iter().filter(|(name, value)| name.to_str().is_some_and(listed) && is_sound(name, value));
+    let passed = ours.into_iter().filter(|(name, value)| name.to_str().is_some_and(listed) && is_usable(name, value));
     passed.chain(FIXED.iter().map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
-/// Whether a name of the list means the variable `name`.
-fn is_meant(pattern: &str, name: &str) -> bool {
+/// Whether `pattern` matches the variable `name`.
+fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         Some((head, tail)) => name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail),
         None => pattern == name,
     }
 }
 
-/// Whether a value can be meant. We take no relative folder of the XDG variables either, and look for a Java elsewhere where JAVA_HOME has none:
-/// whom we start must come to the same.
-fn is_sound(name: &OsStr, value: &OsStr) -> bool {
+/// Whether a value is usable. Programs that we start must come to the same conclusion as we do: we ignore relative XDG
+/// folders and a JAVA_HOME without a Java.
+fn is_usable(name: &OsStr, value: &OsStr) -> bool {
     let path = Path::new(value);
     match name.to_str().unwrap_or_default() {
         "JAVA_HOME" => is_program(&path.join("bin/java")),
@@ -202,11 +201,12 @@ fn is_sound(name: &OsStr, value: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    /// What is left of `names` for `purpose`.
-    fn left(names: &[&str], purpose: Purpose, typed: bool) -> Vec<String> {
+    /// Returns which of `names` a program inherits.
+    fn left(names: &[&str], purpose: Purpose, interactive: bool) -> Vec<String> {
         let ours = names.iter().map(|name| (OsString::from(name), OsString::from("/x")));
         let fixed = |name: &OsString| FIXED.iter().any(|(fixed, _)| fixed == name);
-        let given = chosen(ours, purpose, typed).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
+        let given =
+            inherited_from(ours, purpose, interactive).into_iter().map(|(name, _)| name).filter(|name| !fixed(name));
         given.map(|name| name.into_string().unwrap()).collect()
     }
 
@@ -286,6 +286,6 @@ mod tests {
         let german = [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache")];
         let german = german.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fixed: Vec<(OsString, OsString)> = FIXED.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        assert_eq!(chosen(german, Purpose::Build, true), fixed);
+        assert_eq!(inherited_from(german, Purpose::Build, true), fixed);
     }
 }

@@ -1,155 +1,155 @@
-//! What happens while a command works, as events: sent by what works (the runner of plans, drills) to every listener.
+//! The events of a running command, sent by the runner of plans and by drills to every listener.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-/// How a step ended. Events, reports and everything that is displayed use these words.
+/// How a step ended. Events, reports and the display use these words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// It changed something.
+    /// The step changed something.
     Changed,
     /// Everything was already as it should be.
     Unchanged,
     /// A check passed.
     Passed,
-    /// It had nothing to do here, and says why.
+    /// The step had nothing to do, with the reason.
     Skipped,
-    /// It failed.
+    /// The step failed.
     Failed,
-    /// It was not run, or was stopped on the way, because of something else.
+    /// The step was not run, or was stopped before its end.
     #[serde(rename = "not run")]
     NotRun,
 }
 
-/// Which step of a plan an event is about.
+/// Identifies a step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StepId {
-    /// Its place in the plan, from 1.
+    /// Position in the plan, from 1.
     pub number: usize,
-    /// Its title. Two steps of a plan may share one.
+    /// Title; two steps of a plan may have the same.
     #[serde(rename = "step")]
     pub title: String,
 }
 
-/// Something that happened. As JSON, the name of the event is in the field `event`.
+/// An event. In JSON, the field `event` has its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A plan begins.
     PlanBegun {
-        /// The titles of its steps, in the plan's order.
+        /// Titles of the steps, in the plan's order.
         steps: Vec<String>,
     },
     /// A step begins.
     #[serde(rename = "started")]
     StepStarted {
-        /// Which one.
+        /// The step.
         #[serde(flatten)]
         step: StepId,
     },
-    /// What a step is doing or waiting for has changed.
+    /// The status of a step changed.
     #[serde(rename = "status")]
     StepStatus {
-        /// Which one.
+        /// The step.
         #[serde(flatten)]
         step: StepId,
-        /// What it is doing or waiting for.
+        /// What the step is doing or waiting for.
         text: String,
-        /// Since it started.
+        /// Time since its start.
         #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
         elapsed: Duration,
     },
-    /// A step ended. One that was left out or not run at all has no [`Event::StepStarted`].
+    /// A step ended. A step that was not run has no [`Event::StepStarted`].
     #[serde(rename = "finished")]
     StepFinished {
-        /// Which one.
+        /// The step.
         #[serde(flatten)]
         step: StepId,
         /// How it ended.
         state: StepState,
-        /// Its proof, the first line of its failure, or why it was not run.
+        /// The proof, the first line of the failure, or why it was not run.
         text: String,
-        /// Worth knowing although nothing failed.
+        /// Warnings that are not failures.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
-        /// How long it took.
+        /// Duration.
         #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
         elapsed: Duration,
     },
     /// A plan ended.
     PlanEnded {
-        /// The exit code that it is worth.
+        /// The exit code that results from it.
         exit: i32,
-        /// How long it took.
+        /// Duration.
         #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
         elapsed: Duration,
     },
-    /// A line for people that belongs to no step.
+    /// A message that belongs to no step.
     Note {
-        /// The line.
+        /// The message.
         text: String,
     },
 }
 
-/// A duration as JSON lines have it.
+/// Serializes a duration in milliseconds.
 ///
 /// # Errors
-/// As the serializer.
+/// Those of the serializer.
 pub fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Hears every event, one after the other.
+/// Receives every event, in order.
 pub trait Listener {
-    /// Something happened.
-    fn hear(&mut self, event: &Event);
+    /// Handles an event.
+    fn on_event(&mut self, event: &Event);
 
-    /// Nothing happened for a second, and steps are running.
+    /// Called if steps are running and no event came for a second.
     fn tick(&mut self) {}
 }
 
-/// Where the events of a command go. Steps send from threads of their own; all listeners hear the same order.
+/// Sends the events of a command to its listeners. Steps send from their own threads; all listeners get the same order.
 pub struct Events {
     listeners: Mutex<Vec<Box<dyn Listener + Send>>>,
 }
 
 impl Events {
-    /// Sends to these listeners.
+    /// Creates a sender to these listeners.
     pub fn to(listeners: Vec<Box<dyn Listener + Send>>) -> Self {
         Events { listeners: Mutex::new(listeners) }
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Box<dyn Listener + Send>>> {
-        // A step that panicked must not silence the others.
+        // A panic in one step must not silence the others.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells every listener.
+    /// Sends an event to every listener.
     pub fn send(&self, event: &Event) {
-        self.listeners().iter_mut().for_each(|listener| listener.hear(event));
+        self.listeners().iter_mut().for_each(|listener| listener.on_event(event));
     }
 
-    /// Tells every listener that time passes.
+    /// Calls [`Listener::tick`] of every listener.
     pub fn tick(&self) {
         self.listeners().iter_mut().for_each(|listener| listener.tick());
     }
 
-    /// Sends a line for people.
+    /// Sends a message that belongs to no step.
     pub fn note(&self, text: impl Into<String>) {
         self.send(&Event::Note { text: text.into() });
     }
 
-    /// Sends that a step does not start: it is skipped or not run, and why.
+    /// Sends the end of a step that never started, with the reason.
     pub fn leave_out(&self, number: usize, title: &str, state: StepState, why: &str) {
         let step = StepId { number, title: title.into() };
         let (text, warnings) = (why.into(), Vec::new());
         self.send(&Event::StepFinished { step, state, text, warnings, elapsed: Duration::ZERO });
     }
 
-    /// Sends that a step starts. Whoever called has to finish it.
+    /// Sends the start of a step. The caller must finish it.
     pub fn start(&self, number: usize, title: &str) -> StartedStep<'_> {
         let step = StepId { number, title: title.into() };
         self.send(&Event::StepStarted { step: step.clone() });
@@ -157,7 +157,7 @@ impl Events {
     }
 }
 
-/// A step that has started and not ended.
+/// A running step.
 pub struct StartedStep<'a> {
     events: &'a Events,
     step: StepId,
@@ -166,7 +166,7 @@ pub struct StartedStep<'a> {
 }
 
 impl StartedStep<'_> {
-    /// Sends what the step is doing or waiting for, if that has changed.
+    /// Sends the step's status if it changed.
     pub fn status(&self, text: &str) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if *status != text {
@@ -176,7 +176,7 @@ impl StartedStep<'_> {
         }
     }
 
-    /// Sends how the step ended; returns how long it took.
+    /// Sends the end of the step; returns how long it took.
     pub fn finish(self, state: StepState, text: &str, warnings: &[String]) -> Duration {
         let elapsed = self.begin.elapsed();
         let (text, warnings) = (text.into(), warnings.to_vec());
@@ -191,12 +191,12 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what it hears.
+    /// Records events.
     #[derive(Clone, Default)]
     struct Heard(Arc<Mutex<Vec<Event>>>);
 
     impl Listener for Heard {
-        fn hear(&mut self, event: &Event) {
+        fn on_event(&mut self, event: &Event) {
             self.0.lock().unwrap().push(event.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! The one place that runs programs: with a deadline, an ear for Ctrl-C, and the output in the step's log file.
+//! Runs programs with a deadline, handles Ctrl-C, and writes their output to the step's log.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,38 +14,38 @@ use crate::environment::{self, Purpose};
 use crate::failure::{Exit, Failure, IoContext, Result, tail};
 use crate::signal::Stop;
 
-/// A command as data: printable, pasteable, comparable in tests.
+/// A command as data: it can be printed, pasted, and compared in tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmd {
-    /// The program, by name or path.
+    /// Name or path of the program.
     pub program: OsString,
-    /// Its arguments; no shell ever sees them.
+    /// The arguments. No shell interprets them.
     pub args: Vec<OsString>,
-    /// What it is for, and so which variables of the caller's it is given.
+    /// Decides which of the caller's environment variables it inherits.
     pub purpose: Purpose,
-    /// Variables set on top of those.
+    /// Variables set in addition.
     pub env: Vec<(OsString, OsString)>,
-    /// The working directory, when it matters.
+    /// The working directory, if it matters.
     pub dir: Option<PathBuf>,
-    /// A file that becomes its standard input.
+    /// A file to read as standard input.
     pub stdin: Option<PathBuf>,
-    /// How long it may take.
+    /// Time limit.
     pub deadline: Duration,
 }
 
 impl Cmd {
-    /// A command that may take `deadline`.
+    /// Returns a command with a time limit.
     pub fn new(program: impl Into<OsString>, deadline: Duration) -> Self {
         let (program, purpose) = (program.into(), Purpose::Lab);
         Cmd { program, args: Vec::new(), purpose, env: Vec::new(), dir: None, stdin: None, deadline }
     }
 
-    /// Takes a command spelled with xshell's `cmd!`.
-    pub fn spelled(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
-        let spelled = std::process::Command::from(cmd);
-        let mut data = Cmd::new(spelled.get_program(), deadline);
-        data.args = spelled.get_args().map(OsStr::to_os_string).collect();
-        data.env = spelled.get_envs().filter_map(|(key, value)| Some((key.into(), value?.into()))).collect();
+    /// Converts a command written with xshell's `cmd!`.
+    pub fn from_xshell(cmd: xshell::Cmd<'_>, deadline: Duration) -> Self {
+        let command = std::process::Command::from(cmd);
+        let mut data = Cmd::new(command.get_program(), deadline);
+        data.args = command.get_args().map(OsStr::to_os_string).collect();
+        data.env = command.get_envs().filter_map(|(key, value)| Some((key.into(), value?.into()))).collect();
         data
     }
 
@@ -61,7 +61,7 @@ impl Cmd {
         self
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), value.into()));
         self
@@ -73,30 +73,30 @@ impl Cmd {
         self
     }
 
-    /// Lets it read `file` as its standard input.
+    /// Uses `file` as standard input.
     pub fn stdin(mut self, file: &Path) -> Self {
         self.stdin = Some(file.to_path_buf());
         self
     }
 
-    /// Says what it is for.
+    /// Sets the purpose.
     pub fn purpose(mut self, purpose: Purpose) -> Self {
         self.purpose = purpose;
         self
     }
 
-    fn expression(&self, typed: bool) -> duct::Expression {
-        // What comes later in the list counts.
-        let given = environment::given(self.purpose, typed).into_iter().chain(self.env.iter().cloned());
-        let mut expression = duct::cmd(&self.program, &self.args).full_env(given);
+    fn expression(&self, interactive: bool) -> duct::Expression {
+        // Later entries override earlier ones.
+        let env = environment::inherited(self.purpose, interactive).into_iter().chain(self.env.iter().cloned());
+        let mut expression = duct::cmd(&self.program, &self.args).full_env(env);
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
         expression.unchecked()
     }
 
-    /// What it reads when nobody types.
-    fn fed(&self) -> duct::Expression {
+    /// Returns the expression with its standard input, for a program that is not interactive.
+    fn with_stdin(&self) -> duct::Expression {
         match &self.stdin {
             Some(file) => self.expression(false).stdin_path(file),
             None => self.expression(false).stdin_null(),
@@ -120,7 +120,7 @@ impl fmt::Display for Cmd {
     }
 }
 
-/// `word` as a POSIX shell reads it back.
+/// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.
 pub fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
@@ -131,10 +131,10 @@ pub fn quoted(word: &OsStr) -> String {
     }
 }
 
-/// What a command that ran to its end left.
+/// The result of a command that ran to its end.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// The exit code; `None` when a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Standard output, invalid UTF-8 replaced.
     pub stdout: String,
@@ -143,18 +143,18 @@ pub struct Output {
 }
 
 impl Output {
-    /// Itself when the exit code is 0.
+    /// Returns itself if the exit code is 0.
     ///
     /// # Errors
-    /// A step failure with the command and its last lines.
+    /// Any other exit code: the failure quotes the command and its last lines.
     pub fn success(self, cmd: &Cmd, log: &Path) -> Result<Self> {
         if self.code == Some(0) {
             return Ok(self);
         }
-        let said = format!("{}{}", self.stdout, self.stderr);
+        let text = format!("{}{}", self.stdout, self.stderr);
         Err(Failure::step(format!("{} {}", cmd.program.to_string_lossy(), ended(self.code)))
             .command(cmd)
-            .output(&said)
+            .output(&text)
             .log(log))
     }
 }
@@ -162,54 +162,54 @@ impl Output {
 fn ended(code: Option<i32>) -> String {
     match code {
         Some(code) => format!("exited with {code}"),
-        None => "was ended by a signal".into(),
+        None => "was killed by a signal".into(),
     }
 }
 
-/// Consumes the standard output of a program.
+/// Reads the standard output of a program.
 pub type Reader<'a> = dyn FnMut(&mut dyn Read) -> Result<()> + Send + 'a;
 
-/// Runs commands. Tests put a fake here, and the fake can fail.
+/// Runs commands. Tests use a fake, which can fail.
 pub trait Exec: Sync {
-    /// Runs to the end and captures what it says. An exit code other than 0 is not an error here.
+    /// Runs a command to its end and captures its output. A nonzero exit code is not an error here.
     ///
     /// # Errors
-    /// It cannot start, does not end before its deadline, or we are asked to stop.
+    /// The command cannot start, exceeds its deadline, or is interrupted.
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output>;
 
-    /// Runs a build to its end, its output going to `log` and each last line to `status`.
+    /// Runs a build to its end. Its output goes to `log`, its latest line to `status`.
     ///
     /// # Errors
-    /// As [`Exec::capture`], and an exit code other than 0.
+    /// As [`Exec::capture`], and a nonzero exit code.
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()>;
 
-    /// Runs to the end and streams standard output to `read`, however large it is. Standard error goes to `log`.
+    /// Runs a command to its end and streams standard output of any size to `read`. Standard error goes to `log`.
     ///
     /// # Errors
-    /// As [`Exec::build`], and those of `read`.
+    /// As [`Exec::build`], and any error of `read`.
     fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()>;
 
-    /// Starts a program that outlives us, on Linux in a session of its own, so that neither Ctrl-C nor a closed terminal
-    /// reaches it. Its output goes to `out`. Returns its process id.
+    /// Starts a program that outlives xtask, and returns its process id. Its output goes to `out`. On Linux it has its
+    /// own session, so that neither Ctrl-C nor a closed terminal reaches it.
     ///
     /// # Errors
     /// It cannot start.
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32>;
 
-    /// Runs with our terminal, for the user to see and type. Returns the exit code.
+    /// Runs a command on our terminal, so that the user can see its output and type. Returns the exit code.
     ///
     /// # Errors
     /// It cannot start.
     fn attached(&self, cmd: &Cmd) -> Result<i32>;
 }
 
-/// Runs commands for real.
+/// Runs commands as processes.
 #[derive(Debug)]
 pub struct RealExec;
 
 impl RealExec {
-    /// A child in a process group of its own, so that it and its children can be ended as one, and a Ctrl-C
-    /// reaches them through us only.
+    /// Runs a child in its own process group: it can be killed together with its children, and Ctrl-C reaches it only
+    /// through xtask.
     fn wait(&self, cmd: &Cmd, expression: duct::Expression, stop: &Stop, mut tick: impl FnMut()) -> Result<Output> {
         let start = Instant::now();
         let handle = expression
@@ -228,7 +228,7 @@ impl RealExec {
                         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
                     });
                 }
-                Ok(None) if stop.asked() => break Failure::interrupted(),
+                Ok(None) if stop.requested() => break Failure::interrupted(),
                 Ok(None) if start.elapsed() > cmd.deadline => {
                     break Failure::step(format!(
                         "{} did not end within {:.0} s",
@@ -244,12 +244,12 @@ impl RealExec {
             handle.pids().iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect();
         for (signal, grace) in [(Signal::TERM, 3), (Signal::KILL, 2)] {
             for group in &groups {
-                // A group that is gone already is what we want.
+                // The group may be gone already.
                 let _ = kill_process_group(*group, signal);
             }
             if let Ok(Some(output)) = handle.wait_timeout(Duration::from_secs(grace)) {
-                let said = [&output.stdout[..], &output.stderr[..]].concat();
-                return Err(ended.command(cmd).output(&String::from_utf8_lossy(&said)));
+                let text = [&output.stdout[..], &output.stderr[..]].concat();
+                return Err(ended.command(cmd).output(&String::from_utf8_lossy(&text)));
             }
         }
         Err(ended.command(cmd))
@@ -258,7 +258,7 @@ impl RealExec {
 
 impl Exec for RealExec {
     fn capture(&self, cmd: &Cmd, log: &Path, stop: &Stop) -> Result<Output> {
-        let expression = cmd.fed().stdout_capture().stderr_capture();
+        let expression = cmd.with_stdin().stdout_capture().stderr_capture();
         let result = self.wait(cmd, expression, stop, || {});
         note(log, cmd, &result);
         result.map_err(|failure| failure.log(log))
@@ -268,7 +268,7 @@ impl Exec for RealExec {
         let mut file = OpenOptions::new().create(true).append(true).open(log).cannot("write", log)?;
         let begin = file.metadata().map(|meta| meta.len()).unwrap_or(0);
         writeln!(file, "$ {cmd}").cannot("write", log)?;
-        let expression = cmd.fed().stderr_to_stdout().stdout_file(file);
+        let expression = cmd.with_stdin().stderr_to_stdout().stdout_file(file);
         let output = self.wait(cmd, expression, stop, || {
             if let Some(line) = tail(&read_from(log, begin), 1).first() {
                 status(line.trim());
@@ -286,12 +286,12 @@ impl Exec for RealExec {
 
     fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
         let (from, into) = std::io::pipe().map_err(|error| cannot_start(cmd, &error))?;
-        let expression = cmd.fed().stdout_file(into).stderr_capture();
+        let expression = cmd.with_stdin().stdout_file(into).stderr_capture();
         let mut from = Until { from, ended: false };
         let (result, taken) = std::thread::scope(|scope| {
             let reading = scope.spawn(|| {
                 let taken = read(&mut from);
-                // Drain what `read` left, or the program fails to write it. After an error, let it fail.
+                // Drain the rest, or the program fails to write it. After an error, let it fail.
                 let ended = from.ended || (taken.is_ok() && std::io::copy(&mut from, &mut std::io::sink()).is_ok());
                 drop(from);
                 (taken, ended)
@@ -300,10 +300,10 @@ impl Exec for RealExec {
             (result, reading.join())
         });
         note(log, cmd, &result);
-        let (taken, ended) = taken
-            .unwrap_or_else(|_| (Err(Failure::new(Exit::Unexpected, "a defect of this program, see above")), true));
+        let (taken, ended) =
+            taken.unwrap_or_else(|_| (Err(Failure::new(Exit::Unexpected, "internal error, see above")), true));
         match (result.map_err(|failure| failure.log(log))?.success(cmd, log), taken) {
-            // If `read` gave up before the end of the output, that is why the program failed, not the other way round.
+            // If `read` stopped before the end of the output, its error is the cause.
             (Err(_), Err(failure)) if !ended => Err(failure),
             (result, taken) => result.and(taken),
         }
@@ -311,9 +311,9 @@ impl Exec for RealExec {
 
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32> {
         let file = OpenOptions::new().create(true).append(true).open(out).cannot("write", out)?;
-        // setsid(1) calls setsid(2) and then becomes the program, so the process id stays the same. It does so
-        // because a child of ours never leads a process group. macOS has no such program: there it leads a group of its
-        // own, which Ctrl-C does not reach, and nohup(1) keeps it from the terminal's end.
+        // setsid(1) calls setsid(2) and then execs the program, so the process id stays the same: a child of ours never
+        // leads a process group. macOS has no setsid(1). There the program leads its own group, which Ctrl-C does not
+        // reach, and nohup(1) protects it from a closed terminal.
         let detacher = if cfg!(target_os = "linux") { "setsid" } else { "nohup" };
         let detached = Cmd { program: detacher.into(), ..cmd.clone() };
         let mut args = vec![cmd.program.clone()];
@@ -340,18 +340,18 @@ impl Exec for RealExec {
     }
 }
 
-/// Writes a command and its output to the step's log. The log is for later reading: failing to write it is ignored.
+/// Writes a command and its output to the step's log. Errors are ignored.
 fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
-        let said = match result {
+        let text = match result {
             Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
-            Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.what),
+            Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.message),
         };
-        let _ = writeln!(file, "$ {cmd}\n{said}\n");
+        let _ = writeln!(file, "$ {cmd}\n{text}\n");
     }
 }
 
-/// A reader that remembers whether it reached the end.
+/// A reader that records whether it reached the end.
 struct Until<R> {
     from: R,
     ended: bool,
@@ -369,7 +369,7 @@ fn cannot_start(cmd: &Cmd, error: &std::io::Error) -> Failure {
     Failure::step(format!("cannot start {}: {error}", cmd.program.to_string_lossy())).command(cmd)
 }
 
-/// The text of `path` from byte `begin` on, at most its last 64 KiB.
+/// Returns the text of `path` from byte `begin`, at most the last 64 KiB.
 fn read_from(path: &Path, begin: u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -384,12 +384,12 @@ fn read_from(path: &Path, begin: u64) -> String {
 
 #[cfg(test)]
 pub mod fake {
-    //! A runner for tests: a function from command to result, which may fail.
+    //! A fake for tests: a function from command to result.
 
     use super::*;
     use std::sync::Mutex;
 
-    /// Answers each command with `answer` and remembers what it was asked.
+    /// Answers each command with `answer` and records it.
     pub struct FakeExec<F: Fn(&Cmd) -> Result<Output> + Sync> {
         /// The answers.
         pub answer: F,
@@ -398,7 +398,7 @@ pub mod fake {
     }
 
     impl<F: Fn(&Cmd) -> Result<Output> + Sync> FakeExec<F> {
-        /// A fake that answers with `answer`.
+        /// Returns a fake that answers with `answer`.
         pub fn new(answer: F) -> Self {
             FakeExec { answer, asked: Mutex::default() }
         }
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_shows_what_was_said_until_then() {
+    fn a_deadline_shows_the_output_until_then() {
         let path = log("said");
         let failure =
             RealExec.capture(&sh("echo waiting for a broker; sleep 300", 300), &path, &Stop::default()).unwrap_err();
@@ -477,13 +477,13 @@ mod tests {
         let begin = Instant::now();
         let failure = RealExec.capture(&sh("sleep 300 & sleep 300", 200), &path, &Stop::default()).unwrap_err();
         std::fs::remove_file(&path).unwrap();
-        assert!(failure.what.contains("did not end within"), "{}", failure.what);
-        // The pipe closes only when the last child is gone, so returning early shows that all were ended.
+        assert!(failure.message.contains("did not end within"), "{}", failure.message);
+        // The pipe closes when the last child is gone, so an early return shows that all were killed.
         assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
-    fn being_asked_to_stop_ends_the_command() {
+    fn a_requested_stop_ends_the_command() {
         let path = log("stop");
         let stop = Stop::default();
         stop.cancel();
@@ -519,7 +519,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(size, 3_000_000);
-        // Output that nobody reads is no failure.
+        // Unread output is not a failure.
         stream("head -c 3000000 /dev/zero", "unwanted", &mut |_| Ok(())).unwrap();
     }
 
@@ -532,13 +532,13 @@ mod tests {
         let program = stream("echo half; echo no such image >&2; exit 1", "program", &mut |from| failed(from, 100));
         assert_eq!(program.unwrap_err().output, ["no such image"]);
         let reader = stream("head -c 3000000 /dev/zero; exit 1", "reader", &mut |from| failed(from, 10));
-        assert_eq!(reader.unwrap_err().what, "cannot write the 10 bytes");
+        assert_eq!(reader.unwrap_err().message, "cannot write the 10 bytes");
         let both = stream("echo whole", "both", &mut |from| failed(from, 100));
-        assert_eq!(both.unwrap_err().what, "cannot write the 6 bytes");
+        assert_eq!(both.unwrap_err().message, "cannot write the 6 bytes");
     }
 
     #[test]
-    fn being_asked_to_stop_ends_a_stream() {
+    fn a_requested_stop_ends_a_stream() {
         let (path, stop) = (log("stop-stream"), Stop::default());
         stop.cancel();
         let read = &mut |from: &mut dyn Read| {
@@ -553,7 +553,7 @@ mod tests {
     fn a_missing_program_is_named() {
         let cmd = Cmd::new("no-such-program-here", Duration::from_secs(1));
         let failure = RealExec.capture(&cmd, &log("missing"), &Stop::default()).unwrap_err();
-        assert!(failure.what.contains("cannot start no-such-program-here"), "{}", failure.what);
+        assert!(failure.message.contains("cannot start no-such-program-here"), "{}", failure.message);
         let _ = std::fs::remove_file(log("missing"));
     }
 }

@@ -1,47 +1,49 @@
-//! What a failure says and which exit code it is worth.
+//! Failures: their message, their fix and their exit code.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Exit codes are an interface; docs/reference.md lists them.
+use anstream::adapter::strip_str;
+
+/// Exit codes. They are an interface, listed in docs/reference.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done. Also: there was nothing to tear down.
+    /// Success, also if there was nothing to tear down.
     Ok = 0,
-    /// Something nobody foresaw.
+    /// Internal error.
     Unexpected = 1,
-    /// A flag, lab.yml or a manifest is wrong.
+    /// A flag, lab.yml or a manifest is invalid.
     Usage = 2,
-    /// This machine lacks something; nothing was touched.
+    /// This machine lacks something; nothing was changed.
     Preflight = 3,
     /// A step failed or timed out.
     Step = 4,
-    /// A check found a fault, with its evidence.
+    /// A check found a fault.
     Fault = 5,
-    /// Nothing is up under this name.
-    Nothing = 6,
-    /// A check could not tell.
+    /// No lab of this name is up.
+    NotUp = 6,
+    /// A check was inconclusive.
     Inconclusive = 7,
-    /// Ctrl-C, SIGTERM or SIGHUP.
+    /// Stopped by Ctrl-C, SIGTERM or SIGHUP.
     Interrupted = 130,
 }
 
-/// A failure with all that helps: the cause, the command with its last output lines, the log file, the fix.
+/// A failure: its cause, the command with its last lines of output, the log file and the fix.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What the process exits with.
+    /// Exit code of the process.
     pub exit: Exit,
-    /// What went wrong, in one line; further lines are details.
-    pub what: String,
-    /// The command that failed, pasteable.
+    /// What went wrong, in one line; more lines give details.
+    pub message: String,
+    /// The command that failed, ready to paste.
     pub command: Option<String>,
-    /// The last lines that the command or process wrote.
+    /// The last lines of its output.
     pub output: Vec<String>,
-    /// Where the rest of the output is.
+    /// The log file with the rest of the output.
     pub log: Option<PathBuf>,
-    /// What to do about it.
+    /// What the user can do about it.
     pub fix: Option<String>,
-    /// What a check found, as data.
+    /// What a check found, as JSON.
     pub evidence: Option<serde_json::Value>,
 }
 
@@ -49,32 +51,33 @@ pub struct Failure {
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// A failure worth `exit`.
-    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure { exit, what: what.into(), command: None, output: Vec::new(), log: None, fix: None, evidence: None }
+    /// Returns a failure with exit code `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Failure { exit, message, command: None, output: Vec::new(), log: None, fix: None, evidence: None }
     }
 
-    /// A step failed.
-    pub fn step(what: impl Into<String>) -> Self {
-        Self::new(Exit::Step, what)
+    /// Returns the failure of a step.
+    pub fn step(message: impl Into<String>) -> Self {
+        Self::new(Exit::Step, message)
     }
 
-    /// A check found a fault.
-    pub fn fault(what: impl Into<String>) -> Self {
-        Self::new(Exit::Fault, what)
+    /// Returns a fault that a check found.
+    pub fn fault(message: impl Into<String>) -> Self {
+        Self::new(Exit::Fault, message)
     }
 
-    /// The user asked for something that cannot be.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, what)
+    /// Returns the failure of an invalid flag or manifest.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
     }
 
-    /// The user or the system asked us to stop.
+    /// Returns the failure of an interrupted command.
     pub fn interrupted() -> Self {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
-    /// Adds what to do about it. An interruption needs no fix.
+    /// Adds the fix. An interruption needs none.
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         if self.exit != Exit::Interrupted {
             self.fix = Some(fix.into());
@@ -94,7 +97,7 @@ impl Failure {
         self
     }
 
-    /// Adds the log file, when it exists.
+    /// Adds the log file if it exists.
     pub fn log(mut self, path: &Path) -> Self {
         if path.exists() {
             self.log = Some(path.to_path_buf());
@@ -109,28 +112,18 @@ impl Failure {
     }
 }
 
-/// The last `count` lines of `text` that are not blank, without colours.
+/// Returns the last `count` lines of `text` that are not blank, without colours.
 pub fn tail(text: &str, count: usize) -> Vec<String> {
-    let lines = text.lines().rev().map(|line| without_colours(line).trim_end().to_string());
-    let mut last: Vec<String> = lines.filter(|line| !line.is_empty()).take(count).collect();
+    let lines = text.lines().rev().map(|line| strip_str(line).to_string());
+    let lines = lines.map(|line| line.trim_end().to_string()).filter(|line| !line.is_empty());
+    let mut last: Vec<String> = lines.take(count).collect();
     last.reverse();
     last
 }
 
-/// `line` without the control sequences that change a terminal's colours: ESC `[`, numbers, `m`.
-fn without_colours(line: &str) -> String {
-    let plain = |part: &str| {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
-        rest.strip_prefix('m').unwrap_or(part).to_string()
-    };
-    let mut parts = line.split("\u{1b}[");
-    let first = parts.next().unwrap_or_default().to_string();
-    parts.fold(first, |line, part| line + &plain(part))
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.what)?;
+        write!(f, "{}", self.message)?;
         if let Some(command) = &self.command {
             write!(f, "\n  command: {command}")?;
         }
@@ -150,9 +143,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Turns an I/O error into a failure that says what was attempted, on which path.
+/// Turns an I/O error into a failure that names the attempted action and the path.
 pub trait IoContext<T> {
-    /// `doing` completes the sentence "cannot …".
+    /// Turns an error into "cannot `doing` `path`".
     fn cannot(self, doing: &str, path: &Path) -> Result<T>;
 }
 

@@ -1,4 +1,4 @@
-//! Files that only their owner reads and that change by a rename.
+//! Private files and folders, and atomic writes.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::failure::{IoContext, Result};
 
-/// `value` as indented JSON.
+/// Serializes `value` as indented JSON.
 pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
-/// `path` with `.EXTENSION` after its name, dots in it or not.
+/// Appends `.EXTENSION` to the name in `path`, which may contain dots.
 pub fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -22,25 +22,25 @@ pub fn beside(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// Writes a file beside `path`, which only its owner may read, and renames it over it.
+/// Writes a file that only its owner can read, then renames it to `path`.
 ///
 /// # Errors
-/// The folder cannot be written or is full.
+/// The folder is not writable or the disk is full.
 pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
     let partial = beside(path, "partial");
     let mut options = OpenOptions::new();
     let mut file =
         options.create(true).truncate(true).write(true).mode(0o600).open(&partial).cannot("write", &partial)?;
-    // One that an earlier command left behind keeps its mode.
+    // A leftover of an earlier command keeps its mode.
     file.set_permissions(Permissions::from_mode(0o600)).cannot("protect", &partial)?;
     file.write_all(text.as_bytes()).cannot("write", &partial)?;
     std::fs::rename(&partial, path).cannot("write", path)
 }
 
-/// Creates `dir` with its parents, readable by its owner only.
+/// Creates `dir` and its parents, readable by the owner only.
 ///
 /// # Errors
-/// It cannot be created.
+/// The folder cannot be created.
 pub fn private_dir(dir: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).cannot("create", dir)?;
     let mode = std::fs::metadata(dir).cannot("read", dir)?.permissions().mode();
@@ -50,10 +50,10 @@ pub fn private_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a file; that it is absent is fine.
+/// Removes a file if it exists.
 ///
 /// # Errors
-/// It is there and cannot be removed.
+/// The file cannot be removed.
 pub fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", path),

@@ -1,4 +1,4 @@
-//! What preflight finds: what this machine lacks, each with what to do about it.
+//! The findings of preflight: problems with their fixes, warnings and notes.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use crate::system::lack_of_space;
 /// Something this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What to do about it, when no package helps.
+    /// The fix, if it is not a package.
     pub fix: Option<String>,
     /// Debian packages that fix it.
     pub packages: Vec<&'static str>,
@@ -20,14 +20,14 @@ pub struct Problem {
     pub programs: bool,
 }
 
-/// What preflight found.
+/// The result of preflight.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// What stands in the way.
+    /// Problems, which stop `up`.
     pub problems: Vec<Problem>,
-    /// Worth knowing.
+    /// Warnings, which do not.
     pub warnings: Vec<String>,
-    /// What is fine.
+    /// What was found to be fine.
     pub notes: Vec<String>,
 }
 
@@ -42,12 +42,12 @@ impl Findings {
         self.problems.push(Problem { what: what.into(), fix: None, packages: packages.to_vec(), programs: false });
     }
 
-    /// Whether building kind and kubectl would fix something.
+    /// Whether building kind and kubectl fixes a problem.
     pub fn programs(&self) -> bool {
         self.problems.iter().any(|problem| problem.programs)
     }
 
-    /// All packages that would fix something, each once.
+    /// Returns all packages that fix a problem, without duplicates.
     pub fn packages(&self) -> Vec<&'static str> {
         let mut packages: Vec<_> = self.problems.iter().flat_map(|problem| problem.packages.iter().copied()).collect();
         packages.sort_unstable();
@@ -56,16 +56,19 @@ impl Findings {
     }
 }
 
-/// The line that installs `packages` on Debian and its kin; for other systems than Linux, what to look for there.
+/// Returns the command that installs `packages` with apt. On other systems than Linux it names their counterparts.
 pub fn install_line(packages: &[&str]) -> String {
     if cfg!(target_os = "linux") {
         format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
     } else {
-        format!("install what Debian calls {}, as with Homebrew or Xcode's command line tools", packages.join(", "))
+        format!(
+            "install what Debian calls {}, for example with Homebrew or Xcode's command line tools",
+            packages.join(", ")
+        )
     }
 }
 
-/// The folders that we write to can be written.
+/// Adds a problem for each folder that is not writable.
 pub fn writable(lab: &Lab, findings: &mut Findings) {
     for (what, dir, variable) in [("state", &lab.state, "XDG_STATE_HOME"), ("cache", &lab.env.cache, "XDG_CACHE_HOME")]
     {
@@ -80,14 +83,26 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
         }
         if let Err(failure) = result {
             findings.problem(
-                format!("the {what} folder: {}", failure.what),
+                format!("the {what} folder: {}", failure.message),
                 format!("make it writable, or set {variable} to a folder that is"),
             );
         }
     }
 }
 
-/// The name of the lab that a port's holder belongs to, by its mark.
+/// Checks for the compilers of librdkafka, unless the clients are already built.
+pub fn compilers(lab: &Lab, findings: &mut Findings) {
+    let missing: Vec<&str> =
+        ["cc", "c++", "make", "bash"].into_iter().filter(|name| lab.env.find(name).is_none()).collect();
+    if !missing.is_empty() && !lab.clients_program().exists() {
+        findings.package(
+            format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
+            &["build-essential", "bash"],
+        );
+    }
+}
+
+/// Returns the name of the lab that a port's holder belongs to, by its mark.
 pub fn lab_of(holder: &str) -> Option<String> {
     let pid: u32 = holder.strip_prefix("pid ")?.split(' ').next()?.parse().ok()?;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -96,10 +111,13 @@ pub fn lab_of(holder: &str) -> Option<String> {
     Some(Path::new(dir).parent()?.file_name()?.to_string_lossy().into_owned())
 }
 
-/// There is room for `what` on the disk of `dir`: `need` bytes.
+/// Adds a problem if the disk of `dir` has fewer than the `need` bytes for `what`.
 pub fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
     if let Some(lack) = lack_of_space(dir, need, what) {
-        findings.problem(lack, "make room, or point XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR elsewhere");
+        findings.problem(
+            lack,
+            "free disk space, or set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to another disk",
+        );
     }
 }
 

@@ -265,11 +265,11 @@ fn lines(lab: &Lab, text: &str) {
     for state in clients::lines::<ConsumerState>(text) {
         let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(&state, offsets)).max();
         let look = crate::steps::rolled_out::Look::at_consumer(&state);
-        let _ = look.standing_still(&look);
+        let _ = look.stalled(&look);
     }
     for state in clients::lines::<ProducerState>(text) {
         let look = crate::steps::rolled_out::Look::at_producer(&state);
-        let _ = look.standing_still(&look);
+        let _ = look.stalled(&look);
     }
     let (claim, Some(received)) = (clients::claim(text, Went::Asked), clients::received(text)) else { return };
     let claims: Vec<_> = claim.into_iter().collect();

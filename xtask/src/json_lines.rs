@@ -1,11 +1,11 @@
-//! Tests only: every JSON line that this program writes, against docs/schema/xtask.json.
+//! Tests only: checks every JSON line that xtask writes against docs/schema/xtask.json.
 
 use std::collections::BTreeSet;
 
 use schema::Schema;
 use serde_json::Value;
 
-/// Lines of every kind, each made by the code that writes it.
+/// Returns lines of every kind, each made by the code that writes it.
 fn made() -> Vec<Value> {
     let events = crate::show::json::tests::lines();
     let events = events.lines().map(|line| serde_json::from_str(line).unwrap());

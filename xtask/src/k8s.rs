@@ -1,4 +1,4 @@
-//! What runs in a Kubernetes cluster, whoever made it: manifests, pods, Jobs, kubectl. It knows no Docker.
+//! What runs in any Kubernetes cluster: manifests, pods, Jobs, kubectl.
 
 pub mod answers;
 pub mod diagnostics;

@@ -1,4 +1,4 @@
-//! The kind backend: a Kubernetes cluster of Docker containers. What runs in the cluster is in `k8s`.
+//! The kind backend: a Kubernetes cluster of Docker containers. `k8s` handles what runs in the cluster.
 
 pub mod cluster;
 pub mod config;

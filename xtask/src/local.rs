@@ -1,4 +1,4 @@
-//! The local backend: the coordinator, the brokers and the clients as processes of this machine.
+//! The local backend: the coordinator, the brokers and the clients as processes on this machine.
 
 pub mod driver;
 pub mod jars;

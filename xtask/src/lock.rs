@@ -1,4 +1,4 @@
-//! The lock of a lab, which keeps two commands apart.
+//! The lock of a lab, which only one command holds at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -14,7 +14,7 @@ use crate::signal::Stop;
 use crate::system::now_ms;
 use crate::wait::{self, Poll};
 
-/// Who holds a lock, as it wrote into it.
+/// The holder of a lock, as written in the file.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     command: String,
@@ -22,26 +22,26 @@ struct Holder {
     since_ms: u64,
 }
 
-/// The lock of a state folder, held until dropped or until the process ends, however it ends (flock(2)).
+/// The lock of a state folder (flock(2)). It is released on drop or when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
     state: PathBuf,
 }
 
-/// Beside the folder, not in it: whoever waits for it must not get in the way of whoever removes the folder.
+/// The file is beside the folder, so that a waiting command does not block its removal.
 fn lock_path(state: &Path) -> PathBuf {
     state.with_extension("lock")
 }
 
-/// Whether there is a lock of the state folder: one that somebody holds, or that a command left which was killed.
+/// Whether the lock file exists: it is held, or was left by a killed command.
 pub fn has_lock(state: &Path) -> bool {
     lock_path(state).exists()
 }
 
 impl Drop for Lock {
-    /// A lock without a lab is removed with the folder of all labs when that is empty. A waiter that had opened it sees
-    /// that it is gone and makes a new one.
+    /// Removes a lock without a lab, and the folder of all labs if it is empty. A waiter that has opened the file
+    /// notices that it is gone and creates a new one.
     fn drop(&mut self) {
         if !self.state.exists() {
             let _ = std::fs::remove_file(lock_path(&self.state));
@@ -53,10 +53,10 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a state folder, which need not exist; waits for another command to finish, saying who it is.
+    /// Takes the lock of a state folder, which need not exist. Waits for another command, and reports which.
     ///
     /// # Errors
-    /// The folder cannot be written, the other command holds on for longer than `timeout`, or an interruption.
+    /// The folder is not writable, a timeout, or an interruption.
     pub fn take(state: &Path, command: &str, timeout: Duration, stop: &Stop, status: &dyn Fn(&str)) -> Result<Self> {
         let path = lock_path(state);
         let file = wait::until(
@@ -73,7 +73,7 @@ impl Lock {
             },
         );
         let mut file = file.map_err(|failure| {
-            let fix = "wait for it or end it; the lock goes with its process";
+            let fix = "wait for the other command, or end it; the lock ends with its process";
             if failure.fix.is_none() { failure.fix(fix) } else { failure }
         })?;
         let holder = Holder { command: command.into(), pid: std::process::id(), since_ms: now_ms() };
@@ -82,7 +82,7 @@ impl Lock {
         Ok(Lock { _file: file, state: state.into() })
     }
 
-    /// The lock, or who has it.
+    /// Returns the lock, or its holder.
     fn attempt(state: &Path, path: &Path) -> Result<std::result::Result<File, String>> {
         private_dir(state.parent().unwrap_or(state)).map_err(|failure| Failure {
             exit: Exit::Preflight,
@@ -93,7 +93,7 @@ impl Lock {
         let mut file =
             options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path).cannot("open", path)?;
         match file.try_lock() {
-            // Whoever tore the lab down removed the file while we waited for it: that lock is worth nothing.
+            // A teardown removed the file while we waited for it, so this lock is void.
             Ok(()) => match (file.metadata(), std::fs::metadata(path)) {
                 (Ok(ours), Ok(there)) if ours.ino() == there.ino() => Ok(Ok(file)),
                 _ => Ok(Err("a lab that was just removed".into())),
@@ -103,7 +103,7 @@ impl Lock {
                 let _ = file.read_to_string(&mut text);
                 Ok(Err(match serde_json::from_str::<Holder>(&text) {
                     Ok(holder) => format!(
-                        "`cargo xtask {}`, pid {}, since {} s",
+                        "`cargo xtask {}`, pid {}, running for {} s",
                         holder.command,
                         holder.pid,
                         now_ms().saturating_sub(holder.since_ms) / 10_000 * 10
@@ -133,7 +133,7 @@ mod tests {
         let state = dir("held").join("lab");
         let first = take(&state, 1000).unwrap();
         let failure = take(&state, 100).unwrap_err();
-        assert!(failure.what.contains("`cargo xtask up`, pid "), "{}", failure.what);
+        assert!(failure.message.contains("`cargo xtask up`, pid "), "{}", failure.message);
         drop(first);
         take(&state, 1000).unwrap();
     }

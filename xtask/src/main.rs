@@ -1,7 +1,9 @@
-//! `cargo xtask`: brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
+//! `cargo xtask`: brings up a real multi-broker Kafka lab, proves that it works, and removes it.
 //!
-//! One way only: what was typed ([`cli`]) becomes a [`config::Lab`], that becomes a list of steps ([`plan`]), which
-//! [`run`] walks and [`report`] tells. docs/architecture.md is the map.
+//! Data flows one way: the command line ([`cli`]) becomes a [`config::Lab`], then a list of steps ([`plan`]), which
+//! [`run`] runs and [`report`] prints. docs/architecture.md is the map.
+
+#![warn(clippy::too_many_lines)]
 
 mod account;
 mod backend;
@@ -23,10 +25,10 @@ mod fuzz;
 #[cfg(test)]
 mod json_lines;
 mod k8s;
+mod kafka_tools;
 mod kind;
 mod local;
 mod lock;
-mod place;
 mod plan;
 mod report;
 mod run;
@@ -49,7 +51,7 @@ use clap::Parser;
 use cli::{Cli, Command, Format};
 use commands::session::Session;
 use failure::{Exit, Failure, Result};
-use place::Tool;
+use kafka_tools::Tool;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -69,7 +71,8 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<i32> {
     let env = config::Env::read()?;
-    let stop = signal::Stop::listen().map_err(|error| Failure::new(Exit::Unexpected, format!("signals: {error}")))?;
+    let stop = signal::Stop::listen()
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {error}")))?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
     let exit = match &cli.command {
         Command::Up(up) => session.up(up)?,

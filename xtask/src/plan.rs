@@ -1,40 +1,39 @@
-//! From a [`Lab`] to the list of every step that may run. Pure. Each backend has lists of its own.
+//! Builds the plan of each command from a [`Lab`]. Pure. Each backend has its own lists.
 
 use crate::backend::Backend;
 use crate::config::Lab;
-use crate::k8s::workload::Part;
+use crate::k8s::workload::WorkloadGroup;
 use crate::kind::setup::Recipe;
 use crate::service::Service;
 use crate::step::Step;
 use crate::steps::check::ToolCheck;
 
-/// A step and the earlier steps it waits for, by their place in the list. Steps that wait for nothing in common run
-/// side by side.
+/// A step and its dependencies. Steps that do not depend on each other run in parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// What runs.
+    /// The step.
     pub step: Step,
-    /// What must have succeeded before.
+    /// Indices of the steps that must have succeeded before.
     pub after: Vec<usize>,
 }
 
-/// A list of steps for one command.
+/// The steps of one command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The steps, each after all that it waits for.
+    /// The steps, each after its dependencies.
     pub steps: Vec<Planned>,
-    /// Whether the steps that do not depend on a failed one still run: checks do, changes do not.
+    /// Whether steps still run after a failed one that they do not depend on: checks do, changes do not.
     pub keep_going: bool,
 }
 
 impl Plan {
-    /// Appends a step; returns its place.
+    /// Appends a step; returns its index.
     fn add(&mut self, step: Step, after: &[usize]) -> usize {
         self.steps.push(Planned { step, after: after.to_vec() });
         self.steps.len() - 1
     }
 
-    /// Appends the clients' build, and their image where there is one; returns the last place.
+    /// Appends the build of the clients, and of their image on a cluster; returns the last index.
     fn client_image(&mut self, lab: &Lab, after: &[usize]) -> usize {
         let build = self.add(Step::BuildClients, after);
         match lab.backend {
@@ -43,7 +42,7 @@ impl Plan {
         }
     }
 
-    /// The same, and brings the image to every node where there are some.
+    /// Appends [`Plan::client_image`] and, on a cluster, loads the image into every node.
     fn client_load(&mut self, lab: &Lab, after: &[usize]) -> usize {
         let built = self.client_image(lab, after);
         match lab.backend {
@@ -52,7 +51,7 @@ impl Plan {
         }
     }
 
-    /// Appends the checks of all that runs.
+    /// Appends a health check for every service and, on a cluster, for the nodes.
     fn healthy(&mut self, lab: &Lab, after: &[usize]) {
         let all = Service::servers(lab).into_iter().chain(Service::clients(lab));
         self.add_all(all.map(Step::Healthy), after);
@@ -62,25 +61,25 @@ impl Plan {
         }
     }
 
-    /// Appends steps that run side by side; returns their places.
+    /// Appends steps that run in parallel; returns their indices.
     fn add_all(&mut self, steps: impl IntoIterator<Item = Step>, after: &[usize]) -> Vec<usize> {
         steps.into_iter().map(|step| self.add(step, after)).collect()
     }
 }
 
-/// What `up` was asked for, beside the lab itself.
+/// Options of `up` that change its plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct UpOptions {
     /// Leave out the producer and the consumer.
     pub no_clients: bool,
-    /// Make the cluster again.
+    /// Recreate the cluster.
     pub recreate: bool,
-    /// Put our context into the user's kubeconfig.
+    /// Add our context to the user's kubeconfig.
     pub merge: bool,
 }
 
-/// `up`.
-pub fn up(lab: &Lab, wish: Wish) -> Plan {
+/// Returns the plan of `up`.
+pub fn up(lab: &Lab, options: UpOptions) -> Plan {
     match lab.backend {
         Backend::Kind => {
             let mut plan = Plan::default();
@@ -90,30 +89,30 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let kafka_image = plan.add(Step::Image(Recipe::Kafka), &[record]);
             let build = plan.add(Step::BuildClients, &[record]);
             let clients_image = plan.add(Step::Image(Recipe::Clients), &[build]);
-            // What a killed drill left would go on with the next cluster at the same ports.
+            // Processes left by a killed drill would continue with the next cluster at the same ports.
             let strays = plan.add(Step::EndStrays, &[record]);
-            let old = plan.add(Step::OldCluster { recreate: wish.recreate }, &[node_image, strays]);
+            let old = plan.add(Step::OldCluster { recreate: options.recreate }, &[node_image, strays]);
             let cluster = plan.add(Step::Cluster, &[old]);
-            // A node takes images long before it has joined, so loading and making the cluster overlap.
+            // A node accepts images long before it joins, so loading overlaps with creating the cluster.
             let kafka_load = plan.add(Step::Load(Recipe::Kafka), &[old, kafka_image]);
-            // The small one second: by then every node takes images, and nobody has to ask again and again.
+            // The small image comes second: by then every node accepts images without retries.
             let clients_load = plan.add(Step::Load(Recipe::Clients), &[kafka_load, clients_image]);
-            // What is applied while nodes are joining starts on each as it turns Ready. Pods come after their image, and
-            // brokers after the compiler: see below.
+            // Pods that are applied early start on each node as it becomes Ready. They come after their image, and
+            // brokers after the compiler, as explained below.
             let api = plan.add(Step::ApiServer, &[old]);
-            let apply = plan.add(Step::Apply(Part::Servers), &[api, kafka_load, build]);
+            let apply = plan.add(Step::Apply(WorkloadGroup::Servers), &[api, kafka_load, build]);
             let joined = plan.add(Step::NodesJoined, &[cluster]);
-            let pods = plan.add(Step::PodsReady(Part::Servers), &[apply, joined]);
+            let pods = plan.add(Step::PodsReady(WorkloadGroup::Servers), &[apply, joined]);
             let serving = plan.add(Step::Serving, &[apply, joined]);
             let topic = plan.add(Step::Topic, &[serving]);
-            // Asked from a pod: the producer's, or one made for it where there are no clients.
+            // Runs in the producer's pod, or in a Job if there are no clients.
             let mut inside = vec![pods, topic, clients_load];
-            if !wish.no_clients {
-                let apply = plan.add(Step::Apply(Part::Clients), &[topic, clients_load]);
-                inside.push(plan.add(Step::PodsReady(Part::Clients), &[apply]));
+            if !options.no_clients {
+                let apply = plan.add(Step::Apply(WorkloadGroup::Clients), &[topic, clients_load]);
+                inside.push(plan.add(Step::PodsReady(WorkloadGroup::Clients), &[apply]));
             }
-            plan.add(Step::ServingInside { clients: !wish.no_clients }, &inside);
-            if wish.merge {
+            plan.add(Step::ServingInside { clients: !options.no_clients }, &inside);
+            if options.merge {
                 plan.add(Step::MergeKubeconfig, &[cluster]);
             }
             plan
@@ -122,8 +121,8 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let mut plan = Plan::default();
             let preflight = plan.add(Step::Preflight, &[]);
             let record = plan.add(Step::Record, &[preflight]);
-            // Jars, the clients' build and ZooKeeper's start overlap. Brokers wait for the build: a compiler that has
-            // every core for minutes lets their ZooKeeper sessions expire while they start, which is fatal to them.
+            // Jars, the clients' build and ZooKeeper's start overlap. Brokers wait for the build: while a compiler uses
+            // every core for minutes, their ZooKeeper sessions expire during startup, which is fatal.
             let build = plan.add(Step::BuildClients, &[record]);
             let jars = plan.add(Step::Jars, &[record]);
             let strays = plan.add(Step::EndStrays, &[record]);
@@ -131,7 +130,7 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[coordinator, build]);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
-            if !wish.no_clients {
+            if !options.no_clients {
                 plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[topic]);
             }
             plan
@@ -139,14 +138,14 @@ pub fn up(lab: &Lab, wish: Wish) -> Plan {
     }
 }
 
-/// `clients build`: the program, and on kind its image.
+/// Returns the plan of `clients build`: the program, and on kind its image.
 pub fn clients_build(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     plan.client_image(lab, &[]);
     plan
 }
 
-/// `clients load`: the image in every node.
+/// Returns the plan of `clients load`: the image in every node.
 pub fn clients_load(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
@@ -154,26 +153,26 @@ pub fn clients_load(lab: &Lab) -> Plan {
     plan
 }
 
-/// `clients start`, on a lab that is up.
+/// Returns the plan of `clients start`, for a lab that is up.
 pub fn clients_start(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     let up = plan.add(Step::LabIsUp, &[]);
     let loaded = plan.client_load(lab, &[up]);
     match lab.backend {
         Backend::Local => {
-            // What a smaller scale no longer asks for goes first.
+            // First end the replicas that a smaller scale no longer asks for.
             let strays = plan.add(Step::EndStrays, &[loaded]);
             plan.add_all(Service::clients(lab).into_iter().map(Step::Start), &[strays]);
         }
         Backend::Kind => {
-            let apply = plan.add(Step::Apply(Part::Clients), &[loaded]);
-            plan.add(Step::PodsReady(Part::Clients), &[apply]);
+            let apply = plan.add(Step::Apply(WorkloadGroup::Clients), &[loaded]);
+            plan.add(Step::PodsReady(WorkloadGroup::Clients), &[apply]);
         }
     }
     plan
 }
 
-/// `clients stop`.
+/// Returns the plan of `clients stop`.
 pub fn clients_stop(lab: &Lab) -> Plan {
     let mut plan = Plan::default();
     match lab.backend {
@@ -188,21 +187,21 @@ pub fn clients_stop(lab: &Lab) -> Plan {
     plan
 }
 
-/// `verify`.
+/// Returns the plan of `verify`.
 pub fn verify(lab: &Lab, messages: u64) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
     plan.healthy(lab, &[up]);
-    // Each of the tools starts a JVM: side by side.
+    // Each tool starts a JVM, so they run in parallel.
     let mut before = plan.add_all(ToolCheck::ALL.map(Step::Tool), &[up]);
     let loaded = plan.client_load(lab, &[up]);
     before.push(plan.add(Step::Account, &[loaded]));
-    // The flow check has the machine to itself, but needs none of the answers above to be right.
+    // The flow check runs alone, but does not depend on the results above.
     plan.add(Step::Flow(messages), &before);
     plan
 }
 
-/// `status`.
+/// Returns the plan of `status`.
 pub fn status(lab: &Lab) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
     let up = plan.add(Step::LabIsUp, &[]);
@@ -211,16 +210,16 @@ pub fn status(lab: &Lab) -> Plan {
     plan
 }
 
-/// What `teardown` takes away beside the lab itself.
+/// What `teardown` removes besides the lab itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Teardown {
     /// The caches.
     pub purge: bool,
-    /// The logs of an `up` that failed and took its lab down.
+    /// The logs that a failed `up` kept.
     pub failure_logs: bool,
 }
 
-/// `teardown`.
+/// Returns the plan of `teardown`.
 pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
     match lab.backend {
         Backend::Kind => {
@@ -238,10 +237,10 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
         Backend::Local => {
             let mut plan = Plan::default();
             let mut clients = plan.add_all(Service::clients(lab).into_iter().map(Step::Stop), &[]);
-            // A producer among them can only flush while there are brokers.
+            // A producer among them can flush only while there are brokers.
             clients.push(plan.add(Step::EndStrays, &[]));
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
-            // Brokers hand over their partitions through ZooKeeper, so it goes last.
+            // Brokers hand over their partitions through ZooKeeper, so it stops last.
             let coordinator = plan.add(Step::Stop(Service::Coordinator), &brokers);
             let mut last = plan.add(Step::Remove { failure_logs }, &[coordinator]);
             if purge {
@@ -286,8 +285,8 @@ mod tests {
             11 producer after [10]
             12 consumer after [10]
         "#]]
-        .assert_eq(&written(&up(&sample::lab(), Wish::default())));
-        assert_eq!(up(&sample::lab(), Wish { no_clients: true, ..Wish::default() }).steps.len(), 11);
+        .assert_eq(&written(&up(&sample::lab(), UpOptions::default())));
+        assert_eq!(up(&sample::lab(), UpOptions { no_clients: true, ..UpOptions::default() }).steps.len(), 11);
     }
 
     #[test]
@@ -317,7 +316,7 @@ mod tests {
             19 serve in cluster after [14, 16, 10, 18]
             20 kubeconfig after [8]
         "#]]
-        .assert_eq(&written(&up(&lab, Wish { merge: true, ..Wish::default() })));
+        .assert_eq(&written(&up(&lab, UpOptions { merge: true, ..UpOptions::default() })));
         expect![[r#"
             0 kubeconfig after []
             1 strays after []
@@ -372,7 +371,7 @@ mod tests {
     fn the_list_follows_the_number_of_brokers() {
         let mut lab = sample::lab();
         lab.facts.brokers.count = 5;
-        let started = up(&lab, Wish::default())
+        let started = up(&lab, UpOptions::default())
             .steps
             .iter()
             .filter(|planned| matches!(planned.step, Step::Start(Service::Broker(_))))
@@ -386,7 +385,7 @@ mod tests {
         for backend in [Backend::Local, Backend::Kind] {
             lab.backend = backend;
             for plan in [
-                up(&lab, Wish::default()),
+                up(&lab, UpOptions::default()),
                 verify(&lab, 1),
                 teardown(&lab, Teardown { purge: true, failure_logs: true }),
                 status(&lab),

@@ -1,4 +1,4 @@
-//! Results: data before they are text.
+//! The reports of commands, as text and JSON.
 
 use std::time::Duration;
 
@@ -66,14 +66,14 @@ struct EarlyReportLine<'a> {
     failure: FailureLine<'a>,
 }
 
-/// The schema of both.
+/// The schema of both lines.
 const REPORT_SCHEMA: &str = "kafka-lab.report/1";
 
 impl<'a> From<&'a Failure> for FailureLine<'a> {
     fn from(failure: &'a Failure) -> Self {
         FailureLine {
             exit: failure.exit as i32,
-            what: &failure.what,
+            what: &failure.message,
             command: &failure.command,
             output: &failure.output,
             log: failure.log.as_ref().map(|path| path.display().to_string()),
@@ -109,7 +109,7 @@ impl<'a> From<&'a StepResult> for StepLine<'a> {
     }
 }
 
-/// Prints how a command went as one JSON line.
+/// Prints the report of a command as a JSON line.
 pub fn json(command: &str, ctx: &Ctx<'_>, report: &Report) {
     print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
 }
@@ -128,7 +128,7 @@ fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Rep
     }
 }
 
-/// Prints a failure that came before any step, as a JSON line.
+/// Prints a failure before the first step as a JSON line.
 pub fn json_failure(command: &str, failure: &Failure) {
     print_json(&early_line(command, failure));
 }
@@ -137,14 +137,14 @@ fn early_line<'a>(command: &'a str, failure: &'a Failure) -> EarlyReportLine<'a>
     EarlyReportLine { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() }
 }
 
-/// Prints every failure with its evidence, for people.
+/// Prints every failure as text.
 pub fn failures(report: &Report, colour: bool) {
     for failure in report.failures.iter().filter(|failure| failure.exit != Exit::Interrupted) {
         print_failure(failure, colour);
     }
 }
 
-/// The table that `up` ends with.
+/// Returns the table of addresses and next commands at the end of `up`.
 pub fn endpoints(ctx: &Ctx<'_>, with_clients: bool) -> String {
     let lab = ctx.lab;
     let mut rows: Vec<(String, String)> =
@@ -159,11 +159,11 @@ pub fn endpoints(ctx: &Ctx<'_>, with_clients: bool) -> String {
     }
     let client = if with_clients && ctx.driver.has_clients(lab) { "clients logs -f" } else { "clients start" };
     let next: Vec<(String, &str)> = [
-        ("verify", "exact proof that every message of every partition arrives"),
+        ("verify", "prove that every message of every partition arrives"),
         (client, "the producer and the consumer"),
-        ("kafka-topics -- --describe", "Kafka's own view of the topics"),
+        ("kafka-topics -- --describe", "the topics as Kafka sees them"),
         ("status", "what runs, and whether it serves"),
-        ("teardown", "nothing is left"),
+        ("teardown", "remove everything"),
     ]
     .map(|(command, why)| (lab.xtask(command), why))
     .into();
@@ -186,7 +186,7 @@ pub mod tests {
     use crate::coordination;
     use crate::task::Outcome;
 
-    /// How a lab's clients stand.
+    /// Returns a verdict on running clients.
     fn standing() -> Standing {
         let flow = account();
         Standing {

@@ -1,27 +1,27 @@
-//! Walks a plan: starts each step when what it waits for is done, stops at the first failure, and keeps the account.
+//! Runs a plan: starts each step once its dependencies have ended, and stops at the first failure.
 
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::events::{Event, Events, StartedStep, StepState};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Result};
 use crate::plan::Plan;
 use crate::task::{Ctx, Outcome, Task};
 
 /// How a step ended.
 #[derive(Clone, Debug)]
 pub enum StepEnd {
-    /// It did what it should.
+    /// It succeeded.
     Done(Outcome),
     /// It failed.
     Failed(Failure),
-    /// It was not run, or was stopped on the way, and why.
+    /// It was not run, or was stopped before its end; with the reason.
     NotRun(String),
 }
 
 impl StepEnd {
-    /// The word for it.
+    /// Returns the state that events and reports show.
     pub fn state(&self) -> StepState {
         match self {
             StepEnd::Done(outcome) => outcome.state,
@@ -30,32 +30,32 @@ impl StepEnd {
         }
     }
 
-    /// Sends it as the end of a step; returns how long the step took.
+    /// Sends this as the end of `step`; returns how long the step took.
     pub fn send(&self, step: StartedStep<'_>) -> Duration {
         let (text, warnings) = match self {
             StepEnd::Done(outcome) => (outcome.proof.as_str(), &outcome.warnings[..]),
-            StepEnd::Failed(failure) => (failure.what.lines().next().unwrap_or_default(), &[][..]),
+            StepEnd::Failed(failure) => (failure.message.lines().next().unwrap_or_default(), &[][..]),
             StepEnd::NotRun(why) => (why.as_str(), &[][..]),
         };
         step.finish(self.state(), text, warnings)
     }
 }
 
-/// How a step went.
+/// The result of a step.
 #[derive(Clone, Debug)]
 pub struct StepResult {
-    /// Its title.
+    /// The step's title.
     pub title: String,
-    /// How it ended.
+    /// How the step ended.
     pub end: StepEnd,
     /// How long it took.
     pub elapsed: Duration,
 }
 
-/// How a plan went.
+/// The result of a plan.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Its steps, in the plan's order.
+    /// The steps, in the plan's order.
     pub steps: Vec<StepResult>,
     /// How long it took.
     pub elapsed: Duration,
@@ -64,7 +64,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Changes what every failure says, wherever it is kept.
+    /// Applies `change` to every failure, here and in the steps.
     pub fn each_failure(&mut self, change: impl Fn(&mut Failure)) {
         self.failures.iter_mut().for_each(&change);
         for step in &mut self.steps {
@@ -74,20 +74,21 @@ impl Report {
         }
     }
 
-    /// What the process should exit with. A fault outweighs a doubt.
+    /// Returns the exit code. A fault outranks an inconclusive check.
     pub fn exit(&self) -> Exit {
         let exits = || self.failures.iter().map(|failure| failure.exit);
-        let weightiest =
-            [Exit::Interrupted, Exit::Nothing, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
-        weightiest.or_else(|| exits().next()).unwrap_or(Exit::Ok)
+        let worst = [Exit::Interrupted, Exit::NotUp, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
+        worst.or_else(|| exits().next()).unwrap_or(Exit::Ok)
     }
 }
 
-/// Runs `plan`, each step with a log file of its own in `logs`, and sends what happens to `events`.
+/// Runs `plan` and sends what happens to `events`. Each step has its own log file in `logs`.
 pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
     let begin = Instant::now();
-    // Without the folder there are no logs, which a step that needs one will say.
-    let _ = if ctx.lab.state.exists() { crate::files::private_dir(logs).is_ok() } else { false };
+    if ctx.lab.state.exists() {
+        // Without the folder, a step that needs its log fails.
+        let _ = crate::files::private_dir(logs);
+    }
     let titles: Vec<String> = plan.steps.iter().map(|planned| planned.step.title(ctx.lab)).collect();
     events.send(&Event::PlanBegun { steps: titles.clone() });
     let mut ended: Vec<Option<StepResult>> = vec![None; plan.steps.len()];
@@ -103,23 +104,12 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
                 if started[place] || !planned.after.iter().all(|earlier| ended[*earlier].is_some()) {
                     continue;
                 }
-                let obstacle = planned.after.iter().find_map(|earlier| match &ended[*earlier].as_ref()?.end {
-                    StepEnd::Done(_) => None,
-                    // What a check found does not keep others from looking.
-                    StepEnd::Failed(failure)
-                        if plan.keep_going && matches!(failure.exit, Exit::Fault | Exit::Inconclusive) =>
-                    {
-                        None
-                    }
-                    _ => Some(format!("{} did not succeed", titles[*earlier])),
-                });
-                let obstacle = obstacle.or_else(|| ctx.stop.asked().then(|| "stopped".to_string()));
+                let obstacle = planned.after.iter().find_map(|earlier| obstacle(plan, ended[*earlier].as_ref()?));
                 started[place] = true;
-                if let Some(why) = obstacle {
+                if let Some(why) = obstacle.or_else(|| ctx.stop.requested().then(|| "stopped".to_string())) {
                     events.leave_out(place + 1, &titles[place], StepState::NotRun, &why);
                     let (title, end) = (titles[place].clone(), StepEnd::NotRun(why));
                     ended[place] = Some(StepResult { title, end, elapsed: Duration::ZERO });
-                    // What waits for this one may stand earlier in no list, but never before it: go on from the top.
                     continue;
                 }
                 running += 1;
@@ -131,9 +121,9 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
                     let task = Task { ctx, log, status: &status };
                     let run = std::panic::AssertUnwindSafe(|| planned.step.run(&task));
                     let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-                        Err(Failure::new(Exit::Unexpected, format!("{title}: a defect of this program, see above")))
+                        Err(Failure::new(Exit::Unexpected, format!("{title}: internal error, see above")))
                     });
-                    // The receiver lives as long as this scope.
+                    // The receiver outlives this thread.
                     let _ = sender.send((place, step, result));
                 });
             }
@@ -146,19 +136,13 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
             match receiver.recv_timeout(Duration::from_secs(1)) {
                 Ok((place, step, result)) => {
                     running -= 1;
-                    let end = match result {
-                        Ok(outcome) => StepEnd::Done(outcome),
-                        Err(failure) if failure.exit == Exit::Interrupted && !ctx.stop.signalled() => {
-                            StepEnd::NotRun("stopped, because another step failed".into())
+                    let end = end(ctx, result);
+                    if let StepEnd::Failed(failure) = &end {
+                        if !plan.keep_going {
+                            ctx.stop.cancel();
                         }
-                        Err(failure) => {
-                            if !plan.keep_going {
-                                ctx.stop.cancel();
-                            }
-                            failures.push(failure.clone());
-                            StepEnd::Failed(failure)
-                        }
-                    };
+                        failures.push(failure.clone());
+                    }
                     let elapsed = end.send(step);
                     ended[place] = Some(StepResult { title: titles[place].clone(), end, elapsed });
                 }
@@ -173,4 +157,24 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
     let report = Report { steps, elapsed: begin.elapsed(), failures };
     events.send(&Event::PlanEnded { exit: report.exit() as i32, elapsed: report.elapsed });
     report
+}
+
+/// Returns why a step that depends on `earlier` cannot run.
+fn obstacle(plan: &Plan, earlier: &StepResult) -> Option<String> {
+    match &earlier.end {
+        StepEnd::Done(_) => None,
+        // A failed check does not stop other checks.
+        StepEnd::Failed(failure) if plan.keep_going && matches!(failure.exit, Exit::Fault | Exit::Inconclusive) => None,
+        _ => Some(format!("{} did not succeed", earlier.title)),
+    }
+}
+
+fn end(ctx: &Ctx<'_>, result: Result<Outcome>) -> StepEnd {
+    match result {
+        Ok(outcome) => StepEnd::Done(outcome),
+        Err(failure) if failure.exit == Exit::Interrupted && !ctx.stop.signalled() => {
+            StepEnd::NotRun("stopped, because another step failed".into())
+        }
+        Err(failure) => StepEnd::Failed(failure),
+    }
 }

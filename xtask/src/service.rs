@@ -1,21 +1,21 @@
-//! What a lab runs, whatever it runs on: the coordinator, the brokers, the clients.
+//! The services of a lab on any backend: the coordinator, the brokers, the clients.
 
 use crate::config::Lab;
 use crate::coordination;
 
-/// A service of the lab: a process on local, a pod on Kubernetes.
+/// A service: a process on local, a pod on Kubernetes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Who coordinates the brokers.
+    /// The brokers' coordinator.
     Coordinator,
-    /// A broker, by its id.
+    /// A broker, by id.
     Broker(u32),
-    /// A client: which Deployment of clients.yml, and which of its replicas.
+    /// A client: index of its Deployment in clients.yml, and number of the replica.
     Client(usize, u32),
 }
 
 impl Service {
-    /// Its name: as the pod's on Kubernetes.
+    /// Returns its name, as in step titles and log files.
     pub fn name(self, lab: &Lab) -> String {
         match self {
             Service::Coordinator => coordination::WORKLOAD.into(),
@@ -28,12 +28,12 @@ impl Service {
         }
     }
 
-    /// All servers of the lab.
+    /// Returns all servers of the lab.
     pub fn servers(lab: &Lab) -> Vec<Service> {
         std::iter::once(Service::Coordinator).chain(lab.broker_ids().map(Service::Broker)).collect()
     }
 
-    /// All clients of the lab.
+    /// Returns all clients of the lab.
     pub fn clients(lab: &Lab) -> Vec<Service> {
         let clients = lab.facts.clients.iter().enumerate();
         clients.flat_map(|(index, client)| (0..client.replicas).map(move |n| Service::Client(index, n))).collect()

@@ -1,4 +1,4 @@
-//! SHA-256 in hex, of files, bytes and streams. The only user of hmac-sha256.
+//! SHA-256 of files, bytes and streams, in hex. The only user of hmac-sha256.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use hmac_sha256::Hash;
 use crate::failure::{Failure, IoContext, Result};
 use crate::signal::Stop;
 
-/// A writer that passes bytes on and keeps their length and hash.
+/// A writer that forwards bytes and computes their length and hash.
 pub struct Hashing<W> {
     into: W,
     hash: Hash,
@@ -22,7 +22,7 @@ impl<W: Write> Hashing<W> {
         Hashing { into, hash: Hash::new(), size: 0 }
     }
 
-    /// The SHA-256 of everything written, and its length in bytes.
+    /// Returns the SHA-256 of everything written, and its length in bytes.
     pub fn finish(self) -> (String, u64) {
         (hex(self.hash.finalize()), self.size)
     }
@@ -41,20 +41,20 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// The SHA-256 of `bytes`.
+/// Returns the SHA-256 of `bytes`.
 pub fn of(bytes: impl AsRef<[u8]>) -> String {
     hex(Hash::hash(bytes.as_ref()))
 }
 
-/// The SHA-256 of a file, and its size.
+/// Returns the SHA-256 of a file, and its size.
 ///
 /// # Errors
-/// The file cannot be read, or we are asked to stop.
+/// The file cannot be read, or an interruption.
 pub fn of_file(path: &Path, stop: &Stop) -> Result<(String, u64)> {
     let from = File::open(path).cannot("read", path)?;
     let mut hashing = Hashing::new(io::sink());
     let copied = io::copy(&mut stop.reading(from), &mut hashing);
-    if stop.asked() {
+    if stop.requested() {
         return Err(Failure::interrupted());
     }
     copied.cannot("read", path)?;
@@ -99,6 +99,6 @@ mod tests {
         stop.cancel();
         assert_eq!(of_file(&path, &stop).unwrap_err().exit, Exit::Interrupted);
         std::fs::remove_file(&path).unwrap();
-        assert!(of_file(&path, &Stop::default()).unwrap_err().what.starts_with("cannot read "));
+        assert!(of_file(&path, &Stop::default()).unwrap_err().message.starts_with("cannot read "));
     }
 }

@@ -1,4 +1,4 @@
-//! What people and programs see: the listener for `--format` and the terminal, and what is printed beside events.
+//! The display: chooses the listener for `--format` and the terminal, and prints results.
 
 mod bars;
 pub mod json;
@@ -13,8 +13,8 @@ use crate::config::Env;
 use crate::events::Listener;
 use crate::failure::{Exit, Failure};
 
-/// What shows the events of one command on one lab: JSON lines on standard output if they were asked for; otherwise bars
-/// on a terminal, and plain lines elsewhere.
+/// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise
+/// bars on a terminal and plain lines elsewhere.
 pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
     match format {
         Format::Json => Box::new(json::Json::new(command, lab, Box::new(stdout()))),
@@ -23,18 +23,18 @@ pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn 
     }
 }
 
-/// Prints text on standard output. A reader that went away, as head(1) does, is its own affair.
+/// Prints text on standard output. A closed pipe, as from head(1), is ignored.
 pub fn print_text(text: &str) {
     use std::io::Write;
     let _ = stdout().write_all(text.as_bytes());
 }
 
-/// Prints one JSON line on standard output. A reader that went away is its own affair.
+/// Prints a JSON line on standard output. A closed pipe is ignored.
 pub fn print_json(value: &impl Serialize) {
     json::write(&mut stdout(), value);
 }
 
-/// What went wrong, for people.
+/// Prints a failure on standard error.
 pub fn print_failure(failure: &Failure, colour: bool) {
     let head = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
     let head = if colour { format!("\u{1b}[31m{head}\u{1b}[0m") } else { head.to_string() };
@@ -49,12 +49,12 @@ pub mod tests {
 
     use crate::events::{Event, Listener, StepId, StepState};
 
-    /// Keeps what is written to it.
+    /// Records what is written to it.
     #[derive(Clone, Default)]
     pub struct Written(Arc<Mutex<Vec<u8>>>);
 
     impl Written {
-        /// All of it.
+        /// Returns everything written.
         pub fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
@@ -70,15 +70,15 @@ pub mod tests {
         }
     }
 
-    /// What a listener writes of a plan with a step for each state.
+    /// Returns what a listener writes for [`plan`].
     pub fn written(listener: impl FnOnce(Box<Written>) -> Box<dyn Listener>) -> String {
         let written = Written::default();
         let mut listener = listener(Box::new(written.clone()));
-        plan().iter().for_each(|event| listener.hear(event));
+        plan().iter().for_each(|event| listener.on_event(event));
         written.text()
     }
 
-    /// The events of a plan with a step for each state.
+    /// Returns the events of a plan with a step for each state.
     fn plan() -> Vec<Event> {
         let titles = ["preflight", "kafka jars", "clients build", "caches", "kafka image", "zookeeper", "kafka-0"];
         let step = |number: usize| StepId { number, title: titles[number - 1].into() };

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP become a flag that every wait looks at.
+//! Turns Ctrl-C, SIGTERM and SIGHUP into a flag that every wait checks.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Says whether to stop: somebody asked for it, or a step of the same plan failed.
+/// Whether to stop, because of a signal or because a step of the same plan failed.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     signalled: Arc<AtomicBool>,
@@ -14,10 +14,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens to the signals. A second one ends the process at once with 130, for when stopping itself hangs.
+    /// Handles the signals. A second one ends the process at once with 130, in case the orderly stop hangs.
     ///
     /// # Errors
-    /// The system refuses a handler.
+    /// The system rejects a signal handler.
     pub fn listen() -> std::io::Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -27,33 +27,33 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Whether a signal came.
+    /// Whether a signal arrived.
     pub fn signalled(&self) -> bool {
         self.signalled.load(Ordering::SeqCst)
     }
 
-    /// Whether to stop, for whatever reason.
-    pub fn asked(&self) -> bool {
+    /// Whether to stop, for either reason.
+    pub fn requested(&self) -> bool {
         self.signalled() || self.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Asks the other steps of the plan to stop.
+    /// Stops the other steps of the plan.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// The same signals, another plan: what one plan cancels leaves the next alone.
+    /// Returns a `Stop` for another plan: it shares the signals, but not the cancellation.
     pub fn next_plan(&self) -> Self {
         Stop { signalled: Arc::clone(&self.signalled), cancelled: Arc::default() }
     }
 
-    /// Wraps a reader so that it fails once we are asked to stop.
+    /// Wraps a reader so that it fails once a stop is requested.
     pub fn reading<R: Read>(&self, from: R) -> Reading<'_, R> {
         Reading { from, stop: self }
     }
 }
 
-/// A reader that [`Stop::reading`] wrapped.
+/// A reader wrapped by [`Stop::reading`].
 #[derive(Debug)]
 pub struct Reading<'a, R> {
     from: R,
@@ -62,7 +62,7 @@ pub struct Reading<'a, R> {
 
 impl<R: Read> Read for Reading<'_, R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.stop.asked() {
+        if self.stop.requested() {
             return Err(io::Error::other("interrupted"));
         }
         self.from.read(bytes)

@@ -1,4 +1,4 @@
-//! The state folder of a lab: what `up` recorded, and what stays of a lab that failed.
+//! The state folder of a lab: the record of `up`, and what is kept of a failed `up`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use crate::backend::Backend;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::{private_dir, to_json, write_atomically};
 
-/// Where images come from.
+/// Source of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageSource {
-    /// An image registry: kind's node image and the Kafka image that kafka.yml names.
+    /// An image registry: kind's node image and the Kafka image named in kafka.yml.
     Registry,
-    /// Packages only, by the recipes in manifests/images.
+    /// Packages, built with the recipes in manifests/images.
     Packages,
 }
 
@@ -30,50 +30,50 @@ impl std::fmt::Display for ImageSource {
 
 /// The programs and images that a lab on Kubernetes uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setup {
-    /// Where the images come from.
+pub struct Toolchain {
+    /// Source of the images.
     pub source: ImageSource,
-    /// The kind program.
+    /// Path of kind.
     pub kind: PathBuf,
-    /// The kubectl program.
+    /// Path of kubectl.
     pub kubectl: PathBuf,
-    /// The node image; `None` when kind itself chooses it.
+    /// The node image; `None` if kind chooses it.
     pub node_image: Option<String>,
     /// The image of ZooKeeper and the brokers.
     pub kafka_image: String,
 }
 
-/// What `up` decided; the other commands follow it and never guess again.
+/// What `up` decided. The other commands follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// `kafka-lab.record/1`.
+    /// Schema of the record, [`RECORD_SCHEMA`].
     pub schema: String,
     /// Where the lab runs.
     pub backend: Backend,
     /// Port of broker 0.
     pub port_base: u16,
-    /// The manifests' folder.
+    /// Folder of the manifests.
     pub manifests: PathBuf,
-    /// When it was first brought up, in ms since the Unix epoch.
+    /// Time of the first `up`, in ms since the Unix epoch.
     pub created_ms: u64,
-    /// Programs and images, where there is a cluster.
+    /// Programs and images, on a backend with a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setup: Option<Setup>,
+    pub setup: Option<Toolchain>,
     /// Replicas of clients that `clients scale` set, by Deployment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scaled: BTreeMap<String, u32>,
-    /// The kubeconfig of the user that got our context, when it was asked for.
+    /// The user's kubeconfig that has our context, with --merge-kubeconfig.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged: Option<PathBuf>,
 }
 
-/// The version of [`Record`] that this program writes and reads.
+/// The schema of [`Record`] that this version reads and writes.
 pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 
-/// Reads the record in `state`; `None` when nothing is up there.
+/// Reads the record in `state`; `None` if there is none.
 ///
 /// # Errors
-/// It is there and cannot be read or understood.
+/// The record cannot be read or parsed.
 pub fn read_record(state: &Path) -> Result<Option<Record>> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let path = state.join("lab.json");
@@ -90,30 +90,30 @@ pub fn read_record(state: &Path) -> Result<Option<Record>> {
     };
     match serde_json::from_str::<Record>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
-        Ok(record) => Err(Failure::step(format!("{} is of schema {}", path.display(), record.schema))
-            .fix("use the version of xtask that brought this lab up, or `cargo xtask teardown` with it")),
-        Err(error) => Err(Failure::step(format!("{} cannot be understood: {error}", path.display())).fix(format!(
-            "remove {} and say `cargo xtask up` again; running processes are found by their mark",
+        Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema))
+            .fix("use the version of xtask that brought this lab up, at least for `cargo xtask teardown`")),
+        Err(error) => Err(Failure::step(format!("cannot parse {}: {error}", path.display())).fix(format!(
+            "remove {} and rerun `cargo xtask up`; running processes are found by their mark",
             path.display()
         ))),
     }
 }
 
-/// Writes the record, so that a crash leaves the old one or the new one.
+/// Writes the record atomically.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The folder is not writable.
 pub fn write_record(state: &Path, record: &Record) -> Result<()> {
     write_atomically(&state.join("lab.json"), &to_json(record))
 }
 
-/// Where the logs and diagnostics of a lab stay that was taken down because it failed: beside its state folder, under a name
-/// that no lab has.
+/// Returns the folder that keeps the logs and diagnostics of a failed `up`. It is beside the state folder, under a name
+/// that no lab can have.
 pub fn remains(state: &Path) -> PathBuf {
     state.with_extension("failed")
 }
 
-/// Moves logs and diagnostics to where a teardown leaves them, in place of those that were there.
+/// Moves logs and diagnostics to [`remains`], and replaces older ones there.
 ///
 /// # Errors
 /// A folder cannot be moved.
@@ -130,7 +130,7 @@ pub fn put_aside(state: &Path) -> Result<PathBuf> {
     Ok(kept)
 }
 
-/// Removes what was put aside.
+/// Removes what [`put_aside`] kept.
 ///
 /// # Errors
 /// A file cannot be removed.

@@ -1,9 +1,9 @@
-//! The steps: what may run. Each has a title, a preview for `--dry-run`, and one way to run; it looks first and then
-//! decides, so that running it again is harmless.
+//! The steps of plans. Each has a title, a preview for `--dry-run`, and an idempotent `run`, which looks before it
+//! acts.
 
 use crate::config::Lab;
 use crate::failure::Result;
-use crate::k8s::workload::Part;
+use crate::k8s::workload::WorkloadGroup;
 use crate::k8s::{inside, kubeconfig, workload};
 use crate::kind::setup::Recipe;
 use crate::kind::{cluster, import};
@@ -16,9 +16,9 @@ use crate::task::{Ctx, Outcome, Task};
 /// A step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Find every problem of this machine before anything is touched.
+    /// Find every problem of this machine before anything is changed.
     Preflight,
-    /// Write down where the lab runs, so that the other commands follow.
+    /// Record where the lab runs, for the other commands.
     Record,
     /// Resolve Kafka's jars into the cache.
     Jars,
@@ -26,61 +26,61 @@ pub enum Step {
     BuildClients,
     /// End processes of this lab that the manifests no longer ask for.
     EndStrays,
-    /// Make a process run, with the settings it should have.
+    /// Start a process, or restart it with its new settings.
     Start(Service),
-    /// The engine has the image.
+    /// Get an image into the engine.
     Image(Recipe),
-    /// A cluster that was left half-made, or is to be made again, is deleted.
+    /// Delete a cluster that is half-created or to be recreated.
     OldCluster {
-        /// Whether one that is whole is deleted as well.
+        /// Whether to delete a complete cluster too.
         recreate: bool,
     },
-    /// The cluster is there, and its nodes have joined.
+    /// Create the cluster; its nodes join.
     Cluster,
-    /// The API server answers and hands out volumes, while other nodes may still be joining.
+    /// Wait until the API server answers and provides volumes; nodes may still be joining.
     ApiServer,
-    /// Every node is Ready, which is waited for.
+    /// Wait until every node is Ready.
     NodesJoined,
-    /// Every node has the image.
+    /// Load an image into every node.
     Load(Recipe),
-    /// The manifests are applied.
-    Apply(Part),
-    /// Every pod is ready.
-    PodsReady(Part),
-    /// The brokers answer at their addresses inside the cluster.
+    /// Apply the manifests.
+    Apply(WorkloadGroup),
+    /// Wait until every pod is ready.
+    PodsReady(WorkloadGroup),
+    /// Check that the brokers answer at their addresses inside the cluster.
     ServingInside {
-        /// Whether the rolled-out clients are there to ask from.
+        /// Whether the lab's clients run there, to ask from their pod.
         clients: bool,
     },
-    /// The user's own kubeconfig has our context.
+    /// Add our context to the user's kubeconfig.
     MergeKubeconfig,
-    /// Every node is Ready.
+    /// Check that every node is Ready.
     NodesReady,
-    /// The clients are deleted.
+    /// Delete the clients.
     RemoveClients,
-    /// The user's own kubeconfig has our context no more.
+    /// Remove our context from the user's kubeconfig.
     UnmergeKubeconfig,
-    /// The cluster is deleted.
+    /// Delete the cluster.
     DeleteCluster,
-    /// All brokers registered, and each answers metadata.
+    /// Wait until all brokers are registered and answer metadata requests.
     Serving,
-    /// The topic exists, a message went through, every ISR is full.
+    /// Wait until the topic exists, a message went through and every ISR is full.
     Topic,
-    /// Something is up under this name.
+    /// Check that the lab is up.
     LabIsUp,
-    /// A process is there and healthy.
+    /// Check that a process runs and is healthy.
     Healthy(Service),
-    /// A check with one of Kafka's tools.
+    /// Run a check with one of Kafka's tools.
     Tool(ToolCheck),
-    /// What running producers had acknowledged has been read by running consumers.
+    /// Check that the consumers have read what the producers had acknowledged.
     Account,
-    /// A fresh run of so many messages, proven exactly.
+    /// Prove the delivery of a new run of this many messages.
     Flow(u64),
     /// Stop a process.
     Stop(Service),
     /// Remove the lab's files.
     Remove {
-        /// Those of an `up` that failed as well.
+        /// Whether to remove the logs of a failed `up` too.
         failure_logs: bool,
     },
     /// Remove the caches.
@@ -90,7 +90,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Its name in lists, events and log files.
+    /// Returns its title in lists, events and log files.
     pub fn title(self, lab: &Lab) -> String {
         match self {
             Step::Preflight => "preflight".into(),
@@ -105,10 +105,10 @@ impl Step {
             Step::ApiServer => "api server".into(),
             Step::NodesJoined => "nodes ready".into(),
             Step::Load(recipe) => format!("load {}", recipe.name()),
-            Step::Apply(Part::Servers) => "apply kafka".into(),
-            Step::Apply(Part::Clients) => "apply clients".into(),
-            Step::PodsReady(Part::Servers) => "pods".into(),
-            Step::PodsReady(Part::Clients) => "clients".into(),
+            Step::Apply(WorkloadGroup::Servers) => "apply kafka".into(),
+            Step::Apply(WorkloadGroup::Clients) => "apply clients".into(),
+            Step::PodsReady(WorkloadGroup::Servers) => "pods".into(),
+            Step::PodsReady(WorkloadGroup::Clients) => "clients".into(),
             Step::ServingInside { .. } => "serve in cluster".into(),
             Step::MergeKubeconfig | Step::UnmergeKubeconfig => "kubeconfig".into(),
             Step::NodesReady => "nodes".into(),
@@ -127,7 +127,7 @@ impl Step {
         }
     }
 
-    /// What it would do, as commands that can be pasted; looks and waits are comments.
+    /// Returns what it would do, as commands to paste; checks and waits are comments.
     pub fn preview(self, ctx: &Ctx<'_>) -> Vec<String> {
         let (lab, setup) = (ctx.lab, &ctx.shown_setup());
         match self {
@@ -165,10 +165,10 @@ impl Step {
         }
     }
 
-    /// Runs it.
+    /// Runs the step.
     ///
     /// # Errors
-    /// What stood in the way, with what to do about it.
+    /// The failure, with its fix.
     pub fn run(self, task: &Task<'_>) -> Result<Outcome> {
         match self {
             Step::Preflight => preflight::run(task),
@@ -217,7 +217,7 @@ mod tests {
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
     use crate::local::jars::Jars;
-    use crate::plan::{self, Plan, Wish};
+    use crate::plan::{self, Plan, UpOptions};
     use crate::signal::Stop;
     use crate::tools::java::Java;
 
@@ -252,11 +252,11 @@ mod tests {
     }
 
     fn plans(lab: &Lab) -> Vec<Plan> {
-        let wish = Wish { merge: true, ..Wish::default() };
+        let options = UpOptions { merge: true, ..UpOptions::default() };
         let all = plan::Teardown { purge: true, failure_logs: true };
         vec![
-            plan::up(lab, wish),
-            plan::up(lab, Wish { recreate: true, no_clients: true, ..wish }),
+            plan::up(lab, options),
+            plan::up(lab, UpOptions { recreate: true, no_clients: true, ..options }),
             plan::verify(lab, 10),
             plan::status(lab),
             plan::clients_start(lab),

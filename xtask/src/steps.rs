@@ -1,4 +1,4 @@
-//! What each step does. Steps may use `local`, `kind` and `tools`; nothing here decides the order.
+//! The steps that every backend has. The plan decides their order.
 
 pub mod build;
 pub mod check;

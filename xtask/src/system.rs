@@ -1,17 +1,17 @@
-//! What this machine has: the time, memory, free space.
+//! This machine's time, memory and free disk space.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A mebibyte.
+/// Bytes in a mebibyte.
 pub const MIB: u64 = 1024 * 1024;
 
-/// Milliseconds since the Unix epoch.
+/// Returns the time, in milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// MemAvailable, or what the control group still allows, whichever is less; bytes.
+/// Returns MemAvailable or what the control group still allows, whichever is less, in bytes.
 pub fn available_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -26,13 +26,13 @@ pub fn available_memory() -> Option<u64> {
     Some(group.map_or(machine, |group| machine.min(group)))
 }
 
-/// What is wrong when fewer than `need` bytes are free below `dir` for `what`.
+/// Returns a problem if fewer than the `need` bytes for `what` are free in `dir`.
 pub fn lack_of_space(dir: &Path, need: u64, what: &str) -> Option<String> {
     let free = free_space(dir).filter(|free| *free < need)?;
     Some(format!("{} MiB are free in {}, {what} needs {} MiB", free / MIB, dir.display(), need / MIB))
 }
 
-/// Bytes that we may still write below `dir`, or below its nearest parent that exists.
+/// Returns the free bytes in `dir`, or in its nearest existing parent.
 pub fn free_space(dir: &Path) -> Option<u64> {
     let mut dir: PathBuf = dir.into();
     while !dir.exists() {

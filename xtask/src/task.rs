@@ -1,5 +1,4 @@
-//! What a step works with: what it shares with the others, the driver of its backend, verbs to run programs and to wait,
-//! and what it reports.
+//! What steps work with: the shared context, the backend's driver, helpers to run programs and wait, and the outcome.
 
 use std::path::PathBuf;
 use std::sync::{OnceLock, mpsc};
@@ -12,27 +11,27 @@ use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::Findings;
 use crate::k8s::kubectl::Kubectl;
+use crate::kafka_tools::KafkaTools;
 use crate::kind::images::Archive;
 use crate::local::jars::Jars;
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::java::{self, Java};
 use crate::wait::{self, Poll};
 
-/// What a step did, with a line of proof and, for checks, the evidence as data.
+/// The result of a successful step: a line of proof and, for checks, the evidence.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How it ended: changed, unchanged, passed or skipped.
+    /// Changed, unchanged, passed or skipped.
     pub state: StepState,
-    /// One line: "brokers 0, 1, 2 registered".
+    /// Proof in one line: "brokers 0, 1, 2 registered".
     pub proof: String,
-    /// Worth knowing although nothing failed.
+    /// Warnings that are not failures.
     pub warnings: Vec<String>,
-    /// What the flow check found.
+    /// Result of the flow check.
     pub flow: Option<ledger::judge::Report>,
-    /// How running clients stand, one for each consumer.
+    /// Verdicts on the running clients, one for each consumer.
     pub account: Vec<ledger::judge::Standing>,
 }
 
@@ -41,7 +40,7 @@ impl Outcome {
         Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
     }
 
-    /// Something changed.
+    /// The step changed something.
     pub fn changed(proof: impl Into<String>) -> Self {
         Self::new(StepState::Changed, proof)
     }
@@ -56,146 +55,146 @@ impl Outcome {
         Self::new(StepState::Passed, proof)
     }
 
-    /// There was nothing to do here, and why.
+    /// There was nothing to do, with the reason.
     pub fn skipped(why: impl Into<String>) -> Self {
         Self::new(StepState::Skipped, why)
     }
 }
 
-/// A service that is healthy.
+/// A healthy service.
 pub struct Alive {
-    /// The name that it is asked by: of a process, or of a pod.
+    /// Name of the process or the pod.
     pub name: String,
-    /// One line of proof.
+    /// Proof in one line.
     pub proof: String,
 }
 
-/// How long a backend needs for what it does.
+/// Timings of a backend.
 pub struct Pace {
-    /// How long brokers may take to serve once they are started.
+    /// Time limit for started brokers to serve.
     pub serve: Duration,
-    /// How often brokers that are starting are asked: each question takes processor time that they need.
+    /// Interval at which starting brokers are asked. Each query takes CPU time that they need.
     pub ask: Duration,
-    /// How often a drill asks the coordinator who is registered.
+    /// Interval at which a drill asks the coordinator for the registered brokers.
     pub watch: Duration,
 }
 
-/// Whose logs.
+/// Which logs to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// All processes'.
+pub enum LogSource {
+    /// Those of all processes.
     All,
-    /// The clients'.
+    /// Those of the clients.
     Clients,
-    /// One process's, by its name.
+    /// That of one process, by name.
     One(String),
 }
 
-/// How much of logs is printed.
+/// How much of the logs to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail {
-    /// How many of the last lines.
+    /// Number of last lines.
     pub lines: usize,
-    /// Whether to go on with what is added.
+    /// Whether to keep printing new lines.
     pub follow: bool,
 }
 
-/// What is left of a lab after its teardown.
+/// What a teardown left behind.
 pub struct Left {
-    /// What there should be none of: "no process, no file".
+    /// Proof if nothing is left: "no process, no file".
     pub none: &'static str,
-    /// What was found, beside processes and the lab's folder.
+    /// What was found, besides processes and the lab's folder.
     pub found: Vec<String>,
     /// Ports that should be free.
     pub ports: Vec<u16>,
 }
 
-/// What the steps that every backend has ask of the backend. The steps that only one has are in its folder.
+/// What the shared steps need from a backend. A backend's own steps are in its folder.
 pub trait Driver: Sync {
-    /// What [`Driver::preflight`] looks at.
+    /// Returns the preview of [`Driver::preflight`].
     fn preview_preflight(&self, lab: &Lab) -> Vec<String>;
 
-    /// Adds everything that this machine lacks.
+    /// Adds everything that this machine lacks to `findings`.
     ///
     /// # Errors
     /// An interruption.
     fn preflight(&self, task: &Task<'_>, findings: &mut Findings) -> Result<()>;
 
-    /// What [`Driver::is_up`] looks at.
+    /// Returns the preview of [`Driver::is_up`].
     fn preview_is_up(&self, lab: &Lab) -> String;
 
-    /// Whether anything of the lab runs.
+    /// Checks that some part of the lab runs.
     ///
     /// # Errors
-    /// Nothing does: exit code 6.
+    /// Nothing runs: exit code 6.
     fn is_up(&self, task: &Task<'_>) -> Result<Outcome>;
 
-    /// What [`Driver::healthy`] looks at.
+    /// Returns the preview of [`Driver::healthy`].
     fn preview_healthy(&self, ctx: &Ctx<'_>, service: Service) -> String;
 
-    /// A service that runs and is ready; `None` for a client that nobody started.
+    /// Checks that a service runs and is ready. Returns `None` for a client that was not started.
     ///
     /// # Errors
-    /// A fault when it should run and does not.
+    /// A fault if it should run and does not.
     fn healthy(&self, task: &Task<'_>, service: Service) -> Result<Option<Alive>>;
 
-    /// The first of the servers that was started and is gone: why nothing comes any more of what others wait for.
+    /// Returns the failure of a started server that has died: waiting for others is then pointless.
     fn died(&self, _lab: &Lab) -> Option<Failure> {
         None
     }
 
-    /// How long it needs.
+    /// Returns the backend's timings.
     fn pace(&self, lab: &Lab) -> Pace;
 
-    /// Settles what a preview can name, as far as that can be told without changing anything.
+    /// Determines what a preview can name, as far as possible without changing anything.
     fn settle_preview(&self, ctx: &Ctx<'_>);
 
-    /// Settles what [`Driver::place`] needs to know.
+    /// Determines what [`Driver::kafka_tools`] needs.
     ///
     /// # Errors
-    /// There is no Java runtime, or it is not recorded which kubectl made the lab.
+    /// There is no Java runtime, or no kubectl is recorded.
     fn settle(&self, task: &Task<'_>) -> Result<()>;
 
-    /// Where programs run that ask the servers.
-    fn place(&self, ctx: &Ctx<'_>) -> Place;
+    /// Returns where Kafka's tools run.
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools;
 
-    /// What the coordinator answers to its [`crate::coordination::QUESTION`], or why it does not.
+    /// Asks the coordinator its [`crate::coordination::QUESTION`]. Returns why there is no answer.
     ///
     /// # Errors
     /// An interruption.
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>>;
 
-    /// How many brokers listen.
+    /// Returns how many brokers listen.
     ///
     /// # Errors
-    /// They cannot be asked after.
+    /// The backend does not answer.
     fn listening(&self, task: &Task<'_>) -> Result<usize>;
 
-    /// The bootstrap list of clients that run where the lab's own do.
+    /// Returns the bootstrap list for clients that run where the lab's own clients do.
     fn client_brokers(&self, lab: &Lab) -> String;
 
-    /// Runs the clients' program where the lab's own clients run, to its end.
+    /// Runs the clients' program to its end where the lab's own clients run.
     ///
     /// # Errors
-    /// It cannot start, or does not end in time.
+    /// It cannot start, or exceeds its deadline.
     fn client(&self, task: &Task<'_>, purpose: &str, cmd: &Cmd) -> Result<Output>;
 
-    /// The lab's clients of a role that run, by the names they are asked by.
+    /// Returns the names of the lab's running clients with this role.
     ///
     /// # Errors
-    /// They cannot be asked after.
+    /// The backend does not answer.
     fn clients(&self, task: &Task<'_>, role: &str) -> Result<Vec<String>>;
 
-    /// The state file of one of the lab's clients, or why it cannot be read.
+    /// Returns the state file of one of the lab's clients, or why it cannot be read.
     ///
     /// # Errors
     /// An interruption.
     fn client_state(&self, task: &Task<'_>, client: &str) -> Result<std::result::Result<String, String>>;
 
-    /// The addresses that people are told beside the brokers', each with its name.
+    /// Returns named addresses to print besides those of the brokers.
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)>;
 
-    /// The coordinator's address, for clients where the lab's own are.
+    /// Returns the coordinator's address for clients that run where the lab's own clients do.
     fn coordinator_address(&self, lab: &Lab) -> String;
 
     /// Whether the lab's clients were started.
@@ -204,78 +203,78 @@ pub trait Driver: Sync {
     /// Prints logs.
     ///
     /// # Errors
-    /// There is no such process, or the logs cannot be had.
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, stop: &Stop) -> Result<Exit>;
+    /// The process does not exist, or its logs cannot be read.
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, stop: &Stop) -> Result<Exit>;
 
-    /// Why nothing can be asked any more, whatever failed: the machinery below the lab is gone. With what to do about it.
-    fn ground_failed(&self, _ctx: &Ctx<'_>) -> Option<(String, String)> {
+    /// Returns failure and fix if what the lab runs on, such as the Docker engine, no longer works.
+    fn foundation_failed(&self, _ctx: &Ctx<'_>) -> Option<(String, String)> {
         None
     }
 
-    /// Gathers in a folder what helps to understand a failure.
+    /// Collects diagnostics of a failure in a folder.
     fn diagnose(&self, _ctx: &Ctx<'_>) -> Option<PathBuf> {
         None
     }
 
-    /// Flags of `up` that mean nothing here.
+    /// Returns the flags of `up` that have no meaning on this backend.
     fn meaningless_flags(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Whether something of a lab is here of which nothing is recorded.
+    /// Whether there are remains of a lab without a record.
     fn has_remains(&self, lab: &Lab, exec: &dyn Exec, stop: &Stop) -> bool;
 
-    /// Starts and resumes every server that should run and does not.
+    /// Starts or resumes every server that should run and does not.
     ///
     /// # Errors
-    /// One does not start.
+    /// A server does not start.
     fn restore(&self, task: &Task<'_>) -> Result<()>;
 
-    /// What is left after a teardown.
+    /// Returns what a teardown left behind.
     ///
     /// # Errors
-    /// It cannot be looked for.
+    /// The backend does not answer.
     fn left(&self, task: &Task<'_>) -> Result<Left>;
 }
 
-/// What all steps of a run share.
+/// The context that all steps of a plan share.
 pub struct Ctx<'a> {
     /// The lab.
     pub lab: &'a Lab,
-    /// What its backend does.
+    /// The driver of its backend.
     pub driver: &'a dyn Driver,
     /// Kafka's jars.
     pub jars: &'a Jars,
-    /// What runs programs.
+    /// Runs programs.
     pub exec: &'a dyn Exec,
     /// Whether to stop.
     pub stop: &'a Stop,
-    /// The Java runtime, once somebody asked for it.
+    /// The Java runtime, once it is known.
     pub java: OnceLock<Java>,
-    /// Programs and images of the kind backend, once they are settled.
-    pub setup: OnceLock<Setup>,
-    /// The client image, once it was built.
+    /// Programs and images of the kind backend, once they are known.
+    pub setup: OnceLock<Toolchain>,
+    /// The clients' image, once it is built.
     pub client_image: OnceLock<Archive>,
-    /// Whether the cluster is to be made again.
+    /// Whether to recreate the cluster.
     pub recreate: bool,
 }
 
 impl<'a> Ctx<'a> {
-    /// With nothing settled but what was recorded.
+    /// Creates a context that knows only what was recorded.
     pub fn new(lab: &'a Lab, driver: &'a dyn Driver, jars: &'a Jars, exec: &'a dyn Exec, stop: &'a Stop) -> Self {
         let setup = lab.setup.clone().map(OnceLock::from).unwrap_or_default();
         let (java, client_image) = (OnceLock::new(), OnceLock::new());
         Ctx { lab, driver, jars, exec, stop, java, setup, client_image, recreate: false }
     }
 
-    /// With nothing settled at all: `up` looks again.
-    pub fn afresh(mut self, recreate: bool) -> Self {
+    /// Forgets the recorded programs and images: `up` determines them again.
+    pub fn forgetting_setup(mut self, recreate: bool) -> Self {
         self.setup = OnceLock::new();
         self.recreate = recreate;
         self
     }
 
-    /// The same with another flag to stop.
+    /// Returns a copy with another `stop`.
     pub fn with_stop<'b>(&'b self, stop: &'b Stop) -> Ctx<'b> {
         Ctx {
             java: self.java.clone(),
@@ -286,9 +285,9 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Programs and images of the kind backend, by their plain names where they are not settled yet.
-    pub fn shown_setup(&self) -> Setup {
-        self.setup.get().cloned().unwrap_or_else(|| Setup {
+    /// Returns programs and images of the kind backend, by their plain names as long as they are unknown.
+    pub fn shown_setup(&self) -> Toolchain {
+        self.setup.get().cloned().unwrap_or_else(|| Toolchain {
             source: self.lab.images,
             kind: "kind".into(),
             kubectl: "kubectl".into(),
@@ -297,42 +296,42 @@ impl<'a> Ctx<'a> {
         })
     }
 
-    /// The Java runtime, by its plain name where it was not asked yet.
+    /// Returns the Java runtime, by its plain name as long as it is unknown.
     pub fn shown_java(&self) -> Java {
         self.java.get().cloned().unwrap_or_else(|| Java::unasked("java"))
     }
 }
 
-/// One step at work.
+/// A running step.
 pub struct Task<'a> {
-    /// What it shares with the others.
+    /// The context shared with the other steps.
     pub ctx: &'a Ctx<'a>,
-    /// Its own log file.
+    /// The step's log file.
     pub log: PathBuf,
-    /// Hears what it waits for right now.
+    /// Receives what the step is waiting for.
     pub status: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Task<'_> {
-    /// The lab.
+    /// Returns the lab.
     pub fn lab(&self) -> &Lab {
         self.ctx.lab
     }
 
-    /// Programs and images of the kind backend.
+    /// Returns programs and images of the kind backend.
     ///
     /// # Errors
-    /// They were not settled: there is no record of them.
-    pub fn setup(&self) -> Result<Setup> {
+    /// They are not recorded.
+    pub fn setup(&self) -> Result<Toolchain> {
         self.ctx.setup.get().cloned().ok_or_else(|| {
-            Failure::step("it is not recorded which kind and kubectl made this lab").fix(self.lab().xtask("up"))
+            Failure::step("the record does not name the kind and kubectl of this lab").fix(self.lab().xtask("up"))
         })
     }
 
-    /// Runs a program to its end. An exit code other than 0 is not an error here.
+    /// Runs a program to its end. A nonzero exit code is not an error here.
     ///
     /// # Errors
-    /// It cannot start, does not end before its deadline, or we are asked to stop.
+    /// It cannot start, exceeds its deadline, or is interrupted.
     pub fn capture(&self, cmd: &Cmd) -> Result<Output> {
         self.ctx.exec.capture(cmd, &self.log, self.ctx.stop)
     }
@@ -340,12 +339,12 @@ impl Task<'_> {
     /// Runs a program that must succeed.
     ///
     /// # Errors
-    /// As [`Task::capture`], and an exit code other than 0.
+    /// As [`Task::capture`], and a nonzero exit code.
     pub fn run(&self, cmd: &Cmd) -> Result<Output> {
         self.capture(cmd)?.success(cmd, &self.log)
     }
 
-    /// Runs a program that must succeed and takes long: its output goes to the log, and the last line is the status.
+    /// Runs a long program that must succeed. Its output goes to the log, and its latest line is the status.
     ///
     /// # Errors
     /// As [`Task::run`].
@@ -353,7 +352,7 @@ impl Task<'_> {
         self.ctx.exec.build(cmd, &self.log, self.ctx.stop, self.status)
     }
 
-    /// Probes every `interval` until it is ready or `timeout` has passed.
+    /// Probes every `interval` until the probe is ready or `timeout` passes.
     ///
     /// # Errors
     /// The probe's own failure, a timeout that quotes the last status, or an interruption.
@@ -370,20 +369,20 @@ impl Task<'_> {
     /// Sleeps.
     ///
     /// # Errors
-    /// [`Failure::interrupted`] when we are asked to stop.
+    /// [`Failure::interrupted`] if a stop is requested.
     pub fn pause(&self, time: Duration) -> Result<()> {
         wait::pause(self.ctx.stop, time)
     }
 
-    /// kubectl against the lab's cluster.
+    /// Returns kubectl for the lab's cluster.
     ///
     /// # Errors
-    /// It is not recorded which one made the lab.
+    /// No kubectl is recorded.
     pub fn kubectl(&self) -> Result<Kubectl> {
         Ok(Kubectl::of(self.lab(), &self.setup()?))
     }
 
-    /// What the coordinator knows of the brokers, or why it does not tell.
+    /// Returns what the coordinator knows about the brokers, or why it does not answer.
     ///
     /// # Errors
     /// An interruption.
@@ -392,19 +391,19 @@ impl Task<'_> {
         Ok(answer.and_then(|answer| Membership::read(&answer)))
     }
 
-    /// Where Kafka's tools run.
+    /// Returns where Kafka's tools run.
     ///
     /// # Errors
-    /// There is no Java runtime, or it is not recorded which kubectl made the lab.
-    pub fn place(&self) -> Result<Place> {
+    /// There is no Java runtime, or no kubectl is recorded.
+    pub fn kafka_tools(&self) -> Result<KafkaTools> {
         self.ctx.driver.settle(self)?;
-        Ok(self.ctx.driver.place(self.ctx))
+        Ok(self.ctx.driver.kafka_tools(self.ctx))
     }
 
-    /// Runs a program that asks the servers, and ends it when one of them dies.
+    /// Runs a program that queries the servers, and ends it if one of them dies.
     ///
     /// # Errors
-    /// As [`Task::capture`], and a server that died.
+    /// As [`Task::capture`], and the failure of a server that died.
     pub fn capture_while_served(&self, cmd: &Cmd) -> Result<Output> {
         let stop = self.ctx.stop.next_plan();
         let (asking, over) = mpsc::channel::<()>();
@@ -412,7 +411,7 @@ impl Task<'_> {
             let (ctx, stop) = (self.ctx, &stop);
             scope.spawn(move || {
                 while over.recv_timeout(Duration::from_millis(200)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    if ctx.stop.asked() || ctx.driver.died(ctx.lab).is_some() {
+                    if ctx.stop.requested() || ctx.driver.died(ctx.lab).is_some() {
                         stop.cancel();
                     }
                 }
@@ -424,7 +423,7 @@ impl Task<'_> {
         result.map_err(|failure| self.ctx.driver.died(self.lab()).unwrap_or(failure))
     }
 
-    /// The Java runtime; asked once in a run.
+    /// Returns the Java runtime, which is asked once in a plan.
     ///
     /// # Errors
     /// There is none, or it does not run.

@@ -1,4 +1,4 @@
-//! The programs we run: how they are spelled, and parsers over what they print. Nothing here decides.
+//! The programs that xtask runs: their command lines, and parsers for their output. No decisions.
 
 pub mod causes;
 pub mod clients;

@@ -1,34 +1,34 @@
-//! The one wait function. A timeout is a failure and quotes the last status.
+//! Waiting. A timeout is a failure that quotes the last status.
 
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Result};
 use crate::signal::Stop;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug)]
 pub enum Poll<T> {
-    /// It is there.
+    /// Ready, with a value.
     Ready(T),
-    /// Not yet, and why: "2 of 3 brokers registered: 0, 1".
+    /// Not ready, with the reason: "2 of 3 brokers registered: 0, 1".
     NotYet(String),
 }
 
 impl Poll<()> {
-    /// Ready, unless there is an obstacle.
+    /// Returns `Ready` unless there is an obstacle.
     pub fn unless(obstacle: Option<String>) -> Self {
         obstacle.map_or(Poll::Ready(()), Poll::NotYet)
     }
 }
 
-/// Sleeps, unless asked to stop; returns within 50 ms of being asked.
+/// Sleeps. A requested stop ends it within 50 ms.
 ///
 /// # Errors
-/// [`Failure::interrupted`] when asked to stop.
+/// [`Failure::interrupted`] if a stop is requested.
 pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     loop {
-        if stop.asked() {
+        if stop.requested() {
             return Err(Failure::interrupted());
         }
         let left = end.saturating_duration_since(Instant::now());
@@ -40,8 +40,8 @@ pub fn pause(stop: &Stop, time: Duration) -> Result<()> {
     }
 }
 
-/// Probes every `interval` until it is ready, fails, `timeout` has passed or we are asked to stop. `status` hears each new
-/// status once. A probe fails when what is waited for will never come.
+/// Probes every `interval` until the probe is ready or fails, `timeout` passes, or a stop is requested. Sends each new
+/// status to `status` once. A probe should fail if it can never become ready.
 ///
 /// # Errors
 /// The probe's own failure, a timeout that quotes the last status, or an interruption.
@@ -93,13 +93,13 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(failure.exit, Exit::Step);
-        assert!(failure.what.contains("last status: 2 of 3 brokers registered"), "{}", failure.what);
+        assert!(failure.message.contains("last status: 2 of 3 brokers registered"), "{}", failure.message);
     }
 
     #[test]
     fn a_failed_probe_ends_the_wait_at_once() {
         let failure = wait(60_000, &Stop::default(), || Err(Failure::step("broker 1 exited"))).unwrap_err();
-        assert_eq!(failure.what, "broker 1 exited");
+        assert_eq!(failure.message, "broker 1 exited");
     }
 
     #[test]

@@ -420,3 +420,22 @@ fn every_schema_is_declared_once() {
         assert!(places.len() == 1, "kafka-lab.{name} is declared in {places:?}");
     }
 }
+
+#[test]
+fn shellcheck_accepts_every_shell_script() {
+    let git = Command::new("git").args(["ls-files", "-z"]).current_dir(repo()).output().unwrap();
+    let files = String::from_utf8(git.stdout).unwrap();
+    let is_script = |file: &&str| {
+        let first = std::fs::read(repo().join(file)).unwrap_or_default();
+        let first = String::from_utf8_lossy(first.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+        first.starts_with("#!") && first.ends_with("sh")
+    };
+    let scripts: Vec<&str> = files.split('\0').filter(|file| !file.is_empty()).filter(is_script).collect();
+    assert!(scripts.contains(&".ci/run") && scripts.len() > 5, "{scripts:?}");
+    let check = ["--external-sources", "--severity=style"];
+    match Command::new("shellcheck").args(check).args(&scripts).current_dir(repo()).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        // `cargo xtask test` reports the check as skipped, and `--fix` installs the program.
+        Err(error) => eprintln!("skipped: cannot run shellcheck: {error}"),
+    }
+}

@@ -1,4 +1,4 @@
-//! What helps those who work by hand: rendered manifests, kubectl, and Kafka's own tools.
+//! Commands for manual work: `render`, `kubectl`, `kafka-topics` and `zookeeper-shell`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use crate::backend::Backend;
 use crate::cli::{Passthrough, Render};
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::render;
+use crate::kafka_tools::Tool;
 use crate::kind::{config, images, setup};
 use crate::local::jars::Jars;
-use crate::place::Tool;
 use crate::plan;
 use crate::show::print_text;
-use crate::state::{Setup, read_record};
+use crate::state::{Toolchain, read_record};
 use crate::task::Task;
 use crate::tools::docker;
 
 impl Session<'_> {
-    /// `render`: the manifests as they are applied.
+    /// `render`: writes the manifests as they are applied.
     ///
     /// # Errors
-    /// The folder cannot be written, or it cannot be told which images are in use.
+    /// The folder is not writable, or the images in use are unknown.
     pub fn render(&self, args: &Render) -> Result<Exit> {
         let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
-        let choice = Choice { images: args.images.map(Into::into), ..Choice::recorded(Backend::Kind) };
-        let lab = Lab::load(self.global, self.env, record.as_ref(), choice)?;
+        let overrides = Overrides { images: args.images.map(Into::into), ..Overrides::recorded(Backend::Kind) };
+        let lab = Lab::load(self.global, self.env, record.as_ref(), overrides)?;
         let jars = Jars::describe(self.env)?;
-        let same = |setup: &Setup| setup.source == lab.images;
+        let same = |setup: &Toolchain| setup.source == lab.images;
         let setup = match lab.setup.clone().filter(same) {
             Some(setup) => setup,
             None => setup::resolve(&lab, &RealExec, Path::new("/dev/null"), self.stop)?,
@@ -41,7 +41,7 @@ impl Session<'_> {
             return Ok(self.dry_run("render", &lab, &jars, &plan));
         }
         if !docker::answers(self.env, &RealExec, self.stop) {
-            let what = "no Docker engine answers: the clients' image, which clients.yml names, is built in one";
+            let what = "no Docker engine answers; one is needed to build the clients' image that clients.yml names";
             return Err(Failure::new(Exit::Preflight, what).fix(format!("start it, {}", docker::START)));
         }
         let folder_was_there = lab.state.exists();
@@ -51,7 +51,7 @@ impl Session<'_> {
         let ctx = self.ctx(&lab, &jars, &stop);
         let report = self.run_in("render", &ctx, &plan);
         if !folder_was_there && report.exit() == Exit::Ok {
-            // Only the logs of the build were in it.
+            // It contains only the build's logs.
             std::fs::remove_dir_all(&lab.state).cannot("remove", &lab.state)?;
         }
         drop(lock);
@@ -71,15 +71,15 @@ impl Session<'_> {
         Ok(Exit::Ok)
     }
 
-    /// kubectl with the lab's own kubeconfig and context; returns its own exit code.
+    /// `kubectl`: runs it with the lab's kubeconfig and context; returns its exit code.
     ///
     /// # Errors
-    /// Nothing is up, or the lab runs on no cluster.
+    /// The lab is not up, or does not run on a cluster.
     pub fn kubectl(&self, args: &Passthrough) -> Result<i32> {
         let (lab, _) = self.recorded()?;
         let Some(setup) = &lab.setup else {
             return Err(Failure::usage(format!(
-                "lab {} runs on backend {}, where there is no kubectl",
+                "lab {} runs on backend {}, which has no cluster for kubectl",
                 lab.name, lab.backend
             )));
         };
@@ -91,20 +91,20 @@ impl Session<'_> {
         RealExec.attached(&cmd)
     }
 
-    /// One of Kafka's own tools, with our terminal; returns its own exit code.
+    /// Runs one of Kafka's tools on our terminal; returns its exit code.
     ///
     /// # Errors
-    /// Nothing is up, or there is no java.
+    /// The lab is not up, or Java is missing.
     pub fn tool(&self, tool: Tool, args: &Passthrough) -> Result<i32> {
         for flag in ["--name", "--manifests", "--format", "--dry-run"] {
             if args.args.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))) {
-                return Err(Failure::usage(format!("{flag} would go to the tool: put it before the command's name")));
+                return Err(Failure::usage(format!("{flag} would go to the tool; put it before the command's name")));
             }
         }
         let (lab, jars) = self.recorded()?;
         let ctx = self.ctx(&lab, &jars, self.stop);
         let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
-        let cmd = task.place()?.typed().tool(tool, &args.args);
+        let cmd = task.kafka_tools()?.interactive().tool(tool, &args.args);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);

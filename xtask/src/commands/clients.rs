@@ -1,4 +1,4 @@
-//! `clients …`: the producer and the consumer.
+//! `clients`: the producer and the consumer.
 
 use crate::cli::{ClientsCommand, Format, Scale};
 use crate::commands::session::Session;
@@ -9,10 +9,10 @@ use crate::report;
 use crate::state::{read_record, write_record};
 
 impl Session<'_> {
-    /// `clients …`.
+    /// `clients` and its subcommands.
     ///
     /// # Errors
-    /// Nothing is up.
+    /// The lab is not up.
     pub fn clients(&self, command: &ClientsCommand) -> Result<Exit> {
         let (lab, jars) = self.recorded()?;
         let (name, plan) = match command {
@@ -34,16 +34,23 @@ impl Session<'_> {
         Ok(report.exit())
     }
 
-    /// `clients scale`: remembers the number, and runs so many.
+    /// `clients scale`: records the number of replicas and applies it.
     fn scale(&self, scale: &Scale) -> Result<Exit> {
         let lock = self.lock("clients scale")?;
         let (lab, _) = self.recorded()?;
         if !lab.facts.clients.iter().any(|client| client.name == scale.client) {
             let names: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-            return Err(Failure::usage(format!("no client {}; clients.yml has {}", scale.client, names.join(", "))));
+            return Err(Failure::usage(format!(
+                "client {} does not exist; clients.yml declares {}",
+                scale.client,
+                names.join(", ")
+            )));
         }
         if scale.replicas > MAX_CLIENTS {
-            return Err(Failure::usage(format!("{} is too many: {MAX_CLIENTS} or less", scale.replicas)));
+            return Err(Failure::usage(format!(
+                "{} replicas are too many; the limit is {MAX_CLIENTS}",
+                scale.replicas
+            )));
         }
         if let Some(mut record) = read_record(&lab.state)?.filter(|_| !self.global.dry_run) {
             record.scaled.insert(scale.client.clone(), scale.replicas);

@@ -266,7 +266,7 @@ mod tests {
             drill,
             settled: Settled::unfinished(&failure),
             without: Vec::new(),
-            error: failure.what.clone(),
+            error: failure.message.clone(),
             failure,
         };
         append(&file, &line("leader-kill", Failure::step("a broker does not start"))).unwrap();

@@ -1,4 +1,4 @@
-//! `--fix`: installs what is missing, shown first.
+//! `--fix`: shows the commands that install what is missing, then runs them.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::install_line;
 
-/// Runs the line that installs `packages`, as root or through sudo; does nothing when there are none.
+/// Installs `packages` with apt-get, as root or through sudo.
 ///
 /// # Errors
-/// This is no Debian or kin, sudo is missing, or apt-get fails.
+/// There is no apt-get or no sudo, or apt-get fails.
 pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     let line = install_line(packages);
-    // A machine that has just started often runs apt by itself.
+    // A machine that has just booted often runs apt itself.
     let patient = line.replacen("apt-get ", "apt-get -o DPkg::Lock::Timeout=300 ", 1);
     if env.find("apt-get").is_none() {
         return Err(Failure::new(
             Exit::Preflight,
-            format!("--fix knows apt only, and apt-get is not here; wanted: {}", packages.join(", ")),
+            format!("--fix needs apt-get, which is missing; to install: {}", packages.join(", ")),
         )
-        .fix("install what these Debian packages are called on your system, then say it again"));
+        .fix("install your system's equivalents of these Debian packages, then rerun the command"));
     }
     if !env.root && env.find("sudo").is_none() {
         return Err(
@@ -41,9 +41,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         let code = exec.attached(&cmd)?;
         if code != 0 {
-            return Err(
-                Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see its own message above")
-            );
+            return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see the message above"));
         }
     }
     Ok(())
@@ -58,7 +56,7 @@ mod tests {
 
     fn with_apt(code: i32) -> (Env, FakeExec<impl Fn(&Cmd) -> Result<Output>>) {
         let mut env = sample::lab().env;
-        // Tests run side by side, and each removes its folder.
+        // Tests run in parallel, and each removes its folder.
         let thread = std::thread::current().id();
         let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{thread:?}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -97,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn without_apt_or_root_the_fix_is_told() {
+    fn without_apt_or_root_the_fix_is_shown() {
         let (mut env, exec) = with_apt(0);
         env.root = false;
         let failure = install(&["maven"], &env, &exec).unwrap_err();
         assert!(failure.fix.unwrap().contains("apt-get install -y"), "no line to copy");
         std::fs::remove_dir_all(&env.path[0]).unwrap();
         env.path.clear();
-        assert!(install(&["maven"], &env, &exec).unwrap_err().what.contains("maven"));
+        assert!(install(&["maven"], &env, &exec).unwrap_err().message.contains("maven"));
     }
 }

@@ -1,31 +1,31 @@
-//! `logs` and `clients logs`.
+//! `logs` and `clients logs`: print the lab's logs.
 
 use crate::cli::{ClientLogs, Logs};
 use crate::commands::session::Session;
 use crate::drivers;
 use crate::failure::{Exit, Result};
-use crate::task::{Tail, Whose};
+use crate::task::{LogSource, Tail};
 
 impl Session<'_> {
-    /// `logs`: of one process, or of all.
+    /// `logs`: of one process or all.
     ///
     /// # Errors
-    /// Nothing is up, or there is no such process.
+    /// The lab is not up, or the process does not exist.
     pub fn logs(&self, args: &Logs) -> Result<Exit> {
-        let whose = args.process.clone().map_or(Whose::All, Whose::One);
-        self.print_logs(&whose, Tail { lines: args.lines, follow: args.follow })
+        let source = args.process.clone().map_or(LogSource::All, LogSource::One);
+        self.print_logs(&source, Tail { lines: args.lines, follow: args.follow })
     }
 
     /// `clients logs`: of the producer and the consumer.
     ///
     /// # Errors
-    /// Nothing is up.
+    /// The lab is not up.
     pub(super) fn client_logs(&self, args: &ClientLogs) -> Result<Exit> {
-        self.print_logs(&Whose::Clients, Tail { lines: args.lines, follow: args.follow })
+        self.print_logs(&LogSource::Clients, Tail { lines: args.lines, follow: args.follow })
     }
 
-    fn print_logs(&self, whose: &Whose, tail: Tail) -> Result<Exit> {
+    fn print_logs(&self, source: &LogSource, tail: Tail) -> Result<Exit> {
         let (lab, _) = self.recorded()?;
-        drivers::of(lab.backend).logs(&lab, whose, tail, self.stop)
+        drivers::of(lab.backend).logs(&lab, source, tail, self.stop)
     }
 }

@@ -1,9 +1,9 @@
-//! What every command shares: the recorded lab, its lock, how a plan is run and how it is shown.
+//! What the commands share: the recorded lab, its lock, and how plans run and are displayed.
 
 use std::time::Duration;
 
 use crate::cli::{Format, Global};
-use crate::config::{Choice, Env, Lab, spelled, state_dir};
+use crate::config::{Env, Lab, Overrides, state_dir, xtask_line};
 use crate::drivers;
 use crate::events::Events;
 use crate::exec::RealExec;
@@ -18,12 +18,12 @@ use crate::signal::Stop;
 use crate::state::read_record;
 use crate::task::Ctx;
 
-/// How long a command waits for another one on the same lab.
+/// How long a command waits for another command on the same lab.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// What a command runs with.
+/// The context of a command.
 pub struct Session<'a> {
-    /// What every command takes.
+    /// The global flags.
     pub global: &'a Global,
     /// The environment.
     pub env: &'a Env,
@@ -32,17 +32,17 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The recorded lab.
+    /// Loads the recorded lab.
     ///
     /// # Errors
-    /// Nothing is up: exit code 6.
+    /// The lab is not up: exit code 6.
     pub(super) fn recorded(&self) -> Result<(Lab, Jars)> {
         let state = state_dir(self.global, self.env)?;
         let Some(record) = read_record(&state)? else {
             let what = format!("no lab {} is up", self.global.name);
-            return Err(Failure::new(Exit::Nothing, what).fix(spelled(&self.global.name, "up")));
+            return Err(Failure::new(Exit::NotUp, what).fix(xtask_line(&self.global.name, "up")));
         };
-        let lab = Lab::load(self.global, self.env, Some(&record), Choice::recorded(record.backend))?;
+        let lab = Lab::load(self.global, self.env, Some(&record), Overrides::recorded(record.backend))?;
         Ok((lab, Jars::describe(self.env)?))
     }
 
@@ -52,7 +52,7 @@ impl Session<'_> {
         Lock::take(&state, command, LOCK_TIMEOUT, self.stop, &waiting)
     }
 
-    /// What the steps of a plan share, before any of them has run.
+    /// Returns what the steps of a plan share, before any has run.
     pub(super) fn ctx<'a>(&self, lab: &'a Lab, jars: &'a Jars, stop: &'a Stop) -> Ctx<'a> {
         Ctx::new(lab, drivers::of(lab.backend), jars, &RealExec, stop)
     }
@@ -67,13 +67,13 @@ impl Session<'_> {
         let events = Events::to(vec![show::listener(command, &lab.name, lab.format, self.env)]);
         let mut report = run::run(plan, ctx, &events, &lab.logs().join("steps").join(command.replace(' ', "-")));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
-        // What cancelled the plan must not keep us from asking why.
+        // The diagnosis must not be stopped by what cancelled the plan.
         let stop = ctx.stop.next_plan();
         let asking = ctx.with_stop(&stop);
-        let ground = if failed { ctx.driver.ground_failed(&asking) } else { None };
-        if let Some((what, fix)) = &ground {
+        let foundation = if failed { ctx.driver.foundation_failed(&asking) } else { None };
+        if let Some((what, fix)) = &foundation {
             report.each_failure(|failure| {
-                failure.what = format!("{what}: {}", failure.what);
+                failure.message = format!("{what}: {}", failure.message);
                 failure.fix = Some(fix.clone());
             });
         }
@@ -81,7 +81,7 @@ impl Session<'_> {
             report::failures(&report, self.env.colour);
         }
         if failed
-            && ground.is_none()
+            && foundation.is_none()
             && lab.state.exists()
             && let Some(dir) = ctx.driver.diagnose(&asking)
         {
@@ -92,7 +92,7 @@ impl Session<'_> {
 
     pub(super) fn dry_run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Exit {
         let ctx = self.ctx(lab, jars, self.stop);
-        // What nobody can tell yet keeps its plain name.
+        // What is not known yet is shown by its plain name.
         ctx.driver.settle_preview(&ctx);
         print_text(&format!("# {command}: backend {}, lab {}, {} steps\n", lab.backend, lab.name, plan.steps.len()));
         for (place, planned) in plan.steps.iter().enumerate() {
@@ -106,13 +106,13 @@ impl Session<'_> {
         Exit::Ok
     }
 
-    /// The lab as recorded, or by the project's own manifests when its own cannot be read.
-    pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, choice: Choice) -> Result<Lab> {
-        Lab::load(self.global, self.env, record, choice.clone()).or_else(|failure| {
-            eprintln!("teardown: {failure}\n  going on with the project's own manifests");
+    /// Loads the recorded lab, with the project's manifests if its own cannot be read.
+    pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, overrides: Overrides) -> Result<Lab> {
+        Lab::load(self.global, self.env, record, overrides.clone()).or_else(|failure| {
+            eprintln!("teardown: {failure}\n  continuing with the project's own manifests");
             let manifests = Some(self.env.repo.join("manifests"));
             let global = Global { manifests, ..self.global.clone() };
-            Lab::load(&global, self.env, record, choice)
+            Lab::load(&global, self.env, record, overrides)
         })
     }
 }

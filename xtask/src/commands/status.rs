@@ -1,4 +1,4 @@
-//! `status`: what runs, and whether it serves.
+//! `status`: shows what runs and whether it serves.
 
 use crate::cli::Format;
 use crate::commands::session::Session;
@@ -11,14 +11,14 @@ impl Session<'_> {
     /// `status`.
     ///
     /// # Errors
-    /// Nothing is up.
+    /// The lab is not up.
     pub fn status(&self) -> Result<Exit> {
         let (mut lab, jars) = self.recorded()?;
         let plan = plan::status(&lab);
         if self.global.dry_run {
             return Ok(self.dry_run("status", &lab, &jars, &plan));
         }
-        // A status does not wait for what is not there.
+        // `status` does not wait for what is missing.
         let timeouts = &mut lab.settings.timeouts_s;
         (timeouts.broker, timeouts.pods, timeouts.clients) = (3, 3, 6);
         let report = self.run("status", &lab, &jars, &plan);

@@ -1,11 +1,11 @@
-//! `teardown`: takes the lab away, and proves that nothing is left.
+//! `teardown`: removes the lab, and proves that nothing is left.
 
 use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::cli::{Format, Teardown};
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Result};
@@ -18,18 +18,18 @@ use crate::show::print_text;
 use crate::state::{read_record, remains};
 
 impl Session<'_> {
-    /// `teardown`: works without record, without manifests that can be read, and when nothing is there.
+    /// `teardown`: also works without a record, without readable manifests, and if nothing exists.
     ///
     /// # Errors
-    /// The lock cannot be had.
+    /// The lock cannot be taken.
     pub fn teardown(&self, teardown: &Teardown) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
         let record = read_record(&state).unwrap_or_else(|failure| {
-            eprintln!("teardown: {failure}\n  going on: what belongs to the lab is found by its mark");
+            eprintln!("teardown: {failure}\n  continuing; what belongs to the lab is found by its mark");
             None
         });
         let (lab, found) = match &record {
-            Some(record) => (self.load_or_own(Some(record), Choice::recorded(record.backend))?, true),
+            Some(record) => (self.load_or_own(Some(record), Overrides::recorded(record.backend))?, true),
             None => self.unrecorded()?,
         };
         let jars = Jars::describe(self.env)?;
@@ -45,7 +45,7 @@ impl Session<'_> {
             match lab.format {
                 Format::Json => report::json("teardown", &ctx, &report),
                 Format::Text => {
-                    print_text(&format!("nothing to tear down: no process and no file of lab {}\n", lab.name));
+                    print_text(&format!("nothing to tear down: lab {} has no process and no file\n", lab.name));
                 }
             }
             return Ok(Exit::Ok);
@@ -68,10 +68,10 @@ impl Session<'_> {
         Ok(report.exit())
     }
 
-    /// A lab without a record, on the first backend that has something of it, and whether one has.
+    /// Returns a lab without a record, on the first backend that has remains of it, and whether one has.
     fn unrecorded(&self) -> Result<(Lab, bool)> {
         let [.., last] = Backend::ALL;
-        let lab = self.load_or_own(None, Choice::recorded(last))?;
+        let lab = self.load_or_own(None, Overrides::recorded(last))?;
         let mut all = Backend::ALL.into_iter().map(|backend| Lab { backend, ..lab.clone() });
         let found = all.find(|lab| drivers::of(lab.backend).has_remains(lab, &RealExec, self.stop));
         let has_remains = found.is_some();

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the project's own checks, in the order of their cost.
+//! `test`: the project's own checks, cheapest first.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -19,136 +19,115 @@ use crate::state::ImageSource;
 use crate::tools::{docker, java};
 use crate::wait::{self, Poll};
 
-/// One of the checks.
+/// A check.
 struct Check {
     title: &'static str,
     runs: Runs,
-    /// The cargo subcommand or component it needs, and what installs it.
+    /// The program it needs, and the command that installs it.
     needs: Option<(&'static str, &'static [&'static str])>,
-    /// What it needs of this machine beside cargo.
-    lab: Place,
+    /// The lab it needs.
+    lab: TestLab,
 }
 
 /// What a check runs.
 enum Runs {
-    /// cargo, with these arguments.
-    Cargo(&'static [&'static str]),
-    /// Modules of the integration tests with a feature. Each starts when the one before it has ended, so that their labs
-    /// never share the machine.
+    /// cargo with these arguments.
+    Cargo(&'static str),
+    /// Modules of the integration tests, with a feature. They run one after another, so that their labs never share the
+    /// machine.
     Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
 }
 
-/// What a check runs on.
+/// The lab that a check needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Nothing but this machine.
-    Nothing,
-    /// The real lab, as processes.
+enum TestLab {
+    /// No lab.
+    None,
+    /// A lab of processes.
     Local,
-    /// A Docker engine, and images from packages.
+    /// A Docker engine and images from packages.
     Kind,
 }
 
-/// The macOS that xtask is compiled for, where Rust's standard library for it is installed.
+/// How a check ended.
+enum Ended {
+    Passed,
+    Failed,
+    /// With the reason.
+    Skipped(String),
+}
+
+/// The target of the check `macOS`, which runs if Rust's standard library for it is installed.
 const MACOS: &str = "aarch64-apple-darwin";
 
 const CHECKS: &[Check] = &[
     Check {
         title: "format",
-        runs: Runs::Cargo(&["fmt", "--all", "--check"]),
+        runs: Runs::Cargo("fmt --all --check"),
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "clippy",
-        runs: Runs::Cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "xtask/lab,xtask/kind",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        runs: Runs::Cargo("clippy --workspace --all-targets --features xtask/lab,xtask/kind --locked -- -D warnings"),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "macOS",
-        runs: Runs::Cargo(&["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"]),
+        runs: Runs::Cargo("clippy --package xtask --target aarch64-apple-darwin --locked -- -D warnings"),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "licences",
-        runs: Runs::Cargo(&[
-            "deny",
-            "--all-features",
-            "--locked",
-            "--config",
-            ".cargo/deny.toml",
-            "check",
-            "licenses",
-            "bans",
-            "sources",
-        ]),
+        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check licenses bans sources"),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "advisories",
-        runs: Runs::Cargo(&[
-            "deny",
-            "--all-features",
-            "--locked",
-            "--config",
-            ".cargo/deny.toml",
-            "check",
-            "--disable-fetch",
-            "advisories",
-        ]),
+        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check --disable-fetch advisories"),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "unit and integration tests",
-        runs: Runs::Cargo(&["test", "--workspace", "--locked"]),
+        runs: Runs::Cargo("test --workspace --locked"),
         needs: None,
-        lab: Place::Nothing,
+        lab: TestLab::None,
     },
     Check {
         title: "the lab, end to end",
         runs: Runs::Modules {
             feature: "lab",
             modules: &["lab", "delivery", "drills", "survive"],
-            // Each has a lab and ports of its own, and mostly waits.
+            // Each test has its own lab and ports, and mostly waits.
             args: &["--test-threads=3", "--nocapture"],
         },
         needs: None,
-        lab: Place::Local,
+        lab: TestLab::Local,
     },
     Check {
         title: "the lab on kind, end to end",
         runs: Runs::Modules { feature: "kind", modules: &["kind"], args: &["--test-threads=1", "--nocapture"] },
         needs: None,
-        lab: Place::Kind,
+        lab: TestLab::Kind,
     },
     Check {
         title: "images and registry",
         runs: Runs::Modules { feature: "kind", modules: &["contract", "registry"], args: &[] },
         needs: None,
-        lab: Place::Kind,
+        lab: TestLab::Kind,
     },
 ];
 
 impl Runs {
-    /// cargo's command lines, in their order.
+    /// Returns cargo's command lines, in order.
     fn lines(&self) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
-            Runs::Cargo(args) => vec![words(&[&["cargo"], *args].concat())],
+            Runs::Cargo(args) => vec![format!("cargo {args}").split(' ').map(Into::into).collect()],
             Runs::Modules { feature, modules, args } => {
                 let test =
                     ["cargo", "test", "--package", "xtask", "--locked", "--features", feature, "--test", "it", "--"];
@@ -160,28 +139,70 @@ impl Runs {
 }
 
 impl Check {
-    /// Runs it, as far as its first line that fails. The exit code is the last one.
+    /// Runs its command lines up to the first that fails; returns the last exit code.
     fn run(&self, env: &Env, stop: &Stop) -> Result<i32> {
         let mut code = 0;
         for words in self.runs.lines() {
             let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(&words[1..]).dir(&env.repo));
             eprintln!("\n── {} ── {cmd}", self.title);
             code = RealExec.attached(&cmd)?;
-            if code != 0 || stop.asked() {
+            if code != 0 || stop.requested() {
                 break;
             }
         }
         Ok(code)
     }
+
+    /// Runs the check, unless this machine cannot. `--fix` first installs the program that it needs.
+    fn attempt(&self, args: &Test, env: &Env, engine: bool, stop: &Stop) -> Result<Ended> {
+        if self.lab != TestLab::None && args.quick {
+            return Ok(Ended::Skipped("left out by --quick".into()));
+        }
+        if let Some(why) = (self.lab == TestLab::Kind).then(|| no_kind(env, engine)).flatten() {
+            return Ok(Ended::Skipped(why));
+        }
+        if let Some((program, install)) = self.needs
+            && env.find(program).is_none()
+        {
+            let line = install.join(" ");
+            if !args.fix {
+                return Ok(Ended::Skipped(format!("{program} is not installed; run `{line}`, or use --fix")));
+            }
+            eprintln!("--fix runs: {line}");
+            if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
+                eprintln!("✗ {}: `{line}` failed", self.title);
+                return Ok(Ended::Failed);
+            }
+        }
+        if self.title == "advisories" && !fetches_advisories(env, stop) {
+            return Ok(Ended::Skipped("the advisory database cannot be fetched from here".into()));
+        }
+        if self.title == "macOS" && !compiles_for(MACOS, stop) {
+            let why = format!("Rust's standard library for it is not installed; run `rustup target add {MACOS}`");
+            return Ok(Ended::Skipped(why));
+        }
+        let begin = Instant::now();
+        let code = self.run(env, stop)?;
+        if stop.requested() {
+            wait_for_test_programs()?;
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        if code != 0 {
+            eprintln!("✗ {} exited with {code} after {seconds:.0} s", self.title);
+            return Ok(Ended::Failed);
+        }
+        eprintln!("✓ {} {seconds:.0} s", self.title);
+        Ok(Ended::Passed)
+    }
 }
 
-/// Runs them all, says what it skipped and why.
+/// Runs all checks, and reports which were skipped and why.
 ///
 /// # Errors
-/// A check cannot be started, or `--fix` fails.
+/// A check cannot start, or `--fix` fails.
 pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
-        for check in CHECKS.iter().filter(|check| check.lab == Place::Nothing || !args.quick) {
+        for check in CHECKS.iter().filter(|check| check.lab == TestLab::None || !args.quick) {
             let lines = check.runs.lines().into_iter().map(|words| words.join(" ") + "\n");
             print_text(&format!("# {}\n{}", check.title, lines.collect::<String>()));
         }
@@ -192,56 +213,17 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
         fix::install(&missing_packages(env, engine), env, &RealExec)?;
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, Vec::new());
+    if env.find("shellcheck").is_none() {
+        skipped.push("shell scripts: shellcheck is not installed; --fix installs it".into());
+    }
     for check in CHECKS {
-        if stop.asked() {
+        if stop.requested() {
             return Ok(Exit::Interrupted);
         }
-        if check.lab != Place::Nothing && args.quick {
-            skipped.push(format!("{}: --quick leaves it out", check.title));
-            continue;
-        }
-        if let Some(why) = (check.lab == Place::Kind).then(|| no_kind(env, engine)).flatten() {
-            skipped.push(format!("{}: {why}", check.title));
-            continue;
-        }
-        if let Some((program, install)) = check.needs
-            && env.find(program).is_none()
-        {
-            let line = install.join(" ");
-            if args.fix {
-                eprintln!("--fix runs: {line}");
-                if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
-                    failed += 1;
-                    eprintln!("✗ {}: `{line}` failed", check.title);
-                    continue;
-                }
-            } else {
-                skipped.push(format!("{}: {program} is not installed; `{line}`, or --fix, does", check.title));
-                continue;
-            }
-        }
-        if check.title == "advisories" && !fetches_advisories(env, stop) {
-            skipped.push("advisories: the advisory database cannot be fetched from here".into());
-            continue;
-        }
-        if check.title == "macOS" && !compiles_for(MACOS, stop) {
-            skipped.push(format!(
-                "macOS: Rust's standard library for it is not here; `rustup target add {MACOS}` brings it"
-            ));
-            continue;
-        }
-        let begin = Instant::now();
-        let code = check.run(env, stop)?;
-        if stop.asked() {
-            wait_for_test_programs()?;
-        }
-        let seconds = begin.elapsed().as_secs_f64();
-        if code == 0 {
-            passed += 1;
-            eprintln!("✓ {} {seconds:.0} s", check.title);
-        } else {
-            failed += 1;
-            eprintln!("✗ {} exited with {code} after {seconds:.0} s", check.title);
+        match check.attempt(args, env, engine, stop)? {
+            Ended::Passed => passed += 1,
+            Ended::Failed => failed += 1,
+            Ended::Skipped(why) => skipped.push(format!("{}: {why}", check.title)),
         }
     }
     eprintln!();
@@ -256,8 +238,8 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
     })
 }
 
-/// Waits until the test programs of our process group are gone. Ctrl-C ends cargo at once, and them when all that they made is taken down; another
-/// Ctrl-C ends us all.
+/// Waits until the test programs of our process group are gone. Ctrl-C ends cargo at once, but the test programs first
+/// take down what they created. A second Ctrl-C ends all.
 fn wait_for_test_programs() -> Result<()> {
     let folder = std::env::current_exe().ok().and_then(|us| Some(us.parent()?.join("deps/").into_os_string()));
     let ours = |arg: &[u8]| folder.as_ref().is_some_and(|folder| arg.starts_with(folder.as_bytes()));
@@ -266,10 +248,12 @@ fn wait_for_test_programs() -> Result<()> {
         let group = |pid| getpgid(Some(Pid::from_raw(i32::try_from(pid).ok()?)?)).ok();
         programs.iter().filter(|program| group(program.pid) == Some(getpgrp())).count()
     };
-    let tell = |status: &str| eprintln!("{status}");
-    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
+    let print = |status: &str| eprintln!("{status}");
+    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &print, || {
         let left = living();
-        Ok(Poll::unless((left > 0).then(|| format!("waiting for {left} test program(s) to take down what they made"))))
+        Ok(Poll::unless(
+            (left > 0).then(|| format!("waiting for {left} test program(s) to take down what they created")),
+        ))
     })
 }
 
@@ -277,7 +261,7 @@ fn building(cmd: Cmd) -> Cmd {
     cmd.purpose(Purpose::Build)
 }
 
-/// Whether cargo-deny can fetch the database. Without it the check would say nothing about our dependencies.
+/// Whether cargo-deny can fetch the advisory database. Without it the check would be meaningless.
 fn fetches_advisories(env: &Env, stop: &Stop) -> bool {
     let fetch = ["deny", "--config", ".cargo/deny.toml", "fetch", "db"];
     let cmd = building(Cmd::new(&env.cargo, Duration::from_secs(120)).args(fetch).dir(&env.repo));
@@ -291,29 +275,29 @@ fn compiles_for(target: &str, stop: &Stop) -> bool {
     answer.is_ok_and(|output| std::path::Path::new(output.stdout.trim()).is_dir())
 }
 
-/// Why the tests on kind cannot run here.
+/// Returns why the tests on kind cannot run here.
 fn no_kind(env: &Env, engine: bool) -> Option<String> {
     if !engine {
-        return Some("no Docker engine answers; on Debian `.ci/engine start` brings one".into());
+        return Some("no Docker engine answers; on Debian, `.ci/engine start` starts one".into());
     }
     if !env.root {
-        return Some("only root can make images from packages".into());
+        return Some("only root can build images from packages".into());
     }
     if env.find("go").is_none() {
-        return Some("no go on PATH: the images are built with Go 1.24 or newer".into());
+        return Some("no go on PATH; the images are built with Go 1.24 or newer".into());
     }
     let missing = missing_programs(env, ImageSource::Packages);
     let names: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
     (!names.is_empty()).then(|| format!("no {}; --fix installs it", names.join(", ")))
 }
 
-/// Debian packages that the tests need and this machine lacks.
+/// Returns the Debian packages that the tests need and this machine lacks.
 fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     if engine {
         packages.extend(missing_programs(env, ImageSource::Packages).into_iter().map(|(_, package)| package));
     }
-    // One test compiles a program that does with Kafka's clients what others do.
+    // One test compiles a program that uses Kafka's Java clients.
     if java::locate(env).is_none() || env.find("javac").is_none() {
         packages.push("openjdk-17-jdk-headless");
     }
@@ -322,6 +306,9 @@ fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
     }
     if ["cc", "c++", "make"].iter().any(|name| env.find(name).is_none()) {
         packages.push("build-essential");
+    }
+    if env.find("shellcheck").is_none() {
+        packages.push("shellcheck");
     }
     packages.dedup();
     packages

@@ -1,4 +1,4 @@
-//! `up`: makes the lab, or makes it whole.
+//! `up`: creates the lab, or repairs it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::cli::{Format, ImagesChoice, Up};
 use crate::commands::fix;
 use crate::commands::session::Session;
-use crate::config::{Choice, Lab, state_dir};
+use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::kind::setup;
 use crate::local::jars::Jars;
-use crate::plan::{self, Wish};
+use crate::plan::{self, UpOptions};
 use crate::report;
 use crate::run::Report;
 use crate::show::print_text;
@@ -25,18 +25,18 @@ impl Session<'_> {
     /// `up`.
     ///
     /// # Errors
-    /// What came before the first step: flags, manifests, the lock.
+    /// A failure before the first step: flags, manifests, the lock.
     pub fn up(&self, up: &Up) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
-        let wish = Wish { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
-        // Before the lock, so that a wrong flag or manifest leaves no folder behind.
-        let (lab, jars) = self.asked_for(up, read_record(&state)?.as_ref())?;
+        let options = UpOptions { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
+        // Before the lock, so that an invalid flag or manifest leaves no folder behind.
+        let (lab, jars) = self.requested(up, read_record(&state)?.as_ref())?;
         if self.global.dry_run {
-            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, wish)));
+            return Ok(self.dry_run("up", &lab, &jars, &plan::up(&lab, options)));
         }
         let lock = self.lock("up")?;
-        // What another command changed while we waited for the lock counts.
-        let (lab, jars) = self.asked_for(up, read_record(&state)?.as_ref())?;
+        // Another command may have changed the record while we waited for the lock.
+        let (lab, jars) = self.requested(up, read_record(&state)?.as_ref())?;
         if self.global.format == Format::Text {
             eprintln!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why);
         }
@@ -44,8 +44,8 @@ impl Session<'_> {
             self.fix(&lab, &jars)?;
         }
         let stop = self.stop.next_plan();
-        let ctx = self.ctx(&lab, &jars, &stop).afresh(up.recreate);
-        let report = self.run_in("up", &ctx, &plan::up(&lab, wish));
+        let ctx = self.ctx(&lab, &jars, &stop).forgetting_setup(up.recreate);
+        let report = self.run_in("up", &ctx, &plan::up(&lab, options));
         if lab.format == Format::Json {
             report::json("up", &ctx, &report);
         }
@@ -54,10 +54,10 @@ impl Session<'_> {
         Ok(report.exit())
     }
 
-    /// The lab that was asked for, by flags, record and manifests.
-    fn asked_for(&self, up: &Up, record: Option<&Record>) -> Result<(Lab, Jars)> {
-        let (asked, name) = (up.backend.0, &self.global.name);
-        let (backend, why) = drivers::choose(asked, record, name, self.env, &RealExec, self.stop)?;
+    /// Loads the lab from flags, record and manifests.
+    fn requested(&self, up: &Up, record: Option<&Record>) -> Result<(Lab, Jars)> {
+        let (requested, name) = (up.backend.0, &self.global.name);
+        let (backend, why) = drivers::choose(requested, record, name, self.env, &RealExec, self.stop)?;
         let given = [
             (up.images.is_some(), "--images"),
             (up.recreate, "--recreate"),
@@ -67,22 +67,22 @@ impl Session<'_> {
         if let Some((_, flag)) = given.iter().find(|(given, flag)| *given && meaningless.contains(flag)) {
             return Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on {backend}")));
         }
-        let choice = Choice { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
-        Ok((Lab::load(self.global, self.env, record, choice)?, Jars::describe(self.env)?))
+        let overrides = Overrides { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
+        Ok((Lab::load(self.global, self.env, record, overrides)?, Jars::describe(self.env)?))
     }
 
-    /// What is told, and done, when the plan is over.
+    /// Reports the end of the plan; takes the lab down again if requested.
     fn conclude(&self, up: &Up, lab: &Lab, jars: &Jars, report: &Report) -> Result<()> {
         match report.exit() {
             Exit::Ok if lab.format == Format::Text => {
                 print_text(&format!("\nlab {} is up after {:.1} s\n\n", lab.name, report.elapsed.as_secs_f64()));
                 print_text(&report::endpoints(&self.ctx(lab, jars, self.stop), !up.no_clients));
             }
-            // Nothing was touched in preflight: a lab that was up before still is.
+            // Preflight changes nothing: a lab that was up still is.
             Exit::Ok | Exit::Preflight => {}
             _ if up.teardown_on_failure => self.take_down_again(lab, jars)?,
             _ if lab.format == Format::Text => eprintln!(
-                "\nwhat was started is kept for looking at: `{}` goes on from here, `{}` removes it",
+                "\nwhat was started is kept for inspection: `{}` continues from here, `{}` removes it",
                 lab.xtask("up"),
                 lab.xtask("teardown")
             ),
@@ -92,31 +92,31 @@ impl Session<'_> {
     }
 
     fn take_down_again(&self, lab: &Lab, jars: &Jars) -> Result<()> {
-        eprintln!("\ntaking the lab down again, as --teardown-on-failure asks");
+        eprintln!("\ntaking the lab down again, as requested by --teardown-on-failure");
         let kept = put_aside(&lab.state);
-        // The interruption that brought us here must not interrupt this.
+        // The interruption that led here must not interrupt the teardown.
         let stop = Stop::default();
         let session = Session { stop: &stop, ..*self };
-        // As it is recorded now: where the context was put, for one.
+        // The record may have changed since, such as the kubeconfig that got the context.
         let record = read_record(&lab.state).unwrap_or_default();
-        let lab = session.load_or_own(record.as_ref(), Choice::recorded(lab.backend))?;
+        let lab = session.load_or_own(record.as_ref(), Overrides::recorded(lab.backend))?;
         session.run("teardown", &lab, jars, &plan::teardown(&lab, plan::Teardown::default()));
         match kept {
             Ok(dir) => eprintln!(
-                "\nlogs and diagnostics of the failure are in {}; `{}` removes them",
+                "\nthe logs and diagnostics of the failure are in {}; `{}` removes them",
                 dir.display(),
                 lab.xtask("teardown")
             ),
-            Err(failure) => eprintln!("\nlogs and diagnostics of the failure are gone: {failure}"),
+            Err(failure) => eprintln!("\nthe logs and diagnostics of the failure are lost: {failure}"),
         }
         Ok(())
     }
 
-    /// Installs what preflight misses, shown first.
+    /// Shows, then installs, what preflight finds missing.
     fn fix(&self, lab: &Lab, jars: &Jars) -> Result<()> {
-        // What a package brings may show what else is missing: a recipe can only be asked when its tools are there.
+        // Repeat: a recipe can report what it lacks only once its tools are installed.
         for _ in 0..3 {
-            let ctx = self.ctx(lab, jars, self.stop).afresh(false);
+            let ctx = self.ctx(lab, jars, self.stop).forgetting_setup(false);
             let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
             let findings = preflight::look(&task)?;
             if findings.packages().is_empty() && !findings.programs() {
@@ -127,9 +127,7 @@ impl Session<'_> {
                 let build = setup::Recipe::Node.build(lab, Duration::ZERO).args(["kind", "kubectl"]);
                 eprintln!("--fix runs: {build}");
                 if RealExec.attached(&build)? != 0 {
-                    return Err(
-                        Failure::new(Exit::Preflight, format!("{build} failed")).fix("see its own message above")
-                    );
+                    return Err(Failure::new(Exit::Preflight, format!("{build} failed")).fix("see the message above"));
                 }
             }
         }

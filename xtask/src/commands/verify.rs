@@ -1,4 +1,4 @@
-//! `verify`: checks the lab, and proves that every message arrives.
+//! `verify`: checks the lab and proves that every message arrives.
 
 use crate::account;
 use crate::cli::{Format, Verify};
@@ -14,10 +14,10 @@ impl Session<'_> {
     /// `verify`.
     ///
     /// # Errors
-    /// Nothing is up.
+    /// The lab is not up.
     pub fn verify(&self, verify: &Verify) -> Result<Exit> {
         if verify.messages == Some(0) {
-            return Err(Failure::usage("--messages 0: a check of nothing proves nothing"));
+            return Err(Failure::usage("--messages 0: a check without messages proves nothing"));
         }
         let (lab, jars) = self.recorded()?;
         let plan = plan::verify(&lab, verify.messages.unwrap_or(lab.settings.flow.messages));
@@ -38,7 +38,7 @@ impl Session<'_> {
             Exit::Ok => "pass",
             Exit::Inconclusive => "inconclusive",
             Exit::Interrupted => "interrupted",
-            Exit::Nothing => "nothing is up",
+            Exit::NotUp => "the lab is not up",
             Exit::Fault => "fail",
             _ => "not finished",
         };

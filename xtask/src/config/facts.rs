@@ -1,49 +1,49 @@
-//! What the manifests and lab.yml say, as types. Nothing here reads a file.
+//! The content of the manifests and lab.yml, as types. Nothing here reads a file.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Most brokers that the host's ports are declared for (cluster.yml, host-access.yml).
+/// Limit of brokers: cluster.yml and host-access.yml declare ports for this many.
 pub const MAX_BROKERS: u32 = 10;
 
-/// Most replicas of a client: more would fill a machine before they teach anything.
+/// Limit of replicas of a client, to protect the machine.
 pub const MAX_CLIENTS: u32 = 20;
 
-/// Stands in the value of a variable for the name of the pod (fieldRef metadata.name): a character that nobody writes.
+/// Placeholder for the pod name (fieldRef metadata.name) in a variable's value: a private-use character.
 pub const POD_NAME: &str = "\u{f8ff}";
 
-/// What the manifests say, complete and possible.
+/// The content of the manifests, complete and validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// ZooKeeper, from kafka.yml.
     pub coordinator: Coordinator,
     /// The brokers, from kafka.yml.
     pub brokers: Brokers,
-    /// What clients.yml declares.
+    /// The clients, from clients.yml.
     pub clients: Vec<Client>,
-    /// The topic that the clients use.
+    /// The clients' topic.
     pub topic: String,
     /// The kind cluster, from cluster.yml.
     pub cluster: Cluster,
-    /// The image of ZooKeeper and the brokers, as kafka.yml names it.
+    /// The image of ZooKeeper and the brokers, from kafka.yml.
     pub kafka_image: String,
-    /// What all pods of kafka.yml and clients.yml together request.
+    /// Sum of the requests of all pods in kafka.yml and clients.yml.
     pub requests: Requests,
-    /// The labels by which a StatefulSet or Deployment finds its pods.
+    /// `matchLabels` of each StatefulSet and Deployment, by its name.
     pub selectors: BTreeMap<String, BTreeMap<String, String>>,
-    /// The ConfigMaps and Secrets that the variables of a StatefulSet or Deployment come from. A pod reads them when it starts.
+    /// The ConfigMaps and Secrets that a StatefulSet or Deployment takes variables from. A pod reads them at its start.
     pub sources: BTreeMap<String, Vec<String>>,
 }
 
 /// The kind cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its name.
+    /// Name of the cluster.
     pub name: String,
-    /// Its nodes, in the file's order.
+    /// The nodes, in the file's order.
     pub nodes: Vec<Node>,
-    /// Ports of this host that lead into it.
+    /// Ports of this host that are mapped into the cluster.
     pub host_ports: Vec<u16>,
 }
 
@@ -52,12 +52,13 @@ pub struct Cluster {
 pub struct Node {
     /// `control-plane` or `worker`.
     pub role: String,
-    /// The node image, where cluster.yml names one.
+    /// The node image, if cluster.yml names one.
     pub image: Option<String>,
 }
 
 impl Cluster {
-    /// The nodes' names in a cluster called `cluster`, as kind makes them: `kafka-lab-worker`, `kafka-lab-worker2`, …
+    /// Returns the nodes' names in a cluster called `cluster`, as kind sets them: `kafka-lab-worker`,
+    /// `kafka-lab-worker2`, …
     pub fn node_names(&self, cluster: &str) -> Vec<String> {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         self.nodes
@@ -71,7 +72,7 @@ impl Cluster {
             .collect()
     }
 
-    /// How many nodes take pods: the workers, or the only node there is.
+    /// Returns the number of nodes that take pods: the workers, or 1 without workers.
     pub fn workers(&self) -> usize {
         self.nodes.iter().filter(|node| node.role == "worker").count().max(1)
     }
@@ -93,12 +94,12 @@ pub struct Coordinator {
     pub properties: BTreeMap<String, String>,
     /// KAFKA_HEAP_OPTS and KAFKA_OPTS of StatefulSet `zookeeper`.
     pub heap_opts: Vec<String>,
-    /// What its container is called.
+    /// Name of the container.
     pub container: String,
 }
 
 impl Coordinator {
-    /// Where it listens for clients in its pod.
+    /// Returns the client port in its pod.
     pub fn port(&self) -> u16 {
         self.properties.get("clientPort").and_then(|port| port.parse().ok()).unwrap_or(2181)
     }
@@ -109,26 +110,26 @@ impl Coordinator {
 pub struct Brokers {
     /// `replicas` of StatefulSet `kafka`; broker ids are 0 to count − 1.
     pub count: u32,
-    /// The environment, in which [`POD_NAME`] stands for the pod's name.
+    /// The environment; [`POD_NAME`] is a placeholder for the pod's name.
     pub env: BTreeMap<String, String>,
     /// KAFKA_HEAP_OPTS.
     pub heap_opts: Vec<String>,
-    /// KAFKA_NUM_PARTITIONS: partitions of a topic that is created automatically.
+    /// KAFKA_NUM_PARTITIONS: partitions of an automatically created topic.
     pub partitions: u32,
-    /// KAFKA_DEFAULT_REPLICATION_FACTOR: replicas of each of its partitions.
+    /// KAFKA_DEFAULT_REPLICATION_FACTOR: replicas of each partition.
     pub replication_factor: u32,
-    /// KAFKA_MIN_INSYNC_REPLICAS: below it nothing is acknowledged.
+    /// KAFKA_MIN_INSYNC_REPLICAS: with fewer, nothing is acknowledged.
     pub min_insync_replicas: u32,
-    /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is without bound.
+    /// KAFKA_LOG_RETENTION_BYTES, for each partition; `None` is unlimited.
     pub retention_bytes: Option<u64>,
-    /// KAFKA_AUTO_CREATE_TOPICS_ENABLE: whether brokers create a topic that a client asks for.
+    /// KAFKA_AUTO_CREATE_TOPICS_ENABLE: whether brokers create a topic on first use.
     pub auto_create_topics: bool,
-    /// LAB_HOST_PORT_BASE: where the host reaches broker 0.
+    /// LAB_HOST_PORT_BASE: port of broker 0 on the host.
     pub host_port_base: u16,
 }
 
 impl Brokers {
-    /// Where broker `id` is advertised inside the cluster, in namespace `default`.
+    /// Returns the address that broker `id` advertises inside the cluster, in namespace `default`.
     pub fn inner_address(&self, id: u32) -> String {
         let advertised = self.env.get("KAFKA_ADVERTISED_LISTENERS").map(String::as_str).unwrap_or_default();
         let first = advertised.split(',').next().unwrap_or_default();
@@ -140,25 +141,25 @@ impl Brokers {
 /// A Deployment of clients.yml.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its name.
+    /// Name of the Deployment.
     pub name: String,
     /// `producer` or `consumer`.
     pub role: String,
-    /// How many.
+    /// Number of replicas.
     pub replicas: u32,
-    /// Its environment, ROLE and KAFKA_BROKER included.
+    /// The environment, including ROLE and KAFKA_BROKER.
     pub env: BTreeMap<String, String>,
 }
 
-/// lab.yml: what the manifests cannot say.
+/// Content of lab.yml: settings that have no place in the manifests.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How long steps may take.
+    /// Timeouts of steps.
     pub timeouts_s: Timeouts,
     /// The flow check.
     pub flow: Flow,
-    /// Messages that the rolled-out consumer may lag behind the producer.
+    /// Limit of the consumer's lag, in messages.
     pub lag_messages: u64,
     /// The local backend.
     pub local: Local,
@@ -166,7 +167,7 @@ pub struct Settings {
     pub kind: Kind,
 }
 
-/// Seconds that a step may take before it has failed.
+/// Timeouts of steps, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
@@ -190,30 +191,30 @@ pub struct Timeouts {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flow {
-    /// Messages through all partitions together.
+    /// Number of messages, over all partitions.
     pub messages: u64,
-    /// Bytes of each value.
+    /// Size of each value, in bytes.
     pub value_size: u32,
 }
 
-/// The local backend's own settings.
+/// Settings of the local backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Local {
     /// ZooKeeper's client port on 127.0.0.1.
     #[serde(rename = "zookeeper_port")]
     pub coordinator_port: u16,
-    /// Options of every java that runs ZooKeeper or a broker.
+    /// JVM options of ZooKeeper and the brokers.
     pub java_options: Vec<String>,
 }
 
-/// The kind backend's own settings.
+/// Settings of the kind backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kind {
-    /// Seconds in which a registry must have answered.
+    /// Timeout for the answer of a registry, in seconds.
     pub registry_s: u64,
-    /// Where the clients' image is built.
+    /// What builds the clients' image.
     pub clients_image: BuiltOn,
 }
 
@@ -221,10 +222,10 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BuiltOn {
-    /// This host where it is Linux, else Docker.
+    /// This host if it runs Linux, else Docker.
     Auto,
-    /// This host: its program becomes the image.
+    /// This host: the image contains its program.
     Host,
-    /// The Docker engine, by the image's Dockerfile.
+    /// The Docker engine, with the image's Dockerfile.
     Docker,
 }

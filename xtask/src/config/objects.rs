@@ -1,4 +1,4 @@
-//! The part of Kubernetes' and kind's objects that the lab reads, as types. Unknown keys are the API server's business.
+//! The parts of Kubernetes' and kind's objects that the lab reads. Unknown keys are left to the API server.
 
 use std::collections::BTreeMap;
 
@@ -112,7 +112,7 @@ pub(super) struct Resources {
 #[serde(rename_all = "camelCase")]
 pub(super) struct EnvVar {
     pub(super) name: String,
-    /// Kubernetes takes text only, which an unquoted number is not.
+    /// Kubernetes accepts only strings; an unquoted number is none.
     pub(super) value: Option<Value>,
     pub(super) value_from: Option<ValueFrom>,
 }
@@ -123,7 +123,7 @@ pub(super) struct ValueFrom {
     pub(super) config_map_key_ref: Option<KeyRef>,
     pub(super) secret_key_ref: Option<KeyRef>,
     pub(super) field_ref: Option<FieldRef>,
-    /// Whatever else Kubernetes knows.
+    /// Other sources that Kubernetes knows.
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, Value>,
 }
@@ -157,7 +157,7 @@ pub(super) struct ConfigMap {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Secret {
     pub(super) metadata: Meta,
-    /// In base64.
+    /// Values in base64.
     #[serde(default)]
     pub(super) data: BTreeMap<String, String>,
     #[serde(default)]
@@ -186,13 +186,13 @@ pub(super) struct ServicePort {
 
 #[derive(Deserialize)]
 pub(super) struct ClusterConfig {
-    #[serde(default = "kinds_default_name")]
+    #[serde(default = "default_cluster_name")]
     pub(super) name: String,
     #[serde(default)]
     pub(super) nodes: Vec<NodeConfig>,
 }
 
-fn kinds_default_name() -> String {
+fn default_cluster_name() -> String {
     "kind".into()
 }
 

@@ -1,4 +1,4 @@
-//! Every pod of the manifests keeps to the level `restricted` of Kubernetes' Pod Security Standards.
+//! Tests only: every pod meets the level `restricted` of Kubernetes' Pod Security Standards.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::yaml;
 
-/// Every pod's spec in a manifest, with a name to call it by: whatever has containers is one.
+/// Collects every pod spec in a manifest, which is any object with containers, with its name.
 fn pod_specs(value: &Value, name: &str, found: &mut Vec<(String, Value)>) {
     let own = value["metadata"]["name"].as_str().filter(|_| value["kind"].is_string()).unwrap_or(name);
     match value {
@@ -22,7 +22,7 @@ fn pod_specs(value: &Value, name: &str, found: &mut Vec<(String, Value)>) {
     }
 }
 
-/// What a pod does that the level `restricted` of Kubernetes' Pod Security Standards forbids, and what this lab leaves out beside it.
+/// Returns how a pod violates the level `restricted`, or this lab's additional rules.
 fn unrestricted(spec: &Value) -> Vec<String> {
     let mut faults: Vec<String> = Vec::new();
     let mut must = |holds: bool, what: &str| {
@@ -47,19 +47,19 @@ fn unrestricted(spec: &Value) -> Vec<String> {
     for group in ["containers", "initContainers", "ephemeralContainers"] {
         for container in spec[group].as_array().into_iter().flatten() {
             let own = &container["securityContext"];
-            // What a container says itself goes before what its pod says.
-            let says = |field: &str| if absent(own, field) { &pod[field] } else { &own[field] };
-            must(says("runAsNonRoot") == &json!(true), "runAsNonRoot");
-            must(says("runAsUser").as_u64().is_some_and(|user| user > 0), "runAsUser");
+            // A container's own value overrides its pod's.
+            let effective = |field: &str| if absent(own, field) { &pod[field] } else { &own[field] };
+            must(effective("runAsNonRoot") == &json!(true), "runAsNonRoot");
+            must(effective("runAsUser").as_u64().is_some_and(|user| user > 0), "runAsUser");
             must(own["allowPrivilegeEscalation"] == json!(false), "allowPrivilegeEscalation");
             must(own["capabilities"] == json!({"drop": ["ALL"]}), "capabilities");
-            let seccomp = says("seccompProfile")["type"].as_str().unwrap_or_default();
+            let seccomp = effective("seccompProfile")["type"].as_str().unwrap_or_default();
             must(["RuntimeDefault", "Localhost"].contains(&seccomp), "seccompProfile");
             for field in ["privileged", "procMount"] {
                 must(absent(own, field), field);
             }
             for field in ["seLinuxOptions", "appArmorProfile", "windowsOptions"] {
-                must(says(field).is_null(), field);
+                must(effective(field).is_null(), field);
             }
             for port in container["ports"].as_array().into_iter().flatten() {
                 must(absent(port, "hostPort") && absent(port, "hostIP"), "hostPort");

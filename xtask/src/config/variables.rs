@@ -1,5 +1,5 @@
-//! The variables of a container, as the kubelet puts them together: from ConfigMaps and Secrets that stand in the manifests, from `env`, with
-//! references resolved. What cannot be read here is refused by name: without it the lab would be another one than the manifests describe.
+//! The variables of a container, as the kubelet computes them from `env`, ConfigMaps and Secrets in the manifests. What
+//! cannot be read is rejected by name, because otherwise the lab would differ from the manifests.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use crate::config::facts::POD_NAME;
 use crate::config::objects::{ConfigMap, Container, EnvFrom, EnvVar, KeyRef, ObjectRef, Secret, ValueFrom};
 use crate::config::yaml::{self, Document, Reader, Value, readable};
 
-/// The namespace of every lab: that of the cluster's own kubeconfig.
+/// The namespace of every lab: the default of the cluster's kubeconfig.
 pub(super) const NAMESPACE: &str = "default";
 
-/// ConfigMaps and Secrets of some files, by kind and name.
+/// The ConfigMaps and Secrets of some files, by kind and name.
 #[derive(Default)]
 pub(super) struct Sources {
-    /// Where they stand, in words.
+    /// Names of the files.
     files: Vec<&'static str>,
     objects: BTreeMap<(&'static str, String), Data>,
 }
 
-/// What one of them holds: text, or bytes that are none.
+/// The keys and values of an object; `None` for bytes that are not text.
 type Data = BTreeMap<String, Option<String>>;
 
 const CONFIG_MAP: &str = "ConfigMap";
 const SECRET: &str = "Secret";
 
 impl Sources {
-    /// Adds those of a file.
+    /// Adds the objects of a file.
     pub(super) fn add(&mut self, file: &'static str, documents: &[Document]) {
         self.files.push(file);
         for map in readable::<ConfigMap>(documents, CONFIG_MAP) {
@@ -41,21 +41,21 @@ impl Sources {
     }
 }
 
-/// What is known of a variable.
+/// What is known about a variable.
 enum Known {
-    /// Its value, in which [`POD_NAME`] stands for the pod's name.
+    /// Its value; [`POD_NAME`] is a placeholder for the pod's name.
     Value(String),
-    /// Only the pod will know; where from.
+    /// Known only in the pod; with its source.
     InPod(String),
 }
 
-/// Whose variables they are.
+/// The owner of variables.
 pub(super) struct Owner<'a> {
-    /// The manifest.
+    /// Name of the manifest.
     pub(super) file: &'a str,
-    /// `StatefulSet kafka`.
+    /// Kind and name: `StatefulSet kafka`.
     pub(super) name: &'a str,
-    /// Which of the variables the lab must know.
+    /// Whether the lab must know a variable.
     pub(super) must_know: fn(&str) -> bool,
 }
 
@@ -66,7 +66,7 @@ impl Owner<'_> {
 }
 
 impl Reader<'_> {
-    /// The variables of a container whose values are known, and the names of the objects that they come from.
+    /// Returns a container's variables with known values, and the names of the objects that they come from.
     pub(super) fn variables(
         &mut self,
         owner: &Owner<'_>,
@@ -80,11 +80,7 @@ impl Reader<'_> {
         let mut own: Vec<&str> = Vec::new();
         for variable in &container.env {
             if own.contains(&variable.name.as_str()) {
-                self.problem(
-                    owner.file,
-                    &variable.name,
-                    format!("is there twice in {}: which one counts?", owner.name),
-                );
+                self.problem(owner.file, &variable.name, format!("occurs twice in {}: remove one", owner.name));
             }
             own.push(&variable.name);
             if let Some(value) = self.value(owner, variable, sources, &known, &mut from) {
@@ -98,7 +94,7 @@ impl Reader<'_> {
                     values.insert(name, value);
                 }
                 Known::InPod(place) if (owner.must_know)(&name) => {
-                    let message = format!("comes from {place}, which only a pod knows: write its value");
+                    let message = format!("comes from {place}, which only the pod knows: write its value instead");
                     self.problem(owner.file, name, message);
                 }
                 Known::InPod(_) => {}
@@ -107,7 +103,7 @@ impl Reader<'_> {
         (values, from)
     }
 
-    /// All variables of one `envFrom`.
+    /// Adds all variables of one `envFrom`.
     fn all_of(
         &mut self,
         owner: &Owner<'_>,
@@ -128,14 +124,14 @@ impl Reader<'_> {
                 Some(text) => {
                     known.insert(name, Known::Value(text.clone()));
                 }
-                // Of a ConfigMap the kubelet takes text alone.
+                // The kubelet ignores a ConfigMap's binaryData.
                 None if kind == CONFIG_MAP => {}
-                None => owner.problem(self, "envFrom", format!("{kind} {} {key}: is no text", reference.name)),
+                None => owner.problem(self, "envFrom", format!("{kind} {} {key}: is not text", reference.name)),
             }
         }
     }
 
-    /// An object that is referred to; `None` when it is not there, which is a problem unless it need not be.
+    /// Returns a referenced object. A missing one is a problem unless the reference is optional.
     fn object<'s>(
         &mut self,
         owner: &Owner<'_>,
@@ -149,7 +145,7 @@ impl Reader<'_> {
         let found = sources.objects.get(&(kind, reference.name.clone()));
         if found.is_none() && !reference.optional {
             let message = format!(
-                "{kind} {} is not in {}: what it sets cannot be read; put it there, or its values into env",
+                "{kind} {} is not in {}: its values cannot be read; add it there, or put its values into env",
                 reference.name,
                 sources.files.join(" or ")
             );
@@ -158,7 +154,7 @@ impl Reader<'_> {
         found
     }
 
-    /// The value of one variable of `env`; `None` when it is not set, or that is a problem.
+    /// Returns the value of a variable in `env`; `None` if it is unset or invalid.
     fn value(
         &mut self,
         owner: &Owner<'_>,
@@ -172,20 +168,20 @@ impl Reader<'_> {
             (None, Some(place)) => self.referred(owner, &variable.name, place, sources, from),
             (Some(Value::String(text)), None) => Some(expanded(text, known)),
             (Some(Value::String(_)), Some(_)) => {
-                self.problem(owner.file, &variable.name, "has both value and valueFrom, of which Kubernetes takes one");
+                self.problem(owner.file, &variable.name, "has both value and valueFrom; Kubernetes accepts only one");
                 None
             }
             (Some(other), _) => {
                 let value = yaml::to_string(other).unwrap_or_default();
                 let value = value.trim();
-                let message = format!("is {value}, must be text, which Kubernetes insists on: \"{value}\"");
+                let message = format!("is {value}, must be a string: \"{value}\"");
                 self.problem(owner.file, &variable.name, message);
                 None
             }
         }
     }
 
-    /// The value that `valueFrom` leads to.
+    /// Returns the value of a `valueFrom`.
     fn referred(
         &mut self,
         owner: &Owner<'_>,
@@ -200,7 +196,7 @@ impl Reader<'_> {
             match data.get(&reference.key) {
                 Some(Some(text)) => return Some(Known::Value(text.clone())),
                 Some(None) => {
-                    let message = format!("{kind} {} {}: is no text", reference.name, reference.key);
+                    let message = format!("{kind} {} {}: is not text", reference.name, reference.key);
                     owner.problem(self, name, message);
                 }
                 None if reference.optional => {}
@@ -227,8 +223,8 @@ impl Reader<'_> {
     }
 }
 
-/// `text` with its references `$(NAME)` resolved as Kubernetes does it: to variables that come before; others stay as they are, and `$$` is a `$`
-/// that begins no reference.
+/// Resolves references `$(NAME)` in `text` like Kubernetes: to earlier variables. Unknown references stay as they are,
+/// and `$$` is an escaped `$`.
 fn expanded(text: &str, known: &BTreeMap<String, Known>) -> Known {
     let (mut value, mut rest) = (String::new(), text);
     while let Some(at) = rest.find('$') {
@@ -240,7 +236,7 @@ fn expanded(text: &str, known: &BTreeMap<String, Known>) -> Known {
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             match known.get(name) {
                 Some(Known::Value(known)) => value.push_str(known),
-                Some(Known::InPod(place)) => return Known::InPod(format!("$({name}), that is from {place}")),
+                Some(Known::InPod(place)) => return Known::InPod(format!("$({name}), which is from {place}")),
                 None => value.push_str(&format!("$({name})")),
             }
             rest = after;
@@ -252,7 +248,7 @@ fn expanded(text: &str, known: &BTreeMap<String, Known>) -> Known {
     Known::Value(value)
 }
 
-/// The text that a Secret's value holds in base64 (RFC 4648); `None` when it is none.
+/// Decodes a Secret's base64 value (RFC 4648); `None` if it is not text.
 fn decoded(text: &str) -> Option<String> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
@@ -273,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_resolved_as_kubernetes_does_it() {
+    fn references_are_resolved_like_in_kubernetes() {
         let known = BTreeMap::from([
             ("A".to_string(), Known::Value("a".into())),
             ("IP".to_string(), Known::InPod("fieldRef status.podIP".into())),

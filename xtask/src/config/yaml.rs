@@ -1,4 +1,4 @@
-//! Reads YAML files, and says on which line one is wrong. The only user of serde_yaml.
+//! Reads YAML files, with line numbers in errors. The only user of serde_yaml.
 
 use std::fmt;
 use std::io::Read;
@@ -10,17 +10,17 @@ use serde::de::DeserializeOwned;
 pub use serde_yaml::Deserializer;
 pub use serde_yaml::{Mapping, Value, from_str, to_string};
 
-/// Larger than any manifest that a person writes.
+/// Limit of a file's size, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
 
-/// Something wrong in a file, with what to do about it.
+/// A problem in a file, with its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The file's name inside the manifests folder.
+    /// File name in the manifests folder.
     pub file: String,
-    /// The field, or the line.
+    /// Field or line.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     pub message: String,
 }
 
@@ -48,42 +48,42 @@ impl Document {
     }
 }
 
-/// Collects problems; every reader goes on after one.
+/// Reads files, and collects problems instead of stopping at the first.
 pub(super) struct Reader<'a> {
     dir: &'a Path,
     pub(super) problems: Vec<Problem>,
 }
 
-/// One YAML document of a file, its place in it and its `kind`.
+/// A YAML document of a file.
 pub(super) struct Document {
     file: String,
     first_line: usize,
     text: String,
     pub(super) kind: String,
-    /// Its name and its namespace, as text.
+    /// Name and namespace, as text.
     pub(super) name: String,
     pub(super) namespace: Option<String>,
 }
 
-/// The text of a file of manifests, with the line ends and without the byte order mark that editors of Windows may write.
+/// Reads the text of a manifest. Removes a byte order mark and converts Windows line ends.
 ///
 /// # Errors
-/// It cannot be read, or is not UTF-8.
+/// The file cannot be read, is too large, or is not UTF-8.
 pub fn text_of(path: &Path) -> std::io::Result<String> {
-    // A file that has no end must not be read to it.
+    // Bounded, because some files have no end.
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(std::io::Error::other(format!("it is larger than {FILE_MAX} bytes")));
     }
-    let other = |_| std::io::Error::other("it is not UTF-8: save it as that");
+    let other = |_| std::io::Error::other("it is not UTF-8: save it as UTF-8");
     let text = String::from_utf8(bytes).map_err(other)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(text.replace("\r\n", "\n"))
 }
 
 impl<'a> Reader<'a> {
-    /// Of the files in `dir`.
+    /// Creates a reader of the files in `dir`.
     pub(super) fn new(dir: &'a Path) -> Self {
         Self { dir, problems: Vec::new() }
     }
@@ -102,14 +102,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Splits at the `---` lines ourselves, so that an error can name the line in the file.
+    /// Splits a file at its `---` lines. serde_yaml could too, but its errors would not name the file's line.
     pub(super) fn documents(&mut self, file: &str) -> Vec<Document> {
         let Some(text) = self.text(file) else { return Vec::new() };
         let mut parts = vec![(0, String::new())];
         for (index, line) in text.lines().enumerate() {
-            // Kubernetes' reader puts in what such a key refers to; ours would overlook it.
+            // Kubernetes expands merge keys; serde_yaml would ignore them.
             if line.trim_start().trim_start_matches("- ").starts_with("<<:") || line.contains("{<<:") {
-                self.problem(file, format!("line {}", index + 1), "has a merge key (<<): write out what it stands for");
+                self.problem(file, format!("line {}", index + 1), "has a merge key (<<): write out its content");
             }
             if line.trim_end() == "---" {
                 parts.push((index + 1, String::new()));
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         documents
     }
 
-    /// The one document of a file.
+    /// Parses a file with a single document.
     pub(super) fn whole<T: DeserializeOwned>(&mut self, file: &str) -> Option<T> {
         let text = self.text(file)?;
         self.parse(&Document::new(file, 0, text))
@@ -155,13 +155,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The documents of `kind`; each that cannot be read is a problem.
+    /// Parses the documents of `kind`. Each invalid one is a problem.
     pub(super) fn all<T: DeserializeOwned>(&mut self, documents: &[Document], kind: &str) -> Vec<T> {
         documents.iter().filter(|doc| doc.kind == kind).filter_map(|doc| self.parse(doc)).collect()
     }
 }
 
-/// The documents of `kind` that can be read; what is wrong with the others is told elsewhere.
+/// Parses the valid documents of `kind`. The invalid ones are reported elsewhere.
 pub(super) fn readable<'a, T: DeserializeOwned + 'a>(
     documents: &'a [Document],
     kind: &'a str,

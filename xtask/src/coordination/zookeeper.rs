@@ -1,4 +1,4 @@
-//! ZooKeeper: its four-letter words, which need no JVM, and what its shell prints.
+//! ZooKeeper: its four-letter words, and parsers for the output of its shell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -6,20 +6,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The longest answer that is read: a lab's dump has a few kilobytes.
+/// Limit of an answer, in bytes. A lab's dump has a few kilobytes.
 const ANSWER_MAX: usize = 1024 * 1024;
 
-/// Asks ZooKeeper on 127.0.0.1:`port` a four-letter word and returns all it answers.
+/// Sends a four-letter word to ZooKeeper on 127.0.0.1:`port` and returns the answer.
 ///
 /// # Errors
-/// Nothing listens, or no answer within two seconds; somebody listens who does not stop talking.
+/// Nothing listens, there is no answer within two seconds, or the answer does not end.
 pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     stream.write_all(word.as_bytes())?;
-    // A limit for each read alone would let somebody else on that port hold us for good, a byte at a time.
+    // With a limit for single reads only, another program on that port could block us forever, byte by byte.
     let begin = Instant::now();
     let mut answer = Vec::new();
     let mut part = [0; 8192];
@@ -30,12 +30,12 @@ pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
             return Ok(String::from_utf8_lossy(&answer).into_owned());
         }
         if answer.len() > ANSWER_MAX || begin.elapsed() > 2 * limit {
-            return Err(std::io::Error::other("whoever listens there answers without end"));
+            return Err(std::io::Error::other("the listener on that port never stops sending"));
         }
     }
 }
 
-/// Whether the snapshots and logs in `dir` hold `text` somewhere, as the data of a node. Also, should any be compressed, when that cannot be told.
+/// Whether the snapshots and logs in `dir` contain `text`. True also for compressed files, which are not searched.
 pub fn has_stored(dir: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let name = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().into_owned();
@@ -45,7 +45,7 @@ pub fn has_stored(dir: &Path, text: &str) -> bool {
     })
 }
 
-/// Whether `text` comes in what is read. A log is made 64 MiB long, of zeros: what follows many of them is not read.
+/// Whether the input contains `text`. Logs are preallocated with 64 MiB of zeros, so a block of zeros ends the search.
 fn holds(mut from: impl Read, text: &[u8]) -> bool {
     let mut kept: Vec<u8> = Vec::new();
     let mut part = vec![0; 64 * 1024];
@@ -63,18 +63,18 @@ fn holds(mut from: impl Read, text: &[u8]) -> bool {
     }
 }
 
-/// The mode in the answer to `srvr`: "standalone". `None` while ZooKeeper does not serve yet.
+/// Returns the mode in the answer to `srvr`: "standalone". `None` while ZooKeeper does not serve.
 pub fn mode(srvr: &str) -> Option<&str> {
     srvr.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::trim)
 }
 
-/// The broker ids in the answer to `dump`, which lists the ephemeral nodes of each session.
+/// Returns the broker ids in the answer to `dump`, which lists the ephemeral nodes of each session.
 pub fn registered(dump: &str) -> BTreeSet<u32> {
     dump.lines().filter_map(|line| line.trim().strip_prefix("/brokers/ids/")?.parse().ok()).collect()
 }
 
-/// The session of each registered broker. `None` when that is no whole dump: a ZooKeeper that does not serve yet answers something else, and an answer
-/// that breaks off would lack sessions that are there.
+/// Returns the session of each registered broker. `None` if the dump is incomplete: a starting ZooKeeper answers
+/// something else, and a truncated answer would lack sessions.
 pub fn sessions(dump: &str) -> Option<BTreeMap<u32, String>> {
     let (_, held) = dump.split_once("ephemeral nodes dump:")?;
     let (held, _) = held.split_once("Connections dump:")?;
@@ -86,8 +86,7 @@ pub fn sessions(dump: &str) -> Option<BTreeMap<u32, String>> {
     Some(found)
 }
 
-/// The registered brokers that hold on to their registration: their session has a connection. One that lost ZooKeeper stays
-/// registered until its session expires.
+/// Returns the registered brokers whose session has a connection.
 pub fn connected(dump: &str) -> BTreeSet<u32> {
     let (sessions, connections) = dump.split_once("Connections dump:").unwrap_or((dump, ""));
     let alive: BTreeSet<&str> =
@@ -101,7 +100,7 @@ pub fn connected(dump: &str) -> BTreeSet<u32> {
     held.flat_map(registered).collect()
 }
 
-/// The controller's broker id in the answer to `dump`: its session holds both nodes.
+/// Returns the controller's broker id in the answer to `dump`: its session holds both nodes.
 pub fn controller(dump: &str) -> Option<u32> {
     let sessions = dump.split("\n0x").map(registered_and_controller);
     sessions.filter(|(_, controller)| *controller).find_map(|(ids, _)| ids.first().copied())
@@ -111,15 +110,15 @@ fn registered_and_controller(session: &str) -> (BTreeSet<u32>, bool) {
     (registered(session), session.lines().any(|line| line.trim() == "/controller"))
 }
 
-/// The answer to `ls PATH` among the noise of the connection: the last line that is a list.
+/// Returns the answer to `ls PATH`: the last line that is a list. The rest is noise about the connection.
 pub fn parse_ls(output: &str) -> Option<Vec<String>> {
     let line = output.lines().map(str::trim).rfind(|line| line.starts_with('[') && line.ends_with(']'))?;
     let inner = line[1..line.len() - 1].trim();
     Some(inner.split(',').map(str::trim).filter(|child| !child.is_empty()).map(Into::into).collect())
 }
 
-/// The answer to `get PATH`: the last line that is not noise of the connection, which a thread of its own prints before,
-/// after or between. A node without data answers `null`.
+/// Returns the answer to `get PATH`: the last line that is not noise about the connection, which another thread prints
+/// at any point. A node without data answers `null`.
 pub fn parse_get(output: &str) -> Option<&str> {
     let noise = |line: &str| {
         line.is_empty() || ["Connecting to ", "WATCHER::", "WatchedEvent "].iter().any(|start| line.starts_with(start))
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_answers_without_end_is_not_heard_to_the_end() {
+    fn an_endless_answer_is_cut_off() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let talker = std::thread::spawn(move || {

@@ -103,7 +103,7 @@ fn final_read(
     let begin = Instant::now();
     let output = task.capture(&cmd).map_err(|failure| match failure.exit {
         Exit::Interrupted => failure,
-        _ => Failure { exit: Exit::Inconclusive, what: format!("the final read: {}", failure.what), ..failure },
+        _ => Failure { exit: Exit::Inconclusive, message: format!("the final read: {}", failure.message), ..failure },
     })?;
     let elapsed_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     match clients::received(&output.stdout).filter(|state| state.event == Event::End) {

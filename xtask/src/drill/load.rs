@@ -248,7 +248,7 @@ impl Load {
             })
         });
         match read {
-            Err(failure) if task.ctx.stop.asked() => Err(failure),
+            Err(failure) if task.ctx.stop.requested() => Err(failure),
             done => Ok(done.unwrap_or(false)),
         }
     }

@@ -82,7 +82,7 @@ impl Settled {
     /// broken.
     pub fn unfinished(failure: &Failure) -> Self {
         let outcome = if failure.exit == Exit::Fault { Outcome::Broken } else { Outcome::CouldNotTell };
-        Settled { promise: None, outcome, kept: false, exit: failure.exit, reasons: vec![failure.what.clone()] }
+        Settled { promise: None, outcome, kept: false, exit: failure.exit, reasons: vec![failure.message.clone()] }
     }
 }
 
@@ -374,7 +374,7 @@ pub mod tests {
             drill: "soak",
             settled: Settled::unfinished(&failure),
             without: Vec::new(),
-            error: failure.what.clone(),
+            error: failure.message.clone(),
             failure,
         };
         let finished = [drill, soak].map(|drill| Record::Finished(Box::new(drill)));
@@ -521,9 +521,9 @@ pub mod tests {
         ] {
             let settled = Settled::unfinished(&failure);
             assert_eq!((settled.promise, settled.outcome, settled.kept), (None, outcome, false));
-            assert_eq!((settled.exit, &settled.reasons[..]), (failure.exit, &[failure.what.clone()][..]));
+            assert_eq!((settled.exit, &settled.reasons[..]), (failure.exit, &[failure.message.clone()][..]));
             let (commit, backend, drill, without) = ("c1".into(), Backend::Local, "leader-kill", Vec::new());
-            let error = failure.what.clone();
+            let error = failure.message.clone();
             let line = Unfinished { schema: SCHEMA, commit, backend, drill, settled, without, error, failure };
             let line = serde_json::to_string(&Record::Unfinished(Box::new(line))).unwrap();
             let outcome = serde_json::to_string(&outcome).unwrap();

@@ -68,7 +68,7 @@ pub fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Reco
             drill: scenario.name(),
             settled: Settled::unfinished(&failure),
             without: options.without.parts(),
-            error: failure.what.clone(),
+            error: failure.message.clone(),
             failure,
         }))),
     }
@@ -111,8 +111,8 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
     };
     let drilled = match (drilled, mended) {
         (Err(failure), Err(broken)) => {
-            let what = format!("{}; and what it broke is not mended: {}", failure.what, broken.what);
-            return Err(Failure { what, ..failure }.fix(task.lab().xtask("up")));
+            let what = format!("{}; and what it broke is not mended: {}", failure.message, broken.message);
+            return Err(Failure { message: what, ..failure }.fix(task.lab().xtask("up")));
         }
         (drilled, mended) => {
             let drilled = drilled?;

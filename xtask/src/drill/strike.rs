@@ -195,7 +195,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             Ok(Poll::unless((!asked).then(|| format!("{NAME} has not been asked since"))))
         });
         match heard {
-            Err(failure) if task.ctx.stop.asked() => Err(failure),
+            Err(failure) if task.ctx.stop.requested() => Err(failure),
             _ => Ok(()),
         }
     }
@@ -410,7 +410,7 @@ impl<'a, 'b> Strike<'a, 'b> {
             Ok(Poll::unless((!process.is_over()).then(|| format!("pid {} is still there", process.pid))))
         });
         match over {
-            Err(failure) if task.ctx.stop.asked() => Err(failure),
+            Err(failure) if task.ctx.stop.requested() => Err(failure),
             over => Ok(over.is_ok()),
         }
     }

@@ -1,4 +1,4 @@
-//! What pods answer: whether they are healthy, what the coordinator and the clients tell. Any cluster will do.
+//! Questions to pods: their health, the coordinator's state, the clients' state.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use crate::coordination;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::k8s::pods::Pod;
-use crate::k8s::workload::{Part, pod_failure, snapshot};
+use crate::k8s::workload::{WorkloadGroup, pod_failure, snapshot};
 use crate::service::Service;
 use crate::task::{Alive, Pace, Task};
 
-/// How long a client may take to print its state.
+/// The limit for a client to print its state.
 const STATE: Duration = Duration::from_secs(8);
 
-/// How long the coordinator may take to answer, with the start of a program in its pod.
+/// The limit for the coordinator's answer, including the start of a program in its pod.
 const COORDINATOR: Duration = Duration::from_secs(8);
 
-/// The pod of a service, which runs and is ready; `None` for a client that nobody started.
+/// The ready pod of a service; `None` for a client that was not started.
 ///
 /// # Errors
-/// A fault when it should be ready and is not.
+/// A fault if the pod should be ready and is not.
 pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
     let lab = task.lab();
-    // A Deployment's pods have names of their own: its Nth one stands for the Nth client.
+    // A Deployment's pods have generated names: its Nth pod stands for the Nth client.
     let (app, place) = match service {
         Service::Coordinator => (coordination::WORKLOAD, None),
         Service::Broker(_) => ("kafka", None),
@@ -32,8 +32,8 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
         }
     };
     let found = snapshot(task)?;
-    let is_client = Part::Clients.workloads(lab).iter().any(|client| client == app);
-    // The pods of a Deployment that was deleted outlive it for a while; they are nobody's client any more.
+    let is_client = WorkloadGroup::Clients.workloads(lab).iter().any(|client| client == app);
+    // Pods outlive a deleted Deployment for a while. They are no longer clients.
     if is_client && !found.workloads.iter().any(|workload| workload.name == app) {
         return Ok(None);
     }
@@ -43,17 +43,17 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
         (named, _) => named,
     };
     let Some(pod) = pod else {
-        return Err(Failure::fault(format!("there is no pod {name}")).fix(lab.xtask("up")));
+        return Err(Failure::fault(format!("pod {name} is missing")).fix(lab.xtask("up")));
     };
     if !pod.ready {
         let failure = pod_failure(task, pod);
-        return Err(Failure { exit: Exit::Fault, what: format!("not ready: {}", failure.what), ..failure });
+        return Err(Failure { exit: Exit::Fault, message: format!("not ready: {}", failure.message), ..failure });
     }
     let restarts = if pod.restarts > 0 { format!(", {} restarts", pod.restarts) } else { String::new() };
     Ok(Some(Alive { name: pod.name.clone(), proof: format!("{} on {}, ready{restarts}", pod.name, pod.node) }))
 }
 
-/// The pod of a server; of a client only where it has a name of its own.
+/// The pod name of a server. For a client, it only names the client in messages.
 fn pod_name(lab: &Lab, service: Service) -> String {
     match service {
         Service::Coordinator => coordination::POD.into(),
@@ -61,13 +61,13 @@ fn pod_name(lab: &Lab, service: Service) -> String {
     }
 }
 
-/// How long pods need: each question to them is a program that takes some 0.3 s, half of it on the processors.
+/// Intervals and limits for pods. Each question to a pod runs a program for about 0.3 s, half of it CPU time.
 pub fn pace(lab: &Lab) -> Pace {
     let (ask, watch) = (Duration::from_millis(400), Duration::from_millis(500));
     Pace { serve: lab.timeout(|t| t.pods), ask, watch }
 }
 
-/// What the coordinator answers to [`coordination::QUESTION`], or why it does not.
+/// The coordinator's answer to [`coordination::QUESTION`], or why there is none.
 ///
 /// # Errors
 /// An interruption.
@@ -76,14 +76,14 @@ pub fn coordinator(task: &Task<'_>) -> Result<std::result::Result<String, String
     let ask = format!("echo {} | timeout 5 nc -w 2 localhost {}", coordination::QUESTION, coordinator.port());
     let container = format!("--container={}", coordinator.container);
     let words = ["exec", coordination::POD, &container, "--", "sh", "-c", &ask];
-    // Its exit code is nc's, which says nothing of the answer.
-    Ok(told(task, &task.kubectl()?.cmd(COORDINATOR, words))?.and_then(|output| match output.stdout.is_empty() {
+    // The exit code is nc's and does not reflect the answer.
+    Ok(captured(task, &task.kubectl()?.cmd(COORDINATOR, words))?.and_then(|output| match output.stdout.is_empty() {
         true => Err(tail(&output.stderr, 1).concat()),
         false => Ok(output.stdout),
     }))
 }
 
-/// How many brokers are ready. A node port is open whether or not a broker is behind it; the pods tell.
+/// The number of ready brokers. A node port is open whether or not a broker is behind it, so this counts pods.
 ///
 /// # Errors
 /// The API server does not answer.
@@ -91,13 +91,13 @@ pub fn ready_brokers(task: &Task<'_>) -> Result<usize> {
     Ok(snapshot(task)?.pods.iter().filter(|pod| pod.app == "kafka" && pod.ready).count())
 }
 
-/// The bootstrap list of clients in the cluster: as the rolled-out ones have it.
+/// The bootstrap list for clients in the cluster, taken from clients.yml.
 pub fn client_brokers(lab: &Lab) -> String {
     let named = lab.facts.clients.iter().find_map(|client| client.env.get("KAFKA_BROKER"));
     named.cloned().unwrap_or_else(|| lab.bootstrap())
 }
 
-/// Ready pods of the clients of a role.
+/// The ready pods of the clients with this role.
 ///
 /// # Errors
 /// The API server does not answer.
@@ -116,17 +116,17 @@ pub fn clients(task: &Task<'_>, role: &str) -> Result<Vec<String>> {
 /// An interruption.
 pub fn client_state(task: &Task<'_>, client: &str) -> Result<std::result::Result<String, String>> {
     let cmd = task.kubectl()?.cmd(STATE, ["exec", client, "--", "/clients", "state"]);
-    Ok(match told(task, &cmd)? {
+    Ok(match captured(task, &cmd)? {
         Err(_) => Err(format!("{client} does not answer")),
         Ok(output) if output.code == Some(0) => Ok(output.stdout),
         Ok(output) => Err(tail(&output.stderr, 1).concat()),
     })
 }
 
-/// What a program in a pod prints, or why it did not run to its end: on a node that is gone nobody answers at all.
-fn told(task: &Task<'_>, cmd: &Cmd) -> Result<std::result::Result<Output, String>> {
+/// The output of a program in a pod, or why it did not finish: a lost node never answers.
+fn captured(task: &Task<'_>, cmd: &Cmd) -> Result<std::result::Result<Output, String>> {
     match task.capture(cmd) {
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
-        answer => Ok(answer.map_err(|failure| failure.what)),
+        answer => Ok(answer.map_err(|failure| failure.message)),
     }
 }

@@ -1,4 +1,4 @@
-//! After a failure: everything that helps to understand it, in one folder.
+//! Collects diagnostics after a failure in one folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,33 +10,33 @@ use crate::k8s::pods;
 use crate::system::now_ms;
 use crate::task::Ctx;
 
-/// How many folders are kept: each failure makes one.
+/// The number of folders kept. Each failure creates one.
 const KEPT: usize = 10;
 
-/// A folder of evidence. What cannot be had is left out.
-pub struct Evidence<'a> {
+/// A folder of diagnostics. Anything that cannot be collected is left out.
+pub struct Diagnostics<'a> {
     ctx: &'a Ctx<'a>,
-    /// Where it is.
+    /// The folder's path.
     pub dir: PathBuf,
 }
 
-impl<'a> Evidence<'a> {
-    /// Makes the folder; `None` where that cannot be written.
+impl<'a> Diagnostics<'a> {
+    /// Creates the folder; `None` if it cannot be created.
     pub fn begin(ctx: &'a Ctx<'a>) -> Option<Self> {
         let dir = ctx.lab.state.join("diagnostics").join(format!("{}", now_ms() / 1000));
         private_dir(&dir).ok()?;
         forget_old(dir.parent()?);
-        Some(Evidence { ctx, dir })
+        Some(Diagnostics { ctx, dir })
     }
 
-    /// Writes what a program prints, and returns it when the program succeeds.
+    /// Writes a program's output to `file` and returns its stdout if it succeeded.
     pub fn ask(&self, file: &str, cmd: Cmd) -> Option<String> {
         let output = self.ctx.exec.capture(&cmd, &self.dir.join("commands.log"), self.ctx.stop).ok()?;
         let _ = std::fs::write(self.dir.join(file), format!("$ {cmd}\n{}{}", output.stdout, output.stderr));
         (output.code == Some(0)).then_some(output.stdout)
     }
 
-    /// Asks the API server for all that it knows and for the pods' logs. Returns whether it answers.
+    /// Collects the API server's state and the pods' logs. Returns whether the API server answers.
     pub fn ask_cluster(&self, kubectl: &Kubectl) -> bool {
         if self.ask("nodes.txt", kubectl.ask(["get", "nodes", "--output", "wide"])).is_none() {
             return false;
@@ -56,13 +56,13 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Removes all but the newest folders, whose names are the seconds in which they were made.
+/// Removes all but the newest folders. Their names are the seconds in which they were created.
 fn forget_old(dir: &Path) {
     let mut folders: Vec<PathBuf> =
         std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort();
     for old in folders.iter().rev().skip(KEPT) {
-        // One that cannot be removed does no harm.
+        // A folder that cannot be removed does no harm.
         let _ = std::fs::remove_dir_all(old);
     }
 }

@@ -1,4 +1,4 @@
-//! Asks the brokers from inside the cluster: at the listener that they and the rolled-out clients use.
+//! Queries the brokers from inside the cluster, at the listener that brokers and clients there use.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::task::{Ctx, Outcome, Task};
 use crate::tools::clients;
 use crate::wait::Poll;
 
-/// How long the cluster's DNS may take to name a pod that has just become ready.
+/// The limit for the cluster's DNS to resolve a pod that has just become ready.
 const NAMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What [`serving`] would run.
@@ -26,7 +26,7 @@ pub fn preview_serving(ctx: &Ctx<'_>, with_clients: bool) -> Vec<String> {
     let pod = with_clients.then(|| job::in_producer(lab, &kubectl, &metadata)).flatten();
     vec![match pod {
         Some(cmd) => cmd.to_string(),
-        None => format!("# in a Job of the clients' image: {metadata}"),
+        None => format!("# in a Job with the clients' image: {metadata}"),
     }]
 }
 
@@ -38,10 +38,10 @@ fn metadata(lab: &Lab) -> Cmd {
     Cmd { deadline: lab.timeout(|t| t.clients) + Duration::from_secs(30), ..cmd }
 }
 
-/// Waits until every broker answers at its address inside the cluster, asked from a pod.
+/// Waits until every broker answers a pod at its address inside the cluster.
 ///
 /// # Errors
-/// A broker does not answer there, or names others elsewhere, and goes on doing so.
+/// After the limit, a broker still does not answer there, or reports other addresses.
 pub fn serving(task: &Task<'_>, with_clients: bool) -> Result<Outcome> {
     let (lab, cmd) = (task.lab(), metadata(task.lab()));
     let wanted: Vec<(u32, String)> = lab.broker_ids().map(|id| (id, lab.facts.brokers.inner_address(id))).collect();

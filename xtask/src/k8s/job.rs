@@ -1,4 +1,4 @@
-//! The clients' program inside the cluster: once in a Job of its own, or in the pod of a client that is there.
+//! The clients' program inside the cluster: once in its own Job, or in a running client's pod.
 
 use std::fs;
 use std::path::Path;
@@ -13,17 +13,17 @@ use crate::files::private_dir;
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::pods;
 use crate::k8s::render;
-use crate::k8s::workload::{INTERVAL, Patience, client_image, pod_failure, rendered};
+use crate::k8s::workload::{GiveUp, INTERVAL, client_image, pod_failure, rendered};
 use crate::signal::Stop;
 use crate::system::now_ms;
 use crate::task::Task;
 use crate::tools::clients;
 use crate::wait::Poll;
 
-/// Runs the clients' program once in a Job. The output has no exit code: it says no more than the last line does.
+/// Runs the clients' program once in a Job. The output has no exit code: the last line says the same.
 ///
 /// # Errors
-/// It does not start, or not end before the command's deadline.
+/// The Job does not start, or does not end before the command's deadline.
 pub fn run(task: &Task<'_>, purpose: &str, cmd: &Cmd) -> Result<Output> {
     let (lab, kubectl) = (task.lab(), task.kubectl()?);
     let name = format!("check-{purpose}-{:x}", now_ms());
@@ -32,7 +32,7 @@ pub fn run(task: &Task<'_>, purpose: &str, cmd: &Cmd) -> Result<Output> {
     let text = manifest(&name, &client_image(task)?, &clients::args(cmd), cmd.deadline.as_secs());
     let file = render::write(&dir, &format!("{name}.json"), &text)?;
     let result = watch(task, &kubectl, &name, &file, cmd.deadline);
-    // Whatever became of it, and also when we are asked to stop.
+    // Always delete it, even after an interruption.
     let delete = kubectl.ask(["delete", "job", "--ignore-not-found", "--wait=false", &name]);
     let _ = task.ctx.exec.capture(&delete, &task.log, &Stop::default());
     let _ = fs::remove_file(&file);
@@ -41,35 +41,35 @@ pub fn run(task: &Task<'_>, purpose: &str, cmd: &Cmd) -> Result<Output> {
 
 fn watch(task: &Task<'_>, kubectl: &Kubectl, name: &str, file: &Path, deadline: Duration) -> Result<String> {
     task.run(&kubectl.ask(["create", "--filename"]).arg(file))?;
-    let mut patience = Patience::new();
+    let mut give_up = GiveUp::new();
     let pod = task.wait(&format!("Job {name}"), deadline, INTERVAL, || {
         let found = pods::parse(&task.capture(&kubectl.job_pods(name))?.stdout).unwrap_or_default();
         Ok(match found.pods.first() {
             None => Poll::NotYet("has no pod yet".into()),
             Some(pod) if ["Succeeded", "Failed"].contains(&pod.phase.as_str()) => Poll::Ready(pod.clone()),
-            Some(pod) => match patience.lost(found.pods.iter()) {
+            Some(pod) => match give_up.lost(found.pods.iter()) {
                 Some(lost) => return Err(pod_failure(task, &lost)),
                 None => Poll::NotYet(format!("{} {}", pod.name, pod.status)),
             },
         })
     })?;
-    let said = task.run(&kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]))?.stdout;
-    if said.trim().is_empty() {
+    let output = task.run(&kubectl.cmd(Duration::from_secs(60), ["logs", &pod.name]))?.stdout;
+    if output.trim().is_empty() {
         return Err(pod_failure(task, &pod));
     }
-    Ok(said)
+    Ok(output)
 }
 
-/// The clients' program in the pod of a rolled-out producer, or of another client; `None` where none is asked for.
+/// The command in the pod of a deployed producer, or of another client; `None` if no client has replicas.
 pub fn in_producer(lab: &Lab, kubectl: &Kubectl, cmd: &Cmd) -> Option<Cmd> {
     let producer = lab.facts.clients.iter().find(|client| client.role == "producer" && client.replicas > 0);
     let producer = producer.or(lab.facts.clients.iter().find(|client| client.replicas > 0))?;
-    let place = format!("deployment/{}", producer.name);
-    Some(kubectl.cmd(cmd.deadline, ["exec", &place, "--", "/clients"]).args(clients::args(cmd)))
+    let target = format!("deployment/{}", producer.name);
+    Some(kubectl.cmd(cmd.deadline, ["exec", &target, "--", "/clients"]).args(clients::args(cmd)))
 }
 
-/// A Job called `name` that runs the clients' program once with `args` and is never started again; seconds until
-/// Kubernetes ends it.
+/// The manifest of Job `name`, which runs the clients' program once with `args`, without retries. Kubernetes ends it
+/// after `deadline_s` seconds.
 pub fn manifest(name: &str, image: &str, args: &[String], deadline_s: u64) -> String {
     let labels = json!({"app": "check", "app.kubernetes.io/part-of": "kafka-lab"});
     let job = json!({
@@ -79,7 +79,7 @@ pub fn manifest(name: &str, image: &str, args: &[String], deadline_s: u64) -> St
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": deadline_s,
-            // Whoever asked deletes it; this is for when nobody can any more.
+            // We delete it ourselves; this covers a killed xtask.
             "ttlSecondsAfterFinished": 300,
             "template": {
                 "metadata": {"labels": labels},

@@ -1,4 +1,4 @@
-//! The user's own kubeconfig: our context goes in, and comes out again.
+//! Adds the lab's context to the user's kubeconfig, and removes it again.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,27 +12,27 @@ use crate::task::{Outcome, Task};
 
 /// What [`merge`] would do.
 pub fn preview_merge(lab: &Lab) -> Vec<String> {
-    vec![format!("# put context {} into your kubeconfig; your current context stays", lab.context())]
+    vec![format!("# add context {} to your kubeconfig; your current context stays", lab.context())]
 }
 
 /// What [`unmerge`] would do.
 pub fn preview_unmerge(lab: &Lab) -> Vec<String> {
-    vec![format!("# take context {} out of your kubeconfig", lab.context())]
+    vec![format!("# remove context {} from your kubeconfig", lab.context())]
 }
 
-/// Puts our context into the user's own kubeconfig; their current context stays.
+/// Adds the lab's context to the user's kubeconfig. Their current context stays.
 ///
 /// # Errors
-/// There is no such file and no home for one, or kubectl cannot merge it.
+/// Neither KUBECONFIG nor HOME is set, or kubectl cannot merge the file.
 pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     let (lab, setup) = (task.lab(), task.setup()?);
     let Some(theirs) = lab.env.kubeconfig.clone() else {
         return Err(Failure::usage("--merge-kubeconfig: neither KUBECONFIG nor HOME is set"));
     };
-    // What is replaced is the file, not a link that leads to it.
+    // Replace the file, not a link to it.
     let theirs = std::fs::canonicalize(&theirs).unwrap_or(theirs);
     let before = std::fs::read_to_string(&theirs).unwrap_or_default();
-    // Ours without a current context, so that theirs, or that they have none, stays.
+    // Ours has no current context, so that theirs stays, even if it is unset.
     let ours = lab.state.join("kubeconfig.merge");
     std::fs::copy(lab.kubeconfig(), &ours).cannot("write", &ours)?;
     let run = |cmd: Cmd| task.run(&cmd);
@@ -45,7 +45,7 @@ pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     if let Some(dir) = theirs.parent() {
         std::fs::create_dir_all(dir).cannot("create", dir)?;
     }
-    // Written down first: whatever ends us in between, teardown knows where to look.
+    // Recorded first: if we are killed in between, teardown knows where to look.
     if let Some(record) = read_record(&lab.state)? {
         write_record(&lab.state, &Record { merged: Some(theirs.clone()), ..record })?;
     }
@@ -55,35 +55,33 @@ pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     Ok(if before == merged { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
 
-/// Takes our context out of the user's own kubeconfig again, when we put it there.
+/// Removes the lab's context from the user's kubeconfig if we added it.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn unmerge(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let Some(theirs) = lab.merged.as_ref().filter(|path| path.exists()) else {
-        return Ok(Outcome::unchanged("our context is in no kubeconfig of yours"));
+        return Ok(Outcome::unchanged("your kubeconfig does not have the lab's context"));
     };
     let (kubectl, context) = (task.setup()?.kubectl, lab.context());
+    let config = |args: &[&str]| {
+        Cmd::new(&kubectl, Duration::from_secs(20)).arg("config").args(args).arg("--kubeconfig").arg(theirs)
+    };
     for what in ["delete-context", "delete-cluster", "delete-user"] {
-        let cmd =
-            Cmd::new(&kubectl, Duration::from_secs(20)).args(["config", what, &context, "--kubeconfig"]).arg(theirs);
-        // That somebody took it out before is fine.
-        task.capture(&cmd)?;
+        // It may already be gone.
+        task.capture(&config(&[what, &context]))?;
     }
-    let list = Cmd::new(&kubectl, Duration::from_secs(20))
-        .args(["config", "get-contexts", "--output=name", "--kubeconfig"])
-        .arg(theirs);
-    let left = task.run(&list)?.stdout;
+    let left = task.run(&config(&["get-contexts", "--output=name"]))?.stdout;
     if left.lines().any(|line| line == context) {
         return Err(Failure::step(format!("context {context} is still in {}", theirs.display()))
-            .fix(format!("take it out by hand: kubectl config delete-context {context}"))
+            .fix(format!("remove it yourself: kubectl config delete-context {context}"))
             .log(&task.log));
     }
-    Ok(Outcome::changed(format!("context {context} taken out of {}", theirs.display())))
+    Ok(Outcome::changed(format!("context {context} removed from {}", theirs.display())))
 }
 
-/// Replaces a file that only its owner may read, so that a crash leaves the old one or the new one.
+/// Replaces a file atomically, with mode 0600.
 fn replace(path: &Path, text: &str) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let partial = path.with_extension(format!("partial-{}", std::process::id()));

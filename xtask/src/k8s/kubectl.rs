@@ -1,11 +1,11 @@
-//! kubectl: every command names the lab's own kubeconfig and context, by construction.
+//! kubectl commands. By construction, each names the lab's own kubeconfig and context.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Lab;
 use crate::exec::Cmd;
-use crate::state::Setup;
+use crate::state::Toolchain;
 
 /// kubectl against one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,14 +13,15 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     context: String,
-    /// What the API server can do, as kubectl remembers it: with the lab's files, not in the user's home.
+    /// kubectl's discovery cache: among the lab's files instead of in the user's home.
     cache: PathBuf,
 }
 
-/// How long a question may take.
+/// The limit for a query.
 const ASK: Duration = Duration::from_secs(20);
 
-/// The API server compares and merges: kubectl alone takes five times as long, and calls some objects changed that are not.
+/// The API server compares and merges. kubectl's own merge takes five times as long and reports unchanged objects as
+/// changed.
 const SERVER_SIDE: [&str; 3] = ["--server-side", "--force-conflicts", "--field-manager=kafka-lab"];
 
 fn named(cmd: Cmd, files: &[PathBuf]) -> Cmd {
@@ -29,7 +30,7 @@ fn named(cmd: Cmd, files: &[PathBuf]) -> Cmd {
 
 impl Kubectl {
     /// kubectl against the lab's cluster.
-    pub fn of(lab: &Lab, setup: &Setup) -> Self {
+    pub fn of(lab: &Lab, setup: &Toolchain) -> Self {
         Kubectl {
             program: setup.kubectl.clone(),
             kubeconfig: lab.kubeconfig(),
@@ -38,7 +39,7 @@ impl Kubectl {
         }
     }
 
-    /// A command that may take `deadline`.
+    /// A command with a time limit.
     pub fn cmd<A: Into<std::ffi::OsString>>(&self, deadline: Duration, args: impl IntoIterator<Item = A>) -> Cmd {
         Cmd::new(&self.program, deadline)
             .arg("--kubeconfig")
@@ -50,12 +51,12 @@ impl Kubectl {
             .args(args)
     }
 
-    /// A question.
+    /// A query.
     pub fn ask<A: Into<std::ffi::OsString>>(&self, args: impl IntoIterator<Item = A>) -> Cmd {
         self.cmd(ASK, args)
     }
 
-    /// Everything that runs, as JSON. The cluster is ours, whatever labels the manifests have.
+    /// All pods, StatefulSets and Deployments as JSON. The cluster is ours, so no label selector is needed.
     pub fn workloads(&self) -> Cmd {
         self.ask(["get", "pods,statefulsets,deployments", "--output", "json"])
     }
@@ -70,7 +71,7 @@ impl Kubectl {
         self.ask(["get", "nodes", "--output", "json"])
     }
 
-    /// What happened to a pod, the last first.
+    /// The events of a pod, oldest first.
     pub fn events(&self, pod: &str) -> Cmd {
         self.ask(["get", "events", "--sort-by=.lastTimestamp", "--output"])
             .arg("custom-columns=AGE:.lastTimestamp,REASON:.reason,MESSAGE:.message")
@@ -78,7 +79,7 @@ impl Kubectl {
             .arg(format!("involvedObject.name={pod}"))
     }
 
-    /// The end of a pod's log.
+    /// The last `lines` lines of a pod's log, or of its previous containers' logs.
     pub fn log(&self, pod: &str, lines: usize, previous: bool) -> Cmd {
         let previous = if previous { "--previous=true" } else { "--previous=false" };
         self.ask(["logs", pod, "--all-containers", previous, "--tail"]).arg(lines.to_string())
@@ -89,7 +90,7 @@ impl Kubectl {
         named(self.cmd(Duration::from_secs(60), ["apply"]).args(SERVER_SIDE), files)
     }
 
-    /// What applying manifests would change: exit code 0 when nothing, 1 when something.
+    /// What applying the manifests would change. Exit code 0 means nothing, 1 means something.
     pub fn diff(&self, files: &[PathBuf]) -> Cmd {
         named(self.cmd(Duration::from_secs(60), ["diff"]).args(SERVER_SIDE), files)
     }

@@ -1,4 +1,4 @@
-//! The logs of pods, as kubectl prints them.
+//! Prints the pods' logs with kubectl.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
 use crate::k8s::kubectl::Kubectl;
 use crate::service::Service;
-use crate::task::{Tail, Whose};
+use crate::task::{LogSource, Tail};
 
-/// Prints the end of logs, and goes on until it is interrupted where they are followed.
+/// Prints the last lines of the logs. With `follow`, continues until interrupted.
 ///
 /// # Errors
-/// There is no such process, or kubectl fails.
-pub fn print(lab: &Lab, whose: &Whose, tail: Tail) -> Result<Exit> {
+/// The process does not exist, or kubectl fails.
+pub fn print(lab: &Lab, source: &LogSource, tail: Tail) -> Result<Exit> {
     let clients: Vec<&str> = lab.facts.clients.iter().map(|client| client.name.as_str()).collect();
-    let wanted = match whose {
-        Whose::All => {
+    let wanted = match source {
+        LogSource::All => {
             let names = lab.facts.selectors.keys().map(String::as_str).collect::<Vec<_>>();
             return of_workloads(lab, &names, tail);
         }
-        Whose::Clients => return of_workloads(lab, &clients, tail),
-        Whose::One(wanted) => wanted.as_str(),
+        LogSource::Clients => return of_workloads(lab, &clients, tail),
+        LogSource::One(wanted) => wanted.as_str(),
     };
     let services: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
     let service = services.iter().find(|service| service.name(lab) == wanted);
@@ -34,13 +34,13 @@ pub fn print(lab: &Lab, whose: &Whose, tail: Tail) -> Result<Exit> {
         None if clients.contains(&wanted) => format!("deployment/{wanted}"),
         None => {
             let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
-            return Err(Failure::usage(format!("no process {wanted}; there are {}", names.join(", "))));
+            return Err(Failure::usage(format!("no process {wanted}; choose one of {}", names.join(", "))));
         }
     };
     pods(lab, &[place], tail)
 }
 
-/// Logs of the pods of several workloads: at once where one label tells them all, else of one after the other.
+/// Prints the logs of several workloads: with one kubectl if one label selects them all, otherwise one by one.
 fn of_workloads(lab: &Lab, names: &[&str], tail: Tail) -> Result<Exit> {
     let selectors: Vec<_> = names.iter().filter_map(|name| lab.facts.selectors.get(*name)).collect();
     let by = |selector: String| pods(lab, &["--selector".into(), selector, "--prefix".into()], tail);
@@ -48,7 +48,7 @@ fn of_workloads(lab: &Lab, names: &[&str], tail: Tail) -> Result<Exit> {
         return by(common);
     }
     if tail.follow && selectors.len() > 1 {
-        let what = "--follow: the manifests' selectors have no label in common, so that one kubectl cannot follow all";
+        let what = "--follow: the manifests' selectors share no label, so one kubectl cannot follow all pods";
         return Err(Failure::usage(what).fix(format!("name one of {}", names.join(", "))));
     }
     for selector in selectors {
@@ -58,27 +58,26 @@ fn of_workloads(lab: &Lab, names: &[&str], tail: Tail) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// A selector of all that any of `selectors` selects, by a label that all of them have.
+/// A selector for everything that any of `selectors` selects, by a label that they share.
 fn common(selectors: &[&BTreeMap<String, String>]) -> Option<String> {
     let key = selectors.first()?.keys().find(|key| selectors.iter().all(|selector| selector.contains_key(*key)))?;
     let values: BTreeSet<&str> = selectors.iter().map(|selector| selector[key].as_str()).collect();
-    // Fewer values than workloads: the label does not tell them from others.
-    let tells = values.len() == selectors.len() && !values.contains("");
-    tells.then(|| format!("{key} in ({})", values.into_iter().collect::<Vec<_>>().join(",")))
+    // With fewer values than workloads, the label may select others too.
+    let distinct = values.len() == selectors.len() && !values.contains("");
+    distinct.then(|| format!("{key} in ({})", values.into_iter().collect::<Vec<_>>().join(",")))
 }
 
-/// Logs of pods, by kubectl itself.
+/// Runs `kubectl logs`, attached to the terminal.
 fn pods(lab: &Lab, which: &[String], tail: Tail) -> Result<Exit> {
     let Some(setup) = &lab.setup else {
-        return Err(Failure::step("it is not recorded which kubectl made this lab").fix(lab.xtask("up")));
+        return Err(Failure::step("the lab's record names no kubectl").fix(lab.xtask("up")));
     };
     let cmd = Kubectl::of(lab, setup)
         .cmd(Duration::ZERO, ["logs", "--max-log-requests=50", "--all-containers"])
         .args([format!("--tail={}", tail.lines), format!("--follow={}", tail.follow)])
         .args(which);
     match RealExec.attached(&cmd)? {
-        0 => Ok(Exit::Ok),
-        130 => Ok(Exit::Ok),
+        0 | 130 => Ok(Exit::Ok),
         code => Err(Failure::step(format!("kubectl exited with {code}")).command(cmd)),
     }
 }

@@ -1,81 +1,82 @@
-//! What kubectl says of the lab's pods: what is ready, and what will never be. Pure.
+//! Parses what kubectl reports about pods, workloads and nodes: what is ready, and what never will be. Pure.
 
 use serde_json::Value;
 
-/// A pod.
+/// A pod, as the API server reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
-    /// The StatefulSet or Deployment that it belongs to, by its owner.
+    /// The name of the StatefulSet or Deployment that owns it.
     pub app: String,
-    /// The node that it was given to.
+    /// The node it is scheduled to.
     pub node: String,
-    /// Pending, Running, Succeeded, Failed.
+    /// Pending, Running, Succeeded or Failed.
     pub phase: String,
     /// Whether all its containers are ready.
     pub ready: bool,
-    /// Whether it is on its way out.
+    /// Whether it is being deleted.
     pub deleting: bool,
-    /// How often its containers were started again.
+    /// The restarts of all its containers.
     pub restarts: u64,
-    /// Why it will not get ready by itself.
+    /// Why it will not become ready on its own.
     pub trouble: Option<Trouble>,
-    /// Why it is not ready, in a word: a waiting container's reason, or the phase.
+    /// One word: a waiting container's reason, or the phase.
     pub status: String,
 }
 
-/// Why a pod will not get ready by itself.
+/// Why a pod will not become ready on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// Kubernetes' own word: ImagePullBackOff, CrashLoopBackOff, Unschedulable, OOMKilled, …
+    /// Kubernetes' reason: ImagePullBackOff, CrashLoopBackOff, Unschedulable, OOMKilled, …
     pub reason: String,
-    /// What it says about it.
+    /// Kubernetes' message.
     pub message: String,
 }
 
 impl Trouble {
-    /// Whether it may pass within seconds: a scheduler that has not seen a new volume or node yet.
+    /// Whether it may pass within seconds: the scheduler may not have seen a new volume or node yet.
     pub fn may_pass(&self) -> bool {
         self.reason == "Unschedulable"
     }
 }
 
-/// A StatefulSet or a Deployment.
+/// The status of a StatefulSet or a Deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
+pub struct WorkloadStatus {
     /// `StatefulSet` or `Deployment`.
     pub kind: String,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
-    /// How many pods it should have.
+    /// `spec.replicas`.
     pub replicas: u64,
-    /// How many of its pods are ready.
+    /// `status.readyReplicas`.
     pub ready: u64,
-    /// How many of them are as the manifest is now.
+    /// `status.updatedReplicas`: pods made from the current manifest.
     pub updated: u64,
-    /// How many there are.
+    /// `status.replicas`: the pods that exist.
     pub current: u64,
-    /// Whether its controller has seen the manifest as it is now.
+    /// Whether its controller has seen the current manifest.
     pub observed: bool,
 }
 
-impl Workload {
-    /// Whether every pod is there, as the manifest is now, and ready.
+impl WorkloadStatus {
+    /// Whether every pod exists, matches the current manifest and is ready.
     pub fn is_ready(&self) -> bool {
         self.observed && self.ready == self.replicas && self.updated == self.replicas && self.current == self.replicas
     }
 }
 
-/// What runs in the cluster.
+/// Everything that runs in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// StatefulSets and Deployments.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<WorkloadStatus>,
     /// Pods, by name.
     pub pods: Vec<Pod>,
 }
 
+/// Reasons for which a container will not start on its own.
 const NEVER: [&str; 10] = [
     "ImagePullBackOff",
     "ErrImagePull",
@@ -89,7 +90,7 @@ const NEVER: [&str; 10] = [
     "StartError",
 ];
 
-/// Reads what `kubectl get … --output json` prints; `None` when it cannot be understood.
+/// Parses the output of `kubectl get … --output json`; `None` if it is malformed.
 pub fn parse(json: &str) -> Option<Snapshot> {
     let list: Value = serde_json::from_str(json).ok()?;
     let mut snapshot = Snapshot::default();
@@ -107,10 +108,10 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 
-fn workload(kind: &str, item: &Value) -> Workload {
+fn workload(kind: &str, item: &Value) -> WorkloadStatus {
     let status = &item["status"];
     let count = |name: &str| status[name].as_u64().unwrap_or(0);
-    Workload {
+    WorkloadStatus {
         kind: kind.into(),
         name: text(&item["metadata"]["name"]),
         replicas: item["spec"]["replicas"].as_u64().unwrap_or(1),
@@ -121,8 +122,8 @@ fn workload(kind: &str, item: &Value) -> Workload {
     }
 }
 
-/// Which StatefulSet or Deployment made a pod. A Deployment's pods are its ReplicaSets', which it calls after itself and the hash that they bear
-/// as a label.
+/// The StatefulSet or Deployment that owns a pod. A Deployment's pods belong to its ReplicaSets, which are named after
+/// the Deployment and the pods' `pod-template-hash`.
 fn owner(meta: &Value) -> String {
     let controls = |owner: &&Value| owner["controller"].as_bool().unwrap_or(true);
     let Some(owner) = meta["ownerReferences"].as_array().into_iter().flatten().find(controls) else {
@@ -155,7 +156,7 @@ fn pod(item: &Value) -> Pod {
         }
         let ended = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
         let killed = ended.into_iter().find(|ended| ended["reason"] == "OOMKilled" && !ready);
-        // What killed the container says more than that it is not started again at once.
+        // The reason it was killed is more useful than CrashLoopBackOff.
         if let Some(killed) = killed {
             let message = format!("exit code {}", killed["exitCode"]);
             found = Some(Trouble { reason: "OOMKilled".into(), message });
@@ -180,7 +181,7 @@ fn pod(item: &Value) -> Pod {
             .iter()
             .filter_map(|container| container["restartCount"].as_u64())
             .fold(0, u64::saturating_add),
-        // A pod on its way out is not what anybody waits for.
+        // Nothing waits for a pod that is being deleted.
         trouble: found.filter(|_| !deleting),
         status: if deleting { "Terminating".into() } else { state },
         phase,
@@ -188,13 +189,13 @@ fn pod(item: &Value) -> Pod {
     }
 }
 
-/// Why the workloads called `names` are not all ready: `kafka 2 of 3 ready (kafka-1 ContainerCreating)`.
+/// Why the workloads `names` are not all ready: `kafka 2 of 3 ready (kafka-1 ContainerCreating)`.
 pub fn not_ready(snapshot: &Snapshot, names: &[String]) -> Option<String> {
     let mut words = Vec::new();
     for name in names {
         match snapshot.workloads.iter().find(|workload| workload.name == *name) {
-            None => words.push(format!("{name} is not there")),
-            // The pods were asked for a moment before the workloads.
+            None => words.push(format!("{name} is missing")),
+            // kubectl lists the pods a moment before the workloads.
             Some(workload) if !workload.is_ready() || ready_pods(snapshot, name) < workload.replicas as usize => {
                 let mine = snapshot.pods.iter().filter(|pod| pod.app == *name && !pod.ready);
                 let waiting: Vec<String> = mine.map(|pod| format!("{} {}", pod.name, pod.status)).collect();
@@ -211,7 +212,7 @@ fn ready_pods(snapshot: &Snapshot, app: &str) -> usize {
     snapshot.pods.iter().filter(|pod| pod.app == app && pod.ready).count()
 }
 
-/// Whether a node is Ready, from what `kubectl get nodes --output json` prints; by name.
+/// The name of each node and whether it is Ready, from `kubectl get nodes --output json`.
 pub fn nodes(json: &str) -> Option<Vec<(String, bool)>> {
     let list: Value = serde_json::from_str(json).ok()?;
     let ready = |node: &Value| {
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_get_ready_is_told_with_kubernetes_own_word() {
+    fn a_pod_that_never_becomes_ready_has_kubernetes_own_reason() {
         for reason in ["ImagePullBackOff", "ErrImageNeverPull", "CrashLoopBackOff"] {
             let pod = read(waiting(reason));
             assert_eq!(pod.trouble, Some(Trouble { reason: reason.into(), message: "because".into() }));
@@ -249,15 +250,15 @@ mod tests {
         let killed = read(json!({"phase": "Running", "containerStatuses": [{"ready": false,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}));
         assert_eq!(killed.trouble.unwrap().reason, "OOMKilled");
-        let homeless = read(json!({"phase": "Pending", "conditions":
+        let unschedulable = read(json!({"phase": "Pending", "conditions":
             [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/5 nodes are available"}]}));
-        assert!(homeless.trouble.unwrap().may_pass());
+        assert!(unschedulable.trouble.unwrap().may_pass());
     }
 
     #[test]
-    fn what_is_on_its_way_is_no_trouble() {
+    fn a_pod_that_is_starting_or_being_deleted_is_no_trouble() {
         assert_eq!(read(waiting("ContainerCreating")).trouble, None);
-        // It was killed once, long ago, and serves since.
+        // It was killed once and has recovered.
         let served = read(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [{"ready": true, "state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled"}}}]}));
         assert_eq!((served.trouble, served.ready), (None, true));
@@ -288,11 +289,11 @@ mod tests {
         assert_eq!(not_ready(&set(2, 3, 2), &names).unwrap(), "kafka 2 of 3 ready (kafka-2 ContainerCreating)");
         assert!(not_ready(&set(3, 2, 2), &names).is_some());
         assert!(not_ready(&set(3, 3, 1), &names).is_some());
-        assert_eq!(not_ready(&Snapshot::default(), &names).unwrap(), "kafka is not there");
+        assert_eq!(not_ready(&Snapshot::default(), &names).unwrap(), "kafka is missing");
     }
 
     #[test]
-    fn a_pod_is_its_owners_whatever_its_labels() {
+    fn a_pod_belongs_to_its_owner_regardless_of_labels() {
         let owned = |kind: &str, name: &str, labels: Value| {
             let meta = json!({"labels": labels, "ownerReferences": [{"kind": kind, "name": name, "controller": true}]});
             owner(&meta)
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_ready_when_they_say_so() {
+    fn nodes_are_ready_by_their_condition() {
         let node = |name: &str, status: &str| json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": status}]}});
         let json = json!({"items": [node("a", "True"), node("b", "Unknown")]}).to_string();
         assert_eq!(nodes(&json).unwrap(), [("a".to_string(), true), ("b".to_string(), false)]);

@@ -1,19 +1,19 @@
-//! The manifests with the images, names and ports in use. They stay what they are: plain YAML, comments and all.
+//! Fills images, names and ports into the manifests. They remain plain YAML and keep their comments.
 
 use std::path::Path;
 
 use crate::config::{Lab, yaml};
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::Setup;
+use crate::state::Toolchain;
 
-/// The fixed name of the client image in clients.yml.
+/// The client image's name in clients.yml.
 pub const CLIENT_IMAGE: &str = "kafka-lab-clients:lab";
 
 /// kafka.yml as it is applied.
 ///
 /// # Errors
-/// It cannot be read, or does not say what it said before.
-pub fn kafka(lab: &Lab, setup: &Setup) -> Result<String> {
+/// It cannot be read, or has changed since it was loaded.
+pub fn kafka(lab: &Lab, setup: &Toolchain) -> Result<String> {
     let text = read(lab, "kafka.yml")?;
     let text = with_image(&text, &lab.facts.kafka_image, &setup.kafka_image)
         .ok_or_else(|| unclear("kafka.yml", &format!("image: {}", lab.facts.kafka_image)))?;
@@ -26,7 +26,7 @@ pub fn kafka(lab: &Lab, setup: &Setup) -> Result<String> {
         .ok_or_else(|| unclear("kafka.yml", &format!("LAB_HOST_PORT_BASE, value: \"{old}\"")))
 }
 
-/// clients.yml as it is applied: `image` is the client image by a name that changes with its content.
+/// clients.yml as it is applied. `image` names the client image and changes with its content.
 ///
 /// # Errors
 /// It cannot be read, or names another image.
@@ -64,11 +64,10 @@ pub fn write(dir: &Path, file: &str, text: &str) -> Result<std::path::PathBuf> {
 }
 
 fn unclear(file: &str, wanted: &str) -> Failure {
-    Failure::usage(format!("{file}: no line that says `{wanted}`"))
-        .fix("write it on one line, as the committed file does")
+    Failure::usage(format!("{file}: no line has `{wanted}`")).fix("write it on one line, as the committed file does")
 }
 
-/// Every `image: OLD` becomes `image: NEW`; `None` when there was none.
+/// Replaces every `image: OLD` by `image: NEW`; `None` if there is none.
 fn with_image(text: &str, old: &str, new: &str) -> Option<String> {
     let mut found = false;
     let lines: Vec<String> = text
@@ -87,7 +86,7 @@ fn with_image(text: &str, old: &str, new: &str) -> Option<String> {
     found.then(|| lines.join("\n") + "\n")
 }
 
-/// Every `minDomains: N` becomes the number of nodes that brokers are spread over.
+/// Sets every `minDomains` to the number of nodes that brokers are spread over.
 fn with_min_domains(text: &str, domains: usize) -> String {
     let lines = text.lines().map(|line| match line.split_once("minDomains: ") {
         Some((indent, number)) if indent.trim().is_empty() && number.trim().parse::<usize>().is_ok() => {
@@ -98,7 +97,7 @@ fn with_min_domains(text: &str, domains: usize) -> String {
     lines.collect()
 }
 
-/// The first `replicas:` after `name: NAME` becomes NEW; `None` when there is none.
+/// Sets the first `replicas:` after `name: NAME` to NEW; `None` if there is none.
 fn with_replicas(text: &str, name: &str, new: u32) -> Option<String> {
     let (mut named, mut found) = (false, false);
     let lines: Vec<String> = text
@@ -117,7 +116,7 @@ fn with_replicas(text: &str, name: &str, new: u32) -> Option<String> {
     found.then(|| lines.join("\n") + "\n")
 }
 
-/// The value of the variable `name` becomes NEW, on its line or the next; `None` when it is not there.
+/// Sets the value of the variable `name` to NEW, on its line or the next; `None` if it is missing.
 fn with_value(text: &str, name: &str, old: &str, new: &str) -> Option<String> {
     let at = text.match_indices(name).map(|(at, _)| at).find(|at| text[..*at].trim_end().ends_with("name:"))?;
     let end = text[at..].match_indices('\n').nth(1).map_or(text.len(), |(end, _)| at + end);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_understood_and_the_rest_is_refused() {
+    fn other_spellings_are_accepted_and_the_rest_is_refused() {
         assert_eq!(with_image("  - image: \"a:1\" # why\n", "a:1", "b:2").unwrap(), "  - image: \"b:2\" # why\n");
         assert_eq!(with_image("image: a:10\n", "a:1", "b:2"), None);
         let two = "# BASE\n- name: BASE\n  value: '30090'\n- name: X\n  value: '30090'\n";

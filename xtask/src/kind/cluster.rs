@@ -1,4 +1,4 @@
-//! The kind cluster: made, reused, repaired, deleted. Only one that bears our mark is touched.
+//! Creates, reuses, repairs and deletes the kind cluster. Only a cluster with this lab's mark is touched.
 
 use std::fs;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use crate::files::{self, private_dir};
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::{pods, render};
 use crate::kind::config;
-use crate::kind::nodes::{self, Node};
+use crate::kind::nodes::{self, NodeContainer};
 use crate::local::process;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::task::{Outcome, Task};
 use crate::tools::{docker, kind};
 use crate::wait::Poll;
 
-/// The file that says that the cluster was made to its end: a cluster without it is half-made.
+/// The file that marks the cluster as complete. Without it, creation was interrupted.
 pub const MADE: &str = "cluster.made";
 
-/// Each question is a kubectl, which costs a tenth of a second of CPU that joining nodes need.
+/// Each poll runs kubectl, which takes a tenth of a second of CPU from joining nodes.
 const INTERVAL: Duration = Duration::from_millis(700);
 
-/// Where the API server listens in its node: kubeadm's own choice, which kind leaves as it is.
+/// The API server's port in its node: kubeadm's default, which kind keeps.
 const API_PORT: u16 = 6443;
 
-/// The control plane's weight on the processors against 1024 for a worker.
+/// The control plane's CPU shares. A worker has 1024.
 const FAVOUR: u32 = 64 * 1024;
 
-fn nodes(task: &Task<'_>) -> Result<Vec<Node>> {
+fn nodes(task: &Task<'_>) -> Result<Vec<NodeContainer>> {
     nodes::find(task.lab(), task.ctx.exec, &task.log, task.ctx.stop)
 }
 
-/// Ends a kind that is still making this cluster for an `up` that was killed: two at once would make half of it each.
+/// Ends a kind that still creates this cluster for a killed `up`: two at once would get in each other's way.
 fn end_orphans(task: &Task<'_>) -> Result<()> {
     let lab = task.lab();
     let kubeconfig = lab.kubeconfig();
@@ -42,27 +42,27 @@ fn end_orphans(task: &Task<'_>) -> Result<()> {
         args.contains(&kubeconfig) && args.windows(2).any(|pair| pair == [b"create".as_slice(), b"cluster"])
     });
     for orphan in orphans {
-        (task.status)(&format!("ending kind, pid {}, of an up that was killed", orphan.pid));
+        (task.status)(&format!("ending kind (pid {}), left by a killed up", orphan.pid));
         orphan.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     Ok(())
 }
 
 fn not_ours(lab: &Lab) -> Failure {
-    Failure::step(format!("there is a kind cluster {} that this lab did not make; it was left alone", lab.cluster()))
-        .fix(format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()))
+    Failure::step(format!("this lab did not create the kind cluster {}; it was left alone", lab.cluster()))
+        .fix(format!("`kind delete cluster --name {}` if you may delete it, or use another --name", lab.cluster()))
 }
 
 /// What [`old`] would run.
-pub fn preview_old(lab: &Lab, setup: &Setup, recreate: bool) -> Vec<String> {
-    let when = if recreate { "# if there is one:" } else { "# if an interrupted up left it half-made:" };
+pub fn preview_old(lab: &Lab, setup: &Toolchain, recreate: bool) -> Vec<String> {
+    let when = if recreate { "# if it exists:" } else { "# if an interrupted up left it incomplete:" };
     vec![when.into(), kind::delete(lab, setup).to_string()]
 }
 
-/// Deletes a cluster that was left half-made, or that is to be made again.
+/// Deletes a cluster that is incomplete or is to be recreated.
 ///
 /// # Errors
-/// It is not ours, or cannot be deleted.
+/// The cluster is not ours, or cannot be deleted.
 pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
     let lab = task.lab();
     let made = lab.state.join(MADE);
@@ -77,31 +77,29 @@ pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
     }
     if recreate {
         remove(task, &nodes)?;
-        return Ok(Outcome::changed(format!("deleted {}, as --recreate asks", lab.cluster())));
+        return Ok(Outcome::changed(format!("deleted {}, because of --recreate", lab.cluster())));
     }
     if made.exists() {
         return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
     }
-    // The file may have been lost while the cluster is whole.
+    // The file may be lost although the cluster is complete.
     if nodes.iter().all(|node| node.running) && kubeconfig(task).is_ok() && not_ready(task)?.is_none() {
         fs::write(&made, "").cannot("write", &made)?;
         return Ok(Outcome::unchanged(format!("{} nodes of {}", nodes.len(), lab.cluster())));
     }
     remove(task, &nodes)?;
-    Ok(Outcome::changed(format!("{} was left half-made by an interrupted up: deleted", lab.cluster())))
+    Ok(Outcome::changed(format!("deleted {}, which an interrupted up left incomplete", lab.cluster())))
 }
 
 /// What [`cluster`] would run.
-pub fn preview_cluster(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_cluster(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     let config = lab.state.join("manifests/cluster.yml");
-    let note = format!(
-        "# unless it is there; stopped nodes are started with `docker start`; {} is written first",
-        config.display()
-    );
+    let note =
+        format!("# unless it exists; `docker start` starts stopped nodes; {} is written first", config.display());
     vec![note, kind::create(lab, setup, &config).to_string()]
 }
 
-/// Makes the cluster, or starts what was stopped of it.
+/// Creates the cluster, or starts its stopped nodes.
 ///
 /// # Errors
 /// kind fails, or a node does not start.
@@ -116,26 +114,26 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
         task.build(&kind::create(lab, &setup, &config))?;
         let made = lab.state.join(MADE);
         fs::write(&made, "").cannot("write", &made)?;
-        "made"
+        "created"
     } else {
         let stopped: Vec<&str> = found.iter().filter(|node| !node.running).map(|node| node.name.as_str()).collect();
         if !stopped.is_empty() {
             (task.status)(&format!("starting {}", stopped.join(", ")));
-            // A paused container cannot be started, one that is not paused cannot be resumed: which it is does not matter.
+            // This fails for containers that are stopped instead of paused, which does not matter.
             let _ = task.capture(&docker::unpause(&stopped))?;
             task.run(&docker::start(&stopped))?;
         }
         if !stopped.is_empty() || !lab.kubeconfig().exists() {
             kubeconfig(task)?;
         }
-        if stopped.is_empty() { "reused" } else { "was stopped, started again" }
+        if stopped.is_empty() { "reused" } else { "was stopped, restarted" }
     };
     let proof = format!("{what}, context {}", lab.context());
     Ok(if what == "reused" { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
 
 /// What [`api_server`] would run.
-pub fn preview_api_server(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_api_server(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     let control_plane = lab.facts.cluster.node_names(lab.cluster()).into_iter().next().unwrap_or_default();
     vec![
         docker::favour(&control_plane, FAVOUR).to_string(),
@@ -149,10 +147,10 @@ fn storage_classes(kubectl: &Kubectl) -> Cmd {
     kubectl.ask(["get", "storageclasses", "--output", "name"])
 }
 
-/// Waits until the API server answers and there is a StorageClass, which kind installs before other nodes join.
+/// Waits until the API server answers and has a StorageClass, which kind installs before other nodes join.
 ///
 /// # Errors
-/// It does not in time.
+/// The deadline passes.
 pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let mut listens = lab.state.join(MADE).exists();
@@ -172,16 +170,16 @@ pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
 }
 
-/// Why the API server of a cluster in the making cannot be asked yet. Its node, which everything waits for, is put before
-/// the workers, which take images meanwhile.
+/// Why a new cluster's API server cannot be reached yet. Also gives its node, which everything waits for, priority over
+/// the workers, which import images meanwhile.
 fn reachable(task: &Task<'_>) -> Result<Option<String>> {
     let Some(node) = nodes(task)?.into_iter().find(|node| node.role == "control-plane" && node.running) else {
-        return Ok(Some("its node is not there yet".into()));
+        return Ok(Some("its node does not exist yet".into()));
     };
     if task.capture(&docker::favour(&node.name, FAVOUR))?.code != Some(0) {
         return Ok(Some("its node is starting".into()));
     }
-    (task.status)("kubeadm starts it");
+    (task.status)("kubeadm is starting it");
     let listening = docker::listening(&node.name, API_PORT, task.lab().timeout(|t| t.cluster));
     if task.capture(&listening)?.code != Some(0) {
         return Ok(Some("it does not listen yet".into()));
@@ -190,25 +188,25 @@ fn reachable(task: &Task<'_>) -> Result<Option<String>> {
     Ok((output.code != Some(0)).then(|| crate::failure::tail(&output.stderr, 1).concat()))
 }
 
-/// Why volumes cannot be asked for yet.
+/// Why no volume can be claimed yet.
 fn no_volumes(task: &Task<'_>) -> Result<Option<String>> {
     let output = task.capture(&storage_classes(&task.kubectl()?))?;
     Ok(match (output.code, output.stdout.trim()) {
-        (Some(0), "") => Some("there is no StorageClass yet".into()),
+        (Some(0), "") => Some("no StorageClass yet".into()),
         (Some(0), _) => None,
         _ => Some(crate::failure::tail(&output.stderr, 1).concat()),
     })
 }
 
 /// What [`joined`] would run.
-pub fn preview_joined(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_joined(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec!["# until all nodes are Ready:".into(), Kubectl::of(lab, setup).nodes().to_string()]
 }
 
 /// Waits until every node is Ready.
 ///
 /// # Errors
-/// One is not in time.
+/// The deadline passes.
 pub fn joined(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let mut waited = false;
@@ -217,7 +215,7 @@ pub fn joined(task: &Task<'_>) -> Result<Outcome> {
         waited |= obstacle.is_some();
         Ok(Poll::unless(obstacle))
     })
-    .map_err(|failure| failure.log(&task.log).fix(format!("{} makes it anew", lab.xtask("up --recreate"))))?;
+    .map_err(|failure| failure.log(&task.log).fix(format!("{} recreates it", lab.xtask("up --recreate"))))?;
     let proof = format!("{} nodes Ready", lab.facts.cluster.nodes.len());
     Ok(if waited { Outcome::changed(proof) } else { Outcome::unchanged(proof) })
 }
@@ -245,17 +243,17 @@ fn not_ready(task: &Task<'_>) -> Result<Option<String>> {
 }
 
 /// What [`healthy`] would run.
-pub fn preview_healthy(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_healthy(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec![Kubectl::of(lab, setup).nodes().to_string()]
 }
 
-/// Every node is Ready.
+/// Checks that every node is Ready.
 ///
 /// # Errors
-/// A fault when one is not.
+/// A fault if a node is not.
 pub fn healthy(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    // The API server takes most of a minute to notice that a node is gone.
+    // The API server takes most of a minute to notice a lost node.
     let stopped: Vec<String> = nodes(task)?.into_iter().filter(|node| !node.running).map(|node| node.name).collect();
     if !stopped.is_empty() {
         return Err(Failure::fault(format!("stopped or paused: {}", stopped.join(", "))).fix(lab.xtask("up")));
@@ -266,10 +264,10 @@ pub fn healthy(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::passed(format!("{} nodes Ready", lab.facts.cluster.nodes.len())))
 }
 
-/// Whether the lab's cluster runs.
+/// Checks that the lab's cluster runs.
 ///
 /// # Errors
-/// It does not: exit code 6.
+/// It does not run: exit code 6.
 pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let nodes = nodes(task)?;
@@ -277,27 +275,27 @@ pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
     if running == 0 {
         let what = match nodes.len() {
             0 => format!("lab {} is recorded, but its cluster is gone", lab.name),
-            _ => format!("lab {} is recorded, but none of its nodes runs", lab.name),
+            _ => format!("lab {} is recorded, but none of its nodes is running", lab.name),
         };
-        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+        return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
     if !lab.state.join(MADE).exists() {
-        let what = format!("lab {} is recorded, but its cluster was left half-made by an interrupted up", lab.name);
-        return Err(Failure::new(crate::failure::Exit::Nothing, what).fix(lab.xtask("up")));
+        let what = format!("lab {} is recorded, but an interrupted up left its cluster incomplete", lab.name);
+        return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
-    let proof = format!("lab {}, backend kind, {running} of {} nodes run", lab.name, nodes.len());
+    let proof = format!("lab {}, backend kind, {running} of {} nodes running", lab.name, nodes.len());
     Ok(Outcome::passed(proof))
 }
 
 /// What [`delete`] would run.
-pub fn preview_delete(lab: &Lab, setup: &Setup) -> Vec<String> {
+pub fn preview_delete(lab: &Lab, setup: &Toolchain) -> Vec<String> {
     vec![kind::delete(lab, setup).to_string()]
 }
 
-/// Deletes the cluster when it is ours.
+/// Deletes the cluster if it is ours.
 ///
 /// # Errors
-/// The engine does not answer, or a node stays.
+/// The engine does not answer, or a node cannot be removed.
 pub fn delete(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     end_orphans(task)?;
@@ -312,10 +310,10 @@ pub fn delete(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::changed(format!("deleted {} nodes of {}", nodes.len(), lab.cluster())))
 }
 
-fn remove(task: &Task<'_>, nodes: &[Node]) -> Result<()> {
+fn remove(task: &Task<'_>, nodes: &[NodeContainer]) -> Result<()> {
     let lab = task.lab();
     files::remove_file(&lab.state.join(MADE))?;
-    // A lab whose record was lost has no kind program, and needs none: its nodes are containers.
+    // A lab without a record has no kind program, and needs none: its nodes are containers.
     let cmd = match task.setup() {
         Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),
         _ => docker::remove(&nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>()),

@@ -1,69 +1,69 @@
-//! cluster.yml as kind is given it: with the lab's own name, node image, ports and mark.
+//! Renders cluster.yml for kind, with the lab's name, node image, ports and mark.
 
 use std::path::Path;
 
 use crate::config::Lab;
 use crate::config::yaml::{self, Mapping, Value};
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::Setup;
+use crate::state::Toolchain;
 
-/// How a kind cluster is made from cluster.yml.
+/// The values that replace those of cluster.yml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Making<'a> {
-    /// What the cluster is called.
+pub struct ClusterOverrides<'a> {
+    /// The cluster's name.
     pub name: &'a str,
-    /// The node image; `None` leaves the choice to cluster.yml and kind.
+    /// The node image; `None` keeps the choice of cluster.yml or kind.
     pub image: Option<&'a str>,
-    /// How far ports of this host are from those of cluster.yml.
+    /// The offset of this host's ports from those in cluster.yml.
     pub port_shift: i32,
-    /// A folder of this host that every node mounts, by which the cluster is known as ours.
+    /// A folder of this host that every node mounts, which identifies the cluster as ours.
     pub mark: Option<&'a Path>,
 }
 
-/// Where [`Making::mark`] is mounted in the nodes.
+/// The mount point of [`ClusterOverrides::mark`] in the nodes.
 pub const MARK: &str = "/kafka-lab";
 
-/// cluster.yml as it is in use; `ours` adds the mark.
+/// Renders the lab's cluster.yml; `ours` adds the mark.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn rendered(lab: &Lab, setup: &Setup, ours: bool) -> Result<String> {
+pub fn rendered(lab: &Lab, setup: &Toolchain, ours: bool) -> Result<String> {
     let mark = lab.mark();
-    let making = Making {
+    let overrides = ClusterOverrides {
         name: lab.cluster(),
         image: setup.node_image.as_deref(),
         port_shift: lab.port_shift(),
         mark: ours.then_some(mark.as_path()),
     };
-    cluster_config(&lab.manifests, &making)
+    cluster_config(&lab.manifests, &overrides)
 }
 
-/// cluster.yml for `kind create cluster --config`, with what is in use filled in. It was read and checked before.
+/// Applies `overrides` to cluster.yml in `dir`, for `kind create cluster --config`.
 ///
 /// # Errors
-/// It cannot be read any more.
-pub fn cluster_config(dir: &Path, making: &Making<'_>) -> Result<String> {
+/// The file cannot be read or parsed.
+pub fn cluster_config(dir: &Path, overrides: &ClusterOverrides<'_>) -> Result<String> {
     let path = dir.join("cluster.yml");
     let text = yaml::text_of(&path).cannot("read", &path)?;
-    let mut config: Value = yaml::from_str(&text).cannot("understand", &path)?;
-    // serde takes a list for a struct, in the order of its fields; an index by name panics at one.
+    let mut config: Value = yaml::from_str(&text).cannot("parse", &path)?;
+    // serde also accepts a list for a struct, and indexing a list by name panics.
     let nodes = config.get("nodes").and_then(Value::as_sequence);
     if !config.is_mapping() || !nodes.into_iter().flatten().all(Value::is_mapping) {
         return Err(Failure::usage("cluster.yml: the document and each of its nodes must be a mapping"));
     }
-    config["name"] = making.name.into();
+    config["name"] = overrides.name.into();
     for node in config.get_mut("nodes").and_then(Value::as_sequence_mut).into_iter().flatten() {
-        if let Some(image) = making.image {
+        if let Some(image) = overrides.image {
             node["image"] = image.into();
         }
         for mapping in node.get_mut("extraPortMappings").and_then(Value::as_sequence_mut).into_iter().flatten() {
             if let Some(port) = mapping.get_mut("hostPort")
                 && let Some(number) = port.as_i64()
             {
-                *port = number.saturating_add(making.port_shift.into()).into();
+                *port = number.saturating_add(overrides.port_shift.into()).into();
             }
         }
-        if let Some(mark) = making.mark {
+        if let Some(mark) = overrides.mark {
             let mut mount = Mapping::new();
             mount.insert("hostPath".into(), mark.to_string_lossy().into_owned().into());
             mount.insert("containerPath".into(), MARK.into());

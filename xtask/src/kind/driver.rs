@@ -1,4 +1,4 @@
-//! What the kind backend does for the steps that every backend has. What asks pods is in `k8s`.
+//! The kind backend's driver. `k8s` answers the questions about pods.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use crate::coordination;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Result};
 use crate::findings::Findings;
-use crate::k8s::diagnostics::Evidence;
+use crate::k8s::diagnostics::Diagnostics;
 use crate::k8s::kubectl::Kubectl;
-use crate::k8s::workload::{self, Part, Patience};
+use crate::k8s::workload::{self, GiveUp, WorkloadGroup};
 use crate::k8s::{answers, job, logs};
+use crate::kafka_tools::KafkaTools;
 use crate::kind::{cluster, nodes, preflight, setup};
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
+use crate::task::{Alive, Ctx, Driver, Left, LogSource, Outcome, Pace, Tail, Task};
 use crate::tools::{docker, kind};
 
-/// The kind backend.
-pub struct Kind;
+/// The driver of the kind backend.
+pub struct KindDriver;
 
-impl Driver for Kind {
+impl Driver for KindDriver {
     fn preview_preflight(&self, lab: &Lab) -> Vec<String> {
         preflight::preview(lab)
     }
@@ -62,8 +62,8 @@ impl Driver for Kind {
         task.setup().map(drop)
     }
 
-    fn place(&self, ctx: &Ctx<'_>) -> Place {
-        Place::pods(ctx.lab, &ctx.shown_setup())
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools {
+        KafkaTools::pods(ctx.lab, &ctx.shown_setup())
     }
 
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {
@@ -106,27 +106,27 @@ impl Driver for Kind {
         true
     }
 
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, _stop: &Stop) -> Result<Exit> {
-        logs::print(lab, whose, tail)
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, _stop: &Stop) -> Result<Exit> {
+        logs::print(lab, source, tail)
     }
 
-    fn ground_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {
+    fn foundation_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {
         let answers = docker::answers(&ctx.lab.env, ctx.exec, ctx.stop);
-        let fix = format!("start it again, {}; then the same command", docker::START);
+        let fix = format!("restart it with {}, then rerun the command", docker::START);
         (!answers).then(|| ("the Docker engine no longer answers".into(), fix))
     }
 
     fn diagnose(&self, ctx: &Ctx<'_>) -> Option<PathBuf> {
         let setup = ctx.setup.get()?;
-        let evidence = Evidence::begin(ctx)?;
+        let diagnostics = Diagnostics::begin(ctx)?;
         let nodes = docker::nodes(ctx.lab.cluster());
         let nodes = Cmd { args: nodes.args.into_iter().filter(|arg| arg != "--quiet").collect(), ..nodes };
-        evidence.ask("containers.txt", nodes)?;
-        // Without an API server there is no more to ask than the nodes themselves.
-        if !evidence.ask_cluster(&Kubectl::of(ctx.lab, setup)) && setup.kind.exists() {
-            evidence.ask("kind.txt", kind::export_logs(ctx.lab, setup, &evidence.dir.join("nodes")));
+        diagnostics.ask("containers.txt", nodes)?;
+        // Without an API server, only the nodes themselves can be examined.
+        if !diagnostics.ask_cluster(&Kubectl::of(ctx.lab, setup)) && setup.kind.exists() {
+            diagnostics.ask("kind.txt", kind::export_logs(ctx.lab, setup, &diagnostics.dir.join("nodes")));
         }
-        Some(evidence.dir)
+        Some(diagnostics.dir)
     }
 
     fn has_remains(&self, lab: &Lab, exec: &dyn Exec, stop: &Stop) -> bool {
@@ -137,7 +137,7 @@ impl Driver for Kind {
 
     fn restore(&self, task: &Task<'_>) -> Result<()> {
         cluster::cluster(task)?;
-        workload::ready_with(task, Part::Servers, Patience::with_killed()).map(drop)
+        workload::ready_with(task, WorkloadGroup::Servers, GiveUp::with_killed()).map(drop)
     }
 
     fn left(&self, task: &Task<'_>) -> Result<Left> {

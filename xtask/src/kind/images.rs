@@ -1,4 +1,4 @@
-//! Images: what the recipes print, what an archive holds, what engine and nodes call it. Pure.
+//! Image names, archives and the recipes' output. Pure.
 
 use std::path::PathBuf;
 
@@ -7,21 +7,21 @@ use crate::k8s::render::CLIENT_IMAGE;
 /// A stage of a recipe, as `build --list` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// Its name.
+    /// The stage's name, such as `kubectl`.
     pub name: String,
-    /// Whether its product is there.
+    /// Whether its product exists.
     pub done: bool,
     /// Its product: a folder, or the image's name.
     pub product: PathBuf,
 }
 
-/// Reads what `build --list` prints: name, key, `done` or `missing`, product.
+/// Parses the output of `build --list`: name, key, `done` or `missing`, product.
 pub fn parse_stages(list: &str) -> Vec<Stage> {
     list.lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             let (name, _key, state) = (words.next()?, words.next()?, words.next()?);
-            // A folder's name may have spaces: all that is left belongs to it.
+            // A folder's name may have spaces: it is the rest of the line.
             let product = line[line.find(state)? + state.len()..].trim();
             (["done", "missing"].contains(&state) && !product.is_empty()).then(|| Stage {
                 name: name.into(),
@@ -32,24 +32,24 @@ pub fn parse_stages(list: &str) -> Vec<Stage> {
         .collect()
 }
 
-/// An image ready to be brought into nodes.
+/// An image ready to be imported into nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// The file.
+    /// The archive's path.
     pub file: PathBuf,
-    /// The image's name, as the engine has it.
+    /// The image's name in the engine.
     pub name: String,
-    /// The image's id in a node: the digest of its configuration. In an engine with containerd's image store it is another.
+    /// The image's id in a node: the digest of its configuration. An engine with containerd's image store has another id.
     pub id: String,
 }
 
-/// The name of the clients' image with this id. No other image ever gets it.
+/// The unique name of the clients' image with this id.
 pub fn own_name(id: &str) -> String {
     let digest = id.trim_start_matches("sha256:");
     format!("{}:{}", CLIENT_IMAGE.trim_end_matches(":lab"), digest.get(..12).unwrap_or(digest))
 }
 
-/// The name by which containerd knows an image: with the registry's host in front.
+/// The name of an image in containerd: with the registry's host in front.
 pub fn full_name(name: &str) -> String {
     let first = name.split('/').next().unwrap_or_default();
     let has_host = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");

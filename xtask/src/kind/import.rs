@@ -1,4 +1,4 @@
-//! Images: built or pulled into the engine, and brought from there into every node.
+//! Builds or pulls images into the engine, and imports them into every node.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use crate::kind::config::MARK;
 use crate::kind::images::{self, Archive, own_name};
 use crate::kind::pack::{Packer, from_engine, from_program};
 use crate::kind::setup::Recipe;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
 use crate::wait::{self, Poll};
 
-/// Each question runs a program in a node, which costs CPU that a starting node needs.
+/// Each attempt runs a program in a node, which takes CPU time that a starting node needs.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 fn packer<'a>(task: &'a Task<'_>) -> Packer<'a> {
@@ -32,23 +32,23 @@ fn build_in_docker(lab: &Lab) -> Cmd {
     docker::build(&dockerfile(lab), CLIENT_IMAGE, &id_file(lab), &lab.env.repo, lab.timeout(|t| t.clients_build))
 }
 
-/// What the clients' image is built from in Docker.
+/// The Dockerfile of the clients' image.
 pub fn dockerfile(lab: &Lab) -> PathBuf {
     lab.env.repo.join("manifests/images/clients/Dockerfile")
 }
 
-/// Where a build in Docker leaves the id of what it made.
+/// The file in which a build in Docker leaves the image's id.
 fn id_file(lab: &Lab) -> PathBuf {
     lab.state.join("clients.id")
 }
 
 /// What [`image`] would run.
-pub fn preview_image(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
+pub fn preview_image(lab: &Lab, setup: &Toolchain, recipe: Recipe) -> Vec<String> {
     if recipe == Recipe::Clients && lab.program_becomes_image() {
         let program = lab.clients_program();
         let load = docker::load(Path::new("ARCHIVE"), lab.timeout(|t| t.load));
         return vec![
-            format!("# make an image of {} alone; unless the engine has it:", program.display()),
+            format!("# make an image of {} alone; load it unless the engine has it:", program.display()),
             load.to_string(),
         ];
     }
@@ -62,7 +62,7 @@ pub fn preview_image(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
 }
 
 /// What [`load`] would run.
-pub fn preview_load(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
+pub fn preview_load(lab: &Lab, setup: &Toolchain, recipe: Recipe) -> Vec<String> {
     let node = lab.facts.cluster.node_names(lab.cluster()).pop().unwrap_or_default();
     let mut lines = match recipe {
         Recipe::Clients if lab.program_becomes_image() => vec!["# archive=ARCHIVE, as loaded into the engine".into()],
@@ -74,13 +74,14 @@ pub fn preview_load(lab: &Lab, setup: &Setup, recipe: Recipe) -> Vec<String> {
         Recipe::Clients => "NAME".to_string(),
         _ => images::full_name(&setup.kafka_image),
     };
-    let bring = docker::Bring { archive: Path::new("ARCHIVE"), seen: "", name: &name, id: "sha256:ID", unpack: true };
-    lines.push(docker::bring(&node, bring, Duration::ZERO).to_string().replace("<ARCHIVE", "<\"$archive\""));
+    let import =
+        docker::ImageImport { archive: Path::new("ARCHIVE"), seen: "", name: &name, id: "sha256:ID", unpack: true };
+    lines.push(docker::import_image(&node, import, Duration::ZERO).to_string().replace("<ARCHIVE", "<\"$archive\""));
     lines
 }
 
-/// What puts an image into the engine.
-fn fetch(lab: &Lab, setup: &Setup, recipe: Recipe, image: &str) -> Cmd {
+/// The command that builds an image in the engine or pulls it.
+fn fetch(lab: &Lab, setup: &Toolchain, recipe: Recipe, image: &str) -> Cmd {
     let timeout = lab.timeout(|t| t.images);
     match setup.source {
         ImageSource::Packages => recipe.build(lab, timeout),
@@ -97,18 +98,18 @@ fn preview_pack(lab: &Lab, image: &str) -> Vec<String> {
     ]
 }
 
-/// The image that a recipe's place takes; `None` when kind itself chooses it.
-fn wanted(setup: &Setup, recipe: Recipe) -> Option<String> {
+/// The image that is used for a recipe; `None` if kind chooses it.
+fn wanted(setup: &Toolchain, recipe: Recipe) -> Option<String> {
     match recipe {
         Recipe::Node => setup.node_image.clone(),
         _ => Some(setup.kafka_image.clone()),
     }
 }
 
-/// Makes sure that the engine has an image.
+/// Ensures that the engine has an image.
 ///
 /// # Errors
-/// The recipe fails, or the registry does.
+/// The recipe or the pull fails.
 pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     if recipe == Recipe::Clients {
         return clients(task);
@@ -123,14 +124,16 @@ pub fn image(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     }
     let cmd = fetch(lab, &setup, recipe, &image);
     task.build(&cmd).map_err(|failure| match setup.source {
-        ImageSource::Packages => failure.fix(format!("mend what it says and say `{}` again: what is done is kept", lab.xtask("up"))),
+        ImageSource::Packages => {
+            failure.fix(format!("fix the problem above, then rerun `{}`: finished stages are kept", lab.xtask("up")))
+        }
         ImageSource::Registry => failure.fix(
-            "say it again; or `--images packages`, which needs no registry; or `--backend local`, which needs no images",
+            "rerun it, or use `--images packages`, which needs no registry, or `--backend local`, which needs no images",
         ),
     })?;
     match id(task, &image)? {
         Some(_) => Ok(Outcome::changed(format!("{image}, from {}", setup.source))),
-        None => Err(Failure::step(format!("the engine has no image {image} now")).command(&cmd).log(&task.log)),
+        None => Err(Failure::step(format!("the engine still has no image {image}")).command(&cmd).log(&task.log)),
     }
 }
 
@@ -140,14 +143,14 @@ fn id(task: &Task<'_>, image: &str) -> Result<Option<String>> {
     Ok((output.code == Some(0)).then(|| output.stdout.trim().to_string()))
 }
 
-/// The client image, of the program that was just built or in the engine.
+/// The client image, made of the built program or built in Docker.
 fn clients(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     if !lab.program_becomes_image() {
         return clients_in_docker(task);
     }
     let archive = from_program::make(&packer(task), &lab.clients_program())?;
-    // With containerd's image store the engine's id is not the archive's, but it is the same for both names.
+    // With containerd's image store, the engine's id differs from the archive's, but is the same for both names.
     let there = task.capture(&docker::image_ids(&[&archive.name, CLIENT_IMAGE]))?;
     let ids: Vec<&str> = there.stdout.lines().collect();
     let loaded = !matches!(ids[..], [own, lab] if own == lab);
@@ -171,20 +174,20 @@ fn remove_earlier(task: &Task<'_>, name: &str) -> Result<()> {
     let listed = task.run(&list)?;
     for old in listed.stdout.lines().filter(|old| old.starts_with(&own_name(""))) {
         if ![CLIENT_IMAGE, name].contains(&old) {
-            // An image in use cannot be removed, and stays.
+            // This fails for an image in use, which stays.
             let _ = task.capture(&docker::remove_image(old));
         }
     }
     Ok(())
 }
 
-/// As [`clients`], on a host that builds no Linux programs.
+/// Like [`clients`], on a host that cannot build Linux programs.
 fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
     let run = |cmd: &Cmd| task.run(cmd);
     let before = id(task, CLIENT_IMAGE)?;
     let build = build_in_docker(task.lab());
     task.build(&build)
-        .map_err(|failure| failure.fix(format!("mend what it says and say `{}` again", task.lab().xtask("up"))))?;
+        .map_err(|failure| failure.fix(format!("fix the problem above, then rerun `{}`", task.lab().xtask("up"))))?;
     let written = id_file(task.lab());
     let after = fs::read_to_string(&written).cannot("read", &written)?.trim().to_string();
     files::remove_file(&written)?;
@@ -197,7 +200,7 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
     Ok(if before == Some(after) { Outcome::unchanged(proof) } else { Outcome::changed(proof) })
 }
 
-/// The packed archive of an image of the engine.
+/// The packed archive of an image in the engine.
 fn packed(task: &Task<'_>, image: &str) -> Result<Archive> {
     match id(task, image)? {
         Some(id) => from_engine::pack(&packer(task), image, &id),
@@ -205,7 +208,7 @@ fn packed(task: &Task<'_>, image: &str) -> Result<Archive> {
     }
 }
 
-/// An image as an archive that nodes take.
+/// The archive from which nodes import an image.
 fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
     if recipe == Recipe::Clients {
         return task.ctx.client_image.get().cloned().ok_or_else(|| Failure::step("the client image was not built"));
@@ -213,21 +216,21 @@ fn archive(task: &Task<'_>, recipe: Recipe) -> Result<Archive> {
     packed(task, &task.setup()?.kafka_image)
 }
 
-/// Brings an image into every node that lacks it, all at once, and looks whether it is there.
+/// Imports an image into all nodes that lack it, in parallel, and verifies it.
 ///
 /// # Errors
-/// A node does not take it: every node's error is told.
+/// A node cannot import it. The failure lists every node's error.
 pub fn load(task: &Task<'_>, recipe: Recipe) -> Result<Outcome> {
     let lab = task.lab();
     let archive = archive(task, recipe)?;
     let nodes = lab.facts.cluster.node_names(lab.cluster());
-    // What lies in the folder that marks the nodes as ours they can read by themselves, which is cheaper than to be sent it.
-    // Where that cannot be, as with an engine on another machine, they are sent it.
+    // Nodes mount the mark folder and can read the archive there, which is cheaper than sending it. If it cannot be
+    // linked, or the engine is on another machine, it is sent.
     private_dir(&lab.mark())?;
-    let shown = archive.file.file_name().map(|name| lab.mark().join(name));
-    let shown = shown.filter(|link| files::remove_file(link).is_ok() && fs::hard_link(&archive.file, link).is_ok());
+    let link = archive.file.file_name().map(|name| lab.mark().join(name));
+    let link = link.filter(|link| files::remove_file(link).is_ok() && fs::hard_link(&archive.file, link).is_ok());
     let loaded = load_into(task, &archive, &nodes);
-    if let Some(link) = shown {
+    if let Some(link) = link {
         files::remove_file(&link)?;
     }
     loaded
@@ -247,7 +250,7 @@ fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Out
                 })
             })
             .collect();
-        let panicked = |_| Err(Failure::new(crate::failure::Exit::Unexpected, "a defect of this program, see above"));
+        let panicked = |_| Err(Failure::new(crate::failure::Exit::Unexpected, "internal error, see above"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
     });
     let (mut sent, mut failures) = (0, Vec::new());
@@ -260,11 +263,11 @@ fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Out
     }
     if let Some((_, first)) = failures.first() {
         let lines: Vec<String> =
-            failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.what)).collect();
+            failures.iter().map(|(node, failure)| format!("\n  - {node}: {}", failure.message)).collect();
         let what =
-            format!("{} of {} nodes did not take {}:{}", failures.len(), nodes.len(), archive.name, lines.concat());
-        // The command is a script of thirty lines; the log has it.
-        return Err(Failure { what, command: None, ..first.clone() }.log(&task.log));
+            format!("{} of {} nodes cannot import {}:{}", failures.len(), nodes.len(), archive.name, lines.concat());
+        // The command is a script of thirty lines, which the log has.
+        return Err(Failure { message: what, command: None, ..first.clone() }.log(&task.log));
     }
     let proof = format!("{} in {} nodes", archive.name, nodes.len());
     Ok(match sent {
@@ -274,23 +277,24 @@ fn load_into(task: &Task<'_>, archive: &Archive, nodes: &[String]) -> Result<Out
     })
 }
 
-/// Whether the node had to be sent the image.
+/// Imports the image into one node. Returns false if the node had it already.
 fn load_one(task: &Task<'_>, node: &str, archive: &Archive) -> Result<bool> {
     let lab = task.lab();
     let role = lab.facts.cluster.nodes.iter().zip(lab.facts.cluster.node_names(lab.cluster()));
     let runs_pods = !role.into_iter().any(|(config, name)| name == node && config.role == "control-plane");
-    let patience = lab.timeout(|t| t.cluster);
+    let limit = lab.timeout(|t| t.cluster);
     let name = images::full_name(&archive.name);
     let seen = archive.file.file_name().map(|file| format!("{MARK}/{}", file.to_string_lossy())).unwrap_or_default();
-    let what = docker::Bring { archive: &archive.file, seen: &seen, name: &name, id: &archive.id, unpack: runs_pods };
-    let bring = docker::bring(node, what, patience + lab.timeout(|t| t.load));
-    // The cluster may be in the making: a node takes images long before it has joined.
-    wait::until(node, patience, INTERVAL, task.ctx.stop, &|_| {}, || {
-        let output = task.capture(&bring)?;
+    let what =
+        docker::ImageImport { archive: &archive.file, seen: &seen, name: &name, id: &archive.id, unpack: runs_pods };
+    let import = docker::import_image(node, what, limit + lab.timeout(|t| t.load));
+    // The cluster may still be starting: a node can import images long before it has joined.
+    wait::until(node, limit, INTERVAL, task.ctx.stop, &|_| {}, || {
+        let output = task.capture(&import)?;
         if ![Some(0), Some(docker::REFUSED)].contains(&output.code) {
             return Ok(Poll::NotYet(crate::failure::tail(&output.stderr, 1).concat()));
         }
-        Ok(Poll::Ready(output.success(&bring, &task.log)?.stdout.trim() == "sent"))
+        Ok(Poll::Ready(output.success(&import, &task.log)?.stdout.trim() == "sent"))
     })
 }
 
@@ -340,7 +344,7 @@ mod tests {
                 };
                 Ok(Output { code: Some(i32::from(words.contains(" rm "))), stdout, ..Output::default() })
             });
-            let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
+            let ctx = Ctx::new(&lab, &crate::kind::driver::KindDriver, &jars, &exec, &stop);
             let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
             let outcome = image(&task, Recipe::Clients).unwrap();
             assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_built_in_docker_is_named_by_its_id_and_those_before_it_go() {
+    fn an_image_built_in_docker_is_named_by_its_id_and_earlier_ones_are_removed() {
         let (mut lab, dir) =
             (sample::lab(), std::env::temp_dir().join(format!("kafka-lab-image-{}", std::process::id())));
         lab.settings.kind.clients_image = BuiltOn::Docker;
@@ -380,7 +384,7 @@ mod tests {
             answer("")
         });
         let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
-        let ctx = Ctx::new(&lab, &crate::kind::driver::Kind, &jars, &exec, &stop);
+        let ctx = Ctx::new(&lab, &crate::kind::driver::KindDriver, &jars, &exec, &stop);
         let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
         image(&task, Recipe::Clients).unwrap();
         let made = ctx.client_image.get().unwrap();

@@ -1,4 +1,4 @@
-//! What Docker says of a kind cluster: its nodes, whose they are, and how they differ from cluster.yml.
+//! Inspects the nodes of a kind cluster in Docker: their state, their owner, and how they differ from cluster.yml.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use crate::exec::Exec;
 use crate::failure::{Failure, Result};
 use crate::kind::config::MARK;
 use crate::signal::Stop;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::docker;
 
-/// A node of a kind cluster, as its container.
+/// The container of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    /// The container's name, which is the node's.
+pub struct NodeContainer {
+    /// The name of the container and the node.
     pub name: String,
     /// `control-plane` or `worker`.
     pub role: String,
-    /// The image as it was asked for.
+    /// The image name it was created with.
     pub image: String,
-    /// Whether it runs.
+    /// Whether it is running and not paused.
     pub running: bool,
-    /// The folder of this host that it mounts as its mark.
+    /// The folder of this host that it mounts at [`MARK`].
     pub mark: Option<PathBuf>,
-    /// Ports of this host that lead to it.
+    /// The ports that it publishes on this host.
     pub host_ports: Vec<u16>,
 }
 
@@ -74,12 +74,12 @@ struct Binding {
     host_port: String,
 }
 
-/// Reads what `docker inspect` prints of containers; control-plane nodes come first. `None` when it cannot be understood.
-pub fn parse(json: &str) -> Option<Vec<Node>> {
+/// Parses the output of `docker inspect`. Control-plane nodes come first; `None` if it is malformed.
+pub fn parse(json: &str) -> Option<Vec<NodeContainer>> {
     let inspected: Vec<Inspected> = serde_json::from_str(json).ok()?;
-    let mut nodes: Vec<Node> = inspected
+    let mut nodes: Vec<NodeContainer> = inspected
         .into_iter()
-        .map(|found| Node {
+        .map(|found| NodeContainer {
             name: found.name.trim_start_matches('/').into(),
             role: found.config.labels.unwrap_or_default().remove("io.x-k8s.kind.role").unwrap_or_default(),
             image: found.config.image,
@@ -100,11 +100,11 @@ pub fn parse(json: &str) -> Option<Vec<Node>> {
     Some(nodes)
 }
 
-/// The nodes of the lab's cluster; none when there is no such cluster.
+/// The nodes of the lab's cluster; empty if it does not exist.
 ///
 /// # Errors
 /// The engine does not answer.
-pub fn find(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<Node>> {
+pub fn find(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<NodeContainer>> {
     let list = docker::nodes(lab.cluster());
     let ids = exec.capture(&list, log, stop)?.success(&list, log)?.stdout;
     let ids: Vec<&str> = ids.split_whitespace().collect();
@@ -112,25 +112,25 @@ pub fn find(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<N
         return Ok(Vec::new());
     }
     let inspect = docker::inspect(&ids);
-    // A container that goes between the two questions is not there.
+    // A container may disappear between the two commands.
     let output = exec.capture(&inspect, log, stop)?;
     parse(&output.stdout).ok_or_else(|| {
-        Failure::step("docker inspect prints what nobody understands").command(&inspect).output(&output.stderr)
+        Failure::step("cannot parse the output of docker inspect").command(&inspect).output(&output.stderr)
     })
 }
 
-/// Whether the nodes bear this lab's mark, every one of them.
-pub fn is_ours(lab: &Lab, nodes: &[Node]) -> bool {
+/// Whether every node has this lab's mark.
+pub fn is_ours(lab: &Lab, nodes: &[NodeContainer]) -> bool {
     let mark = lab.mark();
     nodes.iter().all(|node| node.mark.as_deref() == Some(&mark))
 }
 
-/// How a cluster differs from what cluster.yml and the images in use ask for, each difference in words.
-pub fn differences(lab: &Lab, setup: &Setup, nodes: &[Node]) -> Vec<String> {
+/// How a cluster differs from cluster.yml and the images in use, as messages.
+pub fn differences(lab: &Lab, setup: &Toolchain, nodes: &[NodeContainer]) -> Vec<String> {
     let wanted = lab.facts.cluster.node_names(lab.cluster());
     let mut differences = Vec::new();
     for name in wanted.iter().filter(|name| !nodes.iter().any(|node| node.name == **name)) {
-        differences.push(format!("node {name} of cluster.yml is not there"));
+        differences.push(format!("node {name} of cluster.yml is missing"));
     }
     for node in nodes.iter().filter(|node| !wanted.contains(&node.name)) {
         differences.push(format!("node {} is not in cluster.yml", node.name));
@@ -152,12 +152,12 @@ pub fn differences(lab: &Lab, setup: &Setup, nodes: &[Node]) -> Vec<String> {
         .map(ToString::to_string)
         .collect();
     if !missing.is_empty() {
-        differences.push(format!("no way from 127.0.0.1 to port {}", missing.join(", ")));
+        differences.push(format!("not published on 127.0.0.1: port {}", missing.join(", ")));
     }
     differences
 }
 
-/// What makes two names of an image the same: its digest, when it has one.
+/// The part of an image name that identifies it: the digest, if it has one.
 fn same_image(name: &str) -> &str {
     name.split_once('@').map_or(name, |(_, digest)| digest)
 }
@@ -167,8 +167,8 @@ mod tests {
     use super::*;
     use crate::config::sample;
 
-    fn nodes(lab: &Lab) -> Vec<Node> {
-        let node = |name: String| Node {
+    fn nodes(lab: &Lab) -> Vec<NodeContainer> {
+        let node = |name: String| NodeContainer {
             host_ports: if name.ends_with("control-plane") { lab.host_ports() } else { vec![] },
             role: if name.ends_with("control-plane") { "control-plane".into() } else { "worker".into() },
             name,
@@ -199,26 +199,26 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_is_said() {
+    fn each_difference_is_reported() {
         let lab = sample::lab();
         let mut found = nodes(&lab);
         found.remove(2);
         found[1].image = "node:0".into();
         found[0].host_ports.retain(|port| *port != 30091);
-        found.push(Node { name: "kafka-lab-worker9".into(), ..found[1].clone() });
+        found.push(NodeContainer { name: "kafka-lab-worker9".into(), ..found[1].clone() });
         assert_eq!(
             differences(&lab, &sample::setup(), &found),
             [
-                "node kafka-lab-worker2 of cluster.yml is not there",
+                "node kafka-lab-worker2 of cluster.yml is missing",
                 "node kafka-lab-worker9 is not in cluster.yml",
                 "node kafka-lab-worker runs node:0, not node:1",
-                "no way from 127.0.0.1 to port 30091",
+                "not published on 127.0.0.1: port 30091",
             ]
         );
     }
 
     #[test]
-    fn one_node_without_our_mark_makes_the_cluster_somebody_elses() {
+    fn a_cluster_with_one_node_without_our_mark_is_not_ours() {
         let lab = sample::lab();
         let mut found = nodes(&lab);
         found[3].mark = None;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_prints_is_read() {
+    fn the_output_of_docker_inspect_is_parsed() {
         let json = r#"[{"Name":"/k-worker","State":{"Running":true,"Paused":false},"Image":"sha256:1",
             "Config":{"Image":"node:1","Labels":{"io.x-k8s.kind.role":"worker"}},
             "Mounts":[{"Source":"/s/mark","Destination":"/kafka-lab"}],"HostConfig":{"PortBindings":null}},

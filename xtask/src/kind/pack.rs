@@ -1,5 +1,5 @@
-//! Images as archives, and the cache that holds them: an image of the engine, packed for the nodes ([`from_engine`]),
-//! and an image made of the clients' program ([`from_program`]).
+//! Image archives and their cache: [`from_engine`] packs an image of the engine for the nodes, [`from_program`] makes an
+//! image of the clients' program.
 
 pub mod from_engine;
 pub mod from_program;
@@ -28,7 +28,7 @@ const KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 pub struct Packer<'a> {
     /// The project's folder in the cache.
     pub cache: &'a Path,
-    /// What runs programs.
+    /// Runs programs.
     pub exec: &'a dyn Exec,
     /// Where their output is logged.
     pub log: &'a Path,
@@ -36,7 +36,7 @@ pub struct Packer<'a> {
     pub stop: &'a Stop,
     /// How long each program may run.
     pub deadline: Duration,
-    /// Told about long operations.
+    /// Receives the status of long operations.
     pub status: &'a dyn Fn(&str),
 }
 
@@ -53,7 +53,7 @@ impl Packer<'_> {
     fn unless_interrupted<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|failure| match failure.exit {
             Exit::Interrupted => failure,
-            _ if self.stop.asked() => Failure::interrupted(),
+            _ if self.stop.requested() => Failure::interrupted(),
             _ => failure,
         })
     }

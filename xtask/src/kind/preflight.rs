@@ -1,57 +1,55 @@
-//! What the kind backend needs of this machine and of the engine that runs the nodes.
+//! Checks this machine and the Docker engine before a lab on kind.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{Env, Lab, spelled};
+use crate::config::{Env, Lab, xtask_line};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
-use crate::findings::{Findings, Problem, lab_of, room, writable};
+use crate::findings::{Findings, Problem, compilers, lab_of, room, writable};
 use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::import;
-use crate::kind::nodes::{self, Node};
+use crate::kind::nodes::{self, NodeContainer};
 use crate::kind::setup;
 use crate::local::ports;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::docker::{self, Info, NoEngine};
 use crate::tools::kind;
 
-/// The other two ways on, where this one is closed.
+/// The fix for an unreachable registry.
 const OTHER_WAYS: &str = "`--images packages` builds the images without a registry; `--backend local` needs no images";
 
-/// What preflight would look at.
+/// What [`look`] would check.
 pub fn preview(lab: &Lab) -> Vec<String> {
     let ports: Vec<String> = lab.host_ports().iter().map(ToString::to_string).collect();
     let mut lines = vec![
         docker::info().to_string(),
         docker::nodes(lab.cluster()).to_string(),
-        "# kind and kubectl, their versions; cgroup version, inotify limits, memory and disk of the engine".into(),
-        format!("# ports {} of 127.0.0.1 free or ours; state folder", ports.join(", ")),
+        "# versions of kind and kubectl; the engine's cgroup version, inotify limits, memory and disk".into(),
+        format!("# ports {} of 127.0.0.1: free or ours; the state folder", ports.join(", ")),
     ];
     if !lab.program_becomes_image() {
-        lines.push("# the image that the clients' Dockerfile begins with: whether its registry answers".into());
+        lines.push("# the base image of the clients' Dockerfile: whether its registry answers".into());
     }
     lines.push(match lab.images {
-        ImageSource::Packages => {
-            "# look for go, jq, zstd, mmdebstrap, busybox, mvn and a JDK 17, which build the images".into()
-        }
+        ImageSource::Packages => "# go, jq, zstd, mmdebstrap, busybox, mvn and a JDK 17, which build the images".into(),
         ImageSource::Registry => "# images that the engine lacks: whether their registry answers".into(),
     });
     lines
 }
 
-/// Looks at everything, and settles programs and images on the way.
+/// Checks everything, and chooses programs and images.
 ///
 /// # Errors
-/// Only an interruption.
+/// An interruption.
 pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
     if lab.env.find("docker").is_none() {
         findings.package(
-            "no docker on PATH: kind's nodes are Docker containers; `--backend local` needs none",
+            "no docker on PATH: kind's nodes are Docker containers; `--backend local` works without",
             &["docker.io"],
         );
         return Ok(());
@@ -68,19 +66,19 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         free_ports(task, &nodes, findings)?;
     } else if !nodes::is_ours(lab, &nodes) {
         findings.problem(
-            format!("there is a kind cluster {} that this lab did not make", lab.cluster()),
-            format!("`kind delete cluster --name {}` if it is yours to delete, or another --name", lab.cluster()),
+            format!("this lab did not create the kind cluster {}", lab.cluster()),
+            format!("`kind delete cluster --name {}` if you may delete it, or use another --name", lab.cluster()),
         );
     } else if task.ctx.recreate {
-        findings.notes.push("its cluster is made again".into());
+        findings.notes.push("the cluster will be recreated".into());
         free_ports(task, &nodes, findings)?;
     } else {
         let differences = nodes::differences(lab, &setup, &nodes);
-        // One that an interrupted `up` left half-made is made again anyway.
+        // An incomplete cluster of an interrupted `up` is recreated anyway.
         if !differences.is_empty() && lab.state.join(crate::kind::cluster::MADE).exists() {
             findings.problem(
-                format!("cluster {} is not as the manifests ask: {}", lab.cluster(), differences.join("; ")),
-                format!("{}, which loses its messages", lab.xtask("up --recreate")),
+                format!("cluster {} differs from the manifests: {}", lab.cluster(), differences.join("; ")),
+                format!("{}, which deletes its messages", lab.xtask("up --recreate")),
             );
         }
     }
@@ -92,22 +90,22 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// The engine, or why there is none.
+/// Checks that a Docker engine answers.
 fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
     let output = match task.capture(&docker::info()) {
         Ok(output) => output,
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) => {
-            findings.problem(format!("the Docker engine does not answer: {}", failure.what), "restart it");
+            findings.problem(format!("the Docker engine does not answer: {}", failure.message), "restart it");
             return Ok(None);
         }
     };
-    // A lab that is up on kind stays there.
-    let other = if task.lab().kubeconfig().exists() { "" } else { "; `--backend local` needs none" };
+    // A lab that is up on kind cannot change its backend.
+    let other = if task.lab().kubeconfig().exists() { "" } else { "; `--backend local` works without" };
     let start = format!("{}{other}", docker::START);
     match docker::parse_info(&output) {
         Ok(info) => {
-            // Podman's socket answers Docker's own client almost as Docker does.
+            // Podman's socket answers Docker's client almost like Docker.
             let version = task.capture(&docker::version())?;
             if let Some(name) = docker::parse_version(&version) {
                 not_docker(name, findings);
@@ -116,30 +114,30 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
             return Ok(Some(info));
         }
-        Err(NoEngine::NotRunning(said)) => findings.problem(format!("no Docker engine is running: {said}"), start),
-        Err(NoEngine::NoPermission(said)) => findings.problem(
-            format!("the Docker engine does not let us in: {said}"),
+        Err(NoEngine::NotRunning(error)) => findings.problem(format!("no Docker engine is running: {error}"), start),
+        Err(NoEngine::NoPermission(error)) => findings.problem(
+            format!("no permission to use the Docker engine: {error}"),
             "`sudo usermod --append --groups docker $USER`, then log in again",
         ),
         Err(NoEngine::NotDocker(name)) => not_docker(name, findings),
-        Err(NoEngine::Elsewhere(said)) => findings.problem(
-            format!("the Docker engine that `docker` is pointed at does not answer: {said}"),
-            format!("see DOCKER_HOST, DOCKER_CONTEXT and `docker context ls`: unset them, or `docker context use default`{other}"),
+        Err(NoEngine::Elsewhere(error)) => findings.problem(
+            format!("the Docker engine that `docker` points to does not answer: {error}"),
+            format!("unset DOCKER_HOST and DOCKER_CONTEXT, or run `docker context use default`{other}"),
         ),
-        Err(NoEngine::Other(said)) => findings.problem(format!("the Docker engine cannot be used: {said}"), start),
+        Err(NoEngine::Other(error)) => findings.problem(format!("the Docker engine cannot be used: {error}"), start),
     }
     Ok(None)
 }
 
-/// What answers as `docker` is another engine.
+/// Reports that `docker` talks to another engine.
 fn not_docker(name: &str, findings: &mut Findings) {
     findings.problem(
-        format!("what answers as `docker` is {name}, not Docker: kind's nodes are made, loaded and broken by Docker's own commands"),
-        "install Docker (docker.io) and put its `docker` first on PATH, or point DOCKER_HOST at it; or `--backend local`, which needs none",
+        format!("`docker` is {name}, not Docker; the kind backend relies on Docker's own commands"),
+        "install Docker (docker.io) and put its `docker` first on PATH, or point DOCKER_HOST at it; or use `--backend local`",
     );
 }
 
-/// The programs that pack images and, from packages, build them; those that `env` lacks, with the Debian package of each.
+/// The missing programs that pack images and, from packages, build them, each with its Debian package.
 pub fn missing_programs(env: &Env, images: ImageSource) -> Vec<(&'static str, &'static str)> {
     let packing = [("zstd", "zstd")];
     let building = [
@@ -166,51 +164,42 @@ fn has_jdk_17(env: &Env) -> bool {
     })
 }
 
-/// What building from packages takes. The recipes name it too; here it comes at once.
+/// Checks what building needs. The recipes check it too, but one at a time.
 fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let (lab, env) = (task.lab(), &task.lab().env);
     for (program, package) in missing_programs(env, lab.images) {
-        findings.package(format!("no {program}: images are made and packed with it"), &[package]);
+        findings.package(format!("no {program}, which builds or packs images"), &[package]);
     }
-    if !lab.clients_program().exists() {
-        let missing: Vec<&str> =
-            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
-        if !missing.is_empty() {
-            findings.package(
-                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
-                &["build-essential", "bash"],
-            );
-        }
-    }
+    compilers(lab, findings);
     if lab.images == ImageSource::Registry {
         return Ok(());
     }
     if !cfg!(target_os = "linux") {
-        findings.problem("images from packages are built on Linux", "`--images registry`");
+        findings.problem("images from packages can only be built on Linux", "use `--images registry`");
     } else if !env.root {
         findings.problem(
-            "images from packages hold files of several owners, which only root can make",
-            "run this as root: what it builds is kept in the cache",
+            "images from packages contain files of several owners, which only root can create",
+            "run this as root; the results stay in the cache",
         );
     }
     let advice = "install Go 1.24 or newer from your distribution, go.dev/dl or conda-forge, and put it on PATH";
     match env.find("go") {
-        None => findings.problem("no go on PATH: Kubernetes, kind and CoreDNS are built from Go modules", advice),
+        None => findings.problem("no go on PATH, which builds Kubernetes, kind and CoreDNS", advice),
         Some(go) => {
             let cmd = Cmd::new(go, Duration::from_secs(20)).args(["env", "GOVERSION"]).purpose(Purpose::Build);
-            let said = task.capture(&cmd)?.stdout;
-            let version = kind::parse_version(&said.trim().replace("go", "v"));
+            let found = task.capture(&cmd)?.stdout;
+            let version = kind::parse_version(&found.trim().replace("go", "v"));
             if version.is_none_or(|version| version < (1, 24)) {
-                findings.problem(format!("Go is {}, too old for Kubernetes 1.33", said.trim()), advice);
+                findings.problem(format!("Go is {}, too old for Kubernetes 1.33", found.trim()), advice);
             }
         }
     }
     Ok(())
 }
 
-/// Programs and images, or what is missing for them.
-fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
-    // Without their tools the recipes cannot tell what they would make.
+/// Chooses programs and images, or reports what is missing.
+fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>> {
+    // Without their tools, the recipes cannot name their products.
     if !findings.problems.is_empty() {
         return Ok(None);
     }
@@ -218,8 +207,8 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
     for script in ["stages", "node/build", "kafka/build"].map(|script| images.join(script)) {
         if std::fs::read(&script).is_ok_and(|text| text.windows(2).any(|pair| pair == b"\r\n")) {
             findings.problem(
-                format!("{} has the line ends of Windows, which bash does not read", script.display()),
-                "clone the project anew, or take its archive again: what it says of line ends (.gitattributes) is to be followed",
+                format!("{} has Windows line endings, which bash cannot read", script.display()),
+                "clone the project again with Unix line endings, as its .gitattributes asks",
             );
             return Ok(None);
         }
@@ -228,48 +217,49 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Setup>> {
         Ok(setup) => return Ok(Some(setup)),
         Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
         Err(failure) if failure.command.is_some() => {
-            findings.problem(format!("{}: {}", failure.what, failure.output.join(" ")), "see its own message");
+            findings.problem(format!("{}: {}", failure.message, failure.output.join(" ")), "see its own message");
         }
         Err(failure) => {
             let line = "manifests/images/node/build kind kubectl";
             if task.lab().env.find("go").is_some() {
                 findings.problems.push(Problem {
-                    what: failure.what,
+                    what: failure.message,
                     fix: Some(format!("`{line}` builds both from Go modules, once; --fix runs it")),
                     packages: Vec::new(),
                     programs: true,
                 });
             } else {
-                findings.problem(failure.what, format!("install kind and kubectl, or Go 1.24 and `{line}`"));
+                findings
+                    .problem(failure.message, format!("install kind and kubectl, or install Go 1.24 and run `{line}`"));
             }
         }
     }
     Ok(None)
 }
 
-/// kind and kubectl run, and Kubernetes still knows this machine's control groups.
-fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings) -> Result<()> {
-    // What the recipe is yet to build is of the version that it builds.
+/// Checks that kind and kubectl run, and that Kubernetes supports this machine's cgroup version.
+fn versions(task: &Task<'_>, setup: &Toolchain, info: &Info, findings: &mut Findings) -> Result<()> {
+    // A program that the recipe has yet to build has the right version.
     if setup.kind.exists() {
         let cmd = Cmd::new(&setup.kind, Duration::from_secs(20)).arg("version").purpose(Purpose::Engine);
-        let said = task.capture(&cmd)?.stdout;
-        match kind::parse_version(&said) {
+        let found = task.capture(&cmd)?.stdout;
+        match kind::parse_version(&found) {
             Some(version) if version < (0, 27) => findings.problem(
-                format!("{} is {}, too old for this cluster.yml", setup.kind.display(), said.trim()),
+                format!("{} is {}, too old for this cluster.yml", setup.kind.display(), found.trim()),
                 "`manifests/images/node/build kind` builds 0.30; or install a newer kind",
             ),
             Some((major, minor)) => findings.notes.push(format!("kind {major}.{minor}")),
             None => findings
-                .problem(format!("{} does not tell its version", setup.kind.display()), "install kind 0.30 or newer"),
+                .problem(format!("{} does not print its version", setup.kind.display()), "install kind 0.30 or newer"),
         }
     }
     if setup.kubectl.exists() {
         let cmd = Cmd::new(&setup.kubectl, Duration::from_secs(20)).args(["version", "--client"]);
-        let said = task.capture(&cmd)?.stdout;
-        match kind::parse_version(&said) {
+        let found = task.capture(&cmd)?.stdout;
+        match kind::parse_version(&found) {
             Some((major, minor)) => findings.notes.push(format!("kubectl {major}.{minor}")),
             None => findings.problem(
-                format!("{} does not tell its version", setup.kubectl.display()),
+                format!("{} does not print its version", setup.kubectl.display()),
                 "install kubectl 1.32 or newer",
             ),
         }
@@ -280,7 +270,7 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
         // Kubernetes 1.35 (KEP-5573): the kubelet refuses cgroup v1 unless told otherwise.
         if info.cgroup_version == "1" && (major, minor) >= (1, 35) {
             findings.problem(
-                format!("this machine has cgroup v1, which Kubernetes {major}.{minor} refuses"),
+                format!("this machine uses cgroup v1, which Kubernetes {major}.{minor} does not support"),
                 "boot with systemd.unified_cgroup_hierarchy=1, or name an older node image in cluster.yml",
             );
         }
@@ -288,7 +278,7 @@ fn versions(task: &Task<'_>, setup: &Setup, info: &Info, findings: &mut Findings
     Ok(())
 }
 
-fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Result<()> {
+fn free_ports(task: &Task<'_>, nodes: &[NodeContainer], findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
     let publisher = |port| task.capture(&docker::publisher(port));
     let mut taken = Vec::new();
@@ -325,36 +315,34 @@ fn free_ports(task: &Task<'_>, nodes: &[Node], findings: &mut Findings) -> Resul
         moved.map(|base| format!(", or `{}`", lab.xtask(&format!("up --port-base {base}")))).unwrap_or_default();
     let all: Vec<String> = taken.iter().map(|(port, _)| port.to_string()).collect();
     let fix = match lab_of(&holder) {
-        Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
+        Some(name) => format!("`{}`{other}", xtask_line(&name, "teardown")),
         None => format!("end it{other}"),
     };
     findings.problem(format!("127.0.0.1:{} in use by {holder}", all.join(", ")), fix);
     Ok(())
 }
 
-/// A control-plane node was seen with 625 MB, a worker with 120 MB beside its pods.
+/// Checks memory. Measured: 625 MB for a control-plane node, 120 MB for a worker without its pods.
 fn memory(lab: &Lab, info: &Info, running: bool, findings: &mut Findings) {
     let workers = lab.facts.cluster.nodes.len().saturating_sub(1) as u64;
     let need = lab.facts.requests.memory + (650 + 120 * workers) * MIB;
     if info.mem_total > 0 && info.mem_total < need {
         findings.problem(
             format!(
-                "the engine has {} MiB of memory; nodes and requests of kafka.yml and clients.yml come to {} MiB",
+                "the engine has {} MiB of memory; the nodes and the requests in the manifests need {} MiB",
                 info.mem_total / MIB,
                 need / MIB
             ),
             "give the engine more, or lower replicas or resources.requests in the manifests",
         );
     } else if let Some(free) = available_memory().filter(|free| !running && !remote(lab) && *free < need) {
-        findings.warnings.push(format!(
-            "{} MiB of memory are free, the lab may come to need {} MiB",
-            free / MIB,
-            need / MIB
-        ));
+        findings.warnings.push(format!("{} MiB of memory are free; the lab may need {} MiB", free / MIB, need / MIB));
     }
     let (cpu, cores) = (lab.facts.requests.cpu_milli, info.ncpu);
     if cpu > cores * 1000 {
-        findings.warnings.push(format!("the pods request {cpu}m of {cores} cores: everything will be slow"));
+        findings
+            .warnings
+            .push(format!("the pods request {cpu}m of CPU, but there are {cores} cores: expect a slow lab"));
     }
 }
 
@@ -363,8 +351,8 @@ fn remote(lab: &Lab) -> bool {
     lab.env.docker_host.as_ref().is_some_and(|host| !host.starts_with("unix://")) || !cfg!(target_os = "linux")
 }
 
-/// Each node's systemd, containerd and kubelet watch files: five nodes were seen to hold about 60 instances. An engine in a virtual machine has limits of
-/// its own, which nobody can read before there is a container.
+/// Checks the inotify limits. Each node's systemd, containerd and kubelet watch files: five nodes use about 60
+/// instances. The limits of an engine in a virtual machine cannot be read from here.
 fn limits(lab: &Lab, info: &Info, findings: &mut Findings) {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     if remote(lab) || kernel.trim() != info.kernel_version {
@@ -381,19 +369,19 @@ fn limits(lab: &Lab, info: &Info, findings: &mut Findings) {
     }
 }
 
-fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
+fn folders(lab: &Lab, info: &Info, setup: &Toolchain, findings: &mut Findings) {
     if lab.state.to_string_lossy().contains(':') {
         findings.problem(
             format!(
-                "the state folder {} has a colon in its path, which separates the parts of a Docker mount",
+                "the path of the state folder {} has a colon, which separates the parts of a Docker mount",
                 lab.state.display()
             ),
-            "set XDG_STATE_HOME to a path without one",
+            "set XDG_STATE_HOME to a path without a colon",
         );
     }
     writable(lab, findings);
     if setup.source == ImageSource::Packages && !setup.kubectl.exists() {
-        // Products 1.4 GB, Go's own caches 5 GB.
+        // The products take 1.4 GB, Go's own caches 5 GB.
         room(&lab.env.cache, 8 * 1024 * MIB, "building the images", findings);
     }
     if !lab.clients_program().exists() {
@@ -405,8 +393,8 @@ fn folders(lab: &Lab, info: &Info, setup: &Setup, findings: &mut Findings) {
     }
 }
 
-/// Images that the engine lacks can be had: their registry answers in time.
-fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<()> {
+/// Checks that missing images can be pulled: that their registry answers in time.
+fn registry(task: &Task<'_>, setup: &Toolchain, findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
     let limit = Duration::from_secs(lab.settings.kind.registry_s);
     let there = |image: &str| -> Result<bool> { Ok(task.capture(&docker::image_id(image))?.code == Some(0)) };
@@ -417,7 +405,8 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
     }
     if !lab.program_becomes_image() && !there(CLIENT_IMAGE)? {
         let text = std::fs::read_to_string(import::dockerfile(lab)).unwrap_or_default();
-        let other = "the clients' program is built in it; with `kind.clients_image: host` in lab.yml a Linux host builds it itself";
+        let other =
+            "the clients are built in it; with `kind.clients_image: host` in lab.yml, a Linux host builds them itself";
         wanted.extend(docker::base_image(&text).map(|image| (image.to_string(), other.into())));
     }
     for (image, fix) in wanted {
@@ -426,28 +415,27 @@ fn registry(task: &Task<'_>, setup: &Setup, findings: &mut Findings) -> Result<(
             continue;
         }
         (task.status)(&format!("asking the registry for {image}"));
-        // Only the engine knows its proxies and mirrors, so it is the engine that is asked: by a pull that may begin.
-        let said = match task.capture(&docker::pull(image, limit)) {
+        // Only the engine knows its proxies and mirrors, so let it try a pull.
+        let error = match task.capture(&docker::pull(image, limit)) {
             Ok(output) if output.code == Some(0) => continue,
             Ok(output) => output.stderr.trim().to_string(),
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) if docker::is_pulling(&failure.output) => continue,
             Err(_) => format!("no answer within {} s", limit.as_secs()),
         };
-        findings.problem(format!("image {image} cannot be pulled: {said}"), fix);
+        findings.problem(format!("image {image} cannot be pulled: {error}"), fix);
         return Ok(());
     }
     Ok(())
 }
 
-/// The recipe's script is where the manifests are.
 #[cfg(test)]
 mod tests {
     use crate::config::sample;
     use crate::kind::setup::Recipe;
 
     #[test]
-    fn the_recipes_that_preflight_speaks_of_are_there() {
+    fn the_recipes_that_preflight_names_exist() {
         let lab = sample::lab();
         for recipe in [Recipe::Node, Recipe::Kafka] {
             assert!(recipe.script(&lab).exists(), "{}", recipe.script(&lab).display());

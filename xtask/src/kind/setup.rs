@@ -1,5 +1,5 @@
-//! Which programs and images a lab on kind uses. The recipes know what they make; the registry's images are named by
-//! the manifests and by kind itself.
+//! Chooses the programs and images of a lab on kind: the recipes' products, or the registry images that the manifests
+//! and kind name.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::exec::{Cmd, Exec};
 use crate::failure::{Failure, Result};
 use crate::kind::images::{Stage, parse_stages};
 use crate::signal::Stop;
-use crate::state::{ImageSource, Setup};
+use crate::state::{ImageSource, Toolchain};
 use crate::tools::kind;
 
-/// A recipe of images from packages.
+/// A recipe that builds an image from packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// kind's node image, and the kind and kubectl programs.
@@ -25,7 +25,7 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// Its name, in titles and in manifests/images.
+    /// The recipe's name in step titles, and its folder in manifests/images.
     pub fn name(self) -> &'static str {
         match self {
             Recipe::Node => "node",
@@ -34,42 +34,42 @@ impl Recipe {
         }
     }
 
-    /// Its script.
+    /// The path of its build script.
     pub fn script(self, lab: &Lab) -> PathBuf {
         lab.env.repo.join("manifests/images").join(self.name()).join("build")
     }
 
-    /// Runs it. Through bash: a checkout that came as an archive may have lost that it can be run.
+    /// The command that runs it. It names bash, because a checkout from an archive may have lost the script's mode.
     pub fn build(self, lab: &Lab, deadline: Duration) -> Cmd {
         Cmd::new("bash", deadline).arg(self.script(lab)).purpose(Purpose::Build)
     }
 
-    /// Its stages as they are now.
+    /// The stages and their state.
     ///
     /// # Errors
-    /// It lacks a tool, and says which.
+    /// The recipe lacks a tool, which its output names.
     pub fn stages(self, lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Vec<Stage>> {
         let cmd = self.build(lab, Duration::from_secs(120)).arg("--list");
         Ok(parse_stages(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
     }
 }
 
-/// Settles programs and images, building and fetching nothing.
+/// Chooses programs and images without building or downloading anything.
 ///
 /// # Errors
-/// A recipe cannot be asked, or a program is nowhere.
-pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Setup> {
+/// A recipe fails, or a program is missing.
+pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Toolchain> {
     let product = |stages: &[Stage], name: &str| -> Result<PathBuf> {
         let stage = stages.iter().find(|stage| stage.name == name);
         stage
             .map(|stage| stage.product.clone())
-            .ok_or_else(|| Failure::step(format!("manifests/images names no stage {name}")))
+            .ok_or_else(|| Failure::step(format!("manifests/images has no stage {name}")))
     };
     match lab.images {
         ImageSource::Packages => {
             let node = Recipe::Node.stages(lab, exec, log, stop)?;
             let kafka = Recipe::Kafka.stages(lab, exec, log, stop)?;
-            Ok(Setup {
+            Ok(Toolchain {
                 source: ImageSource::Packages,
                 kind: product(&node, "kind")?.join("kind"),
                 kubectl: product(&node, "kubectl")?.join("kubectl"),
@@ -79,7 +79,7 @@ pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Se
         }
         ImageSource::Registry => {
             let mut programs = ["kind", "kubectl"].map(|name| lab.env.find(name));
-            // What the recipe built once serves here too.
+            // Programs that the recipe built earlier will do too.
             if programs.iter().any(Option::is_none) && lab.env.find("go").is_some() {
                 let stages = Recipe::Node.stages(lab, exec, log, stop)?;
                 for (name, program) in ["kind", "kubectl"].into_iter().zip(&mut programs) {
@@ -91,11 +91,11 @@ pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Se
             let [found_kind, found_kubectl] = programs;
             let missing = |name: &str| Failure::step(format!("no {name} on PATH"));
             let kind_program = found_kind.ok_or_else(|| missing("kind"))?;
-            // One image of cluster.yml stands for all: nodes of several versions are nobody's lab.
+            // The first image in cluster.yml stands for all nodes.
             let named = lab.facts.cluster.nodes.iter().find_map(|node| node.image.clone());
             let node_image =
                 named.or_else(|| std::fs::read(&kind_program).ok().and_then(|bytes| kind::default_node_image(&bytes)));
-            Ok(Setup {
+            Ok(Toolchain {
                 source: ImageSource::Registry,
                 kind: kind_program,
                 kubectl: found_kubectl.ok_or_else(|| missing("kubectl"))?,

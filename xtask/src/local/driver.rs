@@ -1,4 +1,4 @@
-//! What the local backend does for the steps that every backend has.
+//! The local backend's driver.
 
 use std::fs;
 use std::path::Path;
@@ -9,19 +9,19 @@ use crate::coordination;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::Findings;
+use crate::kafka_tools::KafkaTools;
 use crate::local::process::{Life, Memory, Started};
 use crate::local::{logs, ports, preflight, process, servers};
-use crate::place::Place;
 use crate::service::Service;
 use crate::signal::Stop;
 use crate::system::now_ms;
-use crate::task::{Alive, Ctx, Driver, Left, Outcome, Pace, Tail, Task, Whose};
+use crate::task::{Alive, Ctx, Driver, Left, LogSource, Outcome, Pace, Tail, Task};
 use crate::tools::java;
 
-/// The local backend.
-pub struct Local;
+/// The driver of the local backend.
+pub struct LocalDriver;
 
-impl Driver for Local {
+impl Driver for LocalDriver {
     fn preview_preflight(&self, lab: &Lab) -> Vec<String> {
         preflight::preview(lab)
     }
@@ -31,7 +31,7 @@ impl Driver for Local {
     }
 
     fn preview_is_up(&self, _lab: &Lab) -> String {
-        "# a process of this lab runs".into()
+        "# a process of this lab is running".into()
     }
 
     fn is_up(&self, task: &Task<'_>) -> Result<Outcome> {
@@ -39,15 +39,15 @@ impl Driver for Local {
         let servers = Service::servers(lab);
         let living = servers.iter().filter(|service| service.living(lab).is_some()).count();
         if living == 0 {
-            let what = format!("lab {} is recorded, but none of its processes runs", lab.name);
-            return Err(Failure::new(Exit::Nothing, what).fix(lab.xtask("up")));
+            let what = format!("lab {} is recorded, but none of its processes is running", lab.name);
+            return Err(Failure::new(Exit::NotUp, what).fix(lab.xtask("up")));
         }
         let name = &lab.name;
-        Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} server processes", servers.len())))
+        Ok(Outcome::passed(format!("lab {name}, backend local, {living} of {} servers running", servers.len())))
     }
 
     fn preview_healthy(&self, ctx: &Ctx<'_>, service: Service) -> String {
-        format!("# {} of {} runs", service.name(ctx.lab), service.record(ctx.lab).display())
+        format!("# the process of {} in {} is running", service.name(ctx.lab), service.record(ctx.lab).display())
     }
 
     fn healthy(&self, task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
@@ -70,7 +70,7 @@ impl Driver for Local {
             && ports::is_free(port)
         {
             let (name, pid) = (service.name(lab), identity.pid);
-            let what = format!("{name} (pid {pid}) runs, but nothing listens on 127.0.0.1:{port}");
+            let what = format!("{name} (pid {pid}) is running, but nothing listens on 127.0.0.1:{port}");
             return Err(Failure::fault(what).fix(lab.xtask("up")));
         }
         let age = record.map(|record| now_ms().saturating_sub(record.started_ms) / 1000);
@@ -106,8 +106,8 @@ impl Driver for Local {
         task.java().map(drop)
     }
 
-    fn place(&self, ctx: &Ctx<'_>) -> Place {
-        Place::host(ctx.lab, ctx.jars, &ctx.shown_java())
+    fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools {
+        KafkaTools::host(ctx.lab, ctx.jars, &ctx.shown_java())
     }
 
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {
@@ -141,9 +141,9 @@ impl Driver for Local {
         let lab = task.lab();
         let all = Service::clients(lab);
         let found = all.iter().find(|service| service.name(lab) == client);
-        // One that has counted nothing yet has no file.
+        // A client that has counted nothing yet has no file.
         let text = |service: &Service| fs::read_to_string(service.state_file(lab)).unwrap_or_default();
-        Ok(found.map(text).ok_or_else(|| format!("there is no client {client}")))
+        Ok(found.map(text).ok_or_else(|| format!("no client {client}")))
     }
 
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)> {
@@ -158,8 +158,8 @@ impl Driver for Local {
         Service::clients(lab).iter().any(|service| service.record(lab).exists())
     }
 
-    fn logs(&self, lab: &Lab, whose: &Whose, tail: Tail, stop: &Stop) -> Result<Exit> {
-        logs::print(lab, whose, tail, stop)
+    fn logs(&self, lab: &Lab, source: &LogSource, tail: Tail, stop: &Stop) -> Result<Exit> {
+        logs::print(lab, source, tail, stop)
     }
 
     fn meaningless_flags(&self) -> &'static [&'static str] {

@@ -1,4 +1,4 @@
-//! Kafka's jars: which they are, and where they are kept.
+//! Kafka's jars: their names, checksums and cache folder.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,13 @@ pub struct Jars {
     pub version: String,
     /// The pom that resolves them.
     pub pom: PathBuf,
-    /// The lock: a SHA-256 and a file name a line, as sha256sum(1) writes it.
+    /// The lock, as sha256sum(1) writes it: a SHA-256 and a file name in each line.
     pub lock: PathBuf,
     /// The content of the lock, with Unix line endings.
     pub lock_text: String,
     /// The file names in the lock.
     pub names: Vec<String>,
-    /// The folder that holds them once they are resolved and verified; its name changes with pom and lock.
+    /// The folder of the verified jars. Its name changes with pom and lock.
     pub dir: PathBuf,
     /// log4j.properties of ZooKeeper and the brokers.
     pub log4j: PathBuf,
@@ -76,32 +76,32 @@ impl Jars {
             .collect()
     }
 
-    /// Whether every jar of the lock is there. The folder appears under its name only after every checksum matched,
-    /// so presence is enough; a file that was cut short since is caught by its recorded size.
+    /// Whether every jar of the lock exists. The folder gets its name only after every checksum matched, so the recorded
+    /// sizes are enough to find a file that was truncated since.
     pub fn present(&self) -> bool {
         let sizes = std::fs::read_to_string(self.sizes_file()).unwrap_or_default();
         !self.names.is_empty() && sizes == self.sizes(&self.dir)
     }
 
-    /// Where the sizes are recorded.
+    /// The file that records the sizes.
     pub fn sizes_file(&self) -> PathBuf {
         self.dir.join("sizes")
     }
 
-    /// Name and size of each jar in `dir`, a line each.
+    /// The name and size of each jar in `dir`, one per line.
     pub fn sizes(&self, dir: &Path) -> String {
         let size =
             |name: &String| std::fs::metadata(dir.join(name)).map_or("missing".into(), |meta| meta.len().to_string());
         self.names.iter().map(|name| format!("{name} {}\n", size(name))).collect()
     }
 
-    /// The class path: every jar of the folder, as java itself expands it.
+    /// The class path: a wildcard for every jar in the folder, which java expands.
     pub fn class_path(&self) -> String {
         format!("{}/*", self.dir.display())
     }
 }
 
-/// FNV-1a, 64 bits, in hex: names cache entries after what they were made from. It guards against nothing; checksums do.
+/// The 64-bit FNV-1a hash in hex, which names cache entries. It protects against nothing; checksums do.
 pub fn fingerprint(parts: &[&str]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_windows_change_nothing() {
+    fn windows_line_endings_change_nothing() {
         let mut env = crate::config::sample::lab().env;
         let committed = Jars::describe(&env).unwrap();
         let dir = std::env::temp_dir().join(format!("kafka-lab-jars-{}", std::process::id()));

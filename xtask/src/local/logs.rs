@@ -1,4 +1,4 @@
-//! The log files of processes: their end, and what is added to them.
+//! Prints and follows the processes' log files.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,23 +9,23 @@ use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::service::Service;
 use crate::signal::Stop;
-use crate::task::{Tail, Whose};
+use crate::task::{LogSource, Tail};
 use crate::wait;
 
-/// Prints the end of logs, and goes on until it is interrupted where they are followed.
+/// Prints the last lines of the logs. With `follow`, continues until interrupted.
 ///
 /// # Errors
-/// There is no such process.
-pub fn print(lab: &Lab, whose: &Whose, show: Tail, stop: &Stop) -> Result<Exit> {
+/// The process does not exist.
+pub fn print(lab: &Lab, source: &LogSource, show: Tail, stop: &Stop) -> Result<Exit> {
     let mut services = Service::clients(lab);
-    if !matches!(whose, Whose::Clients) {
+    if !matches!(source, LogSource::Clients) {
         services = Service::servers(lab).into_iter().chain(services).collect();
     }
-    if let Whose::One(wanted) = whose {
+    if let LogSource::One(wanted) = source {
         let names: Vec<String> = services.iter().map(|service| service.name(lab)).collect();
         services.retain(|service| service.name(lab) == *wanted);
         if services.is_empty() {
-            return Err(Failure::usage(format!("no process {wanted}; there are {}", names.join(", "))));
+            return Err(Failure::usage(format!("no process {wanted}; choose one of {}", names.join(", "))));
         }
     }
     files(lab, &services, show, stop)
@@ -38,10 +38,10 @@ fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exi
         let name = service.name(lab);
         let prefix = if services.len() > 1 { format!("{name:10} | ") } else { String::new() };
         for path in [service.log(lab), service.out(lab)] {
-            // One that is not there yet may come while we follow.
+            // A missing file may appear while we follow.
             let bytes = std::fs::read(&path).unwrap_or_default();
             for line in tail(&String::from_utf8_lossy(&bytes), show.lines) {
-                // A reader that went away, as head(1) does, ends the command.
+                // The reader may go away, as head(1) does.
                 if writeln!(out, "{prefix}{line}").is_err() {
                     return Ok(Exit::Ok);
                 }
@@ -52,7 +52,7 @@ fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exi
     if files.iter().all(|(_, _, length)| *length == 0) {
         eprintln!("no logs yet in {}", lab.logs().display());
     }
-    // Being asked to stop is how following ends.
+    // Following ends with an interruption.
     while show.follow && wait::pause(stop, Duration::from_millis(200)).is_ok() {
         for (prefix, path, at) in &mut files {
             for line in added(path, at).lines() {
@@ -65,7 +65,7 @@ fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exi
     Ok(Exit::Ok)
 }
 
-/// The whole lines that came to `path` since byte `at`, which moves along. A file that shrank was rotated.
+/// The complete lines after byte `at` of the file, and moves `at` behind them. A file that shrank was rotated.
 fn added(path: &PathBuf, at: &mut u64) -> String {
     let mut read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_new_lines_come_and_rotation_is_noticed() {
+    fn only_complete_new_lines_are_returned_and_rotation_is_noticed() {
         let path = std::env::temp_dir().join(format!("kafka-lab-logs-{}", std::process::id()));
         let mut at = 0;
         std::fs::write(&path, "one\ntw").unwrap();

@@ -1,4 +1,4 @@
-//! Who holds a port.
+//! Finds free ports, and the process that holds a port.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::local::process;
 use crate::signal::Stop;
 use crate::wait;
 
-/// How long a process that was killed may take to close its files: a big one on a busy machine.
+/// How long a killed process may take to close its files: a big process on a busy machine.
 const DYING: Duration = Duration::from_secs(5);
 
 /// Whether 127.0.0.1:`port` can be bound.
@@ -16,17 +16,17 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
-/// Those of `ports` that cannot be bound, each with who keeps it from that, in words.
+/// The ports that cannot be bound, each with a description of its holder.
 ///
-/// A process that was killed keeps its ports until the kernel has closed its files, when nobody can be named any more; that
-/// is waited for, once for all of them.
+/// A killed process keeps its ports until the kernel has closed its files, and cannot be identified meanwhile. One wait
+/// covers all ports.
 pub fn taken(ports: impl IntoIterator<Item = u16>, stop: &Stop) -> Vec<(u16, String)> {
     let end = Instant::now() + DYING;
     ports.into_iter().filter_map(|port| Some((port, taken_by(port, end, stop)?))).collect()
 }
 
 fn taken_by(port: u16, end: Instant, stop: &Stop) -> Option<String> {
-    // Other systems than Linux do not tell.
+    // Only Linux names the holder.
     if !is_free(port) && !Path::new("/proc/net/tcp").exists() {
         return Some("a process".into());
     }
@@ -41,7 +41,7 @@ fn taken_by(port: u16, end: Instant, stop: &Stop) -> Option<String> {
     None
 }
 
-/// The living process that listens on `port`, as "pid 4242 (java)"; `None` when it cannot be seen, as another user's.
+/// The living process that listens on `port`, as "pid 4242 (java)"; `None` if it is hidden, like another user's.
 fn holder(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -66,8 +66,8 @@ fn holder(port: u16) -> Option<String> {
     None
 }
 
-/// The socket inodes that listen on `port` in a table as /proc/net/tcp is (proc(5)): the second column is the local
-/// address, the fourth the state (0A is LISTEN), the tenth the inode.
+/// The inodes of the sockets that listen on `port`, from the text of /proc/net/tcp. See proc(5): the second column is
+/// the local address, the fourth the state (0A is LISTEN), the tenth the inode.
 pub fn listening_inodes(table: &str, port: u16) -> Vec<String> {
     let suffix = format!(":{port:04X}");
     table
@@ -86,7 +86,7 @@ mod tests {
     fn the_holder_of_a_port_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        // A program that another test starts shares our sockets between its fork and its exec.
+        // A program that another test starts shares our sockets between fork and exec.
         let eventually = |what: &dyn Fn() -> bool| {
             let mut tries = 0..2000;
             tries.any(|_| what() || wait::pause(&Stop::default(), Duration::from_millis(5)).is_err())

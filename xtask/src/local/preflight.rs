@@ -1,8 +1,8 @@
-//! What the local backend needs of this machine.
+//! Checks this machine before a local lab.
 
-use crate::config::{Lab, spelled};
+use crate::config::{Lab, xtask_line};
 use crate::failure::{Exit, Result};
-use crate::findings::{Findings, lab_of, room, writable};
+use crate::findings::{Findings, compilers, lab_of, room, writable};
 use crate::local::ports;
 use crate::service::Service;
 use crate::signal::Stop;
@@ -10,23 +10,23 @@ use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::java;
 
-/// What preflight would look at.
+/// What [`look`] would check.
 pub fn preview(lab: &Lab) -> Vec<String> {
     let ports: Vec<String> = Service::servers(lab).iter().filter_map(|s| s.port(lab)).map(|p| p.to_string()).collect();
     vec![
         "java -XshowSettings:properties -version".into(),
-        "# look for mvn, cc, c++, make, setsid on PATH".into(),
-        format!("# ports {} of 127.0.0.1 free or ours; memory, disk, state folder", ports.join(", ")),
+        "# mvn, cc, c++, make, setsid on PATH".into(),
+        format!("# ports {} of 127.0.0.1: free or ours; memory, disk, the state folder", ports.join(", ")),
     ]
 }
 
-/// Looks at everything.
+/// Checks everything.
 ///
 /// # Errors
-/// Only an interruption.
+/// An interruption.
 pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        findings.problem("the local backend needs Linux", "`--backend kind`, with Docker running; or a Linux machine");
+        findings.problem("the local backend needs Linux", "use `--backend kind` with Docker, or a Linux machine");
     }
     programs(task, findings)?;
     free_ports(task.lab(), task.ctx.stop, findings);
@@ -38,7 +38,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let env = &task.lab().env;
     if let Some(home) = env.java_home.as_ref().filter(|home| !crate::config::is_program(&home.join("bin/java"))) {
-        findings.warnings.push(format!("JAVA_HOME is {}, where no bin/java is: looking on PATH", home.display()));
+        findings.warnings.push(format!("JAVA_HOME ({}) has no bin/java: using PATH", home.display()));
     }
     match java::locate(env) {
         None => findings
@@ -46,7 +46,7 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         Some(program) => match java::ask(&program, task.ctx.exec, &task.log, task.ctx.stop) {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => findings.problem(
-                format!("{}: {}", program.display(), failure.what),
+                format!("{}: {}", program.display(), failure.message),
                 failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17"),
             ),
             Ok(found) => {
@@ -58,7 +58,7 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
                     );
                 } else if !version.is_supported() {
                     findings.warnings.push(format!(
-                        "Java {}: Kafka 3.3 documents 11 and 17; newer ones were seen to work",
+                        "Java {}: Kafka 3.3 documents 11 and 17; newer versions worked in our tests",
                         version.text
                     ));
                 }
@@ -73,20 +73,11 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if task.ctx.jars.present() {
         findings.notes.push(format!("Kafka {} cached", task.ctx.jars.version));
     } else if env.find("mvn").is_none() {
-        findings.package("no mvn on PATH: Maven brings Kafka's jars, once", &["maven"]);
+        findings.package("no mvn on PATH: Maven downloads Kafka's jars, once", &["maven"]);
     } else {
-        findings.notes.push(format!("Kafka {} to fetch through Maven", task.ctx.jars.version));
+        findings.notes.push(format!("Kafka {} to be downloaded with Maven", task.ctx.jars.version));
     }
-    if !task.lab().clients_program().exists() {
-        let missing: Vec<&str> =
-            ["cc", "c++", "make", "bash"].into_iter().filter(|name| env.find(name).is_none()).collect();
-        if !missing.is_empty() {
-            findings.package(
-                format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
-                &["build-essential", "bash"],
-            );
-        }
-    }
+    compilers(task.lab(), findings);
     if env.find("setsid").is_none() {
         findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"]);
     }
@@ -118,17 +109,17 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
         .unwrap_or_default();
     for (name, port, holder) in taken {
         let fix = match lab_of(&holder) {
-            Some(name) => format!("`{}`{other}", spelled(&name, "teardown")),
+            Some(name) => format!("`{}`{other}", xtask_line(&name, "teardown")),
             None => format!("end it{other}"),
         };
         findings.problem(format!("127.0.0.1:{port} ({name}) is in use by {holder}"), fix);
     }
 }
 
-/// From here on Linux takes ports for outgoing connections (`net.ipv4.ip_local_port_range`).
+/// The first port that Linux uses for outgoing connections (`net.ipv4.ip_local_port_range`).
 const OUTGOING: u16 = 32_768;
 
-/// A base whose ports are all free now, and none of those that an outgoing connection may take first.
+/// A base whose ports are all free now and cannot be taken by an outgoing connection.
 fn free_base(lab: &Lab) -> Option<u16> {
     let shift = lab.ports.coordinator.wrapping_sub(lab.ports.base);
     let steps = (1..20u16).map(|step| step * 100);
@@ -150,27 +141,23 @@ fn memory(lab: &Lab, findings: &mut Findings) {
             Service::Coordinator => {
                 heap(&lab.facts.coordinator.heap_opts).unwrap_or(512 * MIB).saturating_add(64 * MIB)
             }
-            // 280 to 370 MB resident were measured with a heap of 512 MiB; the rest is room for the heap to fill.
+            // Measured: 280 to 370 MB resident with a heap of 512 MiB, before the heap is full.
             _ => heap(&lab.facts.brokers.heap_opts).unwrap_or(1024 * MIB).saturating_add(192 * MIB),
         })
         .fold(0, u64::saturating_add);
     let Some(free) = available_memory() else { return };
     if free < need / 2 {
         findings.problem(
-            format!("{} MiB of memory are free, the lab needs {} MiB", free / MIB, need / MIB),
-            "close something, or lower KAFKA_HEAP_OPTS or the replicas in kafka.yml",
+            format!("{} MiB of memory are free; the lab needs {} MiB", free / MIB, need / MIB),
+            "close other programs, or lower KAFKA_HEAP_OPTS or the replicas in kafka.yml",
         );
     } else if free < need {
-        findings.warnings.push(format!(
-            "{} MiB of memory are free, the lab may come to need {} MiB",
-            free / MIB,
-            need / MIB
-        ));
+        findings.warnings.push(format!("{} MiB of memory are free; the lab may need {} MiB", free / MIB, need / MIB));
     }
     findings.notes.push(format!("{} MiB free", free / MIB));
 }
 
-/// The -Xmx among JVM options, in bytes.
+/// The value of the last -Xmx option, in bytes.
 fn heap(options: &[String]) -> Option<u64> {
     let text = options.iter().rev().find_map(|option| option.strip_prefix("-Xmx"))?;
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -189,32 +176,32 @@ fn folders(task: &Task<'_>, findings: &mut Findings) {
     if lab.state.to_string_lossy().contains(',') {
         findings.problem(
             format!(
-                "the state folder {} has a comma in its path, which separates folders in Kafka's log.dirs",
+                "the path of the state folder {} has a comma, which separates folders in Kafka's log.dirs",
                 lab.state.display()
             ),
-            "set XDG_STATE_HOME to a path without one",
+            "set XDG_STATE_HOME to a path without a comma",
         );
     }
     if lab.env.cache.to_string_lossy().contains(':') {
         findings.problem(
             format!(
-                "the cache folder {} has a colon in its path, which separates jars in a class path",
+                "the path of the cache folder {} has a colon, which separates jars in a class path",
                 lab.env.cache.display()
             ),
-            "set XDG_CACHE_HOME to a path without one",
+            "set XDG_CACHE_HOME to a path without a colon",
         );
     }
     for (dir, variable) in [(&lab.state, "XDG_STATE_HOME"), (&lab.env.cache, "XDG_CACHE_HOME")] {
         if dir.to_str().is_none() {
             findings.problem(
-                format!("the path {} is not UTF-8, which Java and the lab's records need", dir.display()),
-                format!("set {variable} to a path that is"),
+                format!("the path {} is not UTF-8, which Java and the lab's records require", dir.display()),
+                format!("set {variable} to a UTF-8 path"),
             );
         }
     }
     writable(lab, findings);
     let jars = if task.ctx.jars.present() { 0 } else { 150 * MIB };
-    // Jars, their copy in Maven's own folder and two class-data archives.
+    // The jars, their copy in Maven's repository, and two class-data archives.
     room(&lab.env.cache, 50 * MIB + jars, "the cache", findings);
     if !lab.clients_program().exists() {
         room(&lab.env.target, 1024 * MIB, "the clients' build", findings);
@@ -225,7 +212,7 @@ fn folders(task: &Task<'_>, findings: &mut Findings) {
         let most = bytes.saturating_mul(brokers.partitions.into()).saturating_mul(brokers.replication_factor.into());
         if free < most {
             findings.warnings.push(format!(
-                "{} MiB are free below {}; topic {} may grow to {} MiB (KAFKA_LOG_RETENTION_BYTES × partitions × replicas)",
+                "{} MiB are free in {}; topic {} may grow to {} MiB (KAFKA_LOG_RETENTION_BYTES × partitions × replicas)",
                 free / MIB,
                 lab.state.display(),
                 lab.facts.topic,
@@ -240,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heaps_are_read_as_java_reads_them() {
+    fn heap_sizes_are_parsed_as_java_does() {
         let heap = |text: &str| heap(&text.split(' ').map(Into::into).collect::<Vec<_>>());
         assert_eq!(heap("-Xms512m -Xmx512m"), Some(512 * MIB));
         assert_eq!(heap("-Xmx2G"), Some(2048 * MIB));

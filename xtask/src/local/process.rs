@@ -1,11 +1,11 @@
-//! Processes that outlive us: recorded with their start time, so that a reused process id is never trusted or killed,
-//! and marked, so that one whose record was lost is found all the same.
+//! Processes that outlive xtask. Their start time is recorded, so that a reused process id is never trusted or killed.
+//! Their mark finds them even if the record is lost.
 
-// Both are tested on Linux, so that what other systems get is not untried.
-#[cfg(any(test, not(target_os = "linux")))]
-mod elsewhere;
+// Both are tested on Linux.
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(any(test, not(target_os = "linux")))]
+mod portable;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,64 +14,64 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-#[cfg(not(target_os = "linux"))]
-use elsewhere as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(all(test, target_os = "linux"))]
 pub use linux::parse_stat;
+#[cfg(not(target_os = "linux"))]
+use portable as system;
 
 use crate::failure::{Failure, Result};
 use crate::files::{to_json, write_atomically};
 use crate::signal::Stop;
 use crate::wait;
 
-/// A process that cannot be confused with another of the same id.
+/// Identifies a process, even if its id is reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Process id.
+    /// The process id.
     pub pid: u32,
-    /// When it started: on Linux in clock ticks since boot (field 22 of proc(5)'s stat), elsewhere in seconds since the
+    /// The start time: on Linux in clock ticks since boot (field 22 of proc(5)'s stat), elsewhere in seconds since the
     /// Unix epoch.
     pub start_ticks: u64,
-    /// The boot it started in; elsewhere than on Linux empty, as the start tells enough.
+    /// The id of the boot it started in. Empty except on Linux, where the start time depends on the boot.
     pub boot: String,
 }
 
-/// What a process is doing.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// It runs.
     Running,
-    /// It is stopped by SIGSTOP, as by a drill or a debugger.
+    /// It is stopped by SIGSTOP, for example by a drill or a debugger.
     Paused,
-    /// It is gone, or only its exit code is left.
+    /// It is exiting, a zombie or gone.
     Gone,
 }
 
-/// Which memory of a process.
+/// A measure of a process's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// What it has resident now.
+    /// The resident memory now.
     Resident,
-    /// The most that it ever had resident.
+    /// The peak of the resident memory.
     Peak,
 }
 
-/// What we wrote down when we started a process. The file is there as long as the process should be.
+/// The record of a process that we started. Its file exists as long as the process should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     /// `kafka-lab.process/1`.
     pub schema: String,
-    /// Which process it is.
+    /// The process.
     pub identity: Identity,
-    /// All settings it was started with; others mean that it must be restarted.
+    /// The settings it was started with. If they change, it must be restarted.
     pub settings: String,
-    /// The command line, pasteable.
+    /// The command line, quoted for a shell.
     pub command: String,
-    /// ms since the Unix epoch.
+    /// The start in ms since the Unix epoch.
     pub started_ms: u64,
-    /// The class-data archive that it writes when it ends by itself, and where that is kept from then on.
+    /// The class-data archive that it writes on a normal exit, and the archive's place in the cache.
     #[serde(default)]
     pub trains: Option<(PathBuf, PathBuf)>,
 }
@@ -79,10 +79,10 @@ pub struct Started {
 const SCHEMA: &str = "kafka-lab.process/1";
 
 impl Started {
-    /// A record of `pid`, which we just started.
+    /// The record of process `pid`, which was just started.
     ///
     /// # Errors
-    /// It is gone already.
+    /// It has already ended.
     pub fn of(pid: u32, settings: String, command: String, trains: Option<(PathBuf, PathBuf)>) -> Result<Self> {
         let Stat { start_ticks, .. } =
             system::stat(pid).ok_or_else(|| Failure::step(format!("process {pid} ended at once")))?;
@@ -90,7 +90,7 @@ impl Started {
         Ok(Started { schema: SCHEMA.into(), identity, settings, command, started_ms: crate::system::now_ms(), trains })
     }
 
-    /// Reads a record. One that cannot be understood counts as none: the mark finds the process.
+    /// Reads a record; `None` if it is missing or malformed. The mark still finds the process.
     pub fn read(path: &Path) -> Option<Self> {
         let started: Started = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
         (started.schema == SCHEMA).then_some(started)
@@ -99,30 +99,30 @@ impl Started {
     /// Writes the record.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_atomically(path, &to_json(self))
     }
 }
 
-/// What the system says of a process.
+/// What the system reports about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// What it does.
+    /// Its state.
     life: Life,
-    /// Whether only its exit code is left, and all that it had open is closed.
+    /// Whether only its exit code is left, and its files are closed.
     over: bool,
-    /// When it started, as [`Identity::start_ticks`].
+    /// Its start time, as in [`Identity::start_ticks`].
     start_ticks: u64,
 }
 
-/// Whether there is a process `pid`, and it is not on its way out.
+/// Whether process `pid` exists and is not exiting.
 pub fn is_alive(pid: u32) -> bool {
     system::stat(pid).is_some_and(|stat| stat.life != Life::Gone)
 }
 
 impl Identity {
-    /// What the process does now.
+    /// The current state of the process.
     pub fn life(&self) -> Life {
         self.stat().map_or(Life::Gone, |stat| stat.life)
     }
@@ -131,21 +131,21 @@ impl Identity {
         system::stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks && self.boot == system::boot_id())
     }
 
-    /// Whether it is over: gone, and its files, locks and ports closed.
+    /// Whether it has ended and its files, locks and ports are closed.
     pub fn is_over(&self) -> bool {
         self.stat().is_none_or(|stat| stat.over)
     }
 
-    /// Its memory in KiB; `None` once it is gone, and where the system does not tell.
+    /// Its memory in KiB; `None` once it is gone, or if the system does not report it.
     pub fn memory_kib(&self, which: Memory) -> Option<u64> {
         let kib = system::memory_kib(self.pid, which)?;
         (self.life() != Life::Gone).then_some(kib)
     }
 
-    /// Sends `signal`; returns whether the process was there.
+    /// Sends `signal` and returns whether the process existed.
     ///
     /// # Errors
-    /// The system refuses, as for another user's process.
+    /// The system refuses, for example for another user's process.
     pub fn signal(&self, signal: Signal) -> Result<bool> {
         match system::signal(self, signal) {
             Ok(()) => Ok(true),
@@ -154,18 +154,18 @@ impl Identity {
         }
     }
 
-    /// SIGTERM, then SIGKILL after `grace`, until it is over. Returns whether it ended by itself.
+    /// Sends SIGTERM, then SIGKILL after `grace`, and waits until it is over. Returns whether SIGTERM was enough.
     ///
     /// # Errors
-    /// It cannot be signalled, does not even end by SIGKILL, or an interruption.
+    /// It cannot be signalled, SIGKILL does not end it, or an interruption.
     pub fn end(&self, grace: Duration, stop: &Stop, status: &dyn Fn(&str)) -> Result<bool> {
         self.signal(Signal::TERM)?;
-        // A paused process takes the signal when it goes on.
+        // A paused process handles the signal only once it continues.
         self.signal(Signal::CONT)?;
         let begin = Instant::now();
         while !self.is_over() {
             if begin.elapsed() > grace + Duration::from_secs(10) {
-                return Err(Failure::step(format!("process {} does not end, not even by SIGKILL", self.pid)));
+                return Err(Failure::step(format!("process {} does not end, even after SIGKILL", self.pid)));
             }
             if begin.elapsed() > grace {
                 status(&format!("pid {} did not end within {} s: SIGKILL", self.pid, grace.as_secs()));
@@ -177,17 +177,17 @@ impl Identity {
     }
 }
 
-/// Every process that has `mark` as one of its arguments.
+/// Every process with `mark` among its arguments.
 pub fn marked(mark: &str) -> Vec<Identity> {
     with_argument(|arg| arg == mark.as_bytes())
 }
 
-/// Every process with an argument that `ours` knows, zombies left out.
+/// Every process with an argument that `ours` accepts, except zombies.
 pub fn with_argument(ours: impl Fn(&[u8]) -> bool) -> Vec<Identity> {
     with_arguments(|args| args.iter().any(|arg| ours(arg)))
 }
 
-/// Every process whose arguments, its own name first, `ours` knows, zombies left out.
+/// Every process whose arguments, including the program, `ours` accepts, except zombies.
 pub fn with_arguments(ours: impl Fn(&[&[u8]]) -> bool) -> Vec<Identity> {
     let boot = system::boot_id();
     let ours = |pid: u32, line: Vec<u8>| {
@@ -198,7 +198,7 @@ pub fn with_arguments(ours: impl Fn(&[&[u8]]) -> bool) -> Vec<Identity> {
     system::command_lines().filter_map(|(pid, line)| ours(pid, line)).collect()
 }
 
-/// The living process of a service: the recorded one, or else the one that bears its mark.
+/// The living process of a service: the recorded one, or else one with its mark.
 pub fn find(record: Option<&Started>, mark: &str) -> Option<Identity> {
     let recorded = record.map(|started| started.identity.clone()).filter(|identity| identity.life() != Life::Gone);
     recorded.or_else(|| marked(mark).into_iter().find(|identity| identity.life() != Life::Gone))
@@ -212,9 +212,10 @@ mod tests {
     fn sleeper(mark: &str) -> Started {
         let cmd = Cmd::new("sh", Duration::ZERO).args(["-c", "while :; do sleep 0.05; done", mark]);
         let pid = RealExec.start(&cmd, Path::new("/dev/null")).unwrap();
-        // The kernel says that a program was started a moment before its arguments can be read.
+        // Until the shell runs, the arguments are those of setsid(1), or for a moment none.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() && Instant::now() < deadline {
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sh\0") && Instant::now() < deadline
+        {
             wait::pause(&Stop::default(), Duration::from_millis(1)).unwrap();
         }
         Started::of(pid, String::new(), cmd.to_string(), None).unwrap()
@@ -229,7 +230,7 @@ mod tests {
         let started = sleeper(&mark("session"));
         let line = fs::read_to_string(format!("/proc/{}/stat", started.identity.pid)).unwrap();
         let session = line[line.rfind(')').unwrap() + 1..].split_whitespace().nth(3).unwrap().to_string();
-        // The record is taken right after the fork, maybe before setsid(2); by now the shell runs.
+        // The shell may not have called setsid(2) yet.
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut leads = session == started.identity.pid.to_string();
         while !leads && Instant::now() < deadline {
@@ -238,7 +239,7 @@ mod tests {
             leads = line[line.rfind(')').unwrap() + 1..].split_whitespace().nth(3)
                 == Some(&started.identity.pid.to_string());
         }
-        assert!(leads, "it is not the leader of a session of its own");
+        assert!(leads, "it does not lead its own session");
         assert!(started.identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap());
         assert_eq!(started.identity.life(), Life::Gone);
     }
@@ -284,34 +285,34 @@ mod tests {
     }
 
     #[test]
-    fn other_systems_see_the_same() {
-        let mark = mark("elsewhere");
+    fn the_portable_functions_see_the_same() {
+        let mark = mark("portable");
         let started = sleeper(&mark);
         let pid = started.identity.pid;
-        let seen = elsewhere::stat(pid).unwrap();
+        let seen = portable::stat(pid).unwrap();
         let now = crate::system::now_ms() / 1000;
         assert!(seen.life == Life::Running && !seen.over && seen.start_ticks.abs_diff(now) < 60, "{seen:?} at {now}");
-        let line = elsewhere::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
+        let line = portable::command_lines().find(|(other, _)| *other == pid).map(|(_, line)| line);
         assert!(
             line.as_ref().is_some_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes())),
             "{line:?}"
         );
-        assert!(elsewhere::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
-        // Its start is told in seconds there, so another one is another process.
+        assert!(portable::memory_kib(pid, Memory::Resident).is_some_and(|kib| kib > 0));
+        // There, the start is in seconds. Another start means another process.
         let identity = Identity { start_ticks: seen.start_ticks, boot: String::new(), ..started.identity.clone() };
         let other = Identity { start_ticks: seen.start_ticks + 1, ..identity.clone() };
-        assert_eq!(elsewhere::signal(&other, Signal::KILL), Err(rustix::io::Errno::SRCH));
-        elsewhere::signal(&identity, Signal::STOP).unwrap();
+        assert_eq!(portable::signal(&other, Signal::KILL), Err(rustix::io::Errno::SRCH));
+        portable::signal(&identity, Signal::STOP).unwrap();
         let until = |life: Life| {
             let deadline = Instant::now() + Duration::from_secs(10);
-            while elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life) != life && Instant::now() < deadline {
+            while portable::stat(pid).map_or(Life::Gone, |stat| stat.life) != life && Instant::now() < deadline {
                 wait::pause(&Stop::default(), Duration::from_millis(5)).unwrap();
             }
-            assert_eq!(elsewhere::stat(pid).map_or(Life::Gone, |stat| stat.life), life);
+            assert_eq!(portable::stat(pid).map_or(Life::Gone, |stat| stat.life), life);
         };
         until(Life::Paused);
-        elsewhere::signal(&identity, Signal::KILL).unwrap();
+        portable::signal(&identity, Signal::KILL).unwrap();
         until(Life::Gone);
-        assert_eq!(elsewhere::signal(&identity, Signal::KILL), Err(rustix::io::Errno::SRCH));
+        assert_eq!(portable::signal(&identity, Signal::KILL), Err(rustix::io::Errno::SRCH));
     }
 }

@@ -1,4 +1,4 @@
-//! Starting and stopping the lab's processes.
+//! Starts and stops the lab's processes.
 
 use std::fs;
 use std::path::Path;
@@ -20,30 +20,31 @@ use crate::tools::causes::{self, Way};
 use crate::tools::java::Java;
 use crate::wait::Poll;
 
-/// How often a broker is started that dies of its ZooKeeper session.
+/// How often a broker is started if its ZooKeeper session expires.
 const ATTEMPTS: u32 = 3;
+/// The interval between two looks at a process.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What starting `service` would run.
 pub fn preview_start(ctx: &Ctx<'_>, service: Service) -> Vec<String> {
     let lab = ctx.lab;
     let spec = service.spec(lab, ctx.jars, &ctx.shown_java());
-    let mut lines = vec![format!("# unless {} runs already with these settings:", service.name(lab))];
+    let mut lines = vec![format!("# unless {} is running with these settings:", service.name(lab))];
     lines.push(format!("mkdir -p {}", quoted(service.dir(lab).as_os_str())));
     for (path, text) in &spec.files {
         lines.push(format!("cat >{} <<'END'\n{text}END", quoted(path.as_os_str())));
     }
     if let Service::Broker(id) = service {
-        lines.push(format!("# wait until {NAME} has expired a former session of broker {id}"));
+        lines.push(format!("# wait until {NAME} has expired any former session of broker {id}"));
     }
     // `env` sets variables for a program that setsid(1) starts.
     lines.push(format!("setsid env {} </dev/null >>{} 2>&1 &", spec.cmd, quoted(service.out(lab).as_os_str())));
     lines.push(match service {
         Service::Coordinator => {
-            format!("# wait until `echo srvr | nc 127.0.0.1 {}` tells its mode", lab.ports.coordinator)
+            format!("# wait until `echo srvr | nc 127.0.0.1 {}` prints its mode", lab.ports.coordinator)
         }
         Service::Broker(id) => format!("# wait until {NAME} lists broker {id}"),
-        Service::Client(..) => "# wait until it says that it starts on the topic's partitions".into(),
+        Service::Client(..) => "# wait until it reports its start on the topic's partitions".into(),
     });
     lines
 }
@@ -56,10 +57,10 @@ pub fn preview_stop(lab: &Lab, service: Service) -> Vec<String> {
     }
 }
 
-/// Makes `service` run with its settings: reuses it, resumes it, restarts it or starts it.
+/// Ensures that `service` runs with its settings: reuses, resumes, restarts or starts it.
 ///
 /// # Errors
-/// It exits or does not become ready in time; the failure quotes its log.
+/// It exits, or is not ready in time. The failure quotes its log.
 pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
     // Clients need no java, so a lab without one can still start them.
@@ -73,13 +74,13 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let found = process::find(record.as_ref(), &service.mark(lab));
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
 
-    // Also of one that runs: brokers that know another one are turned away, and wait.
+    // Also checked if it is running: it would reject brokers that know another ZooKeeper, and they would wait.
     if service == Service::Coordinator
         && let Some(failure) = wrong_data(lab, service)
     {
         return Err(failure);
     }
-    let mut why = if record.is_some() { "had died, started again" } else { "started" };
+    let mut why = if record.is_some() { "had died, restarted" } else { "started" };
     if let Some(identity) = found {
         let mut stays_away = false;
         if same {
@@ -98,15 +99,15 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             }
         }
         why = match record {
-            _ if stays_away => "ran and did not come back to the coordinator, started again",
+            _ if stays_away => "did not reconnect to the coordinator, restarted",
             Some(_) => "restarted with changed settings",
             None => "restarted, its record was lost",
         };
-        (task.status)("stopping it, to start it again");
+        (task.status)("stopping it for a restart");
         files::remove_file(&service.record(lab))?;
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     } else if let Some(died) = &record {
-        // It may have been killed a moment ago and still hold its port and the lock of its data.
+        // It may have been killed just now and still hold its port and the lock of its data.
         died.identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     if let Service::Broker(id) = service {
@@ -125,10 +126,10 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
                 let again = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
                 return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
             }
-            // A busy machine can let the session expire while the broker starts. Kubernetes would restart it too.
+            // On a busy machine, the session can expire while the broker starts. Kubernetes would restart it too.
             Err(failure) if attempt < ATTEMPTS && identity.life() == Life::Gone && lost_session(&failure) => {
                 attempt += 1;
-                (task.status)("its session expired while it started: once more");
+                (task.status)("its session expired during startup: trying again");
                 if let Service::Broker(id) = service {
                     former_session_gone(task, id)?;
                 }
@@ -138,8 +139,8 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
 }
 
-/// Whether a broker runs and ZooKeeper does not hear of it, though it is there: one that has seen later changes than ZooKeeper has now is turned away
-/// for as long as it runs.
+/// Whether a broker runs but stays unregistered although ZooKeeper serves. ZooKeeper rejects a broker that has seen later
+/// changes than it has itself, for as long as the broker runs.
 fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) -> bool {
     matches!(service, Service::Broker(_))
         && failure.exit == Exit::Step
@@ -148,7 +149,7 @@ fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) 
         && coordination::serves(lab.ports.coordinator).unwrap_or(false)
 }
 
-/// What is seen of a server's data before it is started: brokers that ran through it would be waited for in vain.
+/// Checks a server's data before it is started. With wrong data, brokers would never become ready.
 fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
     let data = |service: Service| service.dir(lab).join("data");
     let (what, way) = match service {
@@ -160,56 +161,48 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
                 .filter(|id| cluster(*id).is_some_and(|cluster| !coordination::has_stored(&version, &cluster)))
                 .map(|id| format!("kafka-{id}"))
                 .collect();
-            // Where it knows others, it is those brokers' data that is wrong; each says so when it starts.
+            // If it knows other brokers, the strangers' data is wrong. Each reports that when it starts.
             let known = lab.broker_ids().filter(|id| cluster(*id).is_some()).count() > strangers.len();
             if strangers.is_empty() || known {
                 return None;
             }
             let what = format!(
-                "{NAME} has lost its data, or has another's, and {} still have theirs: they are of a Kafka cluster that it does not \
-                 know, and join no other",
+                "{NAME} has lost its data, or has another cluster's, and {} still have theirs: they belong to a Kafka cluster \
+                 that {NAME} does not know, and cannot join another",
                 strangers.join(", ")
             );
             (what, Way::StartOver)
         }
         Service::Broker(id) => {
             let other = stored(&data(service), "broker.id").filter(|other| *other != id.to_string())?;
-            (
-                format!("the data of kafka-{id} is another broker's: its meta.properties says broker.id={other}"),
-                Way::OwnData,
-            )
+            (format!("kafka-{id} has another broker's data: its meta.properties has broker.id={other}"), Way::OwnData)
         }
         Service::Client(..) => return None,
     };
     Some(Failure::step(format!("{what} ({})", data(service).display())).fix(way.fix(lab)))
 }
 
-/// What a broker wrote down about itself in its data.
+/// A property that a broker stored about itself in its data folder.
 fn stored(data: &Path, key: &str) -> Option<String> {
     let text = fs::read_to_string(data.join("meta.properties")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
     Some(value.trim().to_string())
 }
 
-/// The process that we started is the server, and not one that waits for it: that would outlive whoever stops it.
+/// Checks that the started process is the server itself, not a launcher: the server would outlive a stopped launcher.
 fn is_itself(task: &Task<'_>, service: Service, identity: &Identity) -> Result<()> {
     let all = process::marked(&service.mark(task.lab()));
     let Some(other) = all.iter().find(|other| *other != identity) else { return Ok(()) };
-    let what = format!(
-        "what was started as {} (pid {}) is not what runs: that is pid {}",
-        service.name(task.lab()),
-        identity.pid,
-        other.pid
-    );
+    let what =
+        format!("{} was started as pid {}, but runs as pid {}", service.name(task.lab()), identity.pid, other.pid);
     for process in &all {
         process.end(task.lab().timeout(|t| t.stop), task.ctx.stop, task.status)?;
     }
     files::remove_file(&service.record(task.lab()))?;
-    Err(Failure::step(what)
-        .fix("set JAVA_HOME to a Java whose bin/java is Java itself; see that setsid on PATH is that of util-linux"))
+    Err(Failure::step(what).fix("set JAVA_HOME to a Java whose bin/java is Java itself; use the setsid of util-linux"))
 }
 
-/// Whether a broker's last words blame its ZooKeeper session.
+/// Whether a broker's last log lines blame its ZooKeeper session.
 fn lost_session(failure: &Failure) -> bool {
     let causes = ["KeeperException$SessionExpired", "KeeperException$NodeExists", "KeeperException$ConnectionLoss"];
     failure.output.iter().any(|line| causes.iter().any(|cause| line.contains(cause)))
@@ -220,7 +213,7 @@ fn proof(lab: &Lab, service: Service, identity: &Identity) -> String {
     format!("pid {}{port}", identity.pid)
 }
 
-/// Writes the files, starts the process and records it at once.
+/// Writes the files, starts the process and records it.
 fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
     let lab = task.lab();
     private_dir(&service.dir(lab))?;
@@ -240,8 +233,8 @@ fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
     Ok(started.identity)
 }
 
-/// A broker that registers while ZooKeeper still keeps its former session dies of NodeExists (KAFKA-7165 covers only
-/// sessions of its own that expired), so it waits for the expiry, which zookeeper.session.timeout.ms bounds.
+/// Waits until the former session has expired, within zookeeper.session.timeout.ms. A broker that registers before that
+/// dies of NodeExists; KAFKA-7165 covers only expired sessions.
 fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
     let port = task.lab().ports.coordinator;
     let timeout = task.lab().timeout(|t| t.broker);
@@ -262,15 +255,15 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
     })
 }
 
-/// What a process wrote to its log since that had `written` bytes. A log that is shorter now was rotated.
-fn said(log: &Path, written: u64) -> String {
+/// The text in a process's log after its first `written` bytes. A log that is shorter now was rotated.
+fn log_since(log: &Path, written: u64) -> String {
     let bytes = fs::read(log).unwrap_or_default();
     let from = usize::try_from(written).ok().filter(|from| *from <= bytes.len()).unwrap_or(0);
     String::from_utf8_lossy(&bytes[from..]).into_owned()
 }
 
-/// Waits until a process does its work, or is gone. `written` is how long its log was when it was started; `None` for
-/// one that ran before.
+/// Waits until a process is ready, or is gone. `written` is the length of its log when it was started; `None` if it was
+/// already running.
 fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option<u64>) -> Result<()> {
     let lab = task.lab();
     let port = lab.ports.coordinator;
@@ -278,7 +271,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     let log = service.log(lab);
     let timeout = match service {
         Service::Coordinator => lab.timeout(|t| t.coordinator),
-        // One that runs is given time for a new session; then it is started again, which takes the same time again.
+        // A running broker gets half of the time for a new session. Then it is restarted, which takes time again.
         Service::Broker(_) if written.is_none() => lab.timeout(|t| t.broker) / 2,
         Service::Broker(_) => lab.timeout(|t| t.broker),
         Service::Client(..) => lab.timeout(|t| t.clients),
@@ -287,7 +280,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
         if identity.life() == Life::Gone {
             return Err(gone(lab, service, identity, written.unwrap_or(0)));
         }
-        // Without it a broker waits for as long as it is let, and says nothing of the cause.
+        // Without the coordinator, a broker waits forever and does not report the cause.
         if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::Coordinator])) {
             return Err(cause);
         }
@@ -295,11 +288,11 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             Service::Coordinator => coordination::serves(port).map_err(|error| error.to_string()),
             Service::Broker(id) => task.membership()?.map(|Membership { registered, in_touch, .. }| match written {
                 Some(_) => registered.contains(&id),
-                // The coordinator may have been away, and keep a session that nobody holds any more.
+                // After an outage, the coordinator may keep a session that no broker uses any more.
                 None => in_touch.contains(&id),
             }),
-            // A client says so once it knows the topic's partitions.
-            Service::Client(..) => Ok(written.is_none_or(|written| said(&log, written).contains(": start "))),
+            // A client logs this once it knows the topic's partitions.
+            Service::Client(..) => Ok(written.is_none_or(|written| log_since(&log, written).contains(": start "))),
         };
         Ok(match (service, ready) {
             (_, Ok(true)) => Poll::Ready(()),
@@ -308,8 +301,8 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             (Service::Broker(_), Ok(false)) => Poll::NotYet(format!("not yet registered in {NAME}")),
             (Service::Broker(_), Err(error)) => Poll::NotYet(format!("{NAME} on port {port}: {error}")),
             (Service::Client(..), _) => {
-                let last = crate::failure::tail(&said(&log, written.unwrap_or(0)), 1).concat();
-                Poll::NotYet(if last.is_empty() { "has said nothing yet".into() } else { last })
+                let last = crate::failure::tail(&log_since(&log, written.unwrap_or(0)), 1).concat();
+                Poll::NotYet(if last.is_empty() { "its log is empty".into() } else { last })
             }
         })
     })
@@ -318,36 +311,36 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     )
 }
 
-/// The failure with the service's own words only: the log of an earlier process would mislead. On a full disk it could not even write those.
+/// Adds the service's output to the failure, without that of earlier processes. On a full disk, there may be none.
 fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> Failure {
     if system::free_space(&lab.state).is_some_and(|free| free < MIB) {
-        failure.what += &format!("; no space is left on the disk of {}", lab.state.display());
+        failure.message += &format!("; no space is left on the disk of {}", lab.state.display());
     }
     let (log, out) = (service.log(lab), service.out(lab));
-    let new = said(&log, written);
+    let new = log_since(&log, written);
     let place = if new.trim().is_empty() { &out } else { &log };
-    failure.output(&format!("{new}\n{}", said(&out, 0))).log(place)
+    failure.output(&format!("{new}\n{}", log_since(&out, 0))).log(place)
 }
 
 fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failure {
     let what = format!("{} (pid {}) exited", service.name(lab), identity.pid);
     let cause = match service {
         Service::Client(..) => None,
-        _ => causes::find(&format!("{}\n{}", said(&service.out(lab), 0), said(&service.log(lab), written))),
+        _ => causes::find(&format!("{}\n{}", log_since(&service.out(lab), 0), log_since(&service.log(lab), written))),
     };
     match cause {
         Some(cause) => {
             quoting(lab, service, written, Failure::step(format!("{what}: {}", cause.what))).fix(cause.way.fix(lab))
         }
         None => {
-            let fix = format!("see the log; `{}` starts it again", lab.xtask("up"));
+            let fix = format!("see the log; `{}` restarts it", lab.xtask("up"));
             quoting(lab, service, written, Failure::step(what)).fix(fix)
         }
     }
 }
 
-/// The first of `services` that was started and is gone: why nothing comes any more of what others wait for. Only services whose own step is
-/// over may be asked after; a record is older than its process while that is started again.
+/// The failure of the first service that was started and is gone, which others wait for in vain. Only valid for services
+/// whose own step is over: during a restart, the record still names the former process.
 pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
     services.iter().find_map(|service| {
         let identity = Started::read(&service.record(lab))?.identity;
@@ -356,7 +349,7 @@ pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
     })
 }
 
-/// Stops `service`: SIGTERM, a deadline, SIGKILL. That it is not running is fine.
+/// Stops `service` if it is running: SIGTERM, and SIGKILL after a deadline.
 ///
 /// # Errors
 /// It does not end.
@@ -368,7 +361,7 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     found.extend(record.iter().map(|started| started.identity.clone()).filter(|identity| !identity.is_over()));
     found.sort_by_key(|identity| identity.pid);
     found.dedup();
-    // Before the signal: an `up` after an interruption must not take for healthy what is on its way out.
+    // Before the signal: an `up` after an interruption must not reuse an exiting process.
     files::remove_file(&path)?;
     let mut proofs = Vec::new();
     for identity in &found {
@@ -387,7 +380,7 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     Ok(if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) })
 }
 
-/// Moves a class-data archive into the cache. It only saves time, so that it cannot be kept is no failure.
+/// Moves a class-data archive into the cache. Errors are ignored, because the archive only saves time.
 fn keep_archive(made: &Path, kept: &Path) {
     if !made.exists() || kept.exists() {
         return;
@@ -404,10 +397,10 @@ fn keep_archive(made: &Path, kept: &Path) {
     }
 }
 
-/// Ends every process of this lab that the manifests do not ask for: left over from other replica counts.
+/// Ends every process of this lab that the manifests no longer have, for example after fewer replicas.
 ///
 /// # Errors
-/// One of them does not end.
+/// A process does not end.
 pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let wanted: Vec<String> =
@@ -415,17 +408,17 @@ pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     let strays = process::with_argument(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
     let mut pids = Vec::new();
     for identity in &strays {
-        (task.status)(&format!("pid {} is no longer asked for: stopping it", identity.pid));
+        (task.status)(&format!("stopping pid {}, which is no longer in the manifests", identity.pid));
         identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
         pids.push(identity.pid.to_string());
     }
     Ok(match pids.is_empty() {
         true => Outcome::unchanged("none"),
-        false => Outcome::changed(format!("ended pid {}, which is no longer asked for", pids.join(", "))),
+        false => Outcome::changed(format!("ended pid {}, no longer in the manifests", pids.join(", "))),
     })
 }
 
-/// Whether a command-line argument marks a process as one of this lab's.
+/// Whether a command-line argument marks a process of this lab.
 pub fn is_mark(lab: &Lab, arg: &[u8]) -> bool {
     let inside = |prefix: &str| {
         arg.strip_prefix(prefix.as_bytes())

@@ -1,4 +1,4 @@
-//! A service as a process: its files, its command, its mark.
+//! A service as a process: its files, command and mark.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,46 +13,46 @@ use crate::local::process::{self, Identity, Started};
 use crate::service::Service;
 use crate::tools::java::Java;
 
-/// All that is needed to start a service.
+/// Everything needed to start a service.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Files it reads, with their text.
+    /// The configuration files it reads, with their text.
     pub files: Vec<(PathBuf, String)>,
-    /// How it is started.
+    /// The command that starts it.
     pub cmd: Cmd,
-    /// Everything that, when it changes, asks for a restart.
+    /// Everything that requires a restart if it changes.
     pub settings: String,
-    /// Where a class-data archive lands when the process ends by itself, and where it is kept from then on.
+    /// The class-data archive that the process writes on a normal exit, and the archive's place in the cache.
     pub trains: Option<(PathBuf, PathBuf)>,
 }
 
 impl Service {
-    /// Its own folder.
+    /// The folder of its data, configuration and record.
     pub fn dir(self, lab: &Lab) -> PathBuf {
         lab.state.join(self.name(lab))
     }
 
-    /// Where its process is recorded.
+    /// The file of its [`Started`] record.
     pub fn record(self, lab: &Lab) -> PathBuf {
         self.dir(lab).join("process.json")
     }
 
-    /// Its log, as it rotates it itself.
+    /// Its log, which it rotates itself.
     pub fn log(self, lab: &Lab) -> PathBuf {
         lab.logs().join(format!("{}.log", self.name(lab)))
     }
 
-    /// What it writes outside its log: a JVM that cannot start, a panic.
+    /// Its standard output and error: a JVM that cannot start, a panic.
     pub fn out(self, lab: &Lab) -> PathBuf {
         lab.logs().join(format!("{}.out", self.name(lab)))
     }
 
-    /// Where a client keeps its exact counts: a path of the pod's in clients.yml, one of the lab's here.
+    /// A client's state file. It replaces the path in the pod that clients.yml names.
     pub fn state_file(self, lab: &Lab) -> PathBuf {
         self.dir(lab).join("state.json")
     }
 
-    /// The argument by which its process is known as ours.
+    /// The argument that identifies its process as ours.
     pub fn mark(self, lab: &Lab) -> String {
         match self {
             Service::Client(..) => format!("--log-file={}", self.log(lab).display()),
@@ -60,12 +60,12 @@ impl Service {
         }
     }
 
-    /// Its process, when it lives: the recorded one, or the one that bears its mark.
+    /// Its living process: the recorded one, or one with its mark.
     pub fn living(self, lab: &Lab) -> Option<Identity> {
         process::find(Started::read(&self.record(lab)).as_ref(), &self.mark(lab))
     }
 
-    /// Its port on 127.0.0.1.
+    /// Its port on 127.0.0.1; clients have none.
     pub fn port(self, lab: &Lab) -> Option<u16> {
         match self {
             Service::Coordinator => Some(lab.ports.coordinator),
@@ -74,7 +74,7 @@ impl Service {
         }
     }
 
-    /// What it is started with.
+    /// Its command and configuration.
     pub fn spec(self, lab: &Lab, jars: &Jars, java: &Java) -> Spec {
         match self {
             Service::Coordinator => {
@@ -117,8 +117,8 @@ impl Service {
         let tail = ["-cp".into(), jars.class_path(), class.into(), file.display().to_string()];
         let settings = format!("{properties}\n{} {}\n", fixed.join(" "), tail.join(" "));
 
-        // A class-data archive saves most of a JVM's start. The first lab trains one: its first broker and its
-        // ZooKeeper write it when they end, and whoever stops them moves it into the cache.
+        // A class-data archive saves most of a JVM's startup time. The first lab's ZooKeeper and first broker write one
+        // each when they exit, and `stop` moves it into the cache.
         let mut archive = Vec::new();
         let mut trains = None;
         if java.version.has_dynamic_archives() {
@@ -133,7 +133,7 @@ impl Service {
                 trains = Some((made, kept));
             }
         }
-        // Without a UTF-8 locale a JVM before 18 cannot open a path with letters outside ASCII.
+        // Without a UTF-8 locale, a JVM before 18 cannot open paths with non-ASCII letters.
         let cmd = Cmd::new(&java.program, Duration::ZERO).env("LC_ALL", "C.UTF-8").args(archive).args(fixed).args(tail);
         Spec { files: vec![(file, properties)], cmd, settings, trains }
     }
@@ -156,7 +156,7 @@ impl Service {
     }
 }
 
-/// `path` as a URL, which is how log4j wants it.
+/// `path` as a URL, which log4j requires.
 pub fn file_url(path: &Path) -> String {
     let mut url = "file:".to_string();
     for byte in path.to_string_lossy().bytes() {
@@ -169,7 +169,7 @@ pub fn file_url(path: &Path) -> String {
     url
 }
 
-/// `value` as java.util.Properties reads it back from a file in ISO 8859-1.
+/// Escapes `value` for a java.util.Properties file in ISO 8859-1.
 fn escaped(value: &str) -> String {
     let mut text = String::new();
     for (index, c) in value.chars().enumerate() {
@@ -221,8 +221,8 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
     render(&properties)
 }
 
-/// The property that cp-kafka makes of an environment variable: `_` becomes a dot, `__` an underscore, `___` a dash.
-/// `None` for what its start scripts keep for themselves.
+/// The property that cp-kafka derives from an environment variable: `_` becomes a dot, `__` an underscore, `___` a dash.
+/// `None` for variables that only its start scripts use.
 pub fn property_name(key: &str) -> Option<String> {
     const NOT_PROPERTIES: [&str; 6] =
         ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settings_change_shows_and_an_archive_does_not() {
+    fn changed_settings_require_a_restart_and_an_archive_does_not() {
         let lab = sample::lab();
         let jars = Jars::describe(&lab.env).unwrap();
         let before = Service::Broker(0).spec(&lab, &jars, &java());

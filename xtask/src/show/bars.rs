@@ -1,5 +1,4 @@
-//! Events as bars on a terminal: one for each running step, with the lines that stay above them. The only user of
-//! indicatif.
+//! Shows events on a terminal: a bar for each running step, and lines above the bars. The only user of indicatif.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::plain::lines;
 use crate::events::{Event, Listener, StepState};
 
-/// Draws a bar for each step that runs.
+/// Draws a bar for each running step.
 pub struct Bars {
     colour: bool,
     all: MultiProgress,
@@ -17,7 +16,7 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// On standard error, with or without colour.
+    /// Draws on standard error.
     pub fn new(colour: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         Bars { colour, all, running: BTreeMap::new() }
@@ -25,7 +24,7 @@ impl Bars {
 }
 
 impl Listener for Bars {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::StepStarted { step } => {
                 let bar = self.all.add(ProgressBar::new_spinner());
@@ -43,7 +42,7 @@ impl Listener for Bars {
             }
             Event::StepFinished { step, state, .. } => match self.running.remove(&step.number) {
                 Some(bar) => bar.finish_and_clear(),
-                // As in plain lines.
+                // As in `Plain`.
                 None if *state == StepState::NotRun => return,
                 None => {}
             },

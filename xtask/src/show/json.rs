@@ -1,4 +1,4 @@
-//! Events as JSON lines.
+//! Shows events as JSON lines.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::events::{Event, Listener};
 
-/// The schema of events' lines.
+/// The schema of event lines.
 const SCHEMA: &str = "kafka-lab.event/1";
 
 /// An event as a line.
@@ -27,20 +27,20 @@ pub struct Json {
 }
 
 impl Json {
-    /// Of one command on one lab, to `out`.
+    /// Writes the events of `command` on `lab` to `out`.
     pub fn new(command: &str, lab: &str, out: Box<dyn Write + Send>) -> Self {
         Json { command: command.into(), lab: lab.into(), out }
     }
 }
 
 impl Listener for Json {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         let line = EventLine { schema: SCHEMA, command: &self.command, lab: &self.lab, event };
         write(&mut self.out, &line);
     }
 }
 
-/// Writes a value as one line. A reader that went away is its own affair.
+/// Writes a value as one line. A closed pipe is ignored.
 pub fn write(out: &mut impl Write, value: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
         let _ = writeln!(out, "{line}");
@@ -54,7 +54,7 @@ pub mod tests {
     use super::*;
     use crate::show::tests::written;
 
-    /// A line of every kind.
+    /// Returns a line of every kind.
     pub fn lines() -> String {
         written(|out| Box::new(Json::new("up", "kafka-lab", out)))
     }

@@ -1,4 +1,4 @@
-//! Events as plain lines, for logs and pipes: how each step ended, and from time to time what a long one waits for.
+//! Shows events as plain lines, for logs and pipes: the end of each step, and now and then the status of a long one.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::events::{Event, Listener, StepState};
 
-/// How often a plain log hears of a step that still runs.
+/// Interval of the status lines of a running step.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// A step that runs.
+/// A running step.
 struct RunningStep {
     title: String,
     begin: Instant,
     status: String,
-    told: Instant,
+    last_line: Instant,
 }
 
-/// Writes a line for each step that ends, and a heartbeat for those that take long.
+/// Writes a line for each step that ends, and a heartbeat for long ones.
 pub struct Plain {
     colour: bool,
     out: Box<dyn Write + Send>,
@@ -25,16 +25,16 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// With or without colour, to `out`.
+    /// Writes to `out`, with or without colour.
     pub fn new(colour: bool, out: Box<dyn Write + Send>) -> Self {
         Plain { colour, out, running: BTreeMap::new() }
     }
 
-    /// Tells of the steps that were not heard of for a heartbeat, as of `now`.
+    /// Writes the status of each step without a line since [`HEARTBEAT`].
     fn heartbeat(&mut self, now: Instant) {
         for running in self.running.values_mut() {
-            if now.saturating_duration_since(running.told) >= HEARTBEAT {
-                running.told = now;
+            if now.saturating_duration_since(running.last_line) >= HEARTBEAT {
+                running.last_line = now;
                 let seconds = now.saturating_duration_since(running.begin).as_secs_f64();
                 let _ = writeln!(self.out, "   {:18} {seconds:.0} s: {}", running.title, running.status);
             }
@@ -43,11 +43,12 @@ impl Plain {
 }
 
 impl Listener for Plain {
-    fn hear(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::StepStarted { step } => {
                 let now = Instant::now();
-                let running = RunningStep { title: step.title.clone(), begin: now, status: String::new(), told: now };
+                let running =
+                    RunningStep { title: step.title.clone(), begin: now, status: String::new(), last_line: now };
                 self.running.insert(step.number, running);
             }
             Event::StepStatus { step, text, .. } => {
@@ -57,7 +58,7 @@ impl Listener for Plain {
             }
             Event::StepFinished { step, state, .. } => {
                 let started = self.running.remove(&step.number).is_some();
-                // What kept a step from starting is told; the step itself would be noise.
+                // The failure that prevented the step is shown already.
                 if !started && *state == StepState::NotRun {
                     return;
                 }
@@ -74,7 +75,7 @@ impl Listener for Plain {
     }
 }
 
-/// The lines that stay of an event, for people.
+/// Returns the lines to print for an event.
 pub fn lines(event: &Event, colour: bool) -> Vec<String> {
     match event {
         Event::StepFinished { step, state, text, warnings, elapsed } => {
@@ -138,19 +139,19 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_takes_long_is_heard_of_now_and_then() {
+    fn a_long_step_has_a_line_now_and_then() {
         let written = Written::default();
         let mut plain = Plain::new(false, Box::new(written.clone()));
         let step = StepId { number: 1, title: "clients build".into() };
-        plain.hear(&Event::StepStarted { step: step.clone() });
+        plain.on_event(&Event::StepStarted { step: step.clone() });
         let status = |text: &str| Event::StepStatus { step: step.clone(), text: text.into(), elapsed: HEARTBEAT };
-        plain.hear(&status("Compiling rdkafka-sys"));
+        plain.on_event(&status("Compiling rdkafka-sys"));
         let begin = plain.running[&1].begin;
-        for (after, told) in [(14, 0), (15, 1), (29, 1), (31, 2), (45, 2)] {
+        for (after, lines) in [(14, 0), (15, 1), (29, 1), (31, 2), (45, 2)] {
             plain.heartbeat(begin + Duration::from_secs(after));
-            assert_eq!(written.text().lines().count(), told, "after {after} s");
+            assert_eq!(written.text().lines().count(), lines, "after {after} s");
         }
-        plain.hear(&Event::Note { text: "a note shows where lines begin".into() });
+        plain.on_event(&Event::Note { text: "a note shows where lines begin".into() });
         expect![[r#"
                clients build      15 s: Compiling rdkafka-sys
                clients build      31 s: Compiling rdkafka-sys

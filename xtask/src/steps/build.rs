@@ -1,4 +1,4 @@
-//! Kafka's jars and the clients' program.
+//! Builds: Kafka's jars and the clients' program.
 
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
@@ -17,15 +17,15 @@ use crate::wait::Poll;
 
 fn shell() -> Result<Shell> {
     Shell::new().map_err(|error| {
-        Failure::step(format!("the current folder cannot be used: {error}")).fix("cd to a folder that exists")
+        Failure::step(format!("the current directory is unusable: {error}")).fix("cd to a directory that exists")
     })
 }
 
 fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd> {
     let (sh, pom) = (shell()?, &jars.pom);
     let goal = "dependency:copy-dependencies";
-    // Maven compares what it fetches with its repository's checksums, and our lock then with what we saw once.
-    Ok(Cmd::spelled(
+    // Maven checks downloads against its repository's checksums; `verify` then checks them against our lock.
+    Ok(Cmd::from_xshell(
         cmd!(sh, "mvn -B --strict-checksums -f {pom} {goal} -DincludeScope=runtime")
             .arg(format!("-DoutputDirectory={}", into.display())),
         deadline,
@@ -35,30 +35,30 @@ fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd>
 
 fn cargo(lab: &Lab) -> Result<Cmd> {
     let (sh, cargo) = (shell()?, &lab.env.cargo);
-    // Wherever cargo's own settings would build, we must know where the program is.
+    // Explicit, whatever cargo's own settings say: we must know where the program is.
     let target = &lab.env.target;
     let cmd = cmd!(sh, "{cargo} build --release --locked --package clients --target-dir {target}");
-    Ok(Cmd::spelled(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
+    Ok(Cmd::from_xshell(cmd, lab.timeout(|t| t.clients_build)).dir(&lab.env.repo).purpose(Purpose::Build))
 }
 
-/// The build of [`Lab::clients_program`].
+/// Returns the command that builds [`Lab::clients_program`].
 fn build_program(lab: &Lab) -> Result<Cmd> {
     if lab.program_becomes_image() { cargo_static(lab) } else { cargo(lab) }
 }
 
-/// As [`cargo`], for the clients' image: a program that loads no libraries, and whose bytes do not tell where it was built.
+/// As [`cargo`], for the clients' image: a static program whose bytes do not depend on where it was built.
 fn cargo_static(lab: &Lab) -> Result<Cmd> {
     let target = static_target();
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_string()];
-    // Messages of panics name source files; cargo gives those of dependencies by their full path.
+    // Panic messages name source files; those of dependencies have absolute paths.
     flags.extend(lab.env.cargo_home.iter().map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     let config = format!("target.{target}.rustflags={flags:?}");
     Ok(cargo(lab)?.args(["--target", &target, "--config", &config]))
 }
 
-/// What fetching the jars would run.
+/// Returns the preview of [`jars`].
 pub fn preview_jars(jars: &Jars) -> Vec<String> {
-    let mut lines = vec![format!("# only when {} is not there yet:", jars.dir.display())];
+    let mut lines = vec![format!("# unless {} exists:", jars.dir.display())];
     let partial = beside(&jars.dir, "partial");
     lines.extend(maven(jars, &partial, Duration::ZERO).map(|cmd| cmd.to_string()));
     lines.push(format!("# compare the checksum of each jar with {}", jars.lock.display()));
@@ -66,15 +66,15 @@ pub fn preview_jars(jars: &Jars) -> Vec<String> {
     lines
 }
 
-/// What building the clients would run.
+/// Returns the preview of [`clients`].
 pub fn preview_clients(lab: &Lab) -> Vec<String> {
     build_program(lab).map(|cmd| format!("(cd {} && {cmd})", lab.env.repo.display())).into_iter().collect()
 }
 
-/// Resolves the jars through Maven, verifies them, and only then gives the folder its name.
+/// Resolves the jars with Maven and verifies them. The folder gets its final name last.
 ///
 /// # Errors
-/// Maven cannot reach its repository, or a jar is not the one in the lock.
+/// Maven cannot reach its repository, or a jar does not match the lock.
 pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     let jars = task.ctx.jars;
     let there = || format!("{} jars of Kafka {} in {}", jars.names.len(), jars.version, jars.dir.display());
@@ -83,13 +83,13 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     }
     let cache = &task.lab().env.cache;
     private_dir(cache)?;
-    // Two labs may want the same jars at once; the second finds them there.
+    // Two labs may need the same jars at once; the second waits for the first.
     let lock = cache.join("lock");
     let file = File::create(&lock).cannot("open", &lock)?;
     let timeout = task.lab().timeout(|t| t.jars);
     task.wait("the cache's lock", timeout, Duration::from_millis(200), || match file.try_lock() {
         Ok(()) => Ok(Poll::Ready(())),
-        Err(fs::TryLockError::WouldBlock) => Ok(Poll::NotYet("another lab fetches the jars".into())),
+        Err(fs::TryLockError::WouldBlock) => Ok(Poll::NotYet("another lab is fetching the jars".into())),
         Err(fs::TryLockError::Error(error)) => Err(Failure::step(format!("cannot lock {}: {error}", lock.display()))),
     })?;
     if jars.present() {
@@ -114,11 +114,11 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     Ok(Outcome::changed(format!("{}, checksums match the lock", there())))
 }
 
-/// Every jar of the lock is there with its checksum, and no other.
+/// Checks that the folder contains exactly the jars of the lock, with their checksums.
 fn verify(task: &Task<'_>, dir: &std::path::Path) -> Result<()> {
     let jars = task.ctx.jars;
     let lock = jars.lock.display();
-    let fix = format!("run it again; if it persists, compare {lock} with a trusted machine before changing it");
+    let fix = format!("rerun; if it persists, compare {lock} with a trusted machine before changing it");
     (task.status)("comparing checksums with the lock");
     let mut wrong = Vec::new();
     for (sum, name) in jars.sums()? {
@@ -136,16 +136,16 @@ fn verify(task: &Task<'_>, dir: &std::path::Path) -> Result<()> {
     for entry in fs::read_dir(dir).cannot("read", dir)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !jars.names.contains(&name) {
-            return Err(Failure::step(format!("Maven brought {name}, which is not in {lock}")).fix(fix));
+            return Err(Failure::step(format!("Maven fetched {name}, which is not in {lock}")).fix(fix));
         }
     }
     Ok(())
 }
 
-/// Builds the clients' program; cargo itself knows whether there is anything to do.
+/// Builds the clients' program. cargo decides whether there is anything to do.
 ///
 /// # Errors
-/// It does not compile.
+/// The program does not compile.
 pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let program = task.lab().clients_program();
     let modified = || -> Option<SystemTime> { fs::metadata(&program).ok()?.modified().ok() };
@@ -153,7 +153,7 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let cmd = build_program(task.lab())?;
     task.build(&cmd)?;
     match modified() {
-        None => Err(Failure::step(format!("cargo built no {}", program.display())).log(&task.log)),
+        None => Err(Failure::step(format!("cargo did not build {}", program.display())).log(&task.log)),
         after if after == before => Ok(Outcome::unchanged(program.display().to_string())),
         _ => Ok(Outcome::changed(program.display().to_string())),
     }
@@ -181,7 +181,7 @@ mod tests {
         lab.backend = Backend::Kind;
         lab.settings.kind.clients_image = BuiltOn::Host;
         assert!(lab.clients_program().ends_with(format!("target/{target}/release/clients")));
-        // Where Docker builds the image, this host's program asks questions only.
+        // If Docker builds the image, this host's program only queries the brokers.
         lab.settings.kind.clients_image = BuiltOn::Docker;
         assert!(lab.clients_program().ends_with("target/release/clients"));
         assert!(!build_program(&lab).unwrap().to_string().contains("crt-static"));

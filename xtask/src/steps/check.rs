@@ -1,4 +1,4 @@
-//! The checks of `verify`, with the real tools. What is expected comes from the manifests.
+//! The checks of `verify` with Kafka's own tools. The manifests define what is expected.
 
 use std::ffi::OsStr;
 
@@ -6,13 +6,13 @@ use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Exit, Failure, Result};
-use crate::place::Tool;
+use crate::kafka_tools::Tool;
 use crate::service::Service;
 use crate::steps::{rolled_out, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
 use crate::tools::kafka;
 
-/// A check with one of Kafka's own tools.
+/// A check with one of Kafka's tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolCheck {
     /// `zookeeper-shell ls /brokers/ids`.
@@ -26,11 +26,11 @@ pub enum ToolCheck {
 }
 
 impl ToolCheck {
-    /// All of them.
+    /// All checks, in the plan's order.
     pub const ALL: [ToolCheck; 4] =
         [ToolCheck::BrokerIds, ToolCheck::BrokerIdsData, ToolCheck::TopicList, ToolCheck::TopicShape];
 
-    /// Its name in lists, events and log files.
+    /// Returns the step's title.
     pub fn title(self) -> &'static str {
         match self {
             ToolCheck::BrokerIds => "ls /brokers/ids",
@@ -40,8 +40,8 @@ impl ToolCheck {
         }
     }
 
-    /// Tool, arguments, and what should come.
-    fn spelled(self, lab: &Lab) -> (Tool, Vec<String>, String) {
+    /// Returns the tool, its arguments, and the expected answer.
+    fn command(self, lab: &Lab) -> (Tool, Vec<String>, String) {
         let brokers = &lab.facts.brokers;
         let args = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         match self {
@@ -63,7 +63,7 @@ impl ToolCheck {
 /// Runs a check.
 ///
 /// # Errors
-/// A fault when what comes is not what should, or when the tool fails.
+/// A fault if the answer is not the expected one or the tool fails.
 pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
     match check {
         ToolCheck::BrokerIds => broker_ids(task),
@@ -73,30 +73,30 @@ pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
     }
 }
 
-/// What a tool check would run.
+/// Returns the preview of [`tool`].
 pub fn preview_tool(check: ToolCheck, ctx: &Ctx<'_>) -> Vec<String> {
-    let (tool, args, expected) = check.spelled(ctx.lab);
-    vec![ctx.driver.place(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
+    let (tool, args, expected) = check.command(ctx.lab);
+    vec![ctx.driver.kafka_tools(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
 fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     let lab = task.lab();
-    let (tool, args, expected) = check.spelled(lab);
-    // The shell would try for half a minute where nobody answers.
+    let (tool, args, expected) = check.command(lab);
+    // Without an answer, the shell would retry for half a minute.
     if tool == Tool::ZooKeeperShell
         && let Err(why) = task.ctx.driver.ask_coordinator(task)?
     {
         return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
     }
-    let cmd = task.place()?.tool(tool, args);
+    let cmd = task.kafka_tools()?.tool(tool, args);
     (task.status)("starting a JVM for the tool");
     let output = task.run(&cmd);
-    // What the tool could not do the lab did not let it do: other checks still look.
+    // A tool that fails is a fault of the lab: other checks still run.
     let output = output.map_err(|failure| Failure { exit: Exit::Fault, ..failure })?;
     Ok((output, cmd, expected))
 }
 
-/// The broker ids in ZooKeeper are those of the manifests.
+/// Checks that the broker ids in ZooKeeper are those of the manifests.
 fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIds)?;
     let mut ids: Vec<u32> = coordination::parse_ls(&output.stdout)
@@ -116,7 +116,7 @@ fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
         .fix(format!("{} restarts what died", task.lab().xtask("up"))))
 }
 
-/// The parent node holds no data.
+/// Checks that the parent node holds no data.
 fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIdsData)?;
     match coordination::parse_get(&output.stdout) {
@@ -128,25 +128,26 @@ fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
     }
 }
 
-/// The topic is there.
+/// Checks that the topic exists.
 fn topic_list(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::TopicList)?;
     let topics: Vec<&str> = output.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if topics.contains(&expected.as_str()) {
         return Ok(Outcome::passed(topics.join(", ")));
     }
-    Err(Failure::fault(format!("topics: {}; {expected} is not there", topics.join(", ")))
+    Err(Failure::fault(format!("topic {expected} is missing; topics: {}", topics.join(", ")))
         .command(cmd)
         .log(&task.log)
-        .fix(format!("{}, which sends the message that creates it", task.lab().xtask("up"))))
+        .fix(format!("`{}` sends the message that creates it", task.lab().xtask("up"))))
 }
 
-/// The topic has the shape of the manifests, a leader everywhere and every replica in sync.
+/// Checks that the topic has the partitions and replicas of the manifests, that every partition has a leader, and that
+/// every replica is in sync.
 fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, _) = ask(task, ToolCheck::TopicShape)?;
     let brokers = &task.lab().facts.brokers;
     let Some(topic) = kafka::parse_describe(&output.stdout, &task.lab().facts.topic) else {
-        return Err(Failure::fault("kafka-topics describes no such topic")
+        return Err(Failure::fault("kafka-topics does not describe the topic")
             .command(cmd)
             .output(&output.stdout)
             .log(&task.log));
@@ -170,10 +171,10 @@ fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         let alter = format!("kafka-topics -- --alter --topic {only} --partitions {}", brokers.partitions);
         lab.xtask(&alter)
     } else if topic.partition_count > brokers.partitions || topic.replication_factor != brokers.replication_factor {
-        // Clients that run would count what goes as lost. And librdkafka 2.12 takes a topic with lower leader epochs for an old
-        // answer (rdkafka_topic.c), so they could stand still.
+        // Running clients would count the deleted messages as lost. And librdkafka 2.12 ignores a topic with lower
+        // leader epochs as stale (rdkafka_topic.c), so they could stall.
         format!(
-            "an existing topic is never altered behind your back: `{}`, `{}`, then `{}`; its messages go",
+            "an existing topic is never altered automatically: run `{}`, `{}`, then `{}`; its messages are deleted",
             lab.xtask("clients stop"),
             lab.xtask(&format!("kafka-topics -- --delete --topic {only}")),
             lab.xtask("up")
@@ -188,18 +189,18 @@ fn topic_shape(task: &Task<'_>) -> Result<Outcome> {
         .fix(fix))
 }
 
-/// A service runs and is ready, when it should; a client also goes on.
+/// Checks that a service runs and is ready, and that a client makes progress.
 ///
 /// # Errors
-/// A fault when it is gone, not ready, or stands still.
+/// A fault if it is gone, not ready, or stalled.
 pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
     let Some(Alive { name, mut proof }) = task.ctx.driver.healthy(task, service)? else {
-        return Ok(Outcome::skipped(format!("not started; `{}` does", lab.xtask("clients start"))));
+        return Ok(Outcome::skipped(format!("not started; `{}` starts it", lab.xtask("clients start"))));
     };
     if let Service::Client(index, _) = service {
         let deployment = lab.facts.clients.get(index).map_or("", |client| client.name.as_str());
-        proof += &format!("; {}", rolled_out::goes_on(task, deployment, &name)?);
+        proof += &format!("; {}", rolled_out::progress(task, deployment, &name)?);
     }
     Ok(Outcome::passed(proof))
 }

@@ -1,8 +1,8 @@
-//! The flow check: a fresh run of messages through all partitions, and an exact account of it for each.
+//! The flow check: a new run of messages through all partitions, with an exact account of each.
 //!
 //! The run is read from the end offsets taken before it to those taken after the producer's last flush. Between two
-//! offsets of a partition without transactions there is exactly one record each, so the brokers' own offsets are an
-//! independent witness: what was read must be as many records as they say there are.
+//! offsets of a partition without transactions there is exactly one record for each offset, so the brokers' offsets
+//! confirm independently how many records there are to read.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn run_id() -> Result<RunId> {
 
 struct Commands<'a> {
     lab: &'a Lab,
-    /// Where the run's own clients find a broker.
+    /// Bootstrap list for the clients of this run.
     brokers: String,
     run: String,
     deadline: Duration,
@@ -44,7 +44,7 @@ impl Commands<'_> {
     }
 }
 
-/// What it would run.
+/// Returns the preview of [`run`].
 pub fn preview(ctx: &Ctx<'_>, messages: u64) -> Vec<String> {
     let (lab, brokers) = (ctx.lab, ctx.driver.client_brokers(ctx.lab));
     let commands = Commands { lab, brokers, run: "RUN".into(), deadline: Duration::ZERO };
@@ -52,15 +52,15 @@ pub fn preview(ctx: &Ctx<'_>, messages: u64) -> Vec<String> {
         brokers::offsets_cmd(lab, &lab.facts.topic).to_string(),
         commands.produce(messages).to_string(),
         brokers::offsets_cmd(lab, &lab.facts.topic).to_string(),
-        "# from each end offset before the run (here 0) to that after its last flush (here 1):".into(),
+        "# from each end offset before the run (here 0) to the one after its last flush (here 1):".into(),
         commands.consume(&(0..lab.facts.brokers.partitions).map(|n| (n, 0, 1)).collect::<Vec<_>>()).to_string(),
     ]
 }
 
-/// Sends, reads, judges.
+/// Sends the messages, reads them, and judges the run.
 ///
 /// # Errors
-/// A fault with its evidence, inconclusive with its reason, or a step failure when a client fails.
+/// A fault with its evidence, an inconclusive result with its reason, or a step failure if a client fails.
 pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let lab = task.lab();
     enough_brokers(task)?;
@@ -69,8 +69,8 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let commands = Commands { lab, brokers, run: run.to_string(), deadline: lab.timeout(|t| t.flow) };
     let before = offsets(task)?;
     (task.status)(&format!("sending {messages} messages"));
-    let claim = ran(task, "producer", &commands.produce(messages), |said| {
-        clients::claim(said, Went::ByItself).filter(Claim::ended)
+    let claim = run_client(task, "producer", &commands.produce(messages), |output| {
+        clients::claim(output, Went::ByItself).filter(Claim::ended)
     })?;
     let after = offsets(task)?;
     let range: Vec<(u32, u64, u64)> = after
@@ -85,8 +85,8 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         })
         .collect();
     (task.status)("receiving them");
-    let received = ran(task, "consumer", &commands.consume(&range), |said| {
-        clients::received(said).filter(|line| line.event == Event::End)
+    let received = run_client(task, "consumer", &commands.consume(&range), |output| {
+        clients::received(output).filter(|line| line.event == Event::End)
     })?;
     let (ranges, claims) = (clients::ranges(&range), [claim]);
     let topic_ids: Vec<String> = [before.topic_id, after.topic_id].into_iter().flatten().collect();
@@ -105,7 +105,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     };
     let reasons: Vec<String> = report.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
     let fix = match report.verdict {
-        Verdict::Inconclusive => "run it again; if it persists, raise KAFKA_LOG_RETENTION_BYTES or send fewer messages",
+        Verdict::Inconclusive => "rerun; if it persists, raise KAFKA_LOG_RETENTION_BYTES or send fewer messages",
         _ => "the evidence is in the log; `status` and `logs` show the brokers",
     };
     let mut failure = Failure::new(exit, format!("{proof}{}", reasons.concat())).log(&task.log).fix(fix);
@@ -114,7 +114,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     Err(failure)
 }
 
-/// Below min.insync.replicas nothing is acknowledged, and the producer would wait for brokers for good.
+/// Fails if fewer brokers than min.insync.replicas listen: the producer would wait forever.
 fn enough_brokers(task: &Task<'_>) -> Result<()> {
     let lab = task.lab();
     let living = task.ctx.driver.listening(task)?;
@@ -123,7 +123,7 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
         return Ok(());
     }
     let what = format!(
-        "{living} of {} brokers listen, min.insync.replicas is {needed}: nothing can be acknowledged",
+        "{living} of {} brokers listen, but min.insync.replicas is {needed}: nothing can be acknowledged",
         lab.facts.brokers.count
     );
     Err(Failure::fault(what).fix(lab.xtask("up")))
@@ -132,12 +132,12 @@ fn enough_brokers(task: &Task<'_>) -> Result<()> {
 fn offsets(task: &Task<'_>) -> Result<Offsets> {
     (task.status)("asking for end offsets");
     let topic = &task.lab().facts.topic;
-    let told = brokers::offsets(task, topic)?;
-    told.map_err(|why| Failure::step(why).command(brokers::offsets_cmd(task.lab(), topic)).log(&task.log))
+    let found = brokers::offsets(task, topic)?;
+    found.map_err(|why| Failure::step(why).command(brokers::offsets_cmd(task.lab(), topic)).log(&task.log))
 }
 
-/// Runs a client to its end line, where the lab's own clients run. Its exit code says no more than that line does.
-fn ran<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
+/// Runs a client where the lab's own clients run, and returns its last line. The exit code adds nothing to that line.
+fn run_client<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
     let output = task.ctx.driver.client(task, role, cmd)?;
     last(&output.stdout).ok_or_else(|| {
         let what =

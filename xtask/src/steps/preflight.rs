@@ -1,19 +1,19 @@
-//! Every problem of this machine, found before anything is touched, each with the command that fixes it.
+//! Preflight: finds every problem of this machine, each with its fix, before anything is changed.
 
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::{Findings, install_line};
 use crate::task::{Ctx, Outcome, Task};
 
-/// What preflight would look at.
+/// Returns the preview of [`run`].
 pub fn preview(ctx: &Ctx<'_>) -> Vec<String> {
     ctx.driver.preview_preflight(ctx.lab)
 }
 
-/// Looks at everything.
+/// Runs every check.
 ///
 /// # Errors
-/// All problems at once, exit code 3.
+/// All problems in one failure, with exit code 3.
 pub fn run(task: &Task<'_>) -> Result<Outcome> {
     let findings = look(task)?;
     if findings.problems.is_empty() {
@@ -44,10 +44,10 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     })
 }
 
-/// Looks at everything and reports it as data.
+/// Runs every check and returns the findings.
 ///
 /// # Errors
-/// Only an interruption; whatever else is wrong is a finding.
+/// An interruption. Everything else is a finding.
 pub fn look(task: &Task<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     task.ctx.driver.preflight(task, &mut findings)?;
@@ -55,13 +55,13 @@ pub fn look(task: &Task<'_>) -> Result<Findings> {
     Ok(findings)
 }
 
-/// librdkafka's own makefiles, which the clients' build runs below cargo's target folder, know no spaces in paths.
+/// librdkafka's makefiles, which run below cargo's target folder, do not support spaces in paths.
 fn buildable(lab: &Lab, findings: &mut Findings) {
     let target = &lab.env.target;
     if target.to_string_lossy().contains(char::is_whitespace) && !lab.clients_program().exists() {
         findings.problem(
-            format!("librdkafka cannot be built in {}: there is a space in its path", target.display()),
-            "move the project, or set CARGO_TARGET_DIR to a folder without one",
+            format!("librdkafka cannot be built in {}: the path contains a space", target.display()),
+            "move the project, or set CARGO_TARGET_DIR to a path without spaces",
         );
     }
 }

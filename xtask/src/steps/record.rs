@@ -1,4 +1,4 @@
-//! Writing down what `up` decided, once preflight has found nothing in the way.
+//! Records what `up` decided, after a successful preflight.
 
 use crate::config::Lab;
 use crate::exec::quoted;
@@ -8,21 +8,18 @@ use crate::state::{RECORD_SCHEMA, Record, read_record, write_record};
 use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 
-/// What it would do.
+/// Returns the preview of [`run`].
 pub fn preview(lab: &Lab) -> Vec<String> {
     vec![
         format!("mkdir -p -m 700 {}", quoted(lab.logs().as_os_str())),
-        format!(
-            "# write down the backend, the ports and the manifests' folder in {}",
-            lab.state.join("lab.json").display()
-        ),
+        format!("# record the backend, the ports and the manifests folder in {}", lab.state.join("lab.json").display()),
     ]
 }
 
 /// Creates the state folder and writes the record.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The folder is not writable.
 pub fn run(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     private_dir(&lab.state)?;
@@ -30,7 +27,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     if let Some(logs) = task.log.parent() {
         private_dir(logs)?;
     }
-    // One that cannot be understood is replaced: running processes are found by their mark.
+    // An unreadable record is replaced: running processes are found by their mark.
     let before = read_record(&lab.state).unwrap_or_default();
     let record = Record {
         schema: RECORD_SCHEMA.into(),

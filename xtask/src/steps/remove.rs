@@ -1,4 +1,4 @@
-//! Removing the lab's files, and proving that nothing is left.
+//! Removes the lab's files and caches, and proves that nothing is left.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use crate::state::remains;
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
 
-/// The lab's own folders: its state, and what stays of a failure.
+/// Returns the lab's folders: its state, and what is kept of a failed `up`.
 fn folders(lab: &Lab, failure_logs: bool) -> Vec<PathBuf> {
     let failed = failure_logs.then(|| remains(&lab.state)).filter(|dir| dir.exists());
     std::iter::once(lab.state.clone()).chain(failed).collect()
 }
 
-/// What [`files`] would run.
+/// Returns the preview of [`files`].
 pub fn preview_files(lab: &Lab, failure_logs: bool) -> Vec<String> {
     folders(lab, failure_logs).iter().map(|dir| format!("rm -r {}", quoted(dir.as_os_str()))).collect()
 }
 
-/// Removes the state folder, and the logs of an `up` that failed where they are to go.
+/// Removes the state folder and, with `failure_logs`, the logs of a failed `up`.
 ///
 /// # Errors
 /// A file cannot be removed.
@@ -39,10 +39,10 @@ pub fn files(task: &Task<'_>, failure_logs: bool) -> Result<Outcome> {
     })
 }
 
-/// What a cache holds that we made: Kafka's jars by version, and these.
+/// Folders in the cache, besides Kafka's jars by version.
 const CACHED: [&str; 2] = ["class-data", "images"];
 
-/// What [`caches`] would run.
+/// Returns the preview of [`caches`].
 pub fn preview_caches(lab: &Lab) -> Vec<String> {
     let cache = quoted(lab.env.cache.as_os_str());
     let made: Vec<String> = CACHED.iter().map(|name| format!(" {cache}/{name}")).collect();
@@ -54,8 +54,8 @@ pub fn preview_caches(lab: &Lab) -> Vec<String> {
     lines
 }
 
-/// Removes what xtask keeps in the cache: Kafka's jars and the class-data archives. What others made there stays, and
-/// so does all of it while another lab runs from it.
+/// Removes what xtask keeps in the cache, and the images that it built. Foreign files stay. Everything stays while
+/// another lab uses it.
 ///
 /// # Errors
 /// A file cannot be removed.
@@ -90,10 +90,10 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// How the names of images begin that our recipes made.
+/// Prefix of the names of images built by our recipes.
 const OUR_IMAGES: &str = "kafka-lab-";
 
-/// Removes the images that our recipes made, where there is an engine. Returns what was removed, and why something was not.
+/// Removes the images built by our recipes, if there is an engine. Returns what was removed, and why something was not.
 fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut removed, mut kept) = (Vec::new(), Vec::new());
     if task.lab().env.find("docker").is_none() {
@@ -102,21 +102,21 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     let list = docker::our_images();
     let output = task.capture(&list)?;
     if output.code != Some(0) {
-        kept.push("no Docker engine answers: images that it has stay in it".into());
+        kept.push("no Docker engine answers: its images are kept".into());
     }
     for image in output.stdout.lines().filter(|image| image.starts_with(OUR_IMAGES)) {
         let remove = docker::remove_image(image);
         let output = task.capture(&remove)?;
         match output.code {
             Some(0) => removed.push(format!("image {image}")),
-            // One that somebody's container still needs.
-            _ => kept.push(format!("image {image} stays: {}", tail(&output.stderr, 1).concat())),
+            // A container may still use it.
+            _ => kept.push(format!("image {image} is kept: {}", tail(&output.stderr, 1).concat())),
         }
     }
     Ok((removed, kept))
 }
 
-/// Looks for what a lab could leave behind: processes, what the backend made, files, ports.
+/// Checks that nothing is left: processes, files, ports, and what the backend created.
 ///
 /// # Errors
 /// Something is left.
@@ -132,10 +132,10 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     if !left.is_empty() {
         return Err(Failure::step(format!("left behind: {}", left.join(", "))).fix(lab.xtask("teardown")));
     }
-    // A port may have been taken by somebody else meanwhile, or always have been.
+    // Another program may have taken a port meanwhile, or held it all along.
     let taken: Vec<String> = ports::taken(rest.ports, task.ctx.stop)
         .into_iter()
-        .map(|(port, holder)| format!("{port} is now held by {holder}, not ours"))
+        .map(|(port, holder)| format!("{port} is held by {holder}, which is not part of the lab"))
         .collect();
     let ports = if taken.is_empty() { "all ports free".into() } else { taken.join(", ") };
     Ok(Outcome::passed(format!("{}, {ports}", rest.none)))

@@ -1,4 +1,4 @@
-//! The producer and the consumer that run all the time: each goes on in every partition, and what was acknowledged has been read.
+//! Checks of the lab's own clients: that they progress in every partition, and that what was acknowledged was read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::wait::Poll;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Most sentences of a verdict that are shown; the evidence has all.
+/// Limit of the reasons shown; the evidence has all.
 const REASONS_MAX: usize = 8;
 
-/// What a client last wrote down of itself, each second; otherwise why that is not known.
+/// Returns the latest state that a client wrote, or why there is none. Clients write one each second.
 fn state<T: Line>(task: &Task<'_>, client: &str) -> Result<std::result::Result<T, String>> {
-    let told = task.ctx.driver.client_state(task, client)?;
-    Ok(told.and_then(|text| clients::lines::<T>(&text).pop().ok_or_else(|| "it has counted nothing yet".into())))
+    let found = task.ctx.driver.client_state(task, client)?;
+    Ok(found.and_then(|text| clients::lines::<T>(&text).pop().ok_or_else(|| "it has not written a state yet".into())))
 }
 
-/// How far a consumer is behind the brokers' end offsets, by partition.
+/// Returns how far a consumer is behind the brokers' end offsets, by partition.
 pub fn lag(consumer: &ConsumerState, offsets: &Offsets) -> BTreeMap<u32, u64> {
     let behind = |mark: &Watermarks| {
         let read = consumer.partitions.iter().find(|row| u32::try_from(row.partition) == Ok(mark.partition));
@@ -34,7 +34,7 @@ pub fn lag(consumer: &ConsumerState, offsets: &Offsets) -> BTreeMap<u32, u64> {
     offsets.partitions.iter().map(behind).collect()
 }
 
-/// What a client has counted in each partition, by one of its processes: another one counts anew.
+/// What one process of a client has counted in each partition. A restarted client counts from zero.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Look {
     began_ms: u64,
@@ -42,7 +42,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// What a producer has had acknowledged.
+    /// Counts what a producer has had acknowledged.
     pub fn at_producer(state: &ProducerState) -> Self {
         Look {
             began_ms: state.time_ms.saturating_sub(state.elapsed_ms),
@@ -50,7 +50,7 @@ impl Look {
         }
     }
 
-    /// How far a consumer has read.
+    /// Counts how far a consumer has read.
     pub fn at_consumer(state: &ConsumerState) -> Self {
         let count = |next: i64| u64::try_from(next).unwrap_or(0);
         Look {
@@ -59,32 +59,32 @@ impl Look {
         }
     }
 
-    /// Whether both are of the same process; its clock may have been set in between, but hardly by so little.
+    /// Whether both are of the same process. The tolerance allows for rounding, not for a reset clock.
     fn same_process(&self, other: &Look) -> bool {
         self.began_ms.abs_diff(other.began_ms) < 1_000
     }
 
-    /// Whether something has happened in a partition since `before`. One that was not told of then had counted nothing.
+    /// Whether a partition has advanced since `before`. One that was unknown then had counted nothing.
     fn moved(&self, before: &Look, partition: i32) -> bool {
         let count = |look: &Look| look.counts.get(&partition).copied().unwrap_or(0);
         count(self) > count(before)
     }
 
-    /// The partitions in which nothing has happened since `before`.
-    pub fn standing_still(&self, before: &Look) -> Vec<i32> {
+    /// Returns the partitions that have not advanced since `before`.
+    pub fn stalled(&self, before: &Look) -> Vec<i32> {
         self.counts.keys().copied().filter(|partition| !self.moved(before, *partition)).collect()
     }
 }
 
-/// Looks at a client for as long as it takes to see it move in every partition; returns what it has counted.
+/// Watches a client until it has advanced in every partition; returns what it has counted.
 ///
 /// # Errors
-/// A fault when it stands still or lags behind.
-pub fn goes_on(task: &Task<'_>, deployment: &str, client: &str) -> Result<String> {
+/// A fault if it is stalled or lags behind.
+pub fn progress(task: &Task<'_>, deployment: &str, client: &str) -> Result<String> {
     let lab = task.lab();
     let role = lab.facts.clients.iter().find(|client| client.name == deployment).map_or("", |client| &client.role);
     let mut first: Option<Look> = None;
-    let found = task.wait(&format!("{client} goes on"), lab.timeout(|t| t.clients), INTERVAL, || match role {
+    let found = task.wait(&format!("progress of {client}"), lab.timeout(|t| t.clients), INTERVAL, || match role {
         "producer" => look_at_producer(task, client, &mut first),
         _ => look_at_consumer(task, client, &mut first),
     });
@@ -94,7 +94,7 @@ pub fn goes_on(task: &Task<'_>, deployment: &str, client: &str) -> Result<String
     })
 }
 
-/// The first look at this process, which is this one if there was none.
+/// Returns the first look at this process, and the current one.
 fn since(first: &mut Option<Look>, now: Look) -> (&Look, Look) {
     if first.as_ref().is_none_or(|first| !first.same_process(&now)) {
         *first = Some(Look { began_ms: now.began_ms, counts: now.counts.clone() });
@@ -108,14 +108,14 @@ fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
         Ok(state) => state,
     };
     let (first, now) = since(first, Look::at_producer(&state));
-    let still = now.standing_still(first);
+    let still = now.stalled(first);
     if !still.is_empty() || now.counts.is_empty() {
         let errors: Vec<String> = state.errors.iter().map(|(code, count)| format!(", {count} × {code}")).collect();
-        let status = format!("nothing new is acknowledged in partitions {still:?}{}", errors.concat());
+        let status = format!("no new acknowledgements in partitions {still:?}{}", errors.concat());
         return Ok(Poll::NotYet(status));
     }
     let acked: u64 = now.counts.values().sum();
-    Ok(Poll::Ready(format!("{acked} acked and going on in each of {} partitions", now.counts.len())))
+    Ok(Poll::Ready(format!("{acked} acked, advancing in each of {} partitions", now.counts.len())))
 }
 
 fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
@@ -125,7 +125,7 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
         Ok(state) => state,
     };
     let stuck = state.partitions.iter().filter_map(|row| Some((row.partition, row.stuck.as_ref()?)));
-    let stuck: Vec<String> = stuck.map(|(p, why)| format!("partition {p} cannot be read on: {why}")).collect();
+    let stuck: Vec<String> = stuck.map(|(p, why)| format!("partition {p} cannot be read further: {why}")).collect();
     if !stuck.is_empty() {
         return Ok(Poll::NotYet(stuck.join("; ")));
     }
@@ -138,23 +138,23 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
     let behind: u64 = lag.values().sum();
     let (worst, far) = lag.iter().max_by_key(|(_, behind)| **behind).map_or((0, 0), |(p, behind)| (*p, *behind));
     if behind > most {
-        let status = format!("{behind} messages behind, {far} of them in partition {worst}; at most {most} may be");
+        let status = format!("{behind} messages behind, {far} of them in partition {worst}; the limit is {most}");
         return Ok(Poll::NotYet(status));
     }
-    // Where there is nothing to read, nothing moves.
+    // A partition with nothing to read need not advance.
     let read_on = |partition: u32| i32::try_from(partition).is_ok_and(|partition| now.moved(first, partition));
     let still: Vec<u32> = lag.iter().filter(|(p, behind)| **behind > 0 && !read_on(**p)).map(|(p, _)| *p).collect();
     if !still.is_empty() {
-        return Ok(Poll::NotYet(format!("nothing new is read in partitions {still:?}")));
+        return Ok(Poll::NotYet(format!("no new records are read in partitions {still:?}")));
     }
     let records: u64 = state.partitions.iter().map(|row| row.counts.records).sum();
     Ok(Poll::Ready(format!(
-        "{records} records read and going on in each of {} partitions, {behind} behind",
+        "{records} records read, advancing in each of {} partitions, {behind} behind",
         now.counts.len()
     )))
 }
 
-/// What is compared.
+/// Returns the preview of [`account`].
 pub fn preview(lab: &Lab) -> Vec<String> {
     vec![
         "# what each running producer has had acknowledged; then the end offsets:".into(),
@@ -163,18 +163,21 @@ pub fn preview(lab: &Lab) -> Vec<String> {
     ]
 }
 
-/// Judges what the running producers have had acknowledged against what each running consumer has read: first the producers' states, then end
-/// offsets, then the consumers up to them.
+/// Judges what the running producers have had acknowledged against what each running consumer has read. It takes the
+/// producers' states, then the end offsets, then the consumers' states up to those.
 ///
 /// # Errors
-/// A fault with its evidence, inconclusive with its reason, or that a client tells nothing.
+/// A fault with its evidence, an inconclusive result with its reason, or a client without a state.
 pub fn account(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let (producers, consumers) =
         (task.ctx.driver.clients(task, "producer")?, task.ctx.driver.clients(task, "consumer")?);
     if producers.is_empty() || consumers.is_empty() {
         let who = if producers.is_empty() { "producer" } else { "consumer" };
-        let why = format!("no {who} runs, so that nothing was compared; `{}`", lab.xtask("clients start"));
+        let why = format!(
+            "no {who} runs, so there is nothing to compare; `{}` starts the clients",
+            lab.xtask("clients start")
+        );
         return Ok(Outcome::skipped(why));
     }
     let patience = lab.timeout(|t| t.clients);
@@ -202,7 +205,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
     let mut standings = Vec::new();
     for consumer in &consumers {
         let last = std::cell::RefCell::new(None);
-        // That it does not get there is for the verdict to say.
+        // If it does not get there, the verdict says so.
         let read = ask(&format!("{consumer} to read what was acknowledged"), &|| {
             Ok(state::<ConsumerState>(task, consumer)?.and_then(|state| {
                 let done = up_to(&state, &ranges);
@@ -214,7 +217,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
             read.map_err(cannot_tell)?;
             continue;
         };
-        if task.ctx.stop.asked() {
+        if task.ctx.stop.requested() {
             read?;
         }
         let topic_id = ends.topic_id.as_deref();
@@ -222,10 +225,10 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
         let running = Running { topic, claims: &claims, offsets: &ranges, received: &received, topic_id };
         standings.push((consumer, judge_running(&running)));
     }
-    concluded(task, &producers, standings)
+    conclude(task, &producers, standings)
 }
 
-/// Whether a consumer has read to these end offsets; otherwise how far it is.
+/// Succeeds if a consumer has read to these end offsets; otherwise returns how far it is.
 fn up_to(state: &ConsumerState, ranges: &[OffsetRange]) -> std::result::Result<(), String> {
     for range in ranges {
         match state.partitions.iter().find(|row| row.partition == range.partition) {
@@ -240,7 +243,7 @@ fn up_to(state: &ConsumerState, ranges: &[OffsetRange]) -> std::result::Result<(
     Ok(())
 }
 
-fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Standing)>) -> Result<Outcome> {
+fn conclude(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Standing)>) -> Result<Outcome> {
     let lab = task.lab();
     let sum = |standing: &Standing, pick: fn(&Row) -> u64| standing.partitions.iter().map(pick).sum::<u64>();
     let proof: Vec<String> = standings
@@ -273,15 +276,15 @@ fn concluded(task: &Task<'_>, producers: &[String], standings: Vec<(&String, Sta
     if reasons.len() > REASONS_MAX {
         text += &format!("\n  - and {} more, in the evidence", reasons.len() - REASONS_MAX);
     }
-    let afresh = format!(
-        "`{}` shows when; what clients have counted stays until they are started anew: `{}`, then `{}`; when the topic itself is damaged, \
-         `{}` in between makes it again, without its messages",
+    let restart = format!(
+        "`{}` shows when it happened; to reset the counts, restart the clients: `{}`, then `{}`; if the topic is \
+         damaged, run `{}` in between, which deletes it and its messages",
         lab.xtask("clients logs -n 200"),
         lab.xtask("clients stop"),
         lab.xtask("up"),
         lab.xtask(&format!("kafka-topics -- --delete --topic {}", lab.facts.topic)),
     );
-    let mut failure = Failure::new(exit, format!("{proof}{text}")).log(&task.log).fix(afresh);
+    let mut failure = Failure::new(exit, format!("{proof}{text}")).log(&task.log).fix(restart);
     let standings: Vec<&Standing> = standings.iter().map(|(_, standing)| standing).collect();
     failure.evidence = serde_json::to_value(standings).ok();
     Err(failure)
@@ -326,10 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_stands_still_is_seen_among_others_that_go_on() {
+    fn a_stalled_partition_is_seen_among_others_that_advance() {
         let before = Look::at_consumer(&consumer(&[10, 10, 10]));
         let now = Look::at_consumer(&consumer(&[20, 10, 11, 0, 7]));
-        assert_eq!(now.standing_still(&before), [1, 3], "a partition that is new has moved once there is something");
+        assert_eq!(now.stalled(&before), [1, 3], "a partition that is new has moved once there is something");
         assert!(now.moved(&before, 4) && !now.moved(&before, 5));
         let mut other = Look::at_consumer(&consumer(&[5, 5, 5]));
         other.began_ms += 3_000;

@@ -1,11 +1,11 @@
-//! Ready means serving: every broker answers metadata, a message goes through, every in-sync replica set is full.
+//! Readiness: every broker answers metadata requests, a message goes through, and every ISR is full.
 
 use std::time::Duration;
 
 use ledger::lines::{Metadata, Probe, ProbeEvent};
 
 use crate::brokers::{
-    NO_AUTO_CREATION, ask_tool, create_where_brokers_do_not, creation, in_sync, metadata, metadata_cmd, not_serving,
+    NO_AUTO_CREATION, ask_tool, create_unless_automatic, creation_args, in_sync, metadata, metadata_cmd, not_serving,
 };
 use crate::config::Lab;
 use crate::coordination;
@@ -17,41 +17,37 @@ use crate::wait::Poll;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What [`serving`] would run.
+/// Returns the preview of [`serving`].
 pub fn preview_serving(lab: &Lab) -> Vec<String> {
     vec![
         format!(
-            "# until {} lists all brokers, and each of them, asked by itself, names all of them:",
+            "# until {} lists all brokers, and each broker, asked directly, names all of them:",
             coordination::NAME
         ),
         ask(lab).to_string(),
     ]
 }
 
-/// What [`topic`] would run.
+/// Returns the preview of [`topic`].
 pub fn preview_topic(lab: &Lab) -> Vec<String> {
     let topic = &lab.facts.topic;
     let mut lines = match lab.facts.brokers.auto_create_topics {
         true => vec![format!("# the first message creates topic {topic} with {}", shape(lab))],
         false => vec![
-            format!("# {NO_AUTO_CREATION}: unless it is there, topic {topic} is created with {}:", shape(lab)),
-            lab.xtask(&format!("kafka-topics -- {}", creation(lab, topic).join(" "))),
+            format!("# {NO_AUTO_CREATION}: unless topic {topic} exists, it is created with {}:", shape(lab)),
+            lab.xtask(&format!("kafka-topics -- {}", creation_args(lab, topic).join(" "))),
         ],
     };
-    lines.extend([
-        probe(lab).to_string(),
-        "# until as many are in each ISR as there are replicas:".into(),
-        ask(lab).to_string(),
-    ]);
+    lines.extend([probe(lab).to_string(), "# until every ISR is full:".into(), ask(lab).to_string()]);
     lines
 }
 
-/// Asks each broker for its metadata.
+/// Returns the command that asks each broker for its metadata.
 fn ask(lab: &Lab) -> Cmd {
     metadata_cmd(lab, &lab.facts.topic, &lab.bootstrap())
 }
 
-/// Sends a message through the topic and receives it.
+/// Returns the command that sends a message through the topic and receives it.
 fn probe(lab: &Lab) -> Cmd {
     clients::probe(&lab.clients_program(), &lab.bootstrap(), &lab.facts.topic, lab.timeout(|t| t.topic))
 }
@@ -60,7 +56,7 @@ fn shape(lab: &Lab) -> String {
     format!("{} partitions × {} replicas", lab.facts.brokers.partitions, lab.facts.brokers.replication_factor)
 }
 
-/// A status, unless a server died: then there is nothing to wait for.
+/// Returns `NotYet`, or the failure of a server that died: then waiting is pointless.
 fn not_yet<T>(task: &Task<'_>, status: String) -> Result<Poll<T>> {
     task.ctx.driver.died(task.lab()).map_or(Ok(Poll::NotYet(status)), Err)
 }
@@ -68,7 +64,7 @@ fn not_yet<T>(task: &Task<'_>, status: String) -> Result<Poll<T>> {
 /// Waits until every broker answers and names all brokers at their addresses.
 ///
 /// # Errors
-/// They do not within the timeout; the last status is quoted.
+/// A timeout, which quotes the last status.
 pub fn serving(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let (pace, bootstrap) = (task.ctx.driver.pace(lab), lab.bootstrap());
@@ -81,7 +77,7 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
         if let Some(status) = status {
             return not_yet(task, status);
         }
-        // What brokers say of each other is from before, when the coordinator was away meanwhile.
+        // While the coordinator is away, brokers report stale metadata.
         let ids = task.membership()?.map(|membership| membership.in_touch).unwrap_or_default();
         if lab.broker_ids().all(|id| ids.contains(&id)) {
             return Ok(Poll::Ready(()));
@@ -97,7 +93,7 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
 /// Sends the first message, which creates the topic, receives it, and waits until every ISR is full.
 ///
 /// # Errors
-/// No message goes through, or replicas stay out of sync, within the timeout.
+/// Within the timeout no message goes through, or some replicas stay out of sync.
 pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     let timeout = lab.timeout(|t| t.topic);
@@ -113,15 +109,15 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     if let Some(failure) = stranded(lab, &known) {
         return Err(failure.log(&task.log));
     }
-    let created = !existed && create_where_brokers_do_not(task, &lab.facts.topic)?;
+    let created = !existed && create_unless_automatic(task, &lab.facts.topic)?;
     (task.status)("the first message");
     let cmd = probe(lab);
     let output = task.capture_while_served(&cmd)?;
     let events: Vec<Probe> = clients::lines(&output.stdout);
     let find = |event: ProbeEvent| events.iter().find(|found| found.event == event);
     let (Some(acked), Some(received)) = (find(ProbeEvent::Acked), find(ProbeEvent::Received)) else {
-        let told = |event: &Probe| event.error.clone().or_else(|| event.status.clone());
-        let status = events.iter().rev().find_map(told).unwrap_or_else(|| "nothing".into());
+        let text = |event: &Probe| event.error.clone().or_else(|| event.status.clone());
+        let status = events.iter().rev().find_map(text).unwrap_or_else(|| "nothing".into());
         let what = format!(
             "no message went through topic {} within {} s; last status: {status}",
             lab.facts.topic,
@@ -131,8 +127,8 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
         let topics = if existed { String::new() } else { ask_tool(task, vec!["--list".into()]).unwrap_or_default() };
         return Err(match kafka::colliding(&lab.facts.topic, topics.lines().map(str::trim)) {
             Some(other) => failure.fix(format!(
-                "Kafka lets no topic {} be beside {other}, for '.' and '_' are one in names of metrics: name another TOPIC in \
-                 clients.yml, or delete {other}, with its messages",
+                "topic {} collides with {other}, because metric names treat '.' and '_' alike: set another TOPIC in \
+                 clients.yml, or delete {other} with its messages",
                 lab.facts.topic
             )),
             None => failure,
@@ -160,7 +156,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     let brokers = &lab.facts.brokers;
     if found != (brokers.partitions as usize, brokers.replication_factor as usize) {
         outcome.warnings.push(format!(
-            "topic {} exists as {} partitions × {} replicas, kafka.yml says {}; `{}` tells the fix",
+            "topic {} exists with {} partitions × {} replicas, kafka.yml says {}; `{}` reports the fix",
             lab.facts.topic,
             found.0,
             found.1,
@@ -171,7 +167,7 @@ pub fn topic(task: &Task<'_>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// A replica on a broker that the manifests do not ask for any more, which no waiting brings into sync.
+/// Returns a failure if a replica is on a broker that the manifests no longer ask for: it can never be in sync.
 fn stranded(lab: &Lab, answers: &[Metadata]) -> Option<Failure> {
     let topics = answers.iter().flat_map(|answer| &answer.topics).filter(|topic| topic.topic == lab.facts.topic);
     let replicas = topics.flat_map(|topic| &topic.partitions).flat_map(|partition| &partition.replicas);
@@ -183,10 +179,11 @@ fn stranded(lab: &Lab, answers: &[Metadata]) -> Option<Failure> {
     (highest >= lab.facts.brokers.count).then(|| Failure::step(what).fix(restore(lab, highest)))
 }
 
-/// What to do about a topic that has a replica on a broker which the manifests do not ask for any more.
+/// Returns the fix for a topic with a replica on a broker that the manifests no longer ask for.
 pub fn restore(lab: &Lab, broker: u32) -> String {
     format!(
-        "set `replicas: {}` of StatefulSet kafka in kafka.yml again and `{}`; or start over: `{}`, then `{}`; its messages go",
+        "set `replicas: {}` of StatefulSet kafka in kafka.yml and rerun `{}`; or start over, which deletes its \
+         messages: `{}`, then `{}`",
         broker + 1,
         lab.xtask("up"),
         lab.xtask("teardown"),
@@ -208,7 +205,11 @@ mod tests {
         lab.facts.brokers.count = 2;
         found.truncate(2);
         let failure = stranded(&lab, &found).unwrap();
-        assert!(failure.what.contains("replicas on broker 2, but kafka.yml asks for 2 brokers"), "{}", failure.what);
+        assert!(
+            failure.message.contains("replicas on broker 2, but kafka.yml asks for 2 brokers"),
+            "{}",
+            failure.message
+        );
         assert!(failure.fix.unwrap().contains("`replicas: 3`"));
     }
 }

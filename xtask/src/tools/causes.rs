@@ -1,87 +1,87 @@
-//! Why a server ended, by the words of its log that say so: the exceptions of Kafka 3.3 and ZooKeeper 3.6. Pure.
+//! Finds in a server's log why it ended, by the exceptions of Kafka 3.3 and ZooKeeper 3.6. Pure.
 
 use crate::config::Lab;
 
-/// Why a server ended, and what helps.
+/// Why a server ended, with the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// In a sentence's second half: "its data is …".
+    /// The reason, as a clause: "its data is …".
     pub what: String,
-    /// What to do about it.
+    /// The kind of fix.
     pub way: Way,
 }
 
-/// A way out.
+/// A kind of fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Nothing of the data can be kept.
+    /// The data is lost: delete it.
     StartOver,
-    /// Its own data must come back, or nothing.
+    /// Restore its own data, or delete all data.
     OwnData,
-    /// Whoever uses it must end.
+    /// End the process that uses the data or the port.
     EndOther,
-    /// The folder must be made usable.
+    /// Make the folder usable.
     Folder,
-    /// A manifest says what the server does not take.
+    /// Correct a setting in a manifest.
     Manifest,
-    /// It needs more memory.
+    /// Free memory.
     Memory,
 }
 
 impl Way {
-    /// In words, for a lab.
+    /// Returns the fix for a lab, as text.
     pub fn fix(self, lab: &Lab) -> String {
-        let over = format!("`{}`, then `{}`: its messages go", lab.xtask("teardown"), lab.xtask("up"));
+        let over = format!("`{}`, then `{}`; this deletes its messages", lab.xtask("teardown"), lab.xtask("up"));
         match self {
             Way::StartOver => format!("start over: {over}"),
-            Way::OwnData => format!("put its own data back and `{}`, or start over: {over}", lab.xtask("up")),
-            Way::EndOther => format!("end the other process, then `{}`", lab.xtask("up")),
+            Way::OwnData => format!("restore its own data and run `{}`, or start over: {over}", lab.xtask("up")),
+            Way::EndOther => format!("end the other process, then rerun `{}`", lab.xtask("up")),
             Way::Folder => {
-                format!("make the folder its user's own and writable, then `{}`; or {over}", lab.xtask("up"))
+                format!("make the folder writable and owned by its user, then rerun `{}`; or {over}", lab.xtask("up"))
             }
-            Way::Manifest => format!("mend kafka.yml, then `{}`", lab.xtask("up")),
+            Way::Manifest => format!("correct kafka.yml, then rerun `{}`", lab.xtask("up")),
             Way::Memory => {
-                format!("close something, or lower KAFKA_HEAP_OPTS in kafka.yml, then `{}`", lab.xtask("up"))
+                format!("free memory, or lower KAFKA_HEAP_OPTS in kafka.yml, then rerun `{}`", lab.xtask("up"))
             }
         }
     }
 }
 
-/// What stands in a line, what it means, and the way out. The first that is found counts: others may follow from it.
+/// Text in a log line, what it means, and the fix. The first match in a log counts: the rest may be consequences.
 const SIGNS: &[(&str, &str, Way)] = &[
     (
         "InconsistentClusterIdException",
-        "its data and ZooKeeper's are of two Kafka clusters: ZooKeeper lost its data, or data of another lab was put here",
+        "its data and ZooKeeper's belong to two Kafka clusters: ZooKeeper lost its data, or this is another lab's data",
         Way::OwnData,
     ),
-    ("InconsistentBrokerIdException", "its data is another broker's", Way::OwnData),
-    ("InconsistentBrokerMetadataException", "its data is of several brokers or clusters", Way::OwnData),
-    ("Expected version 0, but got version", "its data is of a Kafka without ZooKeeper", Way::OwnData),
+    ("InconsistentBrokerIdException", "its data belongs to another broker", Way::OwnData),
+    ("InconsistentBrokerMetadataException", "its data comes from several brokers or clusters", Way::OwnData),
+    ("Expected version 0, but got version", "its data comes from a Kafka without ZooKeeper", Way::OwnData),
     ("Failed to acquire lock on file .lock", "another process uses its data", Way::EndOther),
     ("Disk error while locking directory", "its data cannot be written", Way::Folder),
     ("can be created or validated", "its data cannot be written", Way::Folder),
     ("Error while loading log dir", "its data cannot be read or written", Way::Folder),
     ("Shutdown broker because all log dirs in", "its data cannot be written", Way::Folder),
     ("Address already in use", "another process listens on its port", Way::EndOther),
-    ("ConfigException", "it does not take its settings", Way::Manifest),
-    ("There is insufficient memory for the Java", "this machine has no memory left for it", Way::Memory),
-    ("Could not reserve enough space", "this machine has no memory left for it", Way::Memory),
+    ("ConfigException", "it rejects its settings", Way::Manifest),
+    ("There is insufficient memory for the Java", "this machine has no memory left", Way::Memory),
+    ("Could not reserve enough space", "this machine has no memory left", Way::Memory),
     ("java.lang.OutOfMemoryError", "its heap is too small", Way::Memory),
     // ZooKeeper's own.
     ("DatadirException", "its data cannot be read or written", Way::Folder),
-    ("No snapshot found, but there are log entries", "its data is not whole", Way::StartOver),
+    ("No snapshot found, but there are log entries", "its data is incomplete", Way::StartOver),
     ("Unable to load database on disk", "its data is damaged", Way::StartOver),
 ];
 
-/// What a server writes first when it starts: what stands before it is from an earlier life.
+/// The first lines of a server that starts. What precedes them is from an earlier run.
 const BEGINS: [&str; 2] = ["Registered kafka:type=kafka.Log4jController MBean", "Reading configuration from:"];
 
-/// The cause in the last life that a server's log tells of.
+/// Returns the cause in the last run that a server's log records.
 pub fn find(log: &str) -> Option<Cause> {
     let begin = BEGINS.iter().filter_map(|sign| log.rfind(sign)).max().unwrap_or(0);
     log[begin..].lines().find_map(|line| {
         let (_, what, way) = SIGNS.iter().find(|(sign, ..)| line.contains(sign))?;
-        // Java's word for it says which value, folder or port.
+        // Java's message names the value, folder or port.
         let words = line.split_once("Exception: ").or(line.split_once("Error: ")).map_or(line, |(_, words)| words);
         let words: String = words.trim().chars().take(300).collect();
         Some(Cause { what: format!("{what} ({words})"), way: *way })

@@ -1,5 +1,5 @@
-//! The clients' program: its commands, and how the JSON lines that it prints are found ([`ledger::lines`] declares them). xtask
-//! never links the clients, only their ledger.
+//! The clients' program: its commands, and how to find its JSON lines in output ([`ledger::lines`] declares them).
+//! xtask links only the clients' ledger.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,27 +9,27 @@ use ledger::lines::{ConsumerState, Line, ProducerStart, ProducerState};
 
 use crate::exec::Cmd;
 
-/// How a line of a schema begins.
+/// Returns the prefix of a schema's lines.
 pub fn mark(schema: &str) -> String {
     format!("{{\"schema\":\"{schema}\"")
 }
 
-/// The lines of this kind in `output`: streams get mixed, so every other line is somebody else's.
+/// Returns the lines of one schema in `output`. Streams get mixed, so it ignores all other lines.
 pub fn lines<T: Line>(output: &str) -> Vec<T> {
     let mark = mark(T::SCHEMA);
     let marked = output.lines().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
     marked.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The last of these lines: what a long log says now, without reading all that it said.
+/// Returns the last line of one schema, without parsing the earlier ones.
 pub fn last<T: Line>(output: &str) -> Option<T> {
     let mark = mark(T::SCHEMA);
     let mut marked = output.lines().rev().filter(|line| line.starts_with(&mark) && numbers_can_be_added(line));
     marked.find_map(|line| serde_json::from_str(line).ok())
 }
 
-/// Whether no whole number of a JSON line has more than 15 digits, as in a record's stamp: sums over a line's numbers then never overflow, and no
-/// count, offset or time is larger.
+/// Whether no integer in a JSON line has more than 15 digits, so that sums cannot overflow. No count, offset or time is
+/// larger.
 fn numbers_can_be_added(line: &str) -> bool {
     let (mut text, mut escaped, mut digits, mut fraction) = (false, false, 0, false);
     for byte in line.bytes() {
@@ -48,19 +48,19 @@ fn numbers_can_be_added(line: &str) -> bool {
     true
 }
 
-/// What a producer that `went` so claims by all it printed, or by what it left in its state file. `None` when it died before its first line, and so before it
-/// sent anything. Lines that a signal cut short are not complete and claim nothing.
+/// Returns what a producer claims, by its output or its state file. `None` if it died before its first line, and so
+/// before it sent anything. Lines that a signal cut short claim nothing.
 pub fn claim(output: &str, went: Went) -> Option<Claim> {
     let start = lines::<ProducerStart>(output).pop();
     Claim::of(start.as_ref(), lines::<ProducerState>(output), went)
 }
 
-/// What a consumer received by all it printed, or by what it left in its state file.
+/// Returns what a consumer received, by its output or its state file.
 pub fn received(output: &str) -> Option<ConsumerState> {
     lines(output).pop()
 }
 
-/// What to judge, of (partition, first offset, end offset). Offsets beyond what Kafka has are as good as none.
+/// Converts (partition, first offset, end offset) to ranges. Offsets beyond Kafka's limit become the limit.
 pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<OffsetRange> {
     let offset = |offset| i64::try_from(offset).unwrap_or(i64::MAX);
     let one = |&(partition, start, end): &(u32, u64, u64)| OffsetRange {
@@ -71,31 +71,31 @@ pub fn ranges(range: &[(u32, u64, u64)]) -> Vec<OffsetRange> {
     range.iter().map(one).collect()
 }
 
-/// A command's arguments, for where it runs in a pod.
+/// Returns a command's arguments, to run it in a pod.
 pub fn args(cmd: &Cmd) -> Vec<String> {
     cmd.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
-/// `clients metadata`: asks each broker of the list by itself.
+/// `clients metadata`: asks each broker of the list directly.
 pub fn metadata(program: &Path, brokers: &str, topic: &str, timeout: Duration) -> Cmd {
     Cmd::new(program, timeout + Duration::from_secs(10))
         .args(["metadata", "--brokers", brokers, "--topic", topic, "--timeout-ms"])
         .arg(timeout.as_millis().to_string())
 }
 
-/// `clients probe`: one message there and back, which also creates the topic.
+/// `clients probe`: sends and receives one message, which also creates the topic.
 pub fn probe(program: &Path, brokers: &str, topic: &str, timeout: Duration) -> Cmd {
     Cmd::new(program, timeout + Duration::from_secs(10))
         .args(["probe", "--brokers", brokers, "--topic", topic, "--timeout-ms"])
         .arg(timeout.as_millis().to_string())
 }
 
-/// `clients offsets`: the watermarks of every partition.
+/// `clients offsets`: prints the watermarks of every partition.
 pub fn offsets(program: &Path, brokers: &str, topic: &str) -> Cmd {
     Cmd::new(program, Duration::from_secs(60)).args(["offsets", "--brokers", brokers, "--topic", topic])
 }
 
-/// `clients producer` for a run of `count` messages as fast as it goes.
+/// `clients producer`: sends a run of `count` messages at full speed.
 pub fn produce(
     program: &Path,
     brokers: &str,
@@ -110,7 +110,7 @@ pub fn produce(
         .args(["--count".to_string(), count.to_string(), "--value-size".into(), size.to_string()])
 }
 
-/// `clients consumer` that judges `run` between two offsets of each partition.
+/// `clients consumer`: counts the messages of `run` between two offsets of each partition.
 pub fn consume(
     program: &Path,
     brokers: &str,

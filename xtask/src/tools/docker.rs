@@ -1,4 +1,4 @@
-//! The docker client: how it is asked, and what it answers.
+//! The docker client: its commands, and parsers for its output.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, Output};
 use crate::signal::Stop;
 
-/// How an engine is started.
+/// How to start an engine.
 pub const START: &str = "`systemctl start docker`, or on a machine without systemd `.ci/engine start`";
 
-/// An engine that has not answered by then hangs.
+/// Limit for a question to the engine.
 const ASK: Duration = Duration::from_secs(20);
 
 fn docker(deadline: Duration) -> Cmd {
     Cmd::new("docker", deadline).purpose(Purpose::Engine)
 }
 
-/// Everything the engine tells about itself.
+/// Prints the engine's properties.
 pub fn info() -> Cmd {
     docker(Duration::from_secs(10)).args(["info", "--format", "{{json .}}"])
 }
@@ -31,29 +31,29 @@ pub fn answers(env: &Env, exec: &dyn Exec, stop: &Stop) -> bool {
         && exec.capture(&info(), Path::new("/dev/null"), stop).is_ok_and(|output| parse_info(&output).is_ok())
 }
 
-/// The ids of a kind cluster's containers.
+/// Prints the ids of a kind cluster's containers.
 pub fn nodes(cluster: &str) -> Cmd {
     docker(ASK)
         .args(["ps", "--all", "--quiet", "--no-trunc", "--filter"])
         .arg(format!("label=io.x-k8s.kind.cluster={cluster}"))
 }
 
-/// Who publishes `port` of this host.
+/// Prints the name of the container that publishes `port` on this host.
 pub fn publisher(port: u16) -> Cmd {
     docker(ASK).args(["ps", "--format", "{{.Names}}", "--filter"]).arg(format!("publish={port}"))
 }
 
-/// Containers as JSON.
+/// Prints containers as JSON.
 pub fn inspect(containers: &[&str]) -> Cmd {
     docker(ASK).args(["container", "inspect"]).args(containers.iter().copied())
 }
 
-/// The id of an image; exit code 1 when it is not there.
+/// Prints the id of an image; exits with 1 if it is missing.
 pub fn image_id(image: &str) -> Cmd {
     docker(ASK).args(["image", "inspect", "--format", "{{.Id}}", image])
 }
 
-/// The ids of the given images, without those that are missing.
+/// Prints the ids of images; skips missing ones.
 pub fn image_ids(images: &[&str]) -> Cmd {
     docker(ASK).args(["image", "inspect", "--format", "{{.Id}}"]).args(images.iter().copied())
 }
@@ -73,7 +73,7 @@ pub fn pull(image: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["pull", image])
 }
 
-/// Whether a pull that said these lines last was getting layers: before a registry has answered, docker names none.
+/// Whether a pull that ended with these lines had reached its registry: before that, docker names no layers.
 pub fn is_pulling(lines: &[String]) -> bool {
     let of_layer = |line: &str| {
         line.split_once(": ").is_some_and(|(id, _)| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -81,15 +81,15 @@ pub fn is_pulling(lines: &[String]) -> bool {
     lines.iter().any(|line| line.contains("Pulling from") || of_layer(line))
 }
 
-/// Builds an image in the engine from a Dockerfile, with so many of the repository's files as .dockerignore leaves. Without
-/// BuildKit's attestations, which would make an index of an image. Its id goes to a file: the name may be another image's
-/// a moment later.
+/// Builds an image in the engine from a Dockerfile, using only the files that .dockerignore admits. BuildKit's
+/// attestations are off: they would turn the image into an index. The id goes to a file, because the name may soon be
+/// another image's.
 pub fn build(dockerfile: &Path, name: &str, id: &Path, context: &Path, deadline: Duration) -> Cmd {
     let cmd = docker(deadline).arg("build").arg("--file").arg(dockerfile).args(["--tag", name]);
     cmd.arg("--iidfile").arg(id).arg(context).env("BUILDX_NO_DEFAULT_ATTESTATIONS", "1")
 }
 
-/// The image that a Dockerfile begins with.
+/// Returns the first base image of a Dockerfile.
 pub fn base_image(dockerfile: &str) -> Option<&str> {
     dockerfile.lines().find_map(|line| line.strip_prefix("FROM ")?.split_whitespace().next())
 }
@@ -104,22 +104,22 @@ pub fn remove_image(image: &str) -> Cmd {
     docker(Duration::from_secs(60)).args(["image", "rm", image])
 }
 
-/// Images that our recipes made, by name and tag.
+/// Prints the images built by our recipes, by name and tag.
 pub fn our_images() -> Cmd {
     docker(ASK).args(["image", "ls", "--filter", "label=kafka-lab.made-from", "--format", "{{.Repository}}:{{.Tag}}"])
 }
 
-/// Starts containers that were stopped.
+/// Starts stopped containers.
 pub fn start(containers: &[&str]) -> Cmd {
     docker(Duration::from_secs(120)).arg("start").args(containers.iter().copied())
 }
 
-/// Puts a container before others when the processors are busy: its weight against their 1024.
+/// Sets a container's CPU weight; the default is 1024.
 pub fn favour(container: &str, shares: u32) -> Cmd {
     docker(ASK).args(["update", "--cpu-shares", &shares.to_string(), container])
 }
 
-/// Resumes containers that were paused.
+/// Resumes paused containers.
 pub fn unpause(containers: &[&str]) -> Cmd {
     docker(ASK).arg("unpause").args(containers.iter().copied())
 }
@@ -129,12 +129,12 @@ pub fn pause(container: &str) -> Cmd {
     docker(ASK).args(["pause", container])
 }
 
-/// Restarts a container, with so long to end by itself.
+/// Restarts a container; `grace` is its time to stop by itself.
 pub fn restart(container: &str, grace: Duration) -> Cmd {
     docker(Duration::from_secs(120)).args(["restart", "--time", &grace.as_secs().to_string(), container])
 }
 
-/// Kills a container of a pod, in its node.
+/// Kills a pod's container in its node.
 pub fn kill_container(node: &str, container: &str) -> Cmd {
     ctr(node, ASK).args(["tasks", "kill", "--signal", "SIGKILL", container])
 }
@@ -144,15 +144,15 @@ pub fn remove(containers: &[&str]) -> Cmd {
     docker(Duration::from_secs(120)).args(["rm", "--force", "--volumes"]).args(containers.iter().copied())
 }
 
-/// containerd's own client in a node.
+/// Runs containerd's client in a node.
 fn ctr(node: &str, deadline: Duration) -> Cmd {
     docker(deadline).args(["exec", "--interactive", node, "ctr", "--namespace", "k8s.io"])
 }
 
-/// Brings an image into a node, run there: a question from outside costs a starting node more than the answer is worth.
-/// containerd's Kubernetes part knows each image by the id of its configuration too, a moment after the import; the node has
-/// the image when both names lead to the same digest. Prints `there` or `sent`.
-const BRING: &str = r#"
+/// Imports an image into a node. Runs in the node, because each docker exec slows a starting node down. Shortly after
+/// the import, containerd's CRI plugin also lists the image by its configuration's id; the node has the image once both
+/// names have the same digest. Prints `there` or `sent`.
+const IMPORT: &str = r#"
 has() {
     first= second=
     while read -r name type digest rest; do
@@ -180,41 +180,51 @@ ctr --namespace k8s.io images import "--no-unpack=$1" "$archive" >/dev/null || e
 within 40 "it was imported, and is not listed" has "$@"
 echo sent"#;
 
-/// Waits in a node until something listens on a port there; for five minutes, should nobody wait for the answer any more.
+/// Waits in a node until a port is open, for at most five minutes.
 pub fn listening(node: &str, port: u16, deadline: Duration) -> Cmd {
     let wait = "for _ in {1..1500}; do (: >/dev/tcp/127.0.0.1/$0) 2>/dev/null && exit; sleep 0.2; done; exit 1";
     docker(deadline).args(["exec", node, "bash", "-c", wait, &port.to_string()])
 }
 
-/// The exit code of [`bring`] where the node does not take the image; others are docker's own, as for a node that is not
-/// there yet.
+/// Exit code of [`import_image`] if the node does not take the image. Others are docker's, as for a missing node.
 pub const REFUSED: i32 = 3;
 
-/// An image, where it is for a node, and what is wanted of it there.
+/// An image to import into a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Bring<'a> {
-    /// Its archive here, which is sent unless the node sees it itself.
+pub struct ImageImport<'a> {
+    /// Its archive on this host, sent unless the node can read it.
     pub archive: &'a Path,
-    /// The archive as the node may see it.
+    /// Path of the archive in the node.
     pub seen: &'a str,
-    /// The name that containerd knows it by.
+    /// The image's name in containerd.
     pub name: &'a str,
-    /// Its id.
+    /// The image's id.
     pub id: &'a str,
-    /// Whether pods will run there. Unpacking it is half of the work, and containerd makes up for it when a pod does come
-    /// to a node where it was left out.
+    /// Whether pods will run there. Unpacking is half of the work; if left out, containerd does it when a pod needs it.
     pub unpack: bool,
 }
 
-/// Brings an image into a node unless it is there.
-pub fn bring(node: &str, what: Bring<'_>, deadline: Duration) -> Cmd {
-    let no_unpack = if what.unpack { "false" } else { "true" };
+/// Imports an image into a node unless it is there.
+pub fn import_image(node: &str, image: ImageImport<'_>, deadline: Duration) -> Cmd {
+    let no_unpack = if image.unpack { "false" } else { "true" };
     docker(deadline)
-        .args(["exec", "--interactive", node, "sh", "-c", BRING, "bring", no_unpack, what.name, what.id, what.seen])
-        .stdin(what.archive)
+        .args([
+            "exec",
+            "--interactive",
+            node,
+            "sh",
+            "-c",
+            IMPORT,
+            "import",
+            no_unpack,
+            image.name,
+            image.id,
+            image.seen,
+        ])
+        .stdin(image.archive)
 }
 
-/// What the engine tells about itself, as far as it matters.
+/// The engine's properties that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Info {
@@ -230,23 +240,23 @@ pub struct Info {
     pub server_errors: Option<Vec<String>>,
 }
 
-/// Why an engine is out of reach.
+/// Why no engine can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoEngine {
-    /// Nothing listens.
+    /// Nothing listens on its socket.
     NotRunning(String),
-    /// It is there, and we may not speak to it.
+    /// The engine denies access.
     NoPermission(String),
-    /// The client is pointed at another machine, or by a context at nothing, and gets no answer there.
+    /// The client is configured for another machine or a missing context, and gets no answer.
     Elsewhere(String),
-    /// What answers is not Docker, but this.
+    /// Another engine answers, of this name.
     NotDocker(&'static str),
-    /// Something else.
+    /// Any other reason.
     Other(String),
 }
 
-/// Podman's and nerdctl's stand-ins for docker, by what `docker info` answers: an object of a shape of its own, or Docker's shape with what Docker
-/// never has.
+/// Recognizes Podman's and nerdctl's stand-ins for docker by the answer of `docker info`: its shape, or values that
+/// Docker never has.
 fn other_engine(answer: &serde_json::Value, info: &Info, stderr: &str) -> Option<&'static str> {
     let root = info.docker_root_dir.to_string_lossy();
     if (answer["host"].is_object() && answer["store"].is_object())
@@ -255,17 +265,17 @@ fn other_engine(answer: &serde_json::Value, info: &Info, stderr: &str) -> Option
     {
         return Some("Podman");
     }
-    // nerdctl's answer has no such folder, and a version as containerd's tags are.
+    // nerdctl's answer has no root folder, and its version begins with `v`.
     let nerdctl = (info.server_version.starts_with('v') && root.is_empty()) || stderr.contains("nerdctl");
     nerdctl.then_some("nerdctl")
 }
 
-/// Who the engine is, behind whatever client.
+/// Prints the engine's components.
 pub fn version() -> Cmd {
     docker(ASK).args(["version", "--format", "{{json .}}"])
 }
 
-/// The engine that answers [`version`], when it is not Docker: each names its parts, Docker's is `Engine`.
+/// Returns the engine that answers [`version`] if it is not Docker, whose component is `Engine`.
 pub fn parse_version(output: &Output) -> Option<&'static str> {
     let answer: serde_json::Value = serde_json::from_str(output.stdout.trim()).ok()?;
     let parts = answer["Server"]["Components"].as_array().into_iter().flatten();
@@ -279,7 +289,7 @@ pub fn parse_version(output: &Output) -> Option<&'static str> {
 /// Reads the answer to [`info`].
 ///
 /// # Errors
-/// Why there is no engine.
+/// The reason why no engine can be used.
 pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     let answer: serde_json::Value = serde_json::from_str(output.stdout.trim()).unwrap_or_default();
     let info: Info = serde_json::from_value(answer.clone()).unwrap_or_default();
@@ -289,15 +299,15 @@ pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     if output.code == Some(0) && !info.server_version.is_empty() {
         return Ok(info);
     }
-    let said = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
-    let said = if said.is_empty() { unexplained(output) } else { said };
-    let lower = said.to_ascii_lowercase();
+    let text = info.server_errors.unwrap_or_default().join(" ") + output.stderr.trim();
+    let text = if text.is_empty() { unexplained(output) } else { text };
+    let lower = text.to_ascii_lowercase();
     let context = lower.contains("context") && ["not found", "does not exist"].iter().any(|sign| lower.contains(sign));
     let far = ["tcp://", "ssh://", "http://", "https://", "dial tcp", "no such host", "could not resolve hostname"];
     Err(if lower.contains("permission denied") && !lower.contains("publickey") {
-        NoEngine::NoPermission(said)
+        NoEngine::NoPermission(text)
     } else if context || far.iter().any(|sign| lower.contains(sign)) || lower.contains("publickey") {
-        NoEngine::Elsewhere(said)
+        NoEngine::Elsewhere(text)
     } else if [
         "is the docker daemon running",
         "cannot connect to the docker daemon",
@@ -307,24 +317,24 @@ pub fn parse_info(output: &Output) -> Result<Info, NoEngine> {
     .iter()
     .any(|sign| lower.contains(sign))
     {
-        NoEngine::NotRunning(said)
+        NoEngine::NotRunning(text)
     } else {
-        NoEngine::Other(said)
+        NoEngine::Other(text)
     })
 }
 
-/// What to say of an answer that explains nothing.
+/// Describes an answer that gives no reason.
 fn unexplained(output: &Output) -> String {
     let ended = match output.code {
         Some(0) => String::new(),
-        Some(code) => format!(" and ended with exit code {code}"),
-        None => " and was ended by a signal".into(),
+        Some(code) => format!(" and exited with {code}"),
+        None => " and was killed by a signal".into(),
     };
     match crate::failure::tail(&output.stdout, 1).first() {
-        None => format!("`docker info` said nothing{ended}"),
+        None => format!("`docker info` printed nothing{ended}"),
         Some(line) => {
             let line: String = line.chars().take(80).collect();
-            format!("`docker info` answered \"{line}\"{ended}, which Docker does not")
+            format!("`docker info` printed \"{line}\"{ended}, which is not Docker's answer")
         }
     }
 }
@@ -348,7 +358,7 @@ mod tests {
     fn a_pull_of_many_layers_that_takes_long_has_reached_its_registry() {
         let said = |text: &str| text.lines().map(ToString::to_string).collect::<Vec<_>>();
         assert!(is_pulling(&said("7.3.5: Pulling from confluentinc/cp-kafka")));
-        // Only the last lines are kept of what a command said.
+        // Only the last lines of a command's output are kept.
         let layers = (0..12).map(|n| format!("{n:012x}: {}", ["Waiting", "Download complete"][n % 2]));
         assert!(is_pulling(&layers.collect::<Vec<_>>()));
         assert!(!is_pulling(&said("Using default tag: latest\nError response from daemon: Get: timeout")));
@@ -361,7 +371,7 @@ mod tests {
         assert_eq!(info.unwrap().ncpu, 2);
         let not_running =
             "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
-        // Newer clients exit with 0 and tell the error as data, older ones exit with 1.
+        // Newer clients exit with 0 and report the error as data; older ones exit with 1.
         let told = format!(r#"{{"ServerVersion":"","ServerErrors":["{not_running}"]}}"#);
         assert!(matches!(parse_info(&answer(0, &told, "")), Err(NoEngine::NotRunning(_))));
         assert!(matches!(parse_info(&answer(1, "", not_running)), Err(NoEngine::NotRunning(_))));
@@ -403,12 +413,12 @@ mod tests {
     #[test]
     fn an_answer_without_a_reason_is_told_as_that() {
         for (code, stdout, told) in [
-            (0, "", "said nothing"),
-            (125, "", "said nothing and ended with exit code 125"),
-            (0, "<html>gateway</html>", "answered \"<html>gateway</html>\""),
-            (0, "{}", "answered \"{}\""),
-            (0, "null", "answered \"null\""),
-            (0, "[1]", "answered \"[1]\""),
+            (0, "", "printed nothing"),
+            (125, "", "printed nothing and exited with 125"),
+            (0, "<html>gateway</html>", "printed \"<html>gateway</html>\""),
+            (0, "{}", "printed \"{}\""),
+            (0, "null", "printed \"null\""),
+            (0, "[1]", "printed \"[1]\""),
         ] {
             let Err(NoEngine::Other(said)) = parse_info(&answer(code, stdout, "")) else { panic!("{stdout}") };
             assert!(said.contains(told), "{said}");

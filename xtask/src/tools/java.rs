@@ -1,4 +1,4 @@
-//! The Java runtime: which one, and what it can do.
+//! The Java runtime: where it is, its version and its abilities.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,58 +13,59 @@ use crate::signal::Stop;
 pub struct Version {
     /// The feature release: 8, 11, 17, …
     pub major: u32,
-    /// As printed: "17.0.15".
+    /// The full version: "17.0.15".
     pub text: String,
 }
 
 /// The Java runtime that runs ZooKeeper, the brokers and the tools.
 #[derive(Clone, Debug)]
 pub struct Java {
-    /// The runtime's own program, whatever leads to it: a process that we start must be the Java that runs.
+    /// The runtime's own program, not a script that leads to it: the process we start must be Java.
     pub program: PathBuf,
-    /// Its version.
+    /// The runtime's version.
     pub version: Version,
-    /// All that `java -version` printed: changes with every build of a runtime.
+    /// The output of `java -version`, which differs for every build of a runtime.
     pub banner: String,
 }
 
 impl Version {
-    /// Whether Kafka 3.3 is documented to run on it (kafka.apache.org/33, "Java Version": 8, 11 and 17; 8 is deprecated
-    /// there and left out here).
+    /// Whether Kafka 3.3 supports this version (kafka.apache.org/33, "Java Version": 8, 11 and 17; the deprecated 8 is
+    /// left out here).
     pub fn is_supported(&self) -> bool {
         [11, 17].contains(&self.major)
     }
 
-    /// Whether it writes class-data archives when it ends (JEP 350, since 13).
+    /// Whether this version writes class-data archives at exit (JEP 350, since 13).
     pub fn has_dynamic_archives(&self) -> bool {
         self.major >= 13
     }
 }
 
 impl Java {
-    /// `program`, not asked for its version: for previews, and where only the program counts.
+    /// Returns a runtime of unknown version: for previews, or if only the program matters.
     pub fn unasked(program: impl Into<PathBuf>) -> Self {
         Java { program: program.into(), version: Version { major: 0, text: String::new() }, banner: String::new() }
     }
 }
 
-/// Where java is: JAVA_HOME before PATH.
+/// Finds java in JAVA_HOME, then on PATH.
 pub fn locate(env: &Env) -> Option<PathBuf> {
     let home = env.java_home.as_ref().map(|home| home.join("bin/java")).filter(|java| is_program(java));
     home.or_else(|| env.find("java"))
 }
 
-/// Asks `program` for its version, and for the runtime behind it: version managers put scripts in its place, some of which start Java and wait.
+/// Asks `program` for its version and for the runtime behind it. Version managers install scripts instead, some of
+/// which start Java and wait.
 ///
 /// # Errors
-/// It does not run, or prints nothing that looks like a version; the runtime behind it cannot be found.
+/// It does not run, prints no version, or the runtime behind it cannot be found.
 pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Java> {
     let cmd = question(program);
     let output = exec.capture(&cmd, log, stop)?.success(&cmd, log)?;
-    let said = format!("{}{}", output.stderr, output.stdout);
-    let (banner, home) = parse_settings(&said);
+    let output = format!("{}{}", output.stderr, output.stdout);
+    let (banner, home) = parse_settings(&output);
     let Some(version) = parse_version(&banner) else {
-        return Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&said));
+        return Err(Failure::step(format!("{} prints no version", program.display())).command(cmd).output(&output));
     };
     let runtime = home.map(|home| Path::new(&home).join("bin/java")).filter(|runtime| is_program(runtime));
     let java = Java { program: runtime.unwrap_or_else(|| program.into()), version, banner };
@@ -73,19 +74,19 @@ pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<J
     }
     let what = "is a script that starts Java and waits for it: the lab could neither watch its brokers nor stop them";
     let path = java.program.display();
-    Err(Failure::step(format!("{path} {what}")).fix("set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself"))
+    Err(Failure::step(format!("{path} {what}")).fix("set JAVA_HOME to a Java 11 or 17 whose bin/java is not a script"))
 }
 
-/// What [`ask`] runs.
+/// Returns the command that [`ask`] runs.
 pub fn question(program: &Path) -> Cmd {
     Cmd::new(program, Duration::from_secs(30)).args(["-XshowSettings:properties", "-version"])
 }
 
-/// Takes apart what `java -XshowSettings:properties -version` prints: the version's lines, and the property java.home.
-pub fn parse_settings(said: &str) -> (String, Option<String>) {
-    let home = said.lines().find_map(|line| line.strip_prefix("    java.home = ")).map(|home| home.trim_end().into());
+/// Splits the output of `java -XshowSettings:properties -version` into the version's lines and the property java.home.
+pub fn parse_settings(output: &str) -> (String, Option<String>) {
+    let home = output.lines().find_map(|line| line.strip_prefix("    java.home = ")).map(|home| home.trim_end().into());
     // Properties are indented.
-    let version = said.lines().filter(|line| !line.starts_with([' ', '\t']) && *line != "Property settings:");
+    let version = output.lines().filter(|line| !line.starts_with([' ', '\t']) && *line != "Property settings:");
     (version.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect(), home)
 }
 
@@ -96,9 +97,9 @@ fn is_script(program: &Path) -> bool {
     std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"#!"
 }
 
-/// Whether a script gives its process to Java: then Java tells the process id that the script had.
+/// Whether a script execs Java: then Java reports the script's process id.
 fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<bool> {
-    // Before Java 9 there is no such log. What is too old is refused anyway.
+    // Java before 9 has no such log. It is refused anyway.
     if java.version.major < 11 {
         return Ok(true);
     }
@@ -109,14 +110,14 @@ fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result
     Ok(is_own_pid(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
 }
 
-/// Whether the process id of the first line is that of Java's own lines, `[PID] Using Serial`.
-fn is_own_pid(said: &str) -> bool {
-    let (first, rest) = said.split_once('\n').unwrap_or_default();
+/// Whether the process id in the first line is that of Java's line, `[PID] Using Serial`.
+fn is_own_pid(output: &str) -> bool {
+    let (first, rest) = output.split_once('\n').unwrap_or_default();
     rest.lines()
         .any(|line| line.strip_prefix('[').and_then(|line| line.split_once(']')).is_some_and(|(pid, _)| pid == first))
 }
 
-/// Finds the version in what `java -version` or `java --version` prints, whatever stands around it.
+/// Finds the version in the output of `java -version` or `java --version`.
 pub fn parse_version(banner: &str) -> Option<Version> {
     let quoted = banner.lines().find_map(|line| line.split_once("version \"")?.1.split('"').next());
     let bare = || {

@@ -1,46 +1,46 @@
-//! Kafka's own command-line tools, and what kafka-topics prints.
+//! kafka-topics: its arguments, and a parser for its output.
 
 use std::collections::BTreeSet;
 
 /// A partition as `kafka-topics --describe` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number.
+    /// Partition number, from 0.
     pub partition: u32,
-    /// The leader's broker id; `None` when there is none.
+    /// Broker id of the leader, if there is one.
     pub leader: Option<u32>,
     /// Broker ids of the replicas, the preferred leader first.
     pub replicas: Vec<u32>,
-    /// Broker ids of the in-sync replicas, in no meaningful order.
+    /// Broker ids of the in-sync replicas, in arbitrary order.
     pub isr: Vec<u32>,
 }
 
 /// A topic as `kafka-topics --describe` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name.
+    /// Name of the topic.
     pub name: String,
     /// PartitionCount.
     pub partition_count: u32,
     /// ReplicationFactor.
     pub replication_factor: u32,
-    /// Its partitions.
+    /// The partitions, in the tool's order.
     pub partitions: Vec<Partition>,
 }
 
-/// `topic` as kafka-topics wants it to describe, alter or delete it: there `--topic` is a regular expression, in which a dot is any character.
-/// Other characters of topic names mean themselves.
+/// Escapes `topic` for describe, alter and delete, where `--topic` is a regular expression. Only the dot is special in
+/// topic names.
 pub fn only(topic: &str) -> String {
     topic.replace('.', r"\.")
 }
 
-/// The topic among `topics` that keeps Kafka from creating `topic`: in names of metrics a dot and an underscore are one
+/// Returns the topic that prevents Kafka from creating `topic`: metric names treat dot and underscore alike
 /// (org.apache.kafka.common.internals.Topic).
 pub fn colliding<'a>(topic: &str, mut topics: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     topics.find(|other| *other != topic && other.replace('.', "_") == topic.replace('.', "_"))
 }
 
-/// Reads what `kafka-topics --describe` prints of the topic `name`. Fields are found by name: newer versions add some.
+/// Parses the output of `kafka-topics --describe` for topic `name`. Fields are found by name: newer versions add some.
 pub fn parse_describe(output: &str, name: &str) -> Option<Topic> {
     let fields = |line: &str| -> Vec<(String, String)> {
         line.split('\t')
@@ -77,7 +77,7 @@ pub fn parse_describe(output: &str, name: &str) -> Option<Topic> {
     topic
 }
 
-/// What is wrong with a topic that should have `partitions` partitions of `replicas` replicas each.
+/// Returns what is wrong with a topic that should have `partitions` partitions of `replicas` replicas each.
 pub fn topic_faults(topic: &Topic, partitions: u32, replicas: u32) -> Vec<String> {
     let mut faults = Vec::new();
     if topic.partition_count != partitions || topic.partitions.len() != partitions as usize {

@@ -1,4 +1,4 @@
-//! The kind program, and the two versions that matter.
+//! The kind program: its commands, its version and its default node image.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::environment::Purpose;
 use crate::exec::Cmd;
-use crate::state::Setup;
+use crate::state::Toolchain;
 
-fn kind(setup: &Setup, deadline: Duration) -> Cmd {
+fn kind(setup: &Toolchain, deadline: Duration) -> Cmd {
     Cmd::new(&setup.kind, deadline).purpose(Purpose::Engine)
 }
 
-/// Creates a cluster. What it made is kept when it fails, for looking at.
-pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
+/// Creates a cluster. If that fails, what it created is kept for inspection.
+pub fn create(lab: &Lab, setup: &Toolchain, config: &Path) -> Cmd {
     kind(setup, lab.timeout(|t| t.cluster))
         .args(["create", "cluster", "--retain", "--name", lab.cluster(), "--config"])
         .arg(config)
@@ -22,25 +22,25 @@ pub fn create(lab: &Lab, setup: &Setup, config: &Path) -> Cmd {
 }
 
 /// Deletes a cluster.
-pub fn delete(lab: &Lab, setup: &Setup) -> Cmd {
+pub fn delete(lab: &Lab, setup: &Toolchain) -> Cmd {
     kind(setup, Duration::from_secs(180))
         .args(["delete", "cluster", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Writes the cluster's kubeconfig.
-pub fn export_kubeconfig(lab: &Lab, setup: &Setup) -> Cmd {
+pub fn export_kubeconfig(lab: &Lab, setup: &Toolchain) -> Cmd {
     kind(setup, Duration::from_secs(60))
         .args(["export", "kubeconfig", "--name", lab.cluster(), "--kubeconfig"])
         .arg(lab.kubeconfig())
 }
 
 /// Collects the logs of all nodes.
-pub fn export_logs(lab: &Lab, setup: &Setup, dir: &Path) -> Cmd {
+pub fn export_logs(lab: &Lab, setup: &Toolchain, dir: &Path) -> Cmd {
     kind(setup, Duration::from_secs(120)).args(["export", "logs", "--name", lab.cluster()]).arg(dir)
 }
 
-/// Major and minor number of the first version in `text`: `kind v0.30.0 go1.24 linux/amd64`, `v1.33.13-ab12`.
+/// Returns major and minor number of the first version in `text`: `kind v0.30.0 go1.24 linux/amd64`, `v1.33.13-ab12`.
 pub fn parse_version(text: &str) -> Option<(u32, u32)> {
     let start = text
         .match_indices('v')
@@ -50,8 +50,8 @@ pub fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The node image that a kind program takes by default. kind has no command that tells, but the name is in the program
-/// as it stands, digest included.
+/// Returns the default node image of a kind program. kind has no command for it, but the program contains the name and
+/// digest.
 pub fn default_node_image(program: &[u8]) -> Option<String> {
     const START: &[u8] = b"kindest/node:v";
     let named = |at: usize| {

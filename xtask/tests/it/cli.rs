@@ -77,7 +77,7 @@ fn a_script_that_starts_java_and_waits_is_refused_unless_the_java_behind_it_is_f
     let mut command = up(&state, &tools, &[]);
     run(command.env("JAVA_HOME", &home.0)).expect(3).says(&[
         "bin/java is a script that starts Java and waits for it",
-        "fix: set JAVA_HOME to a Java 11 or 17 whose bin/java is Java itself",
+        "fix: set JAVA_HOME to a Java 11 or 17 whose bin/java is not a script",
     ]);
     assert!(!state.0.join("kafka-lab").exists(), "a state folder was left behind");
     // This one tells.
@@ -441,20 +441,20 @@ fn the_usual_causes_of_a_missing_engine_are_told_apart() {
         ),
         (
             "echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1",
-            "does not let us in",
+            "no permission to use the Docker engine",
             "usermod",
         ),
         (
             "echo 'context \"far\": does not exist' >&2; exit 1",
-            "that `docker` is pointed at does not answer",
+            "that `docker` points to does not answer",
             "DOCKER_CONTEXT",
         ),
-        ("exit 125", "`docker info` said nothing and ended with exit code 125", "--backend local"),
-        ("echo what", "`docker info` answered \"what\", which Docker does not", "--backend local"),
-        ("echo '{\"host\":{},\"store\":{}}'", "what answers as `docker` is Podman, not Docker", "DOCKER_HOST"),
+        ("exit 125", "`docker info` printed nothing and exited with 125", "--backend local"),
+        ("echo what", "`docker info` printed \"what\", which is not Docker's answer", "--backend local"),
+        ("echo '{\"host\":{},\"store\":{}}'", "`docker` is Podman, not Docker", "DOCKER_HOST"),
         (
             "case $1 in info) echo '{\"ServerVersion\":\"28.2\"}';; *) echo '{\"Server\":{\"Components\":[{\"Name\":\"Podman Engine\"}]}}';; esac",
-            "what answers as `docker` is Podman, not Docker",
+            "`docker` is Podman, not Docker",
             "--backend local",
         ),
     ];

@@ -1,4 +1,4 @@
-//! The built program, run with folders of its own.
+//! Runs the built program with separate folders.
 
 #[cfg(any(feature = "lab", feature = "kind"))]
 pub mod clients;
@@ -29,11 +29,11 @@ use interrupt::go_on;
 use schema::Schema;
 use serde_json::Value;
 
-/// A folder that goes when the test ends.
+/// A temporary folder, removed when the test ends.
 pub struct Dir(pub PathBuf);
 
 impl Dir {
-    /// A new, empty folder; `name` may be odd.
+    /// Creates an empty folder whose name contains `name`.
     pub fn new(name: &str) -> Self {
         go_on();
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -43,7 +43,7 @@ impl Dir {
         Dir(dir)
     }
 
-    /// A program of the folder: a shell script.
+    /// Writes a shell script as a program into the folder.
     pub fn tool(&self, name: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.0.join(name);
@@ -58,7 +58,7 @@ impl Drop for Dir {
     }
 }
 
-/// What a run of the program left.
+/// The result of a finished command.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code.
@@ -70,14 +70,14 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Fails the test unless the exit code is `code`, showing all that was said.
+    /// Fails the test with the whole output unless the exit code is `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// Fails the test unless standard error holds each of `words`.
+    /// Fails the test unless standard error contains each of `words`.
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
@@ -86,7 +86,7 @@ impl Ran {
         self
     }
 
-    /// All lines on standard output, each of which is JSON as docs/schema/xtask.json describes it.
+    /// All lines of standard output as JSON, checked against docs/schema/xtask.json.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
         let schema = Schema::read("xtask.json");
@@ -95,14 +95,14 @@ impl Ran {
         lines
     }
 
-    /// Those of `schema`.
+    /// The lines of one schema.
     #[track_caller]
     pub fn json(&self, schema: &str) -> Vec<Value> {
         self.lines().into_iter().filter(|value| value["schema"] == schema).collect()
     }
 }
 
-/// The program with a state folder of its own.
+/// The program with its own state folder.
 pub fn xtask<A: AsRef<OsStr>>(state: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.args(args).env("XDG_STATE_HOME", state).stdin(Stdio::null());
@@ -119,13 +119,13 @@ pub fn run(command: &mut Command) -> Ran {
     }
 }
 
-/// Starts a command, to be signalled.
+/// Starts a command without waiting for it.
 #[cfg(any(feature = "lab", feature = "kind"))]
 pub fn start(command: &mut Command) -> std::process::Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Waits until `ready`; fails the test when it is not within so many seconds.
+/// Waits until `ready`; fails the test after `seconds`.
 #[cfg(any(feature = "lab", feature = "kind"))]
 pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     let begin = std::time::Instant::now();
@@ -136,7 +136,7 @@ pub fn wait_for(what: &str, seconds: u64, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// A copy of the committed manifests with changes, each `(file, from, to)`.
+/// A copy of the committed manifests with changes `(file, from, to)`.
 pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
     let dir = Dir::new("manifests");
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");

@@ -1,5 +1,5 @@
-//! What kafka.yml may rely on in its image, as one list held on both sides: the manifest uses nothing else, and our own
-//! image keeps all of it. The list was read from the published sources of the official image, so that it serves both.
+//! What kafka.yml may rely on in its image, checked on both sides: the manifest uses nothing else, and our own image
+//! keeps every promise. The list comes from the published sources of the official image.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -10,43 +10,43 @@ use Promise::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The image that the list is about.
+/// The image that the list describes.
 const OFFICIAL: &str = "confluentinc/cp-kafka:7.3.5";
 
 /// Something that a manifest may rely on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Promise<'a> {
-    /// The number of its user and its group. The kubelet cannot tell whether a name is root.
+    /// The numeric id of its user and group. The kubelet cannot check whether a name is root.
     User(u64),
-    /// What it runs when nothing is said: no entrypoint, and this as the command.
+    /// It has no entrypoint, and this default command.
     Start(&'a str),
-    /// A program on the PATH.
+    /// A program on PATH.
     Tool(&'a str),
-    /// A folder that its user may write to.
+    /// A folder that its user can write to.
     Folder(&'a str),
-    /// A folder that we bring, which the image need not have.
+    /// A folder that we mount, which the image need not have.
     OurFolder(&'a str),
-    /// A variable that we bring, of which the image makes nothing.
+    /// A variable that we set and the image ignores.
     OurVariable(&'a str),
-    /// A variable that holds the name of the pod.
+    /// A variable with the pod's name.
     HostName(&'a str),
-    /// A variable that the start script will not do without.
+    /// A variable that the start script requires.
     Required(&'a str),
-    /// A variable that the start script gives up at.
+    /// A variable that the start script rejects.
     Refused(&'a str),
-    /// A variable and the broker's property that it becomes. So does every other KAFKA_ one that is not in this list.
+    /// A variable and the broker property that it becomes. Any other KAFKA_ variable not in this list becomes one too.
     Property(&'a str, &'a str),
-    /// A variable that becomes no property, and nothing else to rely on.
+    /// A variable that does not become a property.
     NoProperty(&'a str),
-    /// A property that nobody set, and what the start script sets it to.
+    /// A property and its default in the start script.
     Default(&'a str, &'a str),
-    /// A variable whose words become options of the JVM.
+    /// A variable with JVM options.
     JavaOptions(&'a str),
-    /// The start script takes variables as arguments too: NAME=value.
+    /// The start script also accepts variables as arguments: NAME=value.
     Arguments,
-    /// The start script waits for ZooKeeper, as many seconds as this variable says.
-    Patience(&'a str),
-    /// The command becomes a JVM that is process 1 and ends by itself at SIGTERM.
+    /// The start script waits for ZooKeeper for as many seconds as this variable says.
+    ZooKeeperTimeout(&'a str),
+    /// The command becomes a JVM that is process 1 and ends on SIGTERM.
     Signals(&'a str),
 }
 
@@ -102,7 +102,7 @@ const PROMISES: &[Promise<'static>] = &[
     JavaOptions("KAFKA_JVM_PERFORMANCE_OPTS"),
     JavaOptions("KAFKA_OPTS"),
     Arguments,
-    Patience("KAFKA_CUB_ZK_TIMEOUT"),
+    ZooKeeperTimeout("KAFKA_CUB_ZK_TIMEOUT"),
     Signals(START),
     Signals("zookeeper-server-start"),
 ];
@@ -133,7 +133,7 @@ fn files<'a>(documents: &'a [Value], name: &Value) -> impl Iterator<Item = &'a s
     map.and_then(|map| map["data"].as_object()).into_iter().flat_map(|data| data.values().map(string))
 }
 
-/// Whatever the containers of the image use and nobody promised.
+/// Everything that the image's containers use without a promise.
 fn violations(text: &str) -> BTreeSet<String> {
     let documents = documents(text);
     let mut found = BTreeSet::new();
@@ -155,13 +155,13 @@ struct Uses {
     commands: BTreeSet<String>,
     mounts: BTreeSet<String>,
     paths: BTreeSet<String>,
-    /// Variables that its processes are given.
+    /// The environment of its processes.
     variables: BTreeSet<String>,
-    /// Variables that a script gives itself.
+    /// Variables that a script sets for itself.
     locals: BTreeSet<String>,
     /// Variables that a script reads.
     reads: BTreeSet<String>,
-    /// What is wrong whatever was promised.
+    /// What is wrong regardless of the promises.
     faults: BTreeSet<String>,
 }
 
@@ -213,7 +213,7 @@ impl Uses {
         }
     }
 
-    /// A program and its arguments; without any the image starts what it always does.
+    /// A program and its arguments; if empty, the image's default command.
     fn run<'a>(&mut self, line: impl Iterator<Item = &'a Value>) {
         let line: Vec<String> = line.map(|word| string(word).into()).collect();
         if let [shell, flags, script, ..] = &line[..]
@@ -230,13 +230,13 @@ impl Uses {
         }
     }
 
-    /// One command: assignments and words of the shell's own, the program, its arguments.
+    /// One command: assignments and shell keywords, the program, its arguments.
     fn command(&mut self, line: &[String]) {
         let mut words = line.iter().map(String::as_str);
         while let Some(word) = words.next() {
             match (word, word.split_once('=')) {
                 (_, Some((name, value))) if is_name(name) => {
-                    // Called so it is meant for the start script.
+                    // The start script reads variables with this prefix.
                     let given = name.starts_with("KAFKA_");
                     if given { &mut self.variables } else { &mut self.locals }.insert(name.into());
                     self.path(value);
@@ -247,7 +247,7 @@ impl Uses {
                     let names = words.by_ref().map(|word| word.split('=').next().unwrap_or_default());
                     self.variables.extend(names.map(String::from));
                 }
-                // After so many seconds, another command.
+                // A number of seconds follows, then another command.
                 ("timeout", _) => {
                     self.commands.insert(word.into());
                     words.next();
@@ -306,8 +306,8 @@ fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// A shell script, read as far as to tell its commands from their arguments. What it cannot read it takes for a command,
-/// which nobody promised.
+/// Parses a shell script just enough to tell commands from arguments. Anything else counts as a command without a
+/// promise.
 struct Script<'a>(Peekable<Chars<'a>>);
 
 impl Script<'_> {
@@ -352,7 +352,7 @@ impl Script<'_> {
         }
     }
 
-    /// What follows a dollar sign. In the word a dollar sign stands for it.
+    /// Reads what follows a dollar sign. The word gets only the dollar sign.
     fn expansion(&mut self, uses: &mut Uses, word: &mut String) {
         word.push('$');
         let braces = self.0.next_if_eq(&'{').is_some();
@@ -380,12 +380,12 @@ impl Script<'_> {
 #[test]
 fn the_manifest_uses_nothing_that_its_image_does_not_promise() {
     let text = kafka_yml();
-    assert_eq!(text.matches(OFFICIAL).count(), 2, "the list is about {OFFICIAL}");
+    assert_eq!(text.matches(OFFICIAL).count(), 2, "the list describes {OFFICIAL}");
     assert_eq!(violations(&text), BTreeSet::new());
 }
 
 #[test]
-fn whatever_is_not_promised_is_found_and_named() {
+fn everything_without_a_promise_is_found_and_named() {
     let text = kafka_yml();
     for (from, to, expected) in [
         ("[zookeeper-server-start,", "[zkServer.sh,", "zookeeper: command zkServer.sh"),
@@ -427,7 +427,7 @@ fn whatever_is_not_promised_is_found_and_named() {
 
 // ---- the image's side ------------------------------------------------------
 
-/// Runs our image and asks it for every promise.
+/// Runs our image and checks every promise.
 #[cfg(feature = "kind")]
 mod image {
     use std::time::{Duration, Instant};
@@ -436,10 +436,10 @@ mod image {
     use crate::common::engine::{Container, docker, kafka_image};
     use crate::common::{Dir, Ran};
 
-    /// As in a pod, with nobody to talk to.
+    /// As in a pod, without a network.
     const POD: [&str; 2] = ["--user=1000:1000", "--network=none"];
 
-    /// What the start script has to know, and a ZooKeeper that is not there, for which it does not wait.
+    /// The variables that the start script requires. ZooKeeper does not exist, and the script does not wait for it.
     const VARIABLES: [(&str, &str); 3] = [
         ("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://kafka-0.kafka-service:9092,EXTERNAL://127.0.0.1:30090"),
         ("KAFKA_ZOOKEEPER_CONNECT", "127.0.0.1:2181"),
@@ -458,8 +458,8 @@ mod image {
         variables.into_iter().map(|(name, value)| format!("--env={name}={value}")).collect()
     }
 
-    /// Runs the start script with VARIABLES, changed; a change to nothing takes one away. Standard output is the properties
-    /// that it made, if any.
+    /// Runs the start script with VARIABLES and changes; an empty value removes a variable. Standard output has the
+    /// properties that it wrote, if any.
     fn start(image: &str, changes: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let script = format!("{START} \"$@\" >&2; code=$?; cat /etc/kafka/kafka.properties; exit $code");
         let kept = VARIABLES.iter().filter(|(name, _)| !changes.iter().any(|change| change.0 == *name));
@@ -468,17 +468,17 @@ mod image {
         docker([&["run", "--rm"], &options[..], &[image, "sh", "-c", &script, "sh"], arguments].concat())
     }
 
-    /// The image at work.
+    /// Containers of the image.
     struct Image {
         name: &'static str,
-        /// Does nothing.
+        /// A container that does nothing.
         idle: Container,
-        /// ZooKeeper with the manifest's own settings, and a broker in its network.
+        /// ZooKeeper with the manifest's settings, and a broker in its network.
         zookeeper: Container,
         broker: Container,
         settings: String,
         _folder: Dir,
-        /// The properties that come of VARIABLES, and with all others that properties may come of.
+        /// The properties made of VARIABLES, and of all variables that may become one.
         bare: Ran,
         full: Ran,
     }
@@ -518,7 +518,7 @@ mod image {
             Image { name, idle, zookeeper, broker, settings, _folder: folder, bare, full }
         }
 
-        /// The container in which `command` is at work, when it serves.
+        /// The container that runs `command`, once it serves.
         fn serving(&self, command: &str) -> Result<&Container, String> {
             let (container, question, answer) = match command {
                 START => (&self.broker, "dump", "/brokers/ids/"),
@@ -528,7 +528,7 @@ mod image {
             container.answers(&["sh", "-c", &ask], answer).map(|()| container)
         }
 
-        /// An error is what was found instead.
+        /// Checks a promise. The error says what was found instead.
         fn keeps(&self, promise: Promise<'_>) -> Result<(), String> {
             match promise {
                 User(id) => {
@@ -539,7 +539,7 @@ mod image {
                     let format = "{{json .Config.Entrypoint}} {{json .Config.Cmd}}";
                     has(&docker(["image", "inspect", "--format", format, self.name]), 0, &format!("null [\"{path}\"]"))
                 }
-                // Not `command -v`: the shell of busybox has tools of its own.
+                // Not `command -v`, because busybox's shell has built-in tools.
                 Tool(name) => has(&self.idle.exec(&["which", name]), 0, name),
                 Folder(path) => has(&self.idle.exec(&["touch", &format!("{path}/test")]), 0, ""),
                 OurFolder(path) => {
@@ -555,7 +555,7 @@ mod image {
                 Property(name, property) => has(&self.full, 1, &format!("\n{property}={}\n", value(name))),
                 Default(property, value) => has(&self.bare, 1, &format!("\n{property}={value}\n")),
                 Arguments => has(&start(self.name, &[], &["KAFKA_ONE=1", "KAFKA_TWO=a=b c"]), 1, "\ntwo=a=b c\n"),
-                Patience(name) => {
+                ZooKeeperTimeout(name) => {
                     let begin = Instant::now();
                     has(&start(self.name, &[(name, "3")], &[]), 1, "ZooKeeper")?;
                     let waited = begin.elapsed();
@@ -567,7 +567,7 @@ mod image {
                 Signals(command) => {
                     let container = self.serving(command)?;
                     has(&container.exec(&["cat", "/proc/1/comm"]), 0, "java\n")?;
-                    // A JVM that handled SIGTERM exits with 143. One that never got it is killed: 137.
+                    // A JVM that handled SIGTERM exits with 143. One that was killed exits with 137.
                     docker(["stop", "--time=20", &container.0]);
                     has(&docker(["inspect", "--format", "exit {{.State.ExitCode}}", &container.0]), 0, "exit 143\n")
                 }
@@ -575,13 +575,13 @@ mod image {
         }
     }
 
-    /// That a command ended as it should, 1 being any failure, and said `words`.
+    /// Checks a command's exit code, where 1 means any failure, and that its output has `words`.
     fn has(ran: &Ran, code: i32, words: &str) -> Result<(), String> {
-        let said = format!("\n{}\n{}", ran.stdout, ran.stderr);
-        if ran.code.clamp(0, 1) == code && said.contains(words) {
+        let output = format!("\n{}\n{}", ran.stdout, ran.stderr);
+        if ran.code.clamp(0, 1) == code && output.contains(words) {
             Ok(())
         } else {
-            Err(format!("no {words:?} with exit code {}:{said}", ran.code))
+            Err(format!("no {words:?} with exit code {}:{output}", ran.code))
         }
     }
 

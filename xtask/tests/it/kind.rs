@@ -1,5 +1,5 @@
-//! The lab on a real kind cluster, with images from packages, end to end. `cargo xtask test` runs it where a Docker
-//! engine answers. The walk is that of the course: every command by hand, with the answer it must give.
+//! The lab on a real kind cluster, end to end, with images from packages. `cargo xtask test` runs it where a Docker
+//! engine answers. It also follows the course's walkthrough: every command, with the answer it must give.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,8 @@ use crate::common::report::Report;
 use crate::common::strike::strike;
 use crate::common::{Dir, Ran, manifests, run, start, wait_for};
 
-/// What only a lab on kind has.
 impl Lab {
-    /// On a kind cluster of its own.
+    /// A lab on its own kind cluster.
     fn on_kind(name: &str) -> Self {
         let mut lab = Self::in_folder(name, "state with space");
         lab.backend = "kind";
@@ -38,14 +37,14 @@ fn docker(args: &[&str]) -> String {
     engine::docker(args).expect(0).stdout.trim().to_string()
 }
 
-/// Runs a part of a test and tells how long it took: a cluster is made once for all of them.
+/// Runs a part of a test and prints its duration. All parts share one cluster, which is slow to create.
 fn part(what: &str, run: impl FnOnce()) {
     let begin = Instant::now();
     run();
     eprintln!("  {what}: {:.0} s", begin.elapsed().as_secs_f64());
 }
 
-/// Whether `text` begins as the clients' lines do: `2024/11/23 07:35:35 `.
+/// Whether `text` begins like the clients' lines: `2024/11/23 07:35:35 `.
 fn is_dated(text: &str) -> bool {
     let shape = "dddd/dd/dd dd:dd:dd ";
     text.len() > shape.len()
@@ -58,20 +57,20 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     std::fs::write(lab.theirs(), "# mine\napiVersion: v1\nkind: Config\ncurrent-context: mine\n").unwrap();
     let theirs = std::fs::read(lab.theirs()).unwrap();
 
-    // 1. kind create cluster. An `up` that is killed while kind works leaves half a cluster; the next one mends it.
+    // 1. kind create cluster. A killed `up` leaves an incomplete cluster, which the next `up` replaces.
     let mut killed = start(&mut lab.up_command(&[]));
     let worker = format!("{}-worker4", lab.name);
     let filter = format!("name={worker}");
     wait_for("the last node's container", 1800, || {
-        assert!(killed.try_wait().unwrap().is_none(), "up ended before it made a node");
+        assert!(killed.try_wait().unwrap().is_none(), "up ended before it created a node");
         !docker(&["ps", "--quiet", "--filter", &filter]).is_empty()
     });
     kill_process(Pid::from_raw(i32::try_from(killed.id()).unwrap()).unwrap(), Signal::KILL).unwrap();
     killed.wait().unwrap();
     let up = lab.up(&[]);
     assert_eq!(up.state("old cluster"), "changed", "{}", up.0);
-    assert!(up.proof("old cluster").contains("half-made"), "{}", up.0);
-    assert!(up.proof("cluster").starts_with("made, context kind-"), "{}", up.0);
+    assert!(up.proof("old cluster").contains("incomplete"), "{}", up.0);
+    assert!(up.proof("cluster").starts_with("created, context kind-"), "{}", up.0);
     assert_eq!(up.proof("nodes ready"), "5 nodes Ready");
     // 2. The image in all five nodes.
     assert!(up.proof("load kafka").ends_with("in 5 nodes"), "{}", up.0);
@@ -98,7 +97,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     assert!(lab.run(&["teardown"]).expect(0).stdout.contains("nothing to tear down"));
 }
 
-/// Steps 3 to 8 of the course's page.
+/// Steps 3 to 8 of the course's walkthrough.
 fn the_walk(lab: &Lab) {
     let services = lab.kubectl(&["get", "services"]);
     for name in ["zookeeper-service", "kafka-service"] {
@@ -110,7 +109,7 @@ fn the_walk(lab: &Lab) {
         let line = pods.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{pods}"));
         assert!(line.contains("1/1") && line.contains("Running"), "{line}");
     }
-    // Hard spread: three brokers on three workers.
+    // The spread constraint is hard: three brokers on three workers.
     let nodes =
         lab.kubectl(&["get", "pods", "--selector", "app=kafka", "--output", "jsonpath={.items[*].spec.nodeName}"]);
     let mut nodes: Vec<&str> = nodes.split_whitespace().collect();
@@ -166,13 +165,13 @@ fn the_walk(lab: &Lab) {
     lab.run(&["clients", "start"]).expect(0);
 }
 
-/// Interrupts a command when it begins with a step; it ends as one that was interrupted.
+/// Interrupts a command when it starts a step, and checks its exit code.
 #[track_caller]
 fn interrupted_at(command: &mut Command, step: &str) {
     let struck = strike(command, &["started"], |_, title| title == step, |pid| kill_process(pid, Signal::INT).unwrap());
     assert!(
         struck.hit && struck.ran.code == 130,
-        "interrupted at {step}, its last: {}, ended after {:?}: {:?}",
+        "interrupted at {step}, last step: {}, ended after {:?}: {:?}",
         struck.last,
         struck.elapsed,
         struck.ran
@@ -211,9 +210,9 @@ fn verified(lab: &Lab) -> Report {
         assert_eq!(row["acked"], row["received"], "{row}");
         assert_eq!(row["records"], row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap(), "{row}");
     }
-    let everywhere = format!("going on in each of {} partitions", rows.len());
-    assert!(verified.proof("producer").contains(&format!("acked and {everywhere}")), "{}", verified.0);
-    assert!(verified.proof("consumer").contains(&format!("records read and {everywhere}")), "{}", verified.0);
+    let everywhere = format!("advancing in each of {} partitions", rows.len());
+    assert!(verified.proof("producer").contains(&format!("acked, {everywhere}")), "{}", verified.0);
+    assert!(verified.proof("consumer").contains(&format!("records read, {everywhere}")), "{}", verified.0);
     let account = &verified.step("account")["account"][0];
     assert_eq!(
         (&account["verdict"], account["partitions"].as_array().unwrap().len()),
@@ -221,7 +220,7 @@ fn verified(lab: &Lab) -> Report {
         "{account}"
     );
     assert_eq!(account["remarks"], serde_json::json!([]), "{account}");
-    // The Jobs of the check are gone.
+    // The checks' Jobs are gone.
     assert_eq!(lab.kubectl(&["get", "jobs", "--output", "name"]).trim(), "");
     verified
 }
@@ -236,7 +235,7 @@ fn tools_by_name(lab: &Lab) {
     assert_eq!(lab.kubectl(&["get", "pods", "--selector", "app=consumer", "--output", "name"]).lines().count(), 2);
     lab.run(&["clients", "scale", "consumer", "1"]).expect(0);
 
-    // A node that lost the clients' image gets it again, and no other does.
+    // Only the node that lost the clients' image gets it again.
     let load = || Report::of(&lab.run(&["clients", "load", "--format", "json"]), 0);
     let before = load();
     assert_eq!(before.state("load clients"), "unchanged", "{}", before.0);
@@ -249,32 +248,32 @@ fn tools_by_name(lab: &Lab) {
     assert!(built.proof("clients image").starts_with(&image), "{}", built.0);
 }
 
-/// Waits until the lab serves again with nobody's help.
+/// Waits until the lab serves again on its own.
 fn serves_again(lab: &Lab, seconds: u64) {
-    wait_for("serving again by itself", seconds, || lab.run(&["status"]).code == 0);
+    wait_for("serving again on its own", seconds, || lab.run(&["status"]).code == 0);
 }
 
-/// A number that the environment may give.
+/// A number from the environment.
 fn asked(variable: &str) -> Option<u32> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
-/// Kubernetes itself says that every pod meets the level `restricted`: else it warns of those that do not.
+/// Every pod meets the level `restricted`: Kubernetes itself warns about those that do not.
 fn every_pod_is_restricted(lab: &Lab) {
     let level = "pod-security.kubernetes.io/enforce=restricted";
-    let said = |namespace| {
+    let warnings = |namespace| {
         lab.run(&["kubectl", "--", "label", "--dry-run=server", "--overwrite", "namespace", namespace, level])
             .expect(0)
             .stderr
     };
-    assert!(said("kube-system").contains("violate"), "of pods that do not meet it nothing is said");
-    assert_eq!(said("default"), "");
+    assert!(warnings("kube-system").contains("violate"), "no warning about pods that do not meet it");
+    assert_eq!(warnings("default"), "");
 }
 
 fn a_deleted_broker_comes_back(lab: &Lab) {
     lab.kubectl(&["delete", "pod", "kafka-1"]);
     serves_again(lab, 120);
-    // A random pod: once here, fifty times for the record, and the same ones again with the same seed.
+    // A random pod: once by default, as often as KAFKA_LAB_DELETIONS asks. The same seed picks the same pods.
     let mut seed = asked("KAFKA_LAB_SEED").unwrap_or_else(std::process::id);
     eprintln!("seed {seed}");
     for turn in 0..asked("KAFKA_LAB_DELETIONS").unwrap_or(1) {
@@ -290,7 +289,7 @@ fn a_deleted_broker_comes_back(lab: &Lab) {
     verified(lab);
 }
 
-/// Nothing acknowledged is lost with a leader's pod, or while its node stands still for longer than its session.
+/// Nothing acknowledged is lost with a leader's pod, or while its node is paused for longer than its session.
 fn drills(lab: &Lab) {
     lab.run(&["drill", "rolling-restart"]).expect(2).says(&["cannot be done on kind"]);
     let ran = lab.run(&["drill", "pod-delete", "node-pause", "--format", "json"]).expect(0);
@@ -312,7 +311,7 @@ fn drills(lab: &Lab) {
     }
 }
 
-/// The same drills with their strike taken out: none is ever kept.
+/// Without their strike, no drill keeps its promise.
 fn drills_without_their_strike(lab: &Lab) {
     let listed = lab.run(&["drill", "--list"]).expect(0).stdout;
     let places = [" (kind)", " (local, kind)"];
@@ -345,7 +344,7 @@ fn stopped_nodes_are_started(lab: &Lab) {
     let status = lab.run(&["status"]).expect(5);
     status.says(&[&format!("stopped or paused: {one}, {two}")]);
     let up = lab.up(&[]);
-    assert!(up.proof("cluster").starts_with("was stopped, started again"), "{}", up.0);
+    assert!(up.proof("cluster").starts_with("was stopped, restarted"), "{}", up.0);
     verified(lab);
 }
 
@@ -358,11 +357,11 @@ fn a_broken_setting_fails_fast_and_is_mended(lab: &Lab) {
     let begin = Instant::now();
     let failed = run(lab.up_command(&[]).args(["--manifests", broken.0.to_str().unwrap()]));
     failed.expect(4).says(&["kafka-2: CrashLoopBackOff", "log.segment.bytes", "diagnostics: "]);
-    assert!(begin.elapsed() < Duration::from_secs(120), "a pod that cannot start was waited for");
-    // The others were left running, and the next up mends it.
+    assert!(begin.elapsed() < Duration::from_secs(120), "up waited for a pod that cannot start");
+    // The other brokers kept running, and the next up repairs this one.
     let up = run(lab.up_command(&[]).args(["--manifests", "manifests", "--format", "json"]).current_dir(repo()));
     let up = Report::of(&up, 0);
-    assert!(up.proof("apply kafka").contains("kafka-2 had failed, made again"), "{}", up.0);
+    assert!(up.proof("apply kafka").contains("kafka-2 had failed, recreated"), "{}", up.0);
     verified(lab);
 }
 
@@ -397,7 +396,7 @@ fn a_cluster_that_differs_is_not_touched_unasked(lab: &Lab) {
     assert_eq!(docker(&["ps", "--quiet", "--filter", &format!("label=io.x-k8s.kind.cluster={}", lab.name)]), before);
 }
 
-/// And taken out again by the teardown of the lab.
+/// `up --merge-kubeconfig` adds the lab's context, and teardown removes it.
 fn kubeconfig_merged(lab: &Lab) {
     lab.up(&["--merge-kubeconfig"]);
     let merged = std::fs::read_to_string(lab.theirs()).unwrap();
@@ -410,18 +409,18 @@ fn kubeconfig_merged(lab: &Lab) {
 }
 
 #[test]
-fn a_cluster_of_somebody_else_is_left_alone() {
+fn a_foreign_cluster_is_left_alone() {
     let lab = Lab::on_kind("foreign");
     let (label, name) = (format!("io.x-k8s.kind.cluster={}", lab.name), format!("{}-control-plane", lab.name));
     let options =
         ["--network", "none", "--name", &name, "--label", &label, "--label", "io.x-k8s.kind.role=control-plane"];
     let theirs = Container::start(options, engine::kafka_image(), &["sleep", "600"]);
-    run(&mut lab.up_command(&[])).expect(3).says(&["that this lab did not make", "another --name"]);
+    run(&mut lab.up_command(&[])).expect(3).says(&["this lab did not create the kind cluster", "another --name"]);
     assert!(lab.run(&["teardown"]).expect(0).stdout.contains("nothing to tear down"));
     assert_eq!(docker(&["inspect", "--format", "{{.State.Running}}", &theirs.0]), "true");
 }
 
-/// A small lab whose manifests name images of a registry: one broker on a control-plane node and one worker.
+/// Makes the lab small, with images from a registry: one broker, a control-plane node and a worker.
 fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
     let roles = format!("  - role: worker\n    image: {node}\n");
     lab.manifests = Some(manifests(&[
@@ -436,7 +435,7 @@ fn from_registry(lab: &mut Lab, node: &str, kafka: &str) {
     ]));
 }
 
-/// PATH, with the kind and kubectl that the node image is made with first.
+/// PATH with kind and kubectl from the node image's recipe in front.
 fn path_to_kind() -> OsString {
     engine::node_image();
     let stages = run(Command::new(repo().join("manifests/images/node/build")).arg("--list")).expect(0).stdout;
@@ -454,7 +453,7 @@ fn up_from_registry(lab: &Lab, format: &str, more: &[&str]) -> Command {
     up
 }
 
-/// A cluster that kind made of what `render` wrote, and nobody else; it goes when the test ends.
+/// A cluster that kind creates from the output of `render`, without xtask. It is deleted when the test ends.
 struct PlainCluster<'a> {
     lab: &'a Lab,
     path: OsString,
@@ -480,8 +479,8 @@ impl Drop for PlainCluster<'_> {
     }
 }
 
-/// What `render` writes, applied by hand in the course's order, is a lab that works. The node image needs nothing of ours for
-/// that: pods reach each other by name, and claims get their volumes.
+/// The output of `render`, applied by hand in the course's order, is a working lab. The node image needs nothing else
+/// from us: pods reach each other by name, and claims get their volumes.
 #[test]
 fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let lab = Lab::on_kind("byhand");
@@ -489,7 +488,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let file = |name: &str| out.0.join(name).to_str().unwrap().to_string();
     let images = ["render", "--images", "packages", "--out", out.0.to_str().unwrap()];
     lab.run(&images).expect(0);
-    // Ports of the host that are free: what is in the nodes stays.
+    // Use free ports of the host. The ports in the nodes stay.
     for (name, from, to) in [
         ("cluster.yml", "hostPort: 3009", format!("hostPort: {}", lab.base / 10)),
         ("kafka.yml", "LAB_HOST_PORT_BASE, value: \"30090\"", format!("LAB_HOST_PORT_BASE, value: \"{}\"", lab.base)),
@@ -516,7 +515,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     assert!(cluster.kubectl(&ids).lines().any(|line| line == "[0, 1, 2]"));
     let claims = ["get", "persistentvolumeclaims", "--output", "jsonpath={.items[*].status.phase}"];
     assert_eq!(cluster.kubectl(&claims), "Bound Bound Bound Bound");
-    // From the host each broker is reached at its own address, and what is sent arrives.
+    // The host reaches each broker at its own address, and messages arrive.
     let clients = Clients::of(&lab);
     let before = clients.ends();
     clients.run("sent", &["producer", "--run", "byhand", "--format", "json", "--rate", "0", "--count", "2000"]);
@@ -526,7 +525,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let received = serde_json::from_str(read.lines().last().unwrap()).unwrap();
     let report = judged("byhand", [&before, &after], &[clients.claim("sent", Went::ByItself)], &received);
     assert_eq!((report.verdict, report.partitions.len()), (Verdict::Pass, 4), "{report:?}");
-    // A cluster that bears no mark of a lab is nobody's to take down.
+    // teardown leaves a cluster without a lab's mark alone.
     lab.run(&["teardown"]).expect(0);
     assert_eq!(
         cluster.run("kind", &["get", "clusters"]).expect(0).stdout.lines().filter(|line| *line == lab.name).count(),
@@ -534,29 +533,29 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     );
 }
 
-/// The engine dies under `up --recreate`: the cause is told at once, and the next `up` mends what was left half-made.
+/// The engine dies under `up --recreate`: `up` reports it at once, and the next `up` replaces the incomplete cluster.
 fn an_engine_that_dies_is_the_cause(lab: &Lab) {
-    let way = engine::Way::to_engine();
+    let proxy = engine::EngineProxy::start();
     let worker = format!("name={}-worker", lab.name);
     let node = || docker(&["ps", "--quiet", "--filter", &worker]);
     let old = node();
     let (ran, cut) = std::thread::scope(|scope| {
         let mut up = up_from_registry(lab, "json", &["--recreate"]);
-        up.env("DOCKER_HOST", way.address());
+        up.env("DOCKER_HOST", proxy.address());
         let up = scope.spawn(move || run(&mut up));
         wait_for("the new node", 120, || up.is_finished() || ![&old, ""].contains(&node().as_str()));
-        way.cut();
+        proxy.cut();
         let cut = Instant::now();
         (up.join().unwrap(), cut.elapsed())
     });
     assert!(cut < Duration::from_secs(20), "it ended after {cut:?}");
     let up = Report::of(&ran, 4);
-    assert!(up.proof("old cluster").ends_with(", as --recreate asks"), "{}", up.0);
+    assert!(up.proof("old cluster").ends_with(", because of --recreate"), "{}", up.0);
     assert!(up.0.to_string().contains("the Docker engine no longer answers: "), "{}", up.0);
 
     let next = Report::of(&run(&mut up_from_registry(lab, "json", &[])), 0);
-    assert!(next.proof("old cluster").contains("half-made"), "{}", next.0);
-    assert!(next.proof("cluster").starts_with("made, "), "{}", next.0);
+    assert!(next.proof("old cluster").contains("incomplete"), "{}", next.0);
+    assert!(next.proof("cluster").starts_with("created, "), "{}", next.0);
     assert!(next.proof("topic test").starts_with("created, "), "{}", next.0);
 }
 
@@ -564,7 +563,7 @@ fn an_engine_that_dies_is_the_cause(lab: &Lab) {
 fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     let (kafka, node) = (engine::kafka_image(), engine::node_image());
 
-    // Nothing answers: an error within seconds that names both ways on, and nothing was touched.
+    // Nothing answers: within seconds, an error that names both alternatives. Nothing is touched.
     let mut lab = Lab::on_kind("registry");
     let stalled = Registry::start(&["-stall"]);
     from_registry(&mut lab, node, &stalled.name("lab/kafka:1"));
@@ -581,7 +580,7 @@ fn images_come_from_a_registry_quickly_slowly_or_not_at_all() {
     ran.says(&["cannot be pulled", "--images packages", "--backend local"]);
     lab.assert_nothing_left();
 
-    // It answers, and takes longer for each layer than it may take to answer.
+    // It answers, but each layer takes longer than the limit for an answer.
     let slow = Registry::start(&["-delay", "6s"]);
     let image = slow.push_new(kafka, "lab/kafka:1");
     from_registry(&mut lab, node, &image);

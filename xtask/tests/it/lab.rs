@@ -1,4 +1,4 @@
-//! The real lab, end to end: real ZooKeeper, real brokers, real clients. `cargo xtask test` runs it.
+//! The local lab, end to end, with real servers and clients. `cargo xtask test` runs it.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use crate::common::lab::Lab;
 use crate::common::report::Report;
 use crate::common::{Dir, manifests, run, start, wait_for};
 
-/// A producer that is killed and started again, and a consumer likewise, are accounted for to the last message.
+/// With a killed and restarted producer and consumer, the account is still exact.
 fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     let before = clients.ends();
     let producer = ["producer", "--run", "killed", "--format", "json", "--rate"];
@@ -31,8 +31,8 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     wait_for("received messages", 60, || clients.said("third").contains("\"event\":\"checkpoint\""));
     third.kill().unwrap();
     third.wait().unwrap();
-    let said = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
-    let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let output = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
+    let received: ConsumerState = serde_json::from_str(output.lines().last().unwrap()).unwrap();
 
     let claims = [clients.claim("first", Went::Killed), clients.claim("second", Went::ByItself)];
     let judged = |claims: &[Claim]| judged("killed", [&before, &after], claims, &received);
@@ -41,18 +41,19 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     let sum = |pick: fn(&ledger::judge::Row) -> u64| report.partitions.iter().map(pick).sum::<u64>();
     assert!(sum(|row| row.acked) > 200_000, "{report:?}");
     assert_eq!(sum(|row| row.received), sum(|row| row.acked) + sum(|row| row.unpromised), "{report:?}");
-    // Without its first claim the same records are a stranger's.
+    // Without the first claim, the same records are foreign.
     assert_eq!(judged(&claims[1..]).verdict, Verdict::Fail);
 }
 
-/// Kafka's own lines, compared the way its system tests do: what was acked against what was consumed, as plain sets of values.
+/// Compares acked and consumed values as plain sets, in the format of Kafka's verifiable clients and as its system tests
+/// do.
 fn the_second_oracle_agrees(clients: &Clients) {
     let start = positions(&clients.ends());
     let sent = clients.run("sent", &["producer", "--run", "oracle", "--rate", "0", "--count", "2000", "--verifiable"]);
     let end = positions(&clients.ends());
     let read = clients.run("read", &["consumer", "--start", &start, "--end", &end, "--verifiable"]);
-    let values = |said: &str, name: &str| -> Vec<String> {
-        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let values = |output: &str, name: &str| -> Vec<String> {
+        let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines
             .filter(|line| line["name"] == name)
             .filter_map(|line| line["value"].as_str().map(ToOwned::to_owned))
@@ -62,13 +63,78 @@ fn the_second_oracle_agrees(clients: &Clients) {
     let (acked, consumed) = (values(&sent, "producer_send_success"), values(&read, "record_data"));
     assert_eq!((acked.len(), consumed.len()), (2000, 2000));
     assert_eq!(acked.into_iter().collect::<BTreeSet<_>>(), consumed.into_iter().collect());
-    for (said, names) in
+    for (output, names) in
         [(&sent, ["startup_complete", "tool_data"]), (&read, ["partitions_assigned", "records_consumed"])]
     {
         for name in names {
-            assert!(said.contains(&format!("\"name\":\"{name}\"")), "{name}");
+            assert!(output.contains(&format!("\"name\":\"{name}\"")), "{name}");
         }
     }
+}
+
+/// The flow check accounts for exactly what it sent, in each partition.
+fn assert_exact_flow(verified: &Report) {
+    let flow = &verified.step("flow")["flow"];
+    assert_eq!(flow["verdict"], "pass");
+    let rows = flow["partitions"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!(
+            (&row["sent"], &row["acked"], &row["received"]),
+            (&Value::from(5000), &Value::from(5000), &Value::from(5000))
+        );
+        assert_eq!(
+            (&row["missing"], &row["duplicate"], &row["out_of_order"]),
+            (&Value::from(0), &Value::from(0), &Value::from(0))
+        );
+        let span = row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap();
+        assert_eq!(row["records"], span, "one record per offset, although the lab's producer writes too");
+    }
+}
+
+/// The state file of a client.
+fn state(lab: &Lab, client: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(lab.folder().join(client).join("state.json")).unwrap()).unwrap()
+}
+
+/// The clients log lines for students, and write state files for programs.
+fn clients_log_and_write_state(lab: &Lab) {
+    wait_for("the clients' lines", 30, || {
+        let logs = lab.run(&["clients", "logs", "-n", "1000"]).expect(0).stdout;
+        [
+            "test: 1000 messages published",
+            "test: start receiving messages from Partition 2",
+            "test: received 1000 messages from partition",
+        ]
+        .iter()
+        .all(|line| logs.contains(line))
+    });
+    assert_eq!(state(lab, "producer")["event"], "checkpoint");
+    let consumer = state(lab, "consumer");
+    let rows = consumer["partitions"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert!(row["high"].as_u64().unwrap() >= row["next"].as_u64().unwrap(), "{row}");
+    }
+    lab.run(&["clients", "stop"]).expect(0);
+    assert_eq!(state(lab, "consumer")["event"], "end");
+    assert_eq!(Report::of(&lab.run(&["status", "--format", "json"]), 0).state("producer"), "skipped");
+    lab.run(&["clients", "start"]).expect(0);
+}
+
+/// A topic with too many partitions is recreated with the commands that `verify` names.
+fn a_topic_with_too_many_partitions_is_recreated(lab: &Lab) {
+    lab.run(&["kafka-topics", "--", "--alter", "--topic", "test", "--partitions", "6"]).expect(0);
+    wait_for("the producer in all six", 30, || state(lab, "producer")["partitions"].as_array().unwrap().len() == 6);
+    let fault = lab.verify(5);
+    let fix = fault.step("topic describe")["failure"]["fix"].as_str().unwrap().to_string();
+    let commands =
+        ["clients stop", "kafka-topics", "up"].map(|head| format!("`cargo xtask {head} --name {}", lab.name));
+    assert!(commands.iter().all(|command| fix.contains(command)), "{fix}");
+    lab.run(&["clients", "stop"]).expect(0);
+    lab.run(&["kafka-topics", "--", "--delete", "--topic", "test"]).expect(0);
+    lab.up(&[]);
+    lab.verify(0);
 }
 
 #[test]
@@ -93,7 +159,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
         assert_eq!(second.state(title), "unchanged", "{title} in {}", second.0);
     }
 
-    // A preflight that fails leaves a healthy lab as it is, whatever the flags.
+    // A failed preflight does not touch a healthy lab, whatever the flags.
     let old = Dir::new("jdk");
     std::fs::create_dir(old.0.join("bin")).unwrap();
     old.tool("bin/java", "echo 'openjdk version \"9.0.4\"' >&2");
@@ -104,33 +170,18 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     let verified = lab.verify(0);
     assert_eq!(verified.proof("ls /brokers/ids"), "[0, 1, 2]");
     assert!(verified.proof("topic describe").starts_with("PartitionCount 4, ReplicationFactor 3"));
-    let flow = &verified.step("flow")["flow"];
-    assert_eq!(flow["verdict"], "pass");
-    let rows = flow["partitions"].as_array().unwrap();
-    assert_eq!(rows.len(), 4);
-    for row in rows {
-        assert_eq!(
-            (&row["sent"], &row["acked"], &row["received"]),
-            (&Value::from(5000), &Value::from(5000), &Value::from(5000))
-        );
-        assert_eq!(
-            (&row["missing"], &row["duplicate"], &row["out_of_order"]),
-            (&Value::from(0), &Value::from(0), &Value::from(0))
-        );
-        let span = row["end"].as_u64().unwrap() - row["start"].as_u64().unwrap();
-        assert_eq!(row["records"], span, "density, with the rolled-out producer writing too");
-    }
+    assert_exact_flow(&verified);
 
     let killed = lab.kill("kafka-1");
-    // Two of three are left, min.insync.replicas is two: the flow goes on.
+    // Two of three brokers are left and min.insync.replicas is two, so the other checks still pass.
     let broken = lab.verify(5);
     assert_eq!(broken.step("kafka-1")["failure"]["what"], "kafka-1 is not running");
     assert_eq!(broken.state("kafka-0"), "passed");
     assert_eq!(run(&mut lab.command(&["status"])).code, 5);
 
-    // At once: ZooKeeper may still keep the session of the broker that died.
+    // Immediately: ZooKeeper may still keep the dead broker's session.
     let third = lab.up(&[]);
-    assert!(third.proof("kafka-1").starts_with("had died, started again"), "{}", third.0);
+    assert!(third.proof("kafka-1").starts_with("had died, restarted"), "{}", third.0);
     assert_eq!(third.state("kafka-0"), "unchanged");
     assert_ne!(lab.pid("kafka-1"), killed);
     lab.verify(0);
@@ -138,33 +189,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     let clients = Clients::of(&lab);
     killed_clients_lose_nothing_and_count_nothing_twice(&clients);
     the_second_oracle_agrees(&clients);
-
-    // What a student sees.
-    wait_for("the clients' lines", 30, || {
-        let logs = lab.run(&["clients", "logs", "-n", "1000"]).expect(0).stdout;
-        [
-            "test: 1000 messages published",
-            "test: start receiving messages from Partition 2",
-            "test: received 1000 messages from partition",
-        ]
-        .iter()
-        .all(|line| logs.contains(line))
-    });
-    // And what a program reads, though they log in text.
-    let state = |client: &str| -> Value {
-        serde_json::from_str(&std::fs::read_to_string(lab.folder().join(client).join("state.json")).unwrap()).unwrap()
-    };
-    assert_eq!(state("producer")["event"], "checkpoint");
-    let consumer = state("consumer");
-    let rows = consumer["partitions"].as_array().unwrap();
-    assert_eq!(rows.len(), 4);
-    for row in rows {
-        assert!(row["high"].as_u64().unwrap() >= row["next"].as_u64().unwrap(), "{row}");
-    }
-    lab.run(&["clients", "stop"]).expect(0);
-    assert_eq!(state("consumer")["event"], "end");
-    assert_eq!(Report::of(&lab.run(&["status", "--format", "json"]), 0).state("producer"), "skipped");
-    lab.run(&["clients", "start"]).expect(0);
+    clients_log_and_write_state(&lab);
 
     // Kafka's own tools, as users type them.
     let listed = lab.run(&["kafka-topics", "--", "--list"]).expect(0);
@@ -173,18 +198,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     assert!(shell.stdout.lines().any(|line| line == "null"), "{}", shell.stdout);
     assert!(!shell.stderr.contains("ERROR"), "{}", shell.stderr);
 
-    // A topic with too many partitions is made again as `verify` says.
-    lab.run(&["kafka-topics", "--", "--alter", "--topic", "test", "--partitions", "6"]).expect(0);
-    wait_for("the producer in all six", 30, || state("producer")["partitions"].as_array().unwrap().len() == 6);
-    let fault = lab.verify(5);
-    let fix = fault.step("topic describe")["failure"]["fix"].as_str().unwrap().to_string();
-    let commands =
-        ["clients stop", "kafka-topics", "up"].map(|head| format!("`cargo xtask {head} --name {}", lab.name));
-    assert!(commands.iter().all(|command| fix.contains(command)), "{fix}");
-    lab.run(&["clients", "stop"]).expect(0);
-    lab.run(&["kafka-topics", "--", "--delete", "--topic", "test"]).expect(0);
-    lab.up(&[]);
-    lab.verify(0);
+    a_topic_with_too_many_partitions_is_recreated(&lab);
 
     lab.teardown();
     lab.run(&["verify"]).expect(6);
@@ -213,7 +227,7 @@ fn a_process_whose_record_was_lost_is_found_by_its_mark() {
     let again = lab.up(&["--no-clients"]);
     assert!(again.proof("kafka-0").starts_with("restarted, its record was lost"), "{}", again.0);
     assert_ne!(lab.pid("kafka-0"), before);
-    // A lost lab.json, and a process killed by hand.
+    // A broken lab.json and a killed process.
     lab.kill("kafka-2");
     std::fs::write(lab.folder().join("lab.json"), "{").unwrap();
     lab.teardown();
@@ -262,17 +276,17 @@ fn changed_facts_are_followed_and_an_older_topic_is_reported_not_altered() {
     let flow = lab.verify(0);
     assert_eq!(flow.step("flow")["flow"]["partitions"].as_array().unwrap().len(), 6);
 
-    // Back to three: the other two are no longer asked for, and their replicas not waited for.
+    // Back to three brokers: the other two are ended, and up does not wait for their replicas.
     lab.manifests = Some(manifests(&five[..1]));
     let back = run(lab.up_command(&["--no-clients", "--format", "json"]).env("NO_COLOR", "1")).expect(4).stdout;
-    for words in ["which is no longer asked for", "can never be in sync", "`replicas: 5` of StatefulSet kafka"] {
+    for words in ["no longer in the manifests", "can never be in sync", "`replicas: 5` of StatefulSet kafka"] {
         assert!(back.contains(words), "{words:?} is not in:\n{back}");
     }
     lab.teardown();
 }
 
 #[test]
-fn a_failed_up_can_take_itself_down() {
+fn a_failed_up_can_tear_itself_down() {
     let mut lab = Lab::new("failed");
     lab.manifests = Some(manifests(&[(
         "kafka.yml",
@@ -294,9 +308,9 @@ fn a_failed_up_can_take_itself_down() {
     assert!(!kept.exists());
 }
 
-/// Manifests as others write them, and a shell in which much is set that the lab must not hear of.
+/// Manifests in other styles, and a shell with variables that must not reach the lab.
 #[test]
-fn other_peoples_manifests_shells_and_java_change_nothing_unheard() {
+fn other_styles_of_manifests_shells_and_java_work() {
     let mut lab = Lab::new("others");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: broker-settings}\ndata:\n  KAFKA_NUM_PARTITIONS: \"3\"\n  \
                create: \"false\"\n---\n# ZooKeeper and three";
@@ -318,7 +332,7 @@ fn other_peoples_manifests_shells_and_java_change_nothing_unheard() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
     }
-    // Starts Java and waits for it.
+    // A launcher script that starts Java and waits for it.
     let jdk = Dir::new("a jdk");
     std::fs::create_dir(jdk.0.join("bin")).unwrap();
     jdk.tool("bin/java", "PATH=/usr/bin:/usr/local/bin:$PATH java \"$@\"; exit $?");
@@ -342,7 +356,7 @@ fn other_peoples_manifests_shells_and_java_change_nothing_unheard() {
         assert!(running(lab.pid(server)).ends_with("bin/java"), "{:?}", running(lab.pid(server)));
     }
 
-    // Topics that a regular expression would take for the lab's.
+    // Topics that match the lab's topic as a regular expression.
     for other in ["orders-v1", "ordersXv1", "orders.v10"] {
         let create =
             ["kafka-topics", "--", "--create", "--topic", other, "--partitions", "1", "--replication-factor", "1"];
@@ -352,7 +366,7 @@ fn other_peoples_manifests_shells_and_java_change_nothing_unheard() {
     assert!(verified.proof("topic describe").starts_with("PartitionCount 3"), "{}", verified.0);
     assert_eq!(verified.step("flow")["flow"]["partitions"].as_array().unwrap().len(), 3);
 
-    // What is advised touches the lab's topic alone.
+    // The fix touches only the lab's topic.
     let map = lab.manifests.as_ref().unwrap().0.join("kafka.yml");
     let text = std::fs::read_to_string(&map).unwrap();
     std::fs::write(&map, text.replace("KAFKA_NUM_PARTITIONS: \"3\"", "KAFKA_NUM_PARTITIONS: \"5\"")).unwrap();

@@ -1,4 +1,4 @@
-//! The registry of the tests itself: images come back as they were, and its faults are those it was asked for.
+//! The tests' own registry: it returns the images that were pushed, and has the requested faults only.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,16 +16,16 @@ fn id(image: &str) -> String {
 }
 
 #[test]
-fn images_come_back_as_they_were() {
+fn images_are_returned_unchanged() {
     let registry = Registry::start(&[]);
     let kafka = registry.push(kafka_image(), "lab/kafka:1");
-    assert_eq!(id(&kafka), "", "the engine forgot the name");
+    assert_eq!(id(&kafka), "", "the engine still has the name");
     docker(["pull", &kafka]).expect(0);
     assert_eq!(id(&kafka), id(kafka_image()));
 
-    // The engine has all of that image and need not fetch it; of this one it has nothing.
+    // The engine has every layer of that image, but none of this one.
     let new = registry.push_new("scratch", "lab/new:1");
-    assert_eq!(id(&new), "", "the engine forgot the image");
+    assert_eq!(id(&new), "", "the engine still has the image");
     assert!(docker(["pull", &new]).expect(0).stdout.contains("Pull complete"));
     assert_ne!(id(&new), "");
 
@@ -65,7 +65,7 @@ fn a_stalled_registry_does_not_answer() {
     connection.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(connection.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
 
-    // The engine gives up after 25 s.
+    // The engine would give up after 25 s.
     let mut pull = start(Command::new("docker").args(["pull", &registry.name("lab/stalled:1")]));
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(pull.try_wait().unwrap(), None);
@@ -74,7 +74,7 @@ fn a_stalled_registry_does_not_answer() {
 }
 
 #[test]
-fn it_ends_with_the_test_and_when_asked() {
+fn it_ends_with_the_test_and_on_sigterm() {
     let close = |registry: &mut Registry| drop(registry.process.stdin.take());
     let ask = |registry: &mut Registry| kill_process(Pid::from_child(&registry.process), Signal::TERM).unwrap();
     for end in [close, ask] {
@@ -82,7 +82,7 @@ fn it_ends_with_the_test_and_when_asked() {
         end(&mut registry);
         let begin = Instant::now();
         while registry.process.try_wait().unwrap().is_none() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "it is still there");
+            assert!(begin.elapsed() < Duration::from_secs(10), "it is still running");
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(registry.process.wait().unwrap().success());

@@ -1,4 +1,4 @@
-//! What the tool itself survives: being interrupted at every step, servers that die under it, disks that are full or read-only, odd paths.
+//! What the tool itself survives: interruptions at every step, servers that die, full and read-only disks, odd paths.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,41 +13,42 @@ use crate::common::report::Report;
 use crate::common::strike::strike;
 use crate::common::{Dir, run, wait_for};
 
-/// The events of a command that count as its steps.
+/// The events that count as a command's steps.
 const STEPS: &[&str] = &["started"];
 
-/// Until a command has ended that was interrupted, or whose servers died.
+/// The limit for a command to end after an interruption or the death of a server.
 const SOON: Duration = Duration::from_secs(20);
 
-/// An interrupted drill first mends what it broke: a killed broker comes back when ZooKeeper has expired its session.
+/// The limit for an interrupted drill, which first repairs the lab: a killed broker returns once ZooKeeper has expired
+/// its session.
 const MENDED: Duration = Duration::from_secs(90);
 
-/// A drill is one step; what it does meanwhile is its status.
+/// The events to interrupt a drill at: a drill is one step with many statuses.
 const MOMENTS: &[&str] = &["started", "status"];
 
-/// Sends `signal` at the `nth` of `events`, and checks how the command ended; returns whether there was such an event.
+/// Sends `signal` at the `nth` of `events` and checks the exit code. Returns whether the event occurred.
 #[track_caller]
 fn interrupted(command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
     interrupted_within(SOON, command, events, nth, signal)
 }
 
-/// As [`interrupted`], where it may take that long until the command has ended.
+/// Like [`interrupted`], with a limit for the command to end.
 #[track_caller]
-fn interrupted_within(patience: Duration, command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
+fn interrupted_within(limit: Duration, command: &mut Command, events: &[&str], nth: usize, signal: Signal) -> bool {
     let struck = strike(command, events, |count, _| count == nth, |pid| kill_process(pid, signal).unwrap());
     let allowed: &[i32] = match (struck.hit, signal) {
         (false, _) => &[0],
-        // One that had just finished is as good.
+        // The command may have just finished.
         (true, Signal::INT) if struck.last => &[130, 0],
         (true, Signal::INT) => &[130],
         (true, _) => &[-Signal::KILL.as_raw()],
     };
     assert!(allowed.contains(&struck.ran.code), "{signal:?} at step {nth}: {:?}", struck.ran);
-    assert!(struck.elapsed < patience, "{signal:?} at step {nth}: ended after {:?}", struck.elapsed);
+    assert!(struck.elapsed < limit, "{signal:?} at step {nth}: ended after {:?}", struck.elapsed);
     struck.hit
 }
 
-/// Nothing but the lab's six processes, each once.
+/// Checks that the lab has no other processes than its six, and none of them twice.
 #[track_caller]
 fn assert_no_strays(lab: &Lab, when: &str) {
     let lines = lab.processes();
@@ -59,7 +60,7 @@ fn assert_no_strays(lab: &Lab, when: &str) {
     assert!(lines.len() <= 6, "{when}: {lines:#?}");
 }
 
-/// Interrupts `up` at its first step, then at its second, …, each on what the one before left; then `up` again.
+/// Interrupts `up` at its first step, reruns it and interrupts it at its second, and so on; then completes it.
 fn up_converges_after(signal: Signal, lab: &Lab) {
     let mut steps = 0;
     while interrupted(&mut lab.up_command(&[]), STEPS, steps + 1, signal) {
@@ -74,7 +75,7 @@ fn up_converges_after(signal: Signal, lab: &Lab) {
     assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
 }
 
-/// Interrupts `teardown` likewise; then `teardown` again.
+/// Interrupts `teardown` likewise, then completes it.
 fn teardown_converges_after(signal: Signal, lab: &Lab) {
     let mut nth = 1;
     while lab.folder().exists() && interrupted(&mut lab.command(&["teardown"]), STEPS, nth, signal) {
@@ -91,7 +92,7 @@ fn up_and_teardown_interrupted_at_every_step_then_run_again_converge() {
     for (name, signal) in [("int", Signal::INT), ("kill", Signal::KILL)] {
         let lab = Lab::new(name);
         up_converges_after(signal, &lab);
-        // A teardown that did not get far, and then `up` all the same.
+        // `up` also works after an interrupted teardown.
         interrupted(&mut lab.command(&["teardown"]), STEPS, 4, signal);
         lab.up(&[]);
         assert_eq!(lab.processes().len(), 6, "{:#?}", lab.processes());
@@ -102,7 +103,7 @@ fn up_and_teardown_interrupted_at_every_step_then_run_again_converge() {
     }
 }
 
-/// A few moments here, and for the record (`KAFKA_LAB_MOMENTS=all`) each with both signals.
+/// Interrupts at a few moments; with `KAFKA_LAB_MOMENTS=all`, at every moment with both signals.
 #[test]
 fn a_drill_interrupted_at_any_moment_mends_or_leaves_it_to_the_next() {
     let lab = Lab::new("drilled");
@@ -120,7 +121,7 @@ fn a_drill_interrupted_at_any_moment_mends_or_leaves_it_to_the_next() {
         }
         eprintln!("a drill was interrupted up to moment {}", moment - stride);
         assert!(moment > 10, "a drill had no more than {moment} moments");
-        // The last was not interrupted: it kept its promise, and cleared away what those before it had left.
+        // The last drill was not interrupted: it kept its promise and removed what the others had left.
         assert_eq!(lab.run(&["kafka-topics", "--", "--list"]).expect(0).stdout.trim(), "test");
         assert_eq!(lab.processes().len(), 4, "{:#?}", lab.processes());
     }
@@ -141,13 +142,13 @@ fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
             },
         );
         assert!(struck.hit, "{step}: {:?}", struck.ran);
-        // With two brokers of three a message may get through before anybody looks.
+        // With two of three brokers, a message may get through before the death is noticed.
         if struck.ran.code != 0 || victim == "zookeeper" {
             let report = Report::of(&struck.ran, 4);
             let cause = format!("{victim} (pid ");
             let steps = report.0["steps"].as_array().unwrap();
-            let told = |step: &Value| step["failure"]["what"].as_str().is_some_and(|what| what.starts_with(&cause));
-            assert!(steps.iter().any(told), "{step}: {}", report.0);
+            let named = |step: &Value| step["failure"]["what"].as_str().is_some_and(|what| what.starts_with(&cause));
+            assert!(steps.iter().any(named), "{step}: {}", report.0);
             assert!(struck.elapsed < SOON, "{step}: ended after {:?}", struck.elapsed);
         }
     }
@@ -155,7 +156,7 @@ fn a_server_that_dies_under_up_is_the_cause_and_nothing_hangs() {
     lab.teardown();
 }
 
-/// Ends a server by itself, which leaves its record: it counts as died.
+/// Ends a server outside xtask, which leaves its record, so that it counts as died.
 fn end(lab: &Lab, server: &str) {
     let pid = lab.pid(server);
     kill_process(pid, Signal::TERM).unwrap();
@@ -164,7 +165,7 @@ fn end(lab: &Lab, server: &str) {
 }
 
 #[test]
-fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
+fn wrong_server_data_is_reported_at_once_with_its_fix() {
     let lab = Lab::new("data");
     lab.up(&["--no-clients"]);
     let data = |server: &str| lab.folder().join(server).join("data");
@@ -179,7 +180,7 @@ fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
     let meta = data("kafka-1").join("meta.properties");
     let own = std::fs::read_to_string(&meta).unwrap();
     std::fs::write(&meta, own.replace("broker.id=1", "broker.id=2")).unwrap();
-    refused(&["the data of kafka-1 is another broker's: its meta.properties says broker.id=2", &teardown]);
+    refused(&["kafka-1 has another broker's data: its meta.properties has broker.id=2", &teardown]);
     let cluster = own.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
     std::fs::write(&meta, own.replace(cluster, &"A".repeat(cluster.len()))).unwrap();
     refused(&["its data and ZooKeeper's are of two Kafka clusters", "(The Cluster ID ", &teardown]);
@@ -198,7 +199,7 @@ fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
     std::fs::rename(&aside, data("kafka-1")).unwrap();
     lab.up(&["--no-clients"]);
 
-    // Brokers that run are turned away by a ZooKeeper that knows less than they have seen, and wait.
+    // A ZooKeeper that knows less than the running brokers have seen rejects them, and they wait.
     let kept = |name: &str| {
         let aside = lab.folder().join(name);
         end(&lab, "zookeeper");
@@ -211,7 +212,7 @@ fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
     }
     std::fs::create_dir_all(data("zookeeper").join("version-2")).unwrap();
     std::fs::write(data("zookeeper").join("version-2/snapshot.0"), "of another").unwrap();
-    refused(&["ZooKeeper has lost its data, or has another's", &teardown]);
+    refused(&["ZooKeeper has lost its data, or has another cluster's", &teardown]);
     std::fs::remove_dir_all(data("zookeeper")).unwrap();
     std::fs::rename(&emptied, data("zookeeper")).unwrap();
     lab.up(&["--no-clients"]);
@@ -219,17 +220,18 @@ fn data_that_is_not_a_servers_own_is_named_at_once_with_the_way_out() {
     lab.teardown();
 }
 
-/// A file system of its own in a folder, unmounted when the test ends. `None` where we may not mount.
+/// A small file system mounted on a folder, unmounted when the test ends.
 struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
+    /// Mounts it; `None` without permission.
     fn mounted(at: &'a Path, size: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).stderr(Stdio::null());
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Disk(at));
         }
-        eprintln!("skipped: only root may mount a small disk");
+        eprintln!("skipped: only root can mount a small disk");
         None
     }
 
@@ -245,7 +247,7 @@ impl Drop for Disk<'_> {
     }
 }
 
-/// Writes until nothing more fits.
+/// Writes until the disk is full.
 fn fill(file: &Path) {
     let mut file = std::fs::File::create(file).unwrap();
     let block = vec![0; 1024 * 1024];
@@ -254,13 +256,13 @@ fn fill(file: &Path) {
 }
 
 #[test]
-fn a_full_disk_is_told_before_and_while_it_fills() {
+fn a_full_disk_is_reported_before_and_while_it_fills() {
     let folder = Dir::new("full");
     {
         let Some(_disk) = Disk::mounted(&folder.0, "8m") else { return };
         let lab = Lab::at(Dir(folder.0.join("state")), "small");
-        let said = ["MiB are free in ", "the lab's data needs 512 MiB", "XDG_STATE_HOME"];
-        run(&mut lab.up_command(&[])).expect(3).says(&said);
+        let words = ["MiB are free in ", "the lab's data needs 512 MiB", "XDG_STATE_HOME"];
+        run(&mut lab.up_command(&[])).expect(3).says(&words);
         lab.assert_nothing_left();
     }
 
@@ -271,28 +273,28 @@ fn a_full_disk_is_told_before_and_while_it_fills() {
     let struck = strike(&mut lab.up_command(&["--no-clients"]), STEPS, zookeeper, |_| fill(&filler));
     assert!(struck.hit);
     let report = Report::of(&struck.ran, 4);
-    // xtask's own words, a server's, or what xtask says of a server that could not even say it.
-    let told = ["No space left on device", "no space is left on the disk of "];
-    assert!(told.iter().any(|words| report.0.to_string().contains(words)), "{}", report.0);
+    // Either xtask or a server got the error, or xtask found the disk full after a server died silently.
+    let causes = ["No space left on device", "no space is left on the disk of "];
+    assert!(causes.iter().any(|cause| report.0.to_string().contains(cause)), "{}", report.0);
     assert!(struck.elapsed < Duration::from_secs(60), "ended after {:?}", struck.elapsed);
-    // Still full: teardown needs no room.
+    // teardown works on a full disk.
     lab.run(&["teardown"]).expect(0);
     lab.assert_nothing_left();
-    // With room again it comes up.
+    // With free space, up works again.
     std::fs::remove_file(&filler).unwrap();
     lab.up(&["--no-clients"]);
     lab.teardown();
 }
 
 #[test]
-fn a_read_only_state_folder_is_told_and_works_once_it_is_writable() {
+fn a_read_only_state_folder_is_reported_and_works_once_it_is_writable() {
     let folder = Dir::new("read-only");
     let Some(disk) = Disk::mounted(&folder.0, "8m") else { return };
     let lab = Lab::at(Dir(folder.0.join("state")), "read-only");
     std::fs::create_dir(folder.0.join("state")).unwrap();
     disk.remount("ro");
-    let said = ["cannot create ", "Read-only file system", "make it writable, or set XDG_STATE_HOME"];
-    run(&mut lab.up_command(&[])).expect(3).says(&said);
+    let words = ["cannot create ", "Read-only file system", "make it writable, or set XDG_STATE_HOME"];
+    run(&mut lab.up_command(&[])).expect(3).says(&words);
     lab.run(&["verify"]).expect(6);
     lab.run(&["teardown"]).expect(0);
     disk.remount("rw");
@@ -300,7 +302,7 @@ fn a_read_only_state_folder_is_told_and_works_once_it_is_writable() {
 }
 
 #[test]
-fn a_long_path_with_spaces_and_letters_outside_ascii_works() {
+fn a_long_path_with_spaces_and_non_ascii_letters_works() {
     let part = "Ordner mit Leerzeichen, 日本語 & 'Anführung' $HOME ".replace(',', "") + &"lang ".repeat(20);
     let long = format!("{}/{}/{}", part.trim(), part.trim(), part.trim());
     let folder = Dir::new("long");
@@ -313,7 +315,7 @@ fn a_long_path_with_spaces_and_letters_outside_ascii_works() {
     lab.run(&["status"]).expect(0);
     lab.teardown();
 
-    // One that no system takes is refused, with the reason.
+    // A name that no file system accepts is refused, with the reason.
     let far = Lab::at(Dir(folder.0.join("x".repeat(300))), "far");
     run(&mut far.up_command(&[])).expect(3).says(&["File name too long", "XDG_STATE_HOME"]);
     far.assert_nothing_left();

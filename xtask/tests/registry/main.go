@@ -1,6 +1,6 @@
-// An image registry for tests, on loopback, with the faults that real ones
-// have. Its first line on standard output is its address. It ends on SIGTERM
-// and when its standard input does, so that a test that dies takes it along.
+// An image registry on loopback for tests, with the faults of real ones. Its
+// first line on standard output is its address. It ends on SIGTERM, and when
+// its standard input ends, so that it does not outlive the test.
 package main
 
 import (
@@ -21,11 +21,11 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:0", "`ADDRESS` to listen on; port 0 is any free one")
+	listen := flag.String("listen", "127.0.0.1:0", "`ADDRESS` to listen on; port 0 means any free port")
 	dir := flag.String("dir", "", "`FOLDER` for blobs, instead of memory")
-	delay := flag.Duration("delay", 0, "how long each blob that is fetched waits before its first byte")
-	fail := flag.String("fail", "", "fetching a manifest or blob whose path matches this `PATTERN` is answered with 500")
-	stall := flag.Bool("stall", false, "accept connections and answer nothing")
+	delay := flag.Duration("delay", 0, "delay before the first byte of each fetched blob")
+	fail := flag.String("fail", "", "answer 500 to fetches of manifests and blobs whose path matches this `PATTERN`")
+	stall := flag.Bool("stall", false, "accept connections, but never answer")
 	flag.Parse()
 	pattern, err := regexp.Compile(*fail)
 	if err != nil {
@@ -51,7 +51,7 @@ func main() {
 	if *stall {
 		log.Fatal(hold(listener))
 	}
-	// Its log would have a line for every request.
+	// Otherwise it logs a line for every request.
 	options := []registry.Option{registry.Logger(log.New(io.Discard, "", 0))}
 	if *dir != "" {
 		options = append(options, registry.WithBlobHandler(registry.NewDiskBlobHandler(*dir)))
@@ -62,7 +62,7 @@ func main() {
 		fetched := r.Method == http.MethodGet && (blob || strings.Contains(r.URL.Path, "/manifests/"))
 		switch {
 		case fetched && *fail != "" && pattern.MatchString(r.URL.Path):
-			http.Error(w, "this registry was told to fail", http.StatusInternalServerError)
+			http.Error(w, "this registry is configured to fail", http.StatusInternalServerError)
 		case fetched && blob:
 			images.ServeHTTP(&slow{ResponseWriter: w, request: r, delay: *delay}, r)
 		default:
@@ -71,7 +71,7 @@ func main() {
 	})))
 }
 
-// hold keeps every connection and never says a word.
+// hold keeps every connection open and never answers.
 func hold(listener net.Listener) error {
 	var held []net.Conn
 	for {
@@ -83,7 +83,7 @@ func hold(listener net.Listener) error {
 	}
 }
 
-// slow sends the head of an answer at once and its body later.
+// slow sends the headers of a response at once and its body later.
 type slow struct {
 	http.ResponseWriter
 	request *http.Request

@@ -1,7 +1,8 @@
-//! Packs an image of the engine as an OCI archive with zstd layers, for `ctr images import` in the nodes. Done once per
-//! image id. Loading costs a node per byte it receives and writes; `docker save` sends uncompressed layers, which are
-//! about twice as large. The image configuration is kept byte for byte, because its digest is the image's id in every
-//! node. An engine with containerd's image store uses another digest as the id.
+//! Packs an image of the engine as an OCI archive with zstd layers, for `ctr images import` in the nodes.
+//!
+//! Each image id is packed once. A node pays for each byte it receives and writes, and the uncompressed layers of
+//! `docker save` are about twice as large. The image configuration is kept byte for byte, because its digest is the
+//! image's id in every node. An engine with containerd's image store uses another digest as the id.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,7 +17,7 @@ use crate::kind::pack::{Packer, Partial, prune, touch};
 use crate::sha256::{self, Hashing};
 use crate::tools::docker;
 
-/// Returns the archive of `image`, whose id in the engine is `id`. Packs it unless it is in the cache.
+/// Returns the archive of `image`, whose id in the engine is `id`. Packs it unless the cache has it.
 ///
 /// # Errors
 /// The engine cannot save it, zstd fails, or the cache cannot be written.
@@ -25,21 +26,21 @@ pub fn pack(packer: &Packer<'_>, image: &str, id: &str) -> Result<Archive> {
     // The archive contains the image's name, so each name gets its own archive.
     let name = sha256::of(format!("{id} {image}"));
     let file = folder.join(name.get(..24).unwrap_or(&name)).with_extension("tar");
-    let beside = file.with_extension("id");
-    let there = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
-    if there(&file) && there(&beside) {
+    let id_file = file.with_extension("id");
+    let exists = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
+    if exists(&file) && exists(&id_file) {
         touch(&file)?;
-        touch(&beside)?;
-        let id = fs::read_to_string(&beside).cannot("read", &beside)?.trim().to_string();
+        touch(&id_file)?;
+        let id = fs::read_to_string(&id_file).cannot("read", &id_file)?.trim().to_string();
         return Ok(Archive { file, name: image.into(), id });
     }
-    (packer.status)("packing it, once");
+    (packer.status)("packing the image, once");
     let work = Partial::new(&folder)?;
     let archive = work.path("archive");
     let id = packer.unless_interrupted(repack(packer, image, &work, &archive))?;
     let written = work.path("id");
     fs::write(&written, format!("{id}\n")).cannot("write", &written)?;
-    fs::rename(&written, &beside).cannot("write", &beside)?;
+    fs::rename(&written, &id_file).cannot("write", &id_file)?;
     fs::rename(&archive, &file).cannot("write", &file)?;
     prune(&folder);
     Ok(Archive { file, name: image.into(), id })
@@ -57,7 +58,7 @@ fn repack(packer: &Packer<'_>, image: &str, work: &Partial, archive: &Path) -> R
     let list = saved.join("manifest.json");
     let json = fs::read(&list).cannot("read", &list)?;
     let listed = oci::parse_saved(&json)
-        .ok_or_else(|| Failure::step(format!("docker save {image} lists no image in its manifest.json")))?;
+        .ok_or_else(|| Failure::step(format!("the manifest.json of docker save {image} lists no image")))?;
     let mut layers: Vec<(Descriptor, PathBuf)> = Vec::new();
     for layer in &listed.layers {
         let packed = work.path(&format!("layer.{}", layers.len()));
@@ -103,7 +104,7 @@ fn save(packer: &Packer<'_>, image: &str, into: &Path) -> Result<()> {
     })
 }
 
-/// Compresses a layer, unless it is compressed already: newer engines save layers as they were pulled.
+/// Compresses a layer unless it already is: newer engines save layers as they were pulled.
 fn repack_layer(packer: &Packer<'_>, layer: &Path, into: PathBuf) -> Result<(Descriptor, PathBuf)> {
     // Older engines save equal layers as symbolic links, which zstd refuses.
     let layer = layer.canonicalize().cannot("read", layer)?;
@@ -130,7 +131,7 @@ mod tests {
 
     const CONFIG: &str = "{\"rootfs\": {}}";
 
-    /// What an older engine saves: the third layer is a link to the first one.
+    /// The output of an older engine: the third layer is a link to the first one.
     fn saved() -> String {
         let mut tar = tar::Builder::new(Vec::new());
         let list =
@@ -200,11 +201,11 @@ mod tests {
     #[test]
     fn a_failure_leaves_no_files() {
         let (dir, stop) = (folder("stopped"), Stop::default());
-        let said = |code, stdout: &str| Output { code: Some(code), stdout: stdout.into(), ..Output::default() };
-        let no_image = FakeExec::new(|_| Ok(said(1, "no such image")));
-        let noise = FakeExec::new(|_| Ok(said(0, &"noise".repeat(300))));
-        let nothing = FakeExec::new(|_| Ok(said(0, "")));
-        let broken = FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Ok(said(1, "")) } else { answer(cmd) });
+        let output = |code, stdout: &str| Output { code: Some(code), stdout: stdout.into(), ..Output::default() };
+        let no_image = FakeExec::new(|_| Ok(output(1, "no such image")));
+        let noise = FakeExec::new(|_| Ok(output(0, &"noise".repeat(300))));
+        let nothing = FakeExec::new(|_| Ok(output(0, "")));
+        let broken = FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Ok(output(1, "")) } else { answer(cmd) });
         let interrupted =
             FakeExec::new(|cmd: &Cmd| if cmd.program == "zstd" { Err(Failure::interrupted()) } else { answer(cmd) });
         let execs: [(&dyn crate::exec::Exec, &str); 5] = [
@@ -214,10 +215,10 @@ mod tests {
             (&broken, "zstd exited with 1"),
             (&interrupted, "interrupted"),
         ];
-        for (exec, told) in execs {
+        for (exec, message) in execs {
             let failure = pack(&packer(&dir, exec, &stop), "kafka:1", "sha256:e").unwrap_err();
-            assert!(failure.what.contains(told), "{failure}");
-            assert_eq!(names(&dir.join("images/packed")), Vec::<String>::new(), "{told}");
+            assert!(failure.message.contains(message), "{failure}");
+            assert_eq!(names(&dir.join("images/packed")), Vec::<String>::new(), "{message}");
         }
         stop.cancel();
         let exec = FakeExec::new(answer);

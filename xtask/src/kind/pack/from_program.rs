@@ -1,6 +1,5 @@
 //! Makes the clients' image, which contains their program and nothing else, without a registry. `docker load` and
-//! `ctr images import` accept the archive. It depends on the program's bytes alone: the same program gives the same
-//! archive and the same image id on every machine.
+//! `ctr images import` accept the archive. The same program gives the same archive and image id on every machine.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -22,7 +21,7 @@ pub fn make(packer: &Packer<'_>, program: &Path) -> Result<Archive> {
 
 fn make_whole(packer: &Packer<'_>, program: &Path) -> Result<Archive> {
     if !program.is_file() {
-        return Err(Failure::step(format!("there is no program {}", program.display())));
+        return Err(Failure::step(format!("{} does not exist", program.display())));
     }
     let folder = packer.folder("clients")?;
     let work = Partial::new(&folder)?;
@@ -30,7 +29,7 @@ fn make_whole(packer: &Packer<'_>, program: &Path) -> Result<Archive> {
     let copy = work.path("clients");
     fs::copy(program, &copy).cannot("copy", program)?;
     let machine = program::machine(File::open(&copy).cannot("read", &copy)?)
-        .map_err(|unfit| Failure::step(unfit.told(&program.display().to_string())))?;
+        .map_err(|unfit| Failure::step(unfit.message(&program.display().to_string())))?;
 
     let layer = work.path("layer.tar");
     let (hash, _) = packer.tar(&layer, |tarball| packer.add(tarball, "clients", 0o755, &copy))?;
@@ -127,11 +126,14 @@ mod tests {
         let dir = folder("refused");
         let refused = |program: &[u8], stop: &Stop| made(&dir, program, stop).unwrap_err();
         let dynamic = refused(&sample::program(62, &[1, 3]), &Stop::default());
-        assert!(dynamic.what.contains("program loads libraries, which the image has not. Build it so:"), "{dynamic}");
+        assert!(
+            dynamic.message.contains("program is linked dynamically, but the image has no libraries."),
+            "{dynamic}"
+        );
         let riscv = refused(&sample::program(243, &[1]), &Stop::default());
-        assert!(riscv.what.ends_with("program is for neither x86_64 nor aarch64"), "{riscv}");
+        assert!(riscv.message.ends_with("program is for neither x86_64 nor aarch64"), "{riscv}");
         let script = refused(b"#!/bin/sh\n", &Stop::default());
-        assert!(script.what.ends_with("program is no 64-bit Linux program"), "{script}");
+        assert!(script.message.ends_with("program is not a 64-bit Linux program"), "{script}");
         let stop = Stop::default();
         stop.cancel();
         assert_eq!(refused(&sample::program(62, &[1]), &stop).exit, Exit::Interrupted);
@@ -139,7 +141,7 @@ mod tests {
         fs::remove_file(dir.join("program")).unwrap();
         let exec = FakeExec::new(|_| Ok(Output::default()));
         let missing = make(&packer(&dir, &exec, &Stop::default()), &dir.join("program")).unwrap_err();
-        assert!(missing.what.starts_with("there is no program "), "{missing}");
+        assert!(missing.message.ends_with("program does not exist"), "{missing}");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

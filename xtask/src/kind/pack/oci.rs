@@ -1,4 +1,4 @@
-//! The JSON in images: the OCI image layout, which `ctr images import` reads, and the format of `docker save` and
+//! The JSON files of images: the OCI image layout, which `ctr images import` reads, and the format of `docker save` and
 //! `docker load`. Pure.
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub enum Packed {
 }
 
 impl Packed {
-    /// Reads the first four bytes of a layer; `None` when it is not compressed.
+    /// The compression by a layer's first four bytes; `None` if it is not compressed.
     pub fn of(magic: &[u8]) -> Option<Self> {
         match magic {
             [0x1f, 0x8b, ..] => Some(Packed::Gzip),
@@ -125,7 +125,7 @@ pub fn config_of_program(architecture: &str, layer: &str) -> String {
 pub struct Saved {
     /// The path of its configuration.
     pub config: String,
-    /// Its names.
+    /// Its names, with tags.
     pub repo_tags: Option<Vec<String>>,
     /// The paths of its layers, the lowest first.
     pub layers: Vec<String>,

@@ -1,5 +1,5 @@
-//! Reads a program's ELF headers: which machine it is for, and whether it can run alone in an image. The only user of
-//! the elf crate.
+//! Reads a program's ELF headers: its architecture, and whether it can run alone in an image. The only user of the elf
+//! crate.
 
 use std::io::{Read, Seek};
 
@@ -7,12 +7,12 @@ use elf::endian::AnyEndian;
 use elf::file::Class;
 use elf::{ElfStream, abi};
 
-/// The machine that a program is for.
+/// The architecture of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// Its name in an image.
+    /// Its name in an image's configuration: `amd64`.
     pub image: &'static str,
-    /// Its name in a Rust target.
+    /// Its name in a Rust target: `x86_64`.
     pub rust: &'static str,
 }
 
@@ -26,7 +26,7 @@ const MACHINES: [(u16, Machine); 2] = [
 pub enum Unfit {
     /// It is not a 64-bit Linux program.
     NoProgram,
-    /// It is for another machine.
+    /// It is for another architecture.
     OtherMachine,
     /// It is linked dynamically.
     LoadsLibraries(Machine),
@@ -34,12 +34,12 @@ pub enum Unfit {
 
 impl Unfit {
     /// The message about `program`.
-    pub fn told(self, program: &str) -> String {
+    pub fn message(self, program: &str) -> String {
         match self {
-            Unfit::NoProgram => format!("{program} is no 64-bit Linux program"),
+            Unfit::NoProgram => format!("{program} is not a 64-bit Linux program"),
             Unfit::OtherMachine => format!("{program} is for neither x86_64 nor aarch64"),
             Unfit::LoadsLibraries(machine) => format!(
-                "{program} loads libraries, which the image has not. Build it so:\n  RUSTFLAGS='-C \
+                "{program} is linked dynamically, but the image has no libraries. Build it with:\n  RUSTFLAGS='-C \
                  target-feature=+crt-static' cargo build --release --locked --package clients --target \
                  {}-unknown-linux-gnu",
                 machine.rust
@@ -48,10 +48,10 @@ impl Unfit {
     }
 }
 
-/// The machine that a static program is for.
+/// The architecture of a static program.
 ///
 /// # Errors
-/// It is something else.
+/// It is not a static 64-bit Linux program for a known architecture.
 pub fn machine(program: impl Read + Seek) -> Result<Machine, Unfit> {
     let program = ElfStream::<AnyEndian, _>::open_stream(program).map_err(|_| Unfit::NoProgram)?;
     if program.ehdr.class != Class::ELF64 {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_in_the_header() {
+    fn the_architecture_is_in_the_header() {
         for (number, name) in [(62, "amd64"), (183, "arm64")] {
             assert_eq!(asked(&sample::program(number, &[abi::PT_LOAD])), Ok(name));
             assert_eq!(asked(&sample::program(number, &[])), Ok(name));
@@ -121,12 +121,12 @@ mod tests {
     fn a_dynamic_program_is_refused_with_the_command_that_builds_a_static_one() {
         let unfit = asked(&sample::program(62, &[abi::PT_PHDR, abi::PT_INTERP, abi::PT_LOAD])).unwrap_err();
         assert_eq!(
-            unfit.told("target/clients"),
-            "target/clients loads libraries, which the image has not. Build it so:\n  \
+            unfit.message("target/clients"),
+            "target/clients is linked dynamically, but the image has no libraries. Build it with:\n  \
              RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package clients \
              --target x86_64-unknown-linux-gnu"
         );
-        // This test is a dynamic program itself.
+        // The test program itself is linked dynamically.
         let us = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         if cfg!(all(target_os = "linux", target_env = "gnu")) {
             assert!(matches!(machine(us), Err(Unfit::LoadsLibraries(_))));
@@ -142,7 +142,7 @@ mod tests {
         for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", &narrow, &cut] {
             assert_eq!(asked(bytes), Err(Unfit::NoProgram), "{bytes:?}");
         }
-        assert_eq!(Unfit::NoProgram.told("x"), "x is no 64-bit Linux program");
-        assert_eq!(Unfit::OtherMachine.told("x"), "x is for neither x86_64 nor aarch64");
+        assert_eq!(Unfit::NoProgram.message("x"), "x is not a 64-bit Linux program");
+        assert_eq!(Unfit::OtherMachine.message("x"), "x is for neither x86_64 nor aarch64");
     }
 }

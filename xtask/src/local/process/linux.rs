@@ -1,4 +1,4 @@
-//! Processes as Linux tells of them: proc(5), and pidfds for signals.
+//! Processes on Linux: proc(5), and pidfds for signals.
 
 use std::fs;
 
@@ -7,20 +7,20 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Identity, Life, Memory, Stat};
 
-/// Which boot this is.
+/// The id of the current boot.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
 }
 
-/// What it says of a process; `None` when there is none.
+/// The status of a process; `None` if it does not exist.
 pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The command's name, in parentheses, may hold spaces and parentheses itself: what counts comes after the last one.
+/// Parses /proc/PID/stat. The command name, in parentheses, may itself contain spaces and parentheses.
 ///
-/// Fields are those of proc(5): 3 the state, 20 the threads, 22 the start, 23 the virtual memory. On its way out a
-/// process gives its memory back well before it counts as dead, and its files, locks and ports after that, thread by thread.
+/// The fields of proc(5) are 3 for the state, 20 for the threads, 22 for the start and 23 for the virtual memory. An
+/// exiting process releases its memory long before it is a zombie, and then its files, locks and ports, thread by thread.
 pub fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
@@ -45,8 +45,8 @@ pub fn memory_kib(pid: u32, which: Memory) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Sends `signal`. The pidfd pins the process while its start is compared, so that the signal cannot reach a later process
-/// of the same id.
+/// Sends `signal`. The pidfd pins the process while its start is compared, so that the signal cannot reach a later
+/// process with the same id.
 pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
     let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let fd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Errno::SRCH)?;
@@ -56,8 +56,8 @@ pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
     pidfd_send_signal(&fd, signal)
 }
 
-/// Every process, and its arguments as they are kept: each ends with a zero byte. One after the other is read, so that what
-/// the caller asks of a process comes right after its line.
+/// Every process with its arguments, each followed by a zero byte. Lazy, so that the caller examines a process right
+/// after its command line was read.
 pub fn command_lines() -> impl Iterator<Item = (u32, Vec<u8>)> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
@@ -78,7 +78,7 @@ mod tests {
         let stat = |life, over| Some(Stat { life, over, start_ticks: 98765 });
         assert_eq!(parse_stat(&line("S", 1, 1000)), stat(Life::Running, false));
         assert_eq!(parse_stat(&line("T", 1, 1000)), stat(Life::Paused, false));
-        // Dying, and dead while other threads of it still close files.
+        // Exiting, and a zombie whose other threads still close files.
         assert_eq!(parse_stat(&line("D", 1, 0)), stat(Life::Gone, false));
         assert_eq!(parse_stat(&line("Z", 3, 0)), stat(Life::Gone, false));
         assert_eq!(parse_stat(&line("Z", 1, 0)), stat(Life::Gone, true));

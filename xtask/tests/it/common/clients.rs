@@ -1,4 +1,4 @@
-//! The clients' program beside a lab of processes.
+//! The clients' program on this host, used as a drill would.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use serde_json::Value;
 use super::Dir;
 use super::lab::Lab;
 
-/// The clients' program, used as a drill would.
+/// The clients' program with the lab's addresses and a folder for its output.
 pub struct Clients {
     brokers: String,
     folder: Dir,
-    /// In the folder of what cargo builds.
+    /// Its path in cargo's target folder.
     program: String,
 }
 
 impl Clients {
-    /// That ask two of the lab's brokers first.
+    /// Clients with two of the lab's brokers as bootstrap servers.
     pub fn of(lab: &Lab) -> Self {
         let mut clients = Self::through(&[lab.base, lab.base + 1]);
         if lab.backend == "kind" {
@@ -30,13 +30,13 @@ impl Clients {
         clients
     }
 
-    /// That find the brokers at these ports.
+    /// Clients with these ports as bootstrap servers.
     pub fn through(ports: &[u16]) -> Self {
         let brokers: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         Clients { brokers: brokers.join(","), folder: Dir::new("clients"), program: "release/clients".into() }
     }
 
-    /// One with these arguments, to be started.
+    /// The command with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
         let target = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap().parent().unwrap();
         let mut command = Command::new(target.join(&self.program));
@@ -48,7 +48,7 @@ impl Clients {
         self.folder.0.join(name)
     }
 
-    /// What a client with its standard output in `name` has said so far.
+    /// The standard output so far of the client started as `name`.
     pub fn said(&self, name: &str) -> String {
         std::fs::read_to_string(self.file(name)).unwrap()
     }
@@ -69,20 +69,20 @@ impl Clients {
 
     /// The end offset of each partition of a topic.
     pub fn ends_of(&self, topic: &str) -> Vec<(i32, i64)> {
-        let said: Value = serde_json::from_str(&self.run("offsets", &["offsets", "--topic", topic])).unwrap();
+        let offsets: Value = serde_json::from_str(&self.run("offsets", &["offsets", "--topic", topic])).unwrap();
         let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
-        said["partitions"].as_array().unwrap().iter().map(one).collect()
+        offsets["partitions"].as_array().unwrap().iter().map(one).collect()
     }
 
     pub fn claim(&self, name: &str, went: Went) -> Claim {
-        let said = self.said(name);
-        let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
-        let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
+        let lines = self.said(name);
+        let start: Option<ProducerStart> = lines.lines().find_map(|line| serde_json::from_str(line).ok());
+        let states = lines.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
         Claim::of(start.as_ref(), states, went).unwrap()
     }
 }
 
-/// Offsets as the flags of a consumer say them.
+/// Offsets in the format of the consumer's flags.
 pub fn positions(offsets: &[(i32, i64)]) -> String {
     offsets.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
 }

@@ -1,4 +1,4 @@
-//! The Docker engine and what the recipes have put into it.
+//! The Docker engine and the images in it.
 
 use std::ffi::OsStr;
 use std::net::Shutdown;
@@ -20,7 +20,7 @@ pub fn docker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
 pub fn need_engine() {
     static ANSWERS: OnceLock<bool> = OnceLock::new();
     let asked = || Command::new("docker").arg("info").output().is_ok_and(|answer| answer.status.success());
-    assert!(ANSWERS.get_or_init(asked), "no Docker engine answers: `.ci/engine start` brings one");
+    assert!(ANSWERS.get_or_init(asked), "no Docker engine answers: `.ci/engine start` starts one");
 }
 
 /// The Kafka image from packages.
@@ -35,7 +35,7 @@ pub fn node_image() -> &'static str {
     NAME.get_or_init(|| image("node"))
 }
 
-/// The image that a recipe names, made by it where the engine has none: that takes minutes the first time.
+/// The image of a recipe, built first if the engine lacks it, which takes minutes.
 fn image(name: &str) -> String {
     need_engine();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/images").join(name).join("build");
@@ -46,11 +46,11 @@ fn image(name: &str) -> String {
     name
 }
 
-/// A container that goes when the test ends.
+/// A container, removed when the test ends.
 pub struct Container(pub String);
 
 impl Container {
-    /// Starts one, with the options of `docker run`.
+    /// Starts a container with options of `docker run`.
     #[track_caller]
     pub fn start<A: AsRef<OsStr>>(options: impl IntoIterator<Item = A>, image: &str, command: &[&str]) -> Self {
         let mut docker = Command::new("docker");
@@ -63,7 +63,10 @@ impl Container {
         docker([&["exec", &self.0], command].concat())
     }
 
-    /// Waits until a command in it says `word`. An error is the end of what the container said instead.
+    /// Waits until a command in it prints `word`.
+    ///
+    /// # Errors
+    /// It does not; the error has the end of the container's log.
     pub fn answers(&self, command: &[&str], word: &str) -> Result<(), String> {
         let begin = Instant::now();
         let runs = || docker(["inspect", "--format", "{{.State.Running}}", &self.0]).stdout == "true\n";
@@ -80,7 +83,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Its anonymous volumes go with it.
+        // This removes its anonymous volumes too.
         let ran = docker(["rm", "--force", "--volumes", &self.0]);
         if ran.code != 0 {
             eprintln!("container {} is left: {}", self.0, ran.stderr);
@@ -88,20 +91,19 @@ impl Drop for Container {
     }
 }
 
-/// A way to the engine that can be cut. Who takes it sees what comes of an engine that died: connections end, and nothing
-/// listens any more.
-pub struct Way {
+/// A proxy to the engine that can be cut. To its users, the engine then looks dead: connections end, and nothing listens.
+pub struct EngineProxy {
     folder: Dir,
     open: Arc<Mutex<Vec<UnixStream>>>,
 }
 
-impl Way {
-    /// A way that is open.
-    pub fn to_engine() -> Self {
+impl EngineProxy {
+    /// Starts a proxy.
+    pub fn start() -> Self {
         let asked = docker(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).expect(0).stdout;
         let engine = PathBuf::from(asked.trim().strip_prefix("unix://").unwrap());
-        let way = Way { folder: Dir::new("way"), open: Arc::default() };
-        let (listener, open) = (UnixListener::bind(way.socket()).unwrap(), Arc::clone(&way.open));
+        let proxy = EngineProxy { folder: Dir::new("proxy"), open: Arc::default() };
+        let (listener, open) = (UnixListener::bind(proxy.socket()).unwrap(), Arc::clone(&proxy.open));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = UnixStream::connect(&engine).unwrap();
@@ -110,25 +112,25 @@ impl Way {
                     open.lock().unwrap().push(from.try_clone().unwrap());
                     thread::spawn(move || {
                         let _ = std::io::copy(&mut from, &mut to);
-                        // One direction may end before the other: docker closes what a command reads.
+                        // One direction may end first: docker closes a command's standard input.
                         let _ = to.shutdown(Shutdown::Write);
                     });
                 }
             }
         });
-        way
+        proxy
     }
 
     fn socket(&self) -> PathBuf {
         self.folder.0.join("docker.sock")
     }
 
-    /// What DOCKER_HOST is for those who are to take it.
+    /// The value of DOCKER_HOST.
     pub fn address(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Cuts it.
+    /// Ends all connections and accepts no more.
     pub fn cut(&self) {
         std::fs::remove_file(self.socket()).unwrap();
         for stream in self.open.lock().unwrap().iter() {

@@ -1,4 +1,4 @@
-//! Ctrl-C while tests or benchmarks run: they fail then, so that what they made is dropped and thereby taken down.
+//! Makes tests and benchmarks fail on Ctrl-C, so that their labs are dropped and torn down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,7 @@ static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
     interrupted
 });
 
-/// Fails once a signal to end came after the first call. A second signal ends the program at once.
+/// Panics if a signal arrived since the first call. A second signal ends the program at once.
 #[track_caller]
 pub fn go_on() {
     assert!(!INTERRUPTED.load(Ordering::SeqCst), "interrupted");

@@ -1,4 +1,4 @@
-//! A lab with a name, folders and ports of its own.
+//! A lab with its own name, folders and ports.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::interrupt::go_on;
 use super::report::Report;
 use super::{Dir, Ran, run, xtask};
 
-/// A lab with a name, a state folder and ports of its own. Dropping it tears it down, whatever the test found.
+/// A lab with its own name, state folder and ports. Dropping it tears it down.
 pub struct Lab {
     pub state: Dir,
     pub name: String,
@@ -22,7 +22,7 @@ impl Lab {
         Self::at(Dir::new(folder), name)
     }
 
-    /// With a state folder that may not be there yet.
+    /// A lab with a state folder that may not exist yet.
     pub fn at(state: Dir, name: &str) -> Self {
         let name = format!("test-{name}-{}", std::process::id());
         Lab { state, name, base: free_base(), manifests: None, backend: "local" }
@@ -34,7 +34,7 @@ impl Lab {
         command
     }
 
-    /// A kubeconfig of the user's, which must stay as it is.
+    /// The user's kubeconfig, which must not change.
     pub fn theirs(&self) -> PathBuf {
         self.state.0.join("their kubeconfig")
     }
@@ -72,7 +72,7 @@ impl Lab {
         self.state.0.join("kafka-lab").join(&self.name)
     }
 
-    /// Process ids and command lines of living processes that name this lab's folder.
+    /// The process ids and command lines of processes that name this lab's folder.
     pub fn processes(&self) -> Vec<String> {
         let folder = self.folder().to_str().unwrap().to_string();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -116,8 +116,8 @@ impl Drop for Lab {
     }
 }
 
-/// A base whose brokers and ZooKeeper find free ports. Bases are a hundred apart and begin at a place of this process's
-/// own, so that two test runs at once do not meet.
+/// A port base with free ports for the brokers and ZooKeeper. Bases are a hundred apart, and the first depends on the
+/// process id, so that two test runs at once do not collide.
 fn free_base() -> u16 {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();

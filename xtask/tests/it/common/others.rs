@@ -1,18 +1,18 @@
-//! What others do in a lab.
+//! Other programs that use a lab.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::lab::Lab;
 
-/// Kafka's own clients, as fixtures/Others.java uses them, with the jars that a broker of the lab runs from.
+/// Kafka's Java clients in fixtures/Others.java, with the jars of the lab's brokers.
 pub struct Others {
     brokers: String,
     jars: String,
 }
 
 impl Others {
-    /// Those that talk to this lab.
+    /// Clients of this lab.
     pub fn of(lab: &Lab) -> Self {
         let line = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
         let line = String::from_utf8(line).unwrap();
@@ -21,7 +21,7 @@ impl Others {
         Self { brokers: format!("127.0.0.1:{}", lab.base), jars: words.next().unwrap().into() }
     }
 
-    /// What does that, to be started.
+    /// The command with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/Others.java");
         let mut command = Command::new("java");
@@ -34,7 +34,7 @@ impl Others {
         command
     }
 
-    /// Does it.
+    /// Runs it, and fails the test if it fails.
     #[track_caller]
     pub fn run(&self, args: &[&str]) {
         assert!(self.command(args).stdout(Stdio::null()).status().unwrap().success(), "{args:?}");

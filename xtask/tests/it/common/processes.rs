@@ -1,4 +1,4 @@
-//! What only a lab of processes has.
+//! Methods that only a local lab has.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,7 +17,7 @@ impl Lab {
         Pid::from_raw(i32::try_from(record["identity"]["pid"].as_i64().unwrap()).unwrap()).unwrap()
     }
 
-    /// Kills a process, and waits until it is dead: on a busy machine that takes a while.
+    /// Kills a process and waits until it is dead, which takes a while on a busy machine.
     pub fn kill(&self, process: &str) -> Pid {
         let pid = self.pid(process);
         kill_process(pid, Signal::KILL).unwrap();

@@ -1,8 +1,8 @@
-//! A TCP proxy before the brokers that loses one answer.
+//! A TCP proxy in front of the brokers that loses one response.
 //!
-//! Requests and answers of Kafka's protocol are frames of a 32-bit length and so many bytes. A request begins with its API key (16 bits;
-//! 0 is Produce), its version (16 bits) and a correlation id (32 bits), with which its answer begins (Kafka protocol guide, "Protocol
-//! primitive types", "Common request and response structure").
+//! Requests and responses of Kafka's protocol are frames: a 32-bit length, then the bytes. A request begins with its API
+//! key (16 bits; 0 is Produce), version (16 bits) and correlation id (32 bits). Its response begins with the correlation
+//! id (Kafka protocol guide, "Protocol primitive types", "Common request and response structure").
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -13,18 +13,18 @@ use std::thread;
 
 const PRODUCE: [u8; 2] = [0, 0];
 
-/// The address that every broker advertises to this machine, before its port.
+/// The host that every broker advertises to this machine.
 const HOST: &[u8] = b"127.0.0.1";
 
-/// Passes everything on, but the first answer to a request with stamped records: in its place the connection ends.
+/// Forwards everything except the first response to a request with stamped records. It closes the connection instead.
 pub struct Proxy {
-    /// Where it listens, in the order of the brokers.
+    /// The ports it listens on, in the order of the brokers.
     pub ports: Vec<u16>,
     lost: Arc<AtomicU64>,
 }
 
 impl Proxy {
-    /// Before the brokers at these ports of this machine; it goes on until the test's process ends.
+    /// Starts a proxy for the brokers at these ports. It runs until the test process ends.
     pub fn before(brokers: [u16; 3]) -> Self {
         let listeners = brokers.map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
@@ -34,7 +34,7 @@ impl Proxy {
             let (ways, lost) = (ways.clone(), Arc::clone(&lost));
             thread::spawn(move || {
                 for client in listener.incoming() {
-                    // A broker that cannot be reached ends the connection, which is all that a client would see.
+                    // If a broker is unreachable, the client's connection ends.
                     let _ = client.and_then(|client| connect(client, broker, &ways, &lost));
                 }
             });
@@ -42,7 +42,7 @@ impl Proxy {
         Proxy { ports, lost }
     }
 
-    /// How many records were in the request whose answer was lost; 0 as long as none was.
+    /// The number of records in the request whose response was lost; 0 before that.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::SeqCst)
     }
@@ -50,9 +50,9 @@ impl Proxy {
 
 fn connect(client: TcpStream, broker: u16, ways: &[(u16, u16)], lost: &Arc<AtomicU64>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", broker))?;
-    // Of each produce request under way, by its correlation id, how many records it has.
-    let under_way: Arc<Mutex<HashMap<[u8; 4], u64>>> = Arc::default();
-    let (mut from, mut to, sent) = (client.try_clone()?, server.try_clone()?, Arc::clone(&under_way));
+    // The number of records of each produce request in flight, by correlation id.
+    let in_flight: Arc<Mutex<HashMap<[u8; 4], u64>>> = Arc::default();
+    let (mut from, mut to, sent) = (client.try_clone()?, server.try_clone()?, Arc::clone(&in_flight));
     thread::spawn(move || {
         while let Ok(frame) = read(&mut from) {
             if frame.starts_with(&PRODUCE) {
@@ -63,14 +63,14 @@ fn connect(client: TcpStream, broker: u16, ways: &[(u16, u16)], lost: &Arc<Atomi
                 break;
             }
         }
-        // The other direction may have done it before.
+        // The other direction may already have closed it.
         let _ = to.shutdown(Shutdown::Both);
     });
     let (ways, lost) = (ways.to_vec(), Arc::clone(lost));
     thread::spawn(move || {
         let (mut from, mut to) = (server, client);
         while let Ok(mut frame) = read(&mut from) {
-            let records = under_way.lock().unwrap().remove(&frame[..4]).unwrap_or(0);
+            let records = in_flight.lock().unwrap().remove(&frame[..4]).unwrap_or(0);
             if records > 0 && lost.compare_exchange(0, records, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 break;
             }
@@ -84,7 +84,7 @@ fn connect(client: TcpStream, broker: u16, ways: &[(u16, u16)], lost: &Arc<Atomi
     Ok(())
 }
 
-/// Makes the brokers' addresses in an answer ours, of the same length.
+/// Replaces the brokers' ports in a response by the proxy's.
 fn advertise(frame: &mut [u8], ways: &[(u16, u16)]) {
     for at in 0..frame.len().saturating_sub(HOST.len() + 3) {
         let port = at + HOST.len()..at + HOST.len() + 4;

@@ -1,5 +1,5 @@
-//! An image registry on loopback, which the engine takes without TLS and reaches without a proxy. The program is in
-//! tests/registry; its flags are the faults that a real registry has.
+//! An image registry on loopback, which the engine uses without TLS and without a proxy. The program is in
+//! tests/registry; its flags inject the faults of real registries.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::time::SystemTime;
 use super::engine::{docker, need_engine};
 use super::{Dir, run};
 
-/// A registry that goes when the test ends, and with it the names that the engine has for its images.
+/// A registry that ends with the test. The engine's names of its images are removed then, too.
 pub struct Registry {
-    /// Where it listens: the first part of the names of its images.
+    /// Its host and port, which its images' names begin with.
     pub address: String,
     /// Its process.
     pub process: Child,
@@ -21,7 +21,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one with flags of the program.
+    /// Starts a registry with flags of the program.
     pub fn start(flags: &[&str]) -> Self {
         need_engine();
         let blobs = Dir::new("registry");
@@ -34,9 +34,8 @@ impl Registry {
         Registry { address: line.trim().into(), process, names: Mutex::default(), _blobs: blobs }
     }
 
-    /// Pushes an image of the engine as `name`, such as `lab/kafka:1`, and gives the name to pull it by. The engine
-    /// forgets that name, so that a pull asks the registry; what it has of the image under other names it never
-    /// fetches again.
+    /// Pushes an image of the engine as `name`, such as `lab/kafka:1`, and returns the name to pull. That name is removed
+    /// from the engine, so that a pull asks the registry. The engine does not fetch layers that it has under other names.
     #[track_caller]
     pub fn push(&self, image: &str, name: &str) -> String {
         let name = self.name(name);
@@ -44,7 +43,7 @@ impl Registry {
         self.send(name)
     }
 
-    /// Pushes a new image, `from` and one small layer, of which nothing is left in the engine: a pull fetches it.
+    /// Pushes a new image, `from` with one small layer, and removes it from the engine, so that a pull fetches the layer.
     #[track_caller]
     pub fn push_new(&self, from: &str, name: &str) -> String {
         let name = self.name(name);
@@ -55,7 +54,7 @@ impl Registry {
         self.send(name)
     }
 
-    /// The name by which the engine knows an image of this registry, until the registry goes.
+    /// The full name of an image in this registry. It is removed from the engine with the registry.
     pub fn name(&self, name: &str) -> String {
         let name = format!("{}/{name}", self.address);
         self.names.lock().unwrap().push(name.clone());
@@ -83,14 +82,14 @@ impl Drop for Registry {
     }
 }
 
-/// The program, built once. Nothing of it is left in the source tree.
+/// The program, built once, outside the source tree.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let go = Command::new("go").arg("version").output();
-        assert!(go.is_ok(), "no go on the PATH: Go 1.24 or newer builds the registry of the tests");
+        assert!(go.is_ok(), "no go on PATH: Go 1.24 or newer builds the tests' registry");
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("registry");
-        // Two test runs at once build one each, and the second takes the place of the first.
+        // Two concurrent test runs build one each, and the second replaces the first.
         let fresh = built.with_extension(std::process::id().to_string());
         let mut build = Command::new("go");
         build.args(["build", "-mod=readonly", "-buildvcs=false", "-o"]).arg(&fresh).arg(".").env("GOWORK", "off");

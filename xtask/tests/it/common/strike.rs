@@ -1,4 +1,4 @@
-//! Something done to a command at one of its steps.
+//! Disturbs a command at one of its steps.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use super::Ran;
 
-/// How a command ended that something was done to.
+/// The result of a disturbed command.
 pub struct Struck {
     /// Whether the step was reached.
     pub hit: bool,
     /// Whether no other event came after it.
     pub last: bool,
     pub ran: Ran,
-    /// From the blow to the end.
+    /// The time from the blow to the end.
     pub elapsed: Duration,
 }
 
-/// Runs a command with `--format json` and does `blow`, with its process id, at one of `events` that `wanted` knows by its count, from 1 on, and
-/// its step's title.
+/// Runs a command with `--format json`. At the first of `events` that `wanted` accepts, by its number from 1 and its
+/// step's title, calls `blow` with the process id.
 pub fn strike(
     command: &mut Command,
     events: &[&str],

@@ -1,5 +1,4 @@
-//! Processes as other systems than Linux tell of them. The local backend is not there; the kind backend has processes of this
-//! host in its drills, and looks for those that were left behind.
+//! Processes on systems other than Linux. The kind backend needs them there, for its drills and to find leftovers.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,7 +6,7 @@ use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, Upda
 
 use super::{Identity, Life, Memory, Stat};
 
-/// Empty: a start in seconds since the Unix epoch tells boots apart.
+/// Empty: a start time in seconds since the Unix epoch does not depend on the boot.
 #[cfg(not(target_os = "linux"))]
 pub fn boot_id() -> String {
     String::new()
@@ -20,7 +19,7 @@ fn ask<T>(pid: u32, answer: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     system.process(pid).map(answer)
 }
 
-/// What it says of a process; `None` when there is none.
+/// The status of a process; `None` if it does not exist.
 pub fn stat(pid: u32) -> Option<Stat> {
     ask(pid, |process| {
         let life = match process.status() {
@@ -32,13 +31,12 @@ pub fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// A process's memory in KiB; the most that it ever had is not told.
+/// A process's memory in KiB. The peak is not available.
 pub fn memory_kib(pid: u32, which: Memory) -> Option<u64> {
     (which == Memory::Resident).then(|| ask(pid, |process| process.memory() / 1024)).flatten()
 }
 
-/// Sends `signal`. Between the look at its start and the signal the id could pass to another process: no such system has
-/// a way around that.
+/// Sends `signal`. The id could pass to another process just before the signal; these systems cannot prevent that.
 pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
     let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     match stat(identity.pid) {
@@ -47,7 +45,7 @@ pub fn signal(identity: &Identity, signal: Signal) -> Result<(), Errno> {
     }
 }
 
-/// Every process, and its arguments, each with a zero byte behind it.
+/// Every process with its arguments, each followed by a zero byte.
 pub fn command_lines() -> impl Iterator<Item = (u32, Vec<u8>)> {
     let mut system = System::new();
     let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();

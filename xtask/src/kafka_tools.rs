@@ -1,4 +1,4 @@
-//! Where programs run that ask the servers: on this host, or in the servers' own pods.
+//! Kafka's command-line tools, and where they run: on this host, or in the servers' pods.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::exec::Cmd;
 use crate::k8s::kubectl::Kubectl;
 use crate::local::jars::Jars;
 use crate::local::service::file_url;
-use crate::state::Setup;
+use crate::state::Toolchain;
 use crate::tools::java::Java;
 
-/// One of Kafka's own command-line tools, by the name it has on every backend.
+/// One of Kafka's command-line tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// kafka-topics
@@ -20,43 +20,43 @@ pub enum Tool {
     ZooKeeperShell,
 }
 
-/// Where a tool runs. A check is written once; this value is all that differs between backends.
+/// Where Kafka's tools run. This value is all that a check's command differs in between backends.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum KafkaTools {
     /// On this host, from the jars.
     Host {
         /// The Java runtime.
         java: std::path::PathBuf,
-        /// The jars.
+        /// The jars, as a class path.
         class_path: String,
-        /// Logging of the tools, as a URL.
+        /// URL of the tools' log4j configuration.
         log4j: String,
         /// A bootstrap list for Kafka's tools.
         bootstrap: String,
         /// The coordinator's address.
         coordinator: String,
-        /// How long a tool may take.
+        /// Limit for one run of a tool.
         deadline: Duration,
     },
     /// In the pods of broker 0 and the coordinator.
     Pod {
         /// kubectl against the lab's cluster.
         kubectl: Kubectl,
-        /// Whether somebody types.
+        /// Whether standard input is passed on, for a user who types.
         interactive: bool,
         /// The coordinator's container, and its port in its pod.
         coordinator: (String, u16),
         /// Broker 0's port in its pod.
         broker_port: String,
-        /// How long a tool may take.
+        /// Limit for one run of a tool.
         deadline: Duration,
     },
 }
 
-impl Place {
-    /// This host, from the jars.
+impl KafkaTools {
+    /// The tools on this host, from the jars.
     pub fn host(lab: &Lab, jars: &Jars, java: &Java) -> Self {
-        Place::Host {
+        KafkaTools::Host {
             java: java.program.clone(),
             class_path: jars.class_path(),
             log4j: file_url(&jars.tools_log4j),
@@ -66,9 +66,9 @@ impl Place {
         }
     }
 
-    /// The servers' own pods.
-    pub fn pods(lab: &Lab, setup: &Setup) -> Self {
-        Place::Pod {
+    /// The tools in the servers' pods.
+    pub fn pods(lab: &Lab, setup: &Toolchain) -> Self {
+        KafkaTools::Pod {
             kubectl: Kubectl::of(lab, setup),
             interactive: false,
             coordinator: (lab.facts.coordinator.container.clone(), lab.facts.coordinator.port()),
@@ -77,23 +77,23 @@ impl Place {
         }
     }
 
-    /// The same place, with somebody who types.
-    pub fn typed(mut self) -> Self {
-        if let Place::Pod { interactive, .. } = &mut self {
+    /// Passes standard input on, for a user who types.
+    pub fn interactive(mut self) -> Self {
+        if let KafkaTools::Pod { interactive, .. } = &mut self {
             *interactive = true;
         }
         self
     }
 
-    /// The command that runs `tool` here; the server's address comes before `args`.
+    /// Returns the command that runs `tool`. The server's address precedes `args`.
     pub fn tool<A: Into<std::ffi::OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
         let (java, class_path, log4j, bootstrap, coordinator, deadline) = match self {
-            Place::Host { java, class_path, log4j, bootstrap, coordinator, deadline } => {
+            KafkaTools::Host { java, class_path, log4j, bootstrap, coordinator, deadline } => {
                 (java, class_path, log4j, bootstrap, coordinator, deadline)
             }
-            Place::Pod { kubectl, interactive, coordinator: (container, port), broker_port, deadline } => {
+            KafkaTools::Pod { kubectl, interactive, coordinator: (container, port), broker_port, deadline } => {
                 let stdin = format!("--stdin={interactive}");
-                // `localhost` is the pod's own: kubectl exec enters its network namespace.
+                // `localhost` is the pod: kubectl exec enters its network namespace.
                 let words: [String; 7] = match tool {
                     Tool::KafkaTopics => {
                         let server = format!("localhost:{broker_port}");
