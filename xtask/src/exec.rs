@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::environment::{self, Purpose};
 use crate::failure::{Exit, Failure, IoContext, Result, tail};
+use crate::files::own::append_own;
 use crate::signal::Stop;
 
 /// A command as data: it can be printed, pasted, and compared in tests.
@@ -265,7 +265,7 @@ impl Exec for RealExec {
     }
 
     fn build(&self, cmd: &Cmd, log: &Path, stop: &Stop, status: &dyn Fn(&str)) -> Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(log).cannot("write", log)?;
+        let mut file = append_own(log).cannot("write", log)?;
         let begin = file.metadata().map(|meta| meta.len()).unwrap_or(0);
         writeln!(file, "$ {cmd}").cannot("write", log)?;
         let expression = cmd.with_stdin().stderr_to_stdout().stdout_file(file);
@@ -310,7 +310,7 @@ impl Exec for RealExec {
     }
 
     fn start(&self, cmd: &Cmd, out: &Path) -> Result<u32> {
-        let file = OpenOptions::new().create(true).append(true).open(out).cannot("write", out)?;
+        let file = append_own(out).cannot("write", out)?;
         // setsid(1) calls setsid(2) and then execs the program, so the process id stays the same: a child of ours never
         // leads a process group. macOS has no setsid(1). There the program leads its own group, which Ctrl-C does not
         // reach, and nohup(1) protects it from a closed terminal.
@@ -342,7 +342,7 @@ impl Exec for RealExec {
 
 /// Writes a command and its output to the step's log. Errors are ignored.
 fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
-    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(log) {
+    if let Ok(mut file) = append_own(log) {
         let text = match result {
             Ok(output) => format!("{}{}({})", output.stdout, output.stderr, ended(output.code)),
             Err(failure) => format!("{}\n{}", failure.output.join("\n"), failure.message),
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_shows_the_output_until_then() {
+    fn a_deadline_shows_what_was_said_until_then() {
         let path = log("said");
         let failure =
             RealExec.capture(&sh("echo waiting for a broker; sleep 300", 300), &path, &Stop::default()).unwrap_err();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_stop_ends_the_command() {
+    fn being_asked_to_stop_ends_the_command() {
         let path = log("stop");
         let stop = Stop::default();
         stop.cancel();
@@ -519,7 +519,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(size, 3_000_000);
-        // Unread output is not a failure.
+        // Output that nobody reads is no failure.
         stream("head -c 3000000 /dev/zero", "unwanted", &mut |_| Ok(())).unwrap();
     }
 
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_stop_ends_a_stream() {
+    fn being_asked_to_stop_ends_a_stream() {
         let (path, stop) = (log("stop-stream"), Stop::default());
         stop.cancel();
         let read = &mut |from: &mut dyn Read| {

@@ -107,7 +107,7 @@ impl Failure {
 
     /// Adds the log file and its last lines.
     pub fn with_log_tail(self, path: &Path) -> Self {
-        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text = crate::files::own::read_lossy(path);
         self.output(&text).log(path)
     }
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::own::open_to_write;
 use crate::files::{private_dir, to_json};
 use crate::signal::Stop;
 use crate::system::now_ms;
@@ -36,7 +37,7 @@ fn lock_path(state: &Path) -> PathBuf {
 
 /// Whether the lock file exists: it is held, or was left by a killed command.
 pub fn has_lock(state: &Path) -> bool {
-    lock_path(state).exists()
+    lock_path(state).symlink_metadata().is_ok()
 }
 
 impl Drop for Lock {
@@ -77,8 +78,8 @@ impl Lock {
             if failure.fix.is_none() { failure.fix(fix) } else { failure }
         })?;
         let holder = Holder { command: command.into(), pid: std::process::id(), since_ms: now_ms() };
-        file.set_len(0).and_then(|()| file.rewind()).cannot("write", &path)?;
-        file.write_all(to_json(&holder).as_bytes()).cannot("write", &path)?;
+        // The lock holds whether or not a full disk lets us write whose it is.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(to_json(&holder).as_bytes()));
         Ok(Lock { _file: file, state: state.into() })
     }
 
@@ -90,8 +91,8 @@ impl Lock {
             ..failure
         })?;
         let mut options = OpenOptions::new();
-        let mut file =
-            options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path).cannot("open", path)?;
+        options.truncate(false).read(true).write(true);
+        let mut file = open_to_write(path, &mut options).cannot("use the lock", path)?;
         match file.try_lock() {
             // A teardown removed the file while we waited for it, so this lock is void.
             Ok(()) => match (file.metadata(), std::fs::metadata(path)) {
@@ -103,7 +104,7 @@ impl Lock {
                 let _ = file.read_to_string(&mut text);
                 Ok(Err(match serde_json::from_str::<Holder>(&text) {
                     Ok(holder) => format!(
-                        "`cargo xtask {}`, pid {}, running for {} s",
+                        "`cargo xtask {}`, pid {}, since {} s",
                         holder.command,
                         holder.pid,
                         now_ms().saturating_sub(holder.since_ms) / 10_000 * 10

@@ -3,6 +3,8 @@
 //! Data flows one way: the command line ([`cli`]) becomes a [`config::Lab`], then a list of steps ([`plan`]), which
 //! [`run`] runs and [`report`] prints. docs/architecture.md is the map.
 
+// `print!` and its kin panic where an output cannot be written; show.rs prints.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 #![warn(clippy::too_many_lines)]
 
 mod account;
@@ -65,6 +67,13 @@ fn main() -> ExitCode {
             }
             failure.exit as i32
         }
+    };
+    // What was asked for was done, but nobody knows how it went.
+    let code = if code == 0 && show::lost_output() {
+        show::tell("error: standard output could not be written");
+        1
+    } else {
+        code
     };
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -4,7 +4,8 @@ mod bars;
 pub mod json;
 mod plain;
 
-use std::io::{stderr, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -17,28 +18,59 @@ use crate::failure::{Exit, Failure};
 /// bars on a terminal and plain lines elsewhere.
 pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
     match format {
-        Format::Json => Box::new(json::Json::new(command, lab, Box::new(stdout()))),
+        Format::Json => Box::new(json::Json::new(command, lab, Box::new(Data))),
         Format::Text if env.terminal => Box::new(bars::Bars::new(env.colour)),
         Format::Text => Box::new(plain::Plain::new(env.colour, Box::new(stderr()))),
     }
 }
 
-/// Prints text on standard output. A closed pipe, as from head(1), is ignored.
-pub fn print_text(text: &str) {
-    use std::io::Write;
-    let _ = stdout().write_all(text.as_bytes());
+/// Whether standard output lost something, as on a full device.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Standard output. What it does not take is noted, and the command goes on.
+struct Data;
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut out = stdout().lock();
+        // A reader that went away, as head(1) does, has what it wanted.
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        if written.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+            LOST.store(true, Ordering::SeqCst);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
-/// Prints a JSON line on standard output. A closed pipe is ignored.
+/// Prints text on standard output.
+pub fn print_text(text: &str) {
+    let _ = Data.write(text.as_bytes());
+}
+
+/// Prints one JSON line on standard output.
 pub fn print_json(value: &impl Serialize) {
-    json::write(&mut stdout(), value);
+    json::write(&mut Data, value);
+}
+
+/// Prints a line for people on standard error. Nobody can be told that it was not taken.
+pub fn tell(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
+/// Whether something that a command printed on standard output was lost.
+pub fn lost_output() -> bool {
+    LOST.load(Ordering::SeqCst)
 }
 
 /// Prints a failure on standard error.
 pub fn print_failure(failure: &Failure, colour: bool) {
     let head = if failure.exit == Exit::Interrupted { "stopped" } else { "error" };
     let head = if colour { format!("\u{1b}[31m{head}\u{1b}[0m") } else { head.to_string() };
-    eprintln!("{head}: {failure}");
+    tell(&format!("{head}: {failure}"));
 }
 
 #[cfg(test)]

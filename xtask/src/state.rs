@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::own::read_own_text;
 use crate::files::{private_dir, to_json, write_atomically};
 
 /// Source of the images.
@@ -75,19 +76,13 @@ pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 /// # Errors
 /// The record cannot be read or parsed.
 pub fn read_record(state: &Path) -> Result<Option<Record>> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
     let path = state.join("lab.json");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if [NotFound, NotADirectory].contains(&error.kind()) => return Ok(None),
-        Err(error) => {
-            return Err(error).cannot("read", &path).map_err(|failure| Failure {
-                exit: Exit::Preflight,
-                fix: Some("make it readable, or set XDG_STATE_HOME to another folder".into()),
-                ..failure
-            });
-        }
-    };
+    let text = read_own_text(&path).cannot("read", &path).map_err(|failure| Failure {
+        exit: Exit::Preflight,
+        fix: Some(format!("remove it (`rm {0}`): `up` and `teardown` find what runs without it", path.display())),
+        ..failure
+    })?;
+    let Some(text) = text else { return Ok(None) };
     match serde_json::from_str::<Record>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
         Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema))

@@ -7,6 +7,7 @@ use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::install_line;
+use crate::show::tell;
 
 /// Installs `packages` with apt-get, as root or through sudo.
 ///
@@ -33,7 +34,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
     }
     for words in ["apt-get update", &patient] {
         let words = if env.root { words.to_string() } else { format!("sudo {words}") };
-        eprintln!("--fix runs: {words}");
+        tell(&format!("--fix runs: {words}"));
         let mut words = words.split_whitespace();
         let cmd = Cmd::new(words.next().unwrap_or_default(), Duration::ZERO)
             .args(words)
@@ -41,7 +42,9 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         let code = exec.attached(&cmd)?;
         if code != 0 {
-            return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see the message above"));
+            return Err(
+                Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see its own message above")
+            );
         }
     }
     Ok(())
@@ -56,7 +59,7 @@ mod tests {
 
     fn with_apt(code: i32) -> (Env, FakeExec<impl Fn(&Cmd) -> Result<Output>>) {
         let mut env = sample::lab().env;
-        // Tests run in parallel, and each removes its folder.
+        // Tests run side by side, and each removes its folder.
         let thread = std::thread::current().id();
         let dir = std::env::temp_dir().join(format!("kafka-lab-fix-{}-{thread:?}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn without_apt_or_root_the_fix_is_shown() {
+    fn without_apt_or_root_the_fix_is_told() {
         let (mut env, exec) = with_apt(0);
         env.root = false;
         let failure = install(&["maven"], &env, &exec).unwrap_err();

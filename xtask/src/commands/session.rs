@@ -13,7 +13,7 @@ use crate::lock::Lock;
 use crate::plan::Plan;
 use crate::report;
 use crate::run::{self, Report};
-use crate::show::{self, print_text};
+use crate::show::{self, print_text, tell};
 use crate::signal::Stop;
 use crate::state::read_record;
 use crate::task::Ctx;
@@ -48,7 +48,7 @@ impl Session<'_> {
 
     pub(super) fn lock(&self, command: &str) -> Result<Lock> {
         let state = state_dir(self.global, self.env)?;
-        let waiting = |status: &str| eprintln!("{command}: {status}");
+        let waiting = |status: &str| tell(&format!("{command}: {status}"));
         Lock::take(&state, command, LOCK_TIMEOUT, self.stop, &waiting)
     }
 
@@ -109,7 +109,7 @@ impl Session<'_> {
     /// Loads the recorded lab, with the project's manifests if its own cannot be read.
     pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, overrides: Overrides) -> Result<Lab> {
         Lab::load(self.global, self.env, record, overrides.clone()).or_else(|failure| {
-            eprintln!("teardown: {failure}\n  continuing with the project's own manifests");
+            tell(&format!("teardown: {failure}\n  continuing with the project's own manifests"));
             let manifests = Some(self.env.repo.join("manifests"));
             let global = Global { manifests, ..self.global.clone() };
             Lab::load(&global, self.env, record, overrides)

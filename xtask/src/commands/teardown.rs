@@ -14,7 +14,7 @@ use crate::lock::has_lock;
 use crate::plan;
 use crate::report;
 use crate::run::Report;
-use crate::show::print_text;
+use crate::show::{print_text, tell};
 use crate::state::{read_record, remains};
 
 impl Session<'_> {
@@ -25,7 +25,7 @@ impl Session<'_> {
     pub fn teardown(&self, teardown: &Teardown) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
         let record = read_record(&state).unwrap_or_else(|failure| {
-            eprintln!("teardown: {failure}\n  continuing; what belongs to the lab is found by its mark");
+            tell(&format!("teardown: {failure}\n  continuing; what belongs to the lab is found by its mark"));
             None
         });
         let (lab, found) = match &record {
@@ -63,7 +63,7 @@ impl Session<'_> {
                 let (name, elapsed) = (&lab.name, report.elapsed.as_secs_f64());
                 print_text(&format!("\nnothing is left of lab {name} after {elapsed:.1} s{caches}\n"));
             }
-            Format::Text => eprintln!("\nteardown is incomplete; rerun `{}`", lab.xtask("teardown")),
+            Format::Text => tell(&format!("\nteardown is incomplete; rerun `{}`", lab.xtask("teardown"))),
         }
         Ok(report.exit())
     }

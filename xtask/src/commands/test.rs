@@ -13,7 +13,7 @@ use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Result};
 use crate::kind::preflight::missing_programs;
 use crate::local::process::with_argument;
-use crate::show::print_text;
+use crate::show::{print_text, tell};
 use crate::signal::Stop;
 use crate::state::ImageSource;
 use crate::tools::{docker, java};
@@ -32,7 +32,7 @@ struct Check {
 /// What a check runs.
 enum Runs {
     /// cargo with these arguments.
-    Cargo(&'static str),
+    Cargo(&'static [&'static str]),
     /// Modules of the integration tests, with a feature. They run one after another, so that their labs never share the
     /// machine.
     Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
@@ -57,43 +57,72 @@ enum Ended {
     Skipped(String),
 }
 
-/// The target of the check `macOS`, which runs if Rust's standard library for it is installed.
+/// The target for which xtask is compiled if Rust's standard library for it is installed.
 const MACOS: &str = "aarch64-apple-darwin";
 
 const CHECKS: &[Check] = &[
     Check {
         title: "format",
-        runs: Runs::Cargo("fmt --all --check"),
+        runs: Runs::Cargo(&["fmt", "--all", "--check"]),
         needs: Some(("cargo-fmt", &["rustup", "component", "add", "rustfmt"])),
         lab: TestLab::None,
     },
     Check {
         title: "clippy",
-        runs: Runs::Cargo("clippy --workspace --all-targets --features xtask/lab,xtask/kind --locked -- -D warnings"),
+        runs: Runs::Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "xtask/lab,xtask/kind",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: TestLab::None,
     },
     Check {
         title: "macOS",
-        runs: Runs::Cargo("clippy --package xtask --target aarch64-apple-darwin --locked -- -D warnings"),
+        runs: Runs::Cargo(&["clippy", "--package", "xtask", "--target", MACOS, "--locked", "--", "-D", "warnings"]),
         needs: Some(("cargo-clippy", &["rustup", "component", "add", "clippy"])),
         lab: TestLab::None,
     },
     Check {
         title: "licences",
-        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check licenses bans sources"),
+        runs: Runs::Cargo(&[
+            "deny",
+            "--all-features",
+            "--locked",
+            "--config",
+            ".cargo/deny.toml",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: TestLab::None,
     },
     Check {
         title: "advisories",
-        runs: Runs::Cargo("deny --all-features --locked --config .cargo/deny.toml check --disable-fetch advisories"),
+        runs: Runs::Cargo(&[
+            "deny",
+            "--all-features",
+            "--locked",
+            "--config",
+            ".cargo/deny.toml",
+            "check",
+            "--disable-fetch",
+            "advisories",
+        ]),
         needs: Some(("cargo-deny", &["cargo", "install", "--locked", "cargo-deny"])),
         lab: TestLab::None,
     },
     Check {
         title: "unit and integration tests",
-        runs: Runs::Cargo("test --workspace --locked"),
+        runs: Runs::Cargo(&["test", "--workspace", "--locked"]),
         needs: None,
         lab: TestLab::None,
     },
@@ -127,7 +156,7 @@ impl Runs {
     fn lines(&self) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
-            Runs::Cargo(args) => vec![format!("cargo {args}").split(' ').map(Into::into).collect()],
+            Runs::Cargo(args) => vec![words(&[&["cargo"], *args].concat())],
             Runs::Modules { feature, modules, args } => {
                 let test =
                     ["cargo", "test", "--package", "xtask", "--locked", "--features", feature, "--test", "it", "--"];
@@ -144,7 +173,7 @@ impl Check {
         let mut code = 0;
         for words in self.runs.lines() {
             let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(&words[1..]).dir(&env.repo));
-            eprintln!("\n── {} ── {cmd}", self.title);
+            tell(&format!("\n── {} ── {cmd}", self.title));
             code = RealExec.attached(&cmd)?;
             if code != 0 || stop.requested() {
                 break;
@@ -168,9 +197,9 @@ impl Check {
             if !args.fix {
                 return Ok(Ended::Skipped(format!("{program} is not installed; run `{line}`, or use --fix")));
             }
-            eprintln!("--fix runs: {line}");
+            tell(&format!("--fix runs: {line}"));
             if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
-                eprintln!("✗ {}: `{line}` failed", self.title);
+                tell(&format!("✗ {}: `{line}` failed", self.title));
                 return Ok(Ended::Failed);
             }
         }
@@ -188,10 +217,10 @@ impl Check {
         }
         let seconds = begin.elapsed().as_secs_f64();
         if code != 0 {
-            eprintln!("✗ {} exited with {code} after {seconds:.0} s", self.title);
+            tell(&format!("✗ {} exited with {code} after {seconds:.0} s", self.title));
             return Ok(Ended::Failed);
         }
-        eprintln!("✓ {} {seconds:.0} s", self.title);
+        tell(&format!("✓ {} {seconds:.0} s", self.title));
         Ok(Ended::Passed)
     }
 }
@@ -226,9 +255,9 @@ pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit>
             Ended::Skipped(why) => skipped.push(format!("{}: {why}", check.title)),
         }
     }
-    eprintln!();
+    tell("");
     for why in &skipped {
-        eprintln!("skipped: {why}");
+        tell(&format!("skipped: {why}"));
     }
     print_text(&format!("checks: {passed} passed, {failed} failed, {} skipped\n", skipped.len()));
     Ok(match (stop.signalled(), failed) {
@@ -248,8 +277,8 @@ fn wait_for_test_programs() -> Result<()> {
         let group = |pid| getpgid(Some(Pid::from_raw(i32::try_from(pid).ok()?)?)).ok();
         programs.iter().filter(|program| group(program.pid) == Some(getpgrp())).count()
     };
-    let print = |status: &str| eprintln!("{status}");
-    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &print, || {
+
+    wait::until("the tests", Duration::from_secs(300), Duration::from_millis(100), &Stop::default(), &tell, || {
         let left = living();
         Ok(Poll::unless(
             (left > 0).then(|| format!("waiting for {left} test program(s) to take down what they created")),

@@ -15,7 +15,7 @@ use crate::local::jars::Jars;
 use crate::plan::{self, UpOptions};
 use crate::report;
 use crate::run::Report;
-use crate::show::print_text;
+use crate::show::{print_text, tell};
 use crate::signal::Stop;
 use crate::state::{ImageSource, Record, put_aside, read_record};
 use crate::steps::preflight;
@@ -38,7 +38,7 @@ impl Session<'_> {
         // Another command may have changed the record while we waited for the lock.
         let (lab, jars) = self.requested(up, read_record(&state)?.as_ref())?;
         if self.global.format == Format::Text {
-            eprintln!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why);
+            tell(&format!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why));
         }
         if up.fix {
             self.fix(&lab, &jars)?;
@@ -81,18 +81,18 @@ impl Session<'_> {
             // Preflight changes nothing: a lab that was up still is.
             Exit::Ok | Exit::Preflight => {}
             _ if up.teardown_on_failure => self.take_down_again(lab, jars)?,
-            _ if lab.format == Format::Text => eprintln!(
+            _ if lab.format == Format::Text => tell(&format!(
                 "\nwhat was started is kept for inspection: `{}` continues from here, `{}` removes it",
                 lab.xtask("up"),
                 lab.xtask("teardown")
-            ),
+            )),
             _ => {}
         }
         Ok(())
     }
 
     fn take_down_again(&self, lab: &Lab, jars: &Jars) -> Result<()> {
-        eprintln!("\ntaking the lab down again, as requested by --teardown-on-failure");
+        tell("\ntaking the lab down again, as requested by --teardown-on-failure");
         let kept = put_aside(&lab.state);
         // The interruption that led here must not interrupt the teardown.
         let stop = Stop::default();
@@ -102,12 +102,12 @@ impl Session<'_> {
         let lab = session.load_or_own(record.as_ref(), Overrides::recorded(lab.backend))?;
         session.run("teardown", &lab, jars, &plan::teardown(&lab, plan::Teardown::default()));
         match kept {
-            Ok(dir) => eprintln!(
+            Ok(dir) => tell(&format!(
                 "\nthe logs and diagnostics of the failure are in {}; `{}` removes them",
                 dir.display(),
                 lab.xtask("teardown")
-            ),
-            Err(failure) => eprintln!("\nthe logs and diagnostics of the failure are lost: {failure}"),
+            )),
+            Err(failure) => tell(&format!("\nthe logs and diagnostics of the failure are lost: {failure}")),
         }
         Ok(())
     }
@@ -125,9 +125,11 @@ impl Session<'_> {
             fix::install(&findings.packages(), self.env, &RealExec)?;
             if findings.programs() {
                 let build = setup::Recipe::Node.build(lab, Duration::ZERO).args(["kind", "kubectl"]);
-                eprintln!("--fix runs: {build}");
+                tell(&format!("--fix runs: {build}"));
                 if RealExec.attached(&build)? != 0 {
-                    return Err(Failure::new(Exit::Preflight, format!("{build} failed")).fix("see the message above"));
+                    return Err(
+                        Failure::new(Exit::Preflight, format!("{build} failed")).fix("see its own message above")
+                    );
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! The local backend's driver.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
+use crate::files;
 use crate::findings::Findings;
 use crate::kafka_tools::KafkaTools;
 use crate::local::process::{Life, Memory, Started};
@@ -142,7 +142,7 @@ impl Driver for LocalDriver {
         let all = Service::clients(lab);
         let found = all.iter().find(|service| service.name(lab) == client);
         // A client that has counted nothing yet has no file.
-        let text = |service: &Service| fs::read_to_string(service.state_file(lab)).unwrap_or_default();
+        let text = |service: &Service| files::own::read_lossy(&service.state_file(lab));
         Ok(found.map(text).ok_or_else(|| format!("no client {client}")))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::service::Service;
+use crate::show::tell;
 use crate::signal::Stop;
 use crate::task::{LogSource, Tail};
 use crate::wait;
@@ -50,7 +51,7 @@ fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exi
         }
     }
     if files.iter().all(|(_, _, length)| *length == 0) {
-        eprintln!("no logs yet in {}", lab.logs().display());
+        tell(&format!("no logs yet in {}", lab.logs().display()));
     }
     // Following ends with an interruption.
     while show.follow && wait::pause(stop, Duration::from_millis(200)).is_ok() {

@@ -7,7 +7,6 @@ mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ pub use linux::parse_stat;
 use portable as system;
 
 use crate::failure::{Failure, Result};
+use crate::files::own::read_own_text;
 use crate::files::{to_json, write_atomically};
 use crate::signal::Stop;
 use crate::wait;
@@ -92,7 +92,7 @@ impl Started {
 
     /// Reads a record; `None` if it is missing or malformed. The mark still finds the process.
     pub fn read(path: &Path) -> Option<Self> {
-        let started: Started = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+        let started: Started = serde_json::from_str(&read_own_text(path).ok()??).ok()?;
         (started.schema == SCHEMA).then_some(started)
     }
 
@@ -201,7 +201,15 @@ pub fn with_arguments(ours: impl Fn(&[&[u8]]) -> bool) -> Vec<Identity> {
 /// The living process of a service: the recorded one, or else one with its mark.
 pub fn find(record: Option<&Started>, mark: &str) -> Option<Identity> {
     let recorded = record.map(|started| started.identity.clone()).filter(|identity| identity.life() != Life::Gone);
-    recorded.or_else(|| marked(mark).into_iter().find(|identity| identity.life() != Life::Gone))
+    let ours = recorded.filter(|identity| bears(identity, mark));
+    ours.or_else(|| marked(mark).into_iter().find(|identity| identity.life() != Life::Gone))
+}
+
+/// Whether a process has `mark` as one of its arguments. A record alone is no proof: anyone can write one. A process that
+/// was just started has no arguments for a moment.
+pub fn bears(identity: &Identity, mark: &str) -> bool {
+    let line = system::command_lines().find(|(pid, _)| *pid == identity.pid).map(|(_, line)| line);
+    line.is_some_and(|line| line.is_empty() || line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes()))
 }
 
 #[cfg(test)]
@@ -228,14 +236,14 @@ mod tests {
     #[test]
     fn a_started_process_leads_its_own_session_and_ends_on_request() {
         let started = sleeper(&mark("session"));
-        let line = fs::read_to_string(format!("/proc/{}/stat", started.identity.pid)).unwrap();
+        let line = std::fs::read_to_string(format!("/proc/{}/stat", started.identity.pid)).unwrap();
         let session = line[line.rfind(')').unwrap() + 1..].split_whitespace().nth(3).unwrap().to_string();
         // The shell may not have called setsid(2) yet.
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut leads = session == started.identity.pid.to_string();
         while !leads && Instant::now() < deadline {
             wait::pause(&Stop::default(), Duration::from_millis(10)).unwrap();
-            let line = fs::read_to_string(format!("/proc/{}/stat", started.identity.pid)).unwrap();
+            let line = std::fs::read_to_string(format!("/proc/{}/stat", started.identity.pid)).unwrap();
             leads = line[line.rfind(')').unwrap() + 1..].split_whitespace().nth(3)
                 == Some(&started.identity.pid.to_string());
         }

@@ -184,7 +184,7 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
 
 /// A property that a broker stored about itself in its data folder.
 fn stored(data: &Path, key: &str) -> Option<String> {
-    let text = fs::read_to_string(data.join("meta.properties")).ok()?;
+    let text = files::own::read_own_text(&data.join("meta.properties")).ok()??;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
     Some(value.trim().to_string())
 }
@@ -219,7 +219,7 @@ fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
     private_dir(&service.dir(lab))?;
     private_dir(&lab.logs())?;
     for (path, text) in &spec.files {
-        fs::write(path, text).cannot("write", path)?;
+        files::own::write_own(path, text.as_bytes()).cannot("write", path)?;
     }
     let out = service.out(lab);
     if out.exists() {
@@ -257,7 +257,7 @@ fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
 
 /// The text in a process's log after its first `written` bytes. A log that is shorter now was rotated.
 fn log_since(log: &Path, written: u64) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
+    let bytes = files::own::read_own(log).ok().flatten().unwrap_or_default();
     let from = usize::try_from(written).ok().filter(|from| *from <= bytes.len()).unwrap_or(0);
     String::from_utf8_lossy(&bytes[from..]).into_owned()
 }
@@ -358,11 +358,17 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let path = service.record(lab);
     let record = Started::read(&path);
     let mut found: Vec<Identity> = process::marked(&service.mark(lab));
-    found.extend(record.iter().map(|started| started.identity.clone()).filter(|identity| !identity.is_over()));
+    let recorded = record.iter().map(|started| &started.identity).filter(|identity| !identity.is_over());
+    let (ours, foreign): (Vec<_>, Vec<_>) = recorded.partition(|identity| process::bears(identity, &service.mark(lab)));
+    found.extend(ours.into_iter().cloned());
     found.sort_by_key(|identity| identity.pid);
     found.dedup();
+    let foreign = foreign
+        .iter()
+        .map(|identity| format!("{} names pid {}, which is not this lab's: left alone", path.display(), identity.pid));
+    let mut warnings: Vec<String> = foreign.collect();
     // Before the signal: an `up` after an interruption must not reuse an exiting process.
-    files::remove_file(&path)?;
+    warnings.extend(files::remove_file(&path).err().map(|failure| failure.message));
     let mut proofs = Vec::new();
     for identity in &found {
         (task.status)(&format!("pid {} is stopping", identity.pid));
@@ -377,7 +383,9 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     {
         keep_archive(&made, &kept);
     }
-    Ok(if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) })
+    let outcome =
+        if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) };
+    Ok(Outcome { warnings, ..outcome })
 }
 
 /// Moves a class-data archive into the cache. Errors are ignored, because the archive only saves time.
@@ -418,6 +426,9 @@ pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     })
 }
 
+/// The start of the argument that marks a server.
+pub const MARK: &str = "-Dkafka.lab.mark=";
+
 /// Whether a command-line argument marks a process of this lab.
 pub fn is_mark(lab: &Lab, arg: &[u8]) -> bool {
     let inside = |prefix: &str| {
@@ -425,5 +436,5 @@ pub fn is_mark(lab: &Lab, arg: &[u8]) -> bool {
             .and_then(|path| path.strip_prefix(lab.state.as_os_str().as_encoded_bytes()))
             .is_some_and(|rest| rest.starts_with(b"/"))
     };
-    inside("-Dkafka.lab.mark=") || inside("--log-file=")
+    inside(MARK) || inside("--log-file=")
 }

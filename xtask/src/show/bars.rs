@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plain::lines;
 use crate::events::{Event, Listener, StepState};
+use crate::show::tell;
 
 /// Draws a bar for each running step.
 pub struct Bars {
@@ -49,7 +50,7 @@ impl Listener for Bars {
             Event::PlanBegun { .. } | Event::PlanEnded { .. } | Event::Note { .. } => {}
         }
         for line in lines(event, self.colour) {
-            self.all.suspend(|| eprintln!("{line}"));
+            self.all.suspend(|| tell(&line));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Builds: Kafka's jars and the clients' program.
 
-use std::fs::{self, File};
+use std::fs;
 use std::time::{Duration, SystemTime};
 
 use xshell::{Shell, cmd};
@@ -9,6 +9,7 @@ use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
 use crate::exec::{Cmd, quoted};
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::own::{create_own, write_own};
 use crate::files::{beside, private_dir};
 use crate::local::jars::Jars;
 use crate::sha256;
@@ -85,7 +86,7 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     private_dir(cache)?;
     // Two labs may need the same jars at once; the second waits for the first.
     let lock = cache.join("lock");
-    let file = File::create(&lock).cannot("open", &lock)?;
+    let file = create_own(&lock).cannot("open", &lock)?;
     let timeout = task.lab().timeout(|t| t.jars);
     task.wait("the cache's lock", timeout, Duration::from_millis(200), || match file.try_lock() {
         Ok(()) => Ok(Poll::Ready(())),
@@ -109,7 +110,7 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     })?;
     verify(task, &partial)?;
     let sizes = partial.join("sizes");
-    fs::write(&sizes, jars.sizes(&partial)).cannot("write", &sizes)?;
+    write_own(&sizes, jars.sizes(&partial).as_bytes()).cannot("write", &sizes)?;
     fs::rename(&partial, &jars.dir).cannot("create", &jars.dir)?;
     Ok(Outcome::changed(format!("{}, checksums match the lock", there())))
 }

@@ -1,13 +1,16 @@
 //! Removes the lab's files and caches, and proves that nothing is left.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind::NotFound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::config::Lab;
 use crate::exec::quoted;
-use crate::failure::{Failure, IoContext, Result, tail};
-use crate::local::servers::is_mark;
+use crate::failure::{Failure, Result, tail};
+use crate::local::servers::{MARK, is_mark};
 use crate::local::{ports, process};
+use crate::service::Service;
 use crate::state::remains;
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
@@ -23,20 +26,94 @@ pub fn preview_files(lab: &Lab, failure_logs: bool) -> Vec<String> {
     folders(lab, failure_logs).iter().map(|dir| format!("rm -r {}", quoted(dir.as_os_str()))).collect()
 }
 
-/// Removes the state folder and, with `failure_logs`, the logs of a failed `up`.
+/// Removes the state folder and, with `failure_logs`, the logs of a failed `up`. Goes on past what it cannot remove.
 ///
 /// # Errors
-/// A file cannot be removed.
+/// Something could not be removed, or is not the lab's; all of it is named.
 pub fn files(task: &Task<'_>, failure_logs: bool) -> Result<Outcome> {
-    let mut removed = Vec::new();
-    for dir in folders(task.lab(), failure_logs).into_iter().filter(|dir| dir.exists()) {
-        fs::remove_dir_all(&dir).cannot("remove", &dir)?;
-        removed.push(dir.display().to_string());
+    let (mut removed, mut left) = (Vec::new(), Vec::new());
+    for dir in folders(task.lab(), failure_logs).into_iter().filter(|dir| dir.symlink_metadata().is_ok()) {
+        let before = left.len();
+        match foreign(task.lab(), &dir) {
+            Some(why) => left.push(format!("{}: {why}", dir.display())),
+            None => remove_tree(&dir, &mut left),
+        }
+        if left.len() == before {
+            removed.push(dir.display().to_string());
+        }
+    }
+    if !left.is_empty() {
+        let shown: Vec<String> = left.iter().take(LEFT_SHOWN).map(|line| format!("\n  - {line}")).collect();
+        let more = left.len().saturating_sub(LEFT_SHOWN);
+        let more = if more > 0 { format!("\n  - and {more} more") } else { String::new() };
+        let fix = format!(
+            "clear that up (`rm -r {}`), then {}",
+            quoted(task.lab().state.as_os_str()),
+            task.lab().xtask("teardown")
+        );
+        return Err(Failure::step(format!("cannot remove everything:{}{more}", shown.concat())).fix(fix));
     }
     Ok(match removed.is_empty() {
         true => Outcome::unchanged("none"),
         false => Outcome::changed(format!("removed {}", removed.join(", "))),
     })
+}
+
+/// How many paths that could not be removed are named.
+const LEFT_SHOWN: usize = 8;
+
+/// What a lab's folder holds, beside the folders of its services.
+const MADE: [&str; 11] = [
+    "lab.json",
+    "logs",
+    "diagnostics",
+    "manifests",
+    "kubectl",
+    "kubeconfig",
+    "kubeconfig.merge",
+    "mark",
+    "cluster.made",
+    "clients.id",
+    "drill",
+];
+
+/// Why a folder is not the lab's to remove: it is a link, or has no record and holds what no lab makes.
+fn foreign(lab: &Lab, dir: &Path) -> Option<String> {
+    if dir.is_symlink() {
+        return Some("is a symbolic link, which no lab makes; left alone".into());
+    }
+    if dir != lab.state || dir.join("lab.json").is_file() {
+        return None;
+    }
+    let services = Service::servers(lab).into_iter().chain(Service::clients(lab));
+    let services: Vec<String> = services.map(|service| service.name(lab)).collect();
+    let made = |name: &str| {
+        let name = name.strip_suffix(".partial").unwrap_or(name);
+        MADE.contains(&name) || name.starts_with("restart-") || services.iter().any(|service| service == name)
+    };
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let strange = names.into_iter().find(|name| !made(name))?;
+    Some(format!("holds {strange}, which no lab makes, and no record of a lab; left alone"))
+}
+
+/// Removes a folder with all that is in it, and notes each path that stays, with the reason. Follows no link.
+fn remove_tree(path: &Path, left: &mut Vec<String>) {
+    let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let before = left.len();
+    if is_dir {
+        match fs::read_dir(path) {
+            Ok(entries) => entries.flatten().for_each(|entry| remove_tree(&entry.path(), left)),
+            Err(error) => left.push(format!("{}: {error}", path.display())),
+        }
+    }
+    // A folder stays because of what is in it, which is named already.
+    if left.len() == before {
+        let removed = if is_dir { fs::remove_dir(path) } else { fs::remove_file(path) };
+        if let Err(error) = removed.or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) }) {
+            left.push(format!("{}: {error}", path.display()));
+        }
+    }
 }
 
 /// Folders in the cache, besides Kafka's jars by version.
@@ -71,23 +148,42 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     if !others.is_empty() {
         return Ok(Outcome::skipped(format!("still used by lab {}", others.join(", "))));
     }
-    let (mut removed, kept) = images(task)?;
-    for entry in fs::read_dir(&lab.env.cache).into_iter().flatten().flatten() {
+    let cache = &lab.env.cache;
+    let mut outcome = Outcome::unchanged("none");
+    if let Ok(meta) = cache.symlink_metadata()
+        && (meta.is_symlink() || meta.uid() != rustix::process::geteuid().as_raw())
+    {
+        let why = if meta.is_symlink() { "is a symbolic link" } else { "belongs to another user" };
+        let warning = format!("{} {why}: left alone; remove what is in it by hand", cache.display());
+        outcome.warnings.push(warning);
+        return Ok(outcome);
+    }
+    // Servers of a lab in another state folder run from these jars too.
+    if let Some(user) = process::with_argument(|arg| arg.starts_with(MARK.as_bytes())).into_iter().find(|user| {
+        let line = fs::read(format!("/proc/{}/cmdline", user.pid)).unwrap_or_default();
+        let cache = cache.as_os_str().as_encoded_bytes();
+        line.windows(cache.len()).any(|part| part == cache)
+    }) {
+        return Ok(Outcome::skipped(format!("still used by pid {}, a server of another lab", user.pid)));
+    }
+    let (mut removed, mut warnings) = images(task)?;
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
-        if name.starts_with("kafka-") || CACHED.contains(&name.as_str()) {
-            fs::remove_dir_all(&path).cannot("remove", &path)?;
-            removed.push(name);
-        } else if name == "lock" {
-            fs::remove_file(&path).cannot("remove", &path)?;
+        let jars = name.starts_with("kafka-") && (name.ends_with(".partial") || path.join("sizes").is_file());
+        if jars || name == "lock" || CACHED.contains(&name.as_str()) {
+            let before = warnings.len();
+            remove_tree(&path, &mut warnings);
+            if warnings.len() == before && name != "lock" {
+                removed.push(name);
+            }
         }
     }
-    let _ = fs::remove_dir(&lab.env.cache);
-    let mut outcome = match removed.is_empty() {
-        true => Outcome::unchanged("none"),
-        false => Outcome::changed(format!("removed {} from {}", removed.join(", "), lab.env.cache.display())),
-    };
-    outcome.warnings = kept;
-    Ok(outcome)
+    // One that holds what others made there stays.
+    let _ = fs::remove_dir(cache);
+    if !removed.is_empty() {
+        outcome = Outcome::changed(format!("removed {} from {}", removed.join(", "), cache.display()));
+    }
+    Ok(Outcome { warnings, ..outcome })
 }
 
 /// Prefix of the names of images built by our recipes.
@@ -126,7 +222,7 @@ pub fn nothing_left(task: &Task<'_>) -> Result<Outcome> {
     let mut left: Vec<String> = marked.iter().map(|identity| format!("process {}", identity.pid)).collect();
     let rest = task.ctx.driver.left(task)?;
     left.extend(rest.found);
-    if lab.state.exists() {
+    if lab.state.symlink_metadata().is_ok() {
         left.push(lab.state.display().to_string());
     }
     if !left.is_empty() {

@@ -13,6 +13,7 @@ mod contract;
 mod delivery;
 #[cfg(feature = "lab")]
 mod drills;
+mod hostile;
 #[cfg(feature = "kind")]
 mod kind;
 #[cfg(feature = "lab")]

@@ -1,0 +1,192 @@
+//! The program where somebody planted links and pipes, where its output goes nowhere, and where records contradict what
+//! is there. Nothing of the user's changes, nothing hangs, nothing panics.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Dir, Ran, xtask};
+
+/// A command may take that long where the answer is known.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Runs a command to its end; fails the test when it takes long or panics.
+#[track_caller]
+fn soon(command: &mut Command) -> Ran {
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!("{command:?} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let ran =
+        Ran { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+    assert!(ran.code != 101 && !ran.stderr.contains("panicked"), "{command:?}: {ran:?}");
+    ran
+}
+
+/// A state folder that holds a lab, `lab.json` of which says `record`.
+struct Planted {
+    state: Dir,
+}
+
+impl Planted {
+    fn new(name: &str) -> Self {
+        let state = Dir::new(name);
+        fs::create_dir_all(state.0.join("kafka-lab/lab/kafka-0")).unwrap();
+        for dir in ["kafka-lab", "kafka-lab/lab"] {
+            fs::set_permissions(state.0.join(dir), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let planted = Planted { state };
+        planted.record("local");
+        planted
+    }
+
+    fn record(&self, backend: &str) {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").canonicalize().unwrap();
+        let record = serde_json::json!({
+            "schema": "kafka-lab.record/1", "backend": backend, "port_base": 21600, "manifests": manifests, "created_ms": 1,
+        });
+        fs::write(self.file("lab.json"), record.to_string()).unwrap();
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.state.0.join("kafka-lab/lab").join(name)
+    }
+
+    /// A file of the user's.
+    fn precious(&self) -> PathBuf {
+        let file = self.state.0.join("precious");
+        fs::write(&file, "precious").unwrap();
+        file
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = xtask(&self.state.0, [&["--name", "lab"], args].concat());
+        command.env("XDG_CACHE_HOME", self.state.0.join("cache"));
+        command
+    }
+
+    fn is_precious(&self) {
+        assert_eq!(fs::read_to_string(self.state.0.join("precious")).unwrap(), "precious");
+    }
+}
+
+fn pipe(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap();
+}
+
+#[test]
+fn a_link_in_place_of_a_file_of_the_lab_is_refused_and_its_target_stays() {
+    for file in ["../lab.lock", "lab.json", "lab.json.partial"] {
+        for args in [&["teardown"][..], &["status"], &["clients", "scale", "consumer", "2"]] {
+            let planted = Planted::new("links");
+            let (precious, link) = (planted.precious(), planted.file(file));
+            let _ = fs::remove_file(&link);
+            symlink(&precious, &link).unwrap();
+            let ran = soon(&mut planted.command(args));
+            planted.is_precious();
+            let reads_it = file == "lab.json" || (file == "../lab.lock" && args[0] != "status");
+            if reads_it && args[0] != "teardown" {
+                assert!(ran.code != 0 && ran.stderr.contains("symbolic link"), "{file} {args:?}: {ran:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_of_the_lab_is_named_and_nobody_waits_for_it() {
+    for file in ["../lab.lock", "lab.json", "kafka-0/process.json", "producer/state.json"] {
+        for args in [&["teardown"][..], &["status"], &["verify"]] {
+            let planted = Planted::new("pipes");
+            let path = planted.file(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&path);
+            pipe(&path);
+            let ran = soon(&mut planted.command(args));
+            if file == "lab.json" && args[0] != "teardown" {
+                assert!(ran.code != 0 && ran.stderr.contains("not a regular file"), "{file} {args:?}: {ran:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_that_leads_elsewhere_is_not_purged() {
+    let planted = Planted::new("cache");
+    let theirs = planted.state.0.join("theirs");
+    for folder in ["kafka-notes", "images"] {
+        fs::create_dir_all(theirs.join(folder)).unwrap();
+        fs::write(theirs.join(folder).join("file"), "precious").unwrap();
+    }
+    fs::create_dir_all(planted.state.0.join("cache")).unwrap();
+    symlink(&theirs, planted.state.0.join("cache/kafka-lab")).unwrap();
+    let ran = soon(&mut planted.command(&["teardown", "--purge"]));
+    for folder in ["kafka-notes", "images"] {
+        assert!(theirs.join(folder).join("file").exists(), "{folder} is gone: {ran:?}");
+    }
+    assert!(ran.stderr.contains("symbolic link"), "{ran:?}");
+}
+
+#[test]
+fn a_purge_takes_what_it_knows_and_leaves_the_rest() {
+    let planted = Planted::new("purge");
+    let cache = planted.state.0.join("cache/kafka-lab");
+    fs::create_dir_all(cache.join("kafka-notes")).unwrap();
+    fs::write(cache.join("kafka-notes/file"), "precious").unwrap();
+    fs::create_dir_all(cache.join("class-data")).unwrap();
+    soon(&mut planted.command(&["teardown", "--purge"])).expect(0);
+    assert!(cache.join("kafka-notes/file").exists() && !cache.join("class-data").exists());
+}
+
+/// Commands that need no lab, or find a dead one, each with the exit codes it may have.
+const COMMANDS: [(&[&str], &[i32]); 8] = [
+    (&["status"], &[5, 6]),
+    (&["verify"], &[5, 6]),
+    (&["up", "--dry-run"], &[0]),
+    (&["drill", "--list"], &[0]),
+    (&["logs"], &[0]),
+    (&["verify", "--format", "json"], &[5, 6]),
+    (&["kubectl", "--", "version"], &[2]),
+    (&["teardown"], &[0]),
+];
+
+#[test]
+fn an_output_that_goes_nowhere_ends_no_command_in_a_panic() {
+    for (args, codes) in COMMANDS {
+        for redirection in
+            [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1", "2>&1 | head -n 1", ">&- 2>&-"]
+        {
+            let planted = Planted::new("output");
+            let quiet = planted.command(args);
+            let mut shell = Command::new("sh");
+            shell.args([
+                "-c",
+                &format!(
+                    "{{ \"$@\" 3>&-; echo $? >&3; }} 3>'{}' {redirection}",
+                    planted.state.0.join("code").display()
+                ),
+            ]);
+            shell.arg("sh").arg(quiet.get_program()).args(quiet.get_args());
+            for (key, value) in quiet.get_envs() {
+                shell.env(key, value.unwrap_or_default());
+            }
+            let ran = soon(&mut shell);
+            let code: i32 = fs::read_to_string(planted.state.0.join("code")).unwrap().trim().parse().unwrap();
+            assert!(!ran.stderr.contains("panicked"), "{args:?} {redirection}: {ran:?}");
+            // A report that could not be written is no success. Rust opens a closed stream on /dev/null.
+            let unheard = [">/dev/full", ">/dev/full 2>&1"].contains(&redirection);
+            let silent = args[0] == "logs";
+            let allowed = codes.contains(&code) && !(code == 0 && unheard && !silent) || (code == 1 && unheard);
+            let cut = redirection.contains("head") && [0, 1].contains(&code);
+            assert!(allowed || cut, "{args:?} {redirection}: exit code {code}, {ran:?}");
+        }
+    }
+}
