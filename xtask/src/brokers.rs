@@ -16,6 +16,32 @@ use crate::wait::Poll;
 /// Time limit for each broker's answer.
 pub const ASK: Duration = Duration::from_secs(3);
 
+/// Fails if fewer brokers serve than min.insync.replicas asks for: nothing can be acknowledged, and whoever waits for it
+/// waits in vain.
+///
+/// # Errors
+/// A fault, or the brokers' state is unknown.
+pub fn enough(task: &Task<'_>) -> Result<()> {
+    serving(task, task.lab().facts.brokers.min_insync_replicas, "min.insync.replicas is")
+}
+
+/// Fails if no broker serves: a tool would retry until its deadline.
+///
+/// # Errors
+/// A fault, or the brokers' state is unknown.
+pub fn any(task: &Task<'_>) -> Result<()> {
+    serving(task, 1, "a question needs")
+}
+
+fn serving(task: &Task<'_>, needed: u32, why: &str) -> Result<()> {
+    let (lab, found) = (task.lab(), task.ctx.driver.serving(task)?);
+    if found >= needed as usize {
+        return Ok(());
+    }
+    let what = format!("{found} of {} brokers serve, {why} {needed}", lab.facts.brokers.count);
+    Err(Failure::fault(what).fix(lab.xtask("up")))
+}
+
 /// Asks each broker directly for its metadata of a topic. Returns why there are no answers, as while brokers start.
 ///
 /// # Errors

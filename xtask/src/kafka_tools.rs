@@ -1,12 +1,15 @@
 //! Kafka's command-line tools, and where they run: on this host, or in the servers' pods.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config::Lab;
 use crate::coordination;
 use crate::exec::Cmd;
+use crate::failure::{Failure, Result};
 use crate::k8s::kubectl::Kubectl;
 use crate::local::jars::Jars;
+use crate::local::ports;
 use crate::local::service::file_url;
 use crate::state::Toolchain;
 use crate::tools::java::Java;
@@ -18,6 +21,25 @@ pub enum Tool {
     KafkaTopics,
     /// zookeeper-shell
     ZooKeeperShell,
+}
+
+impl Tool {
+    /// Returns the flag that names the server.
+    pub fn server_flag(self) -> &'static str {
+        match self {
+            Tool::KafkaTopics => "--bootstrap-server",
+            Tool::ZooKeeperShell => "-server",
+        }
+    }
+
+    /// Returns the server that a tool's arguments name.
+    pub fn server(self, args: &[OsString]) -> Option<String> {
+        let flag = self.server_flag();
+        let texts: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let place = texts.iter().position(|text| text == flag || text.starts_with(&format!("{flag}=")))?;
+        let next = texts.get(place + 1).cloned().unwrap_or_default();
+        Some(texts[place].split_once('=').map_or(next, |(_, value)| value.to_string()))
+    }
 }
 
 /// Where Kafka's tools run. This value is all that a check's command differs in between backends.
@@ -85,40 +107,115 @@ impl KafkaTools {
         self
     }
 
-    /// Returns the command that runs `tool`. The server's address precedes `args`.
-    pub fn tool<A: Into<std::ffi::OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
+    /// Checks the arguments that a user typed for what cannot be meant: old courses name servers that this lab has not.
+    ///
+    /// # Errors
+    /// A flag that the tool no longer has, or a server on this host at a port on which nothing listens.
+    pub fn check(&self, tool: Tool, args: &[OsString]) -> Result<()> {
+        let old = args.iter().any(|arg| arg.to_string_lossy().starts_with("--zookeeper"));
+        if tool == Tool::KafkaTopics && old {
+            let what = "kafka-topics has had no --zookeeper since Kafka 3.0; it asks the brokers";
+            return Err(Failure::usage(what).fix("leave it out: the lab's own --bootstrap-server is filled in"));
+        }
+        let (KafkaTools::Host { bootstrap, coordinator, .. }, Some(server)) = (self, tool.server(args)) else {
+            return Ok(());
+        };
+        let local = |address: &str| {
+            let (host, port) = address.rsplit_once(':')?;
+            ["localhost", "127.0.0.1"].contains(&host).then_some(port.parse::<u16>().ok()?)
+        };
+        let dead = server.split(',').all(|address| local(address).is_some_and(ports::is_free));
+        if !dead {
+            return Ok(());
+        }
+        let ours = if tool == Tool::KafkaTopics { bootstrap } else { coordinator };
+        let flag = tool.server_flag();
+        Err(Failure::usage(format!("nothing listens at {server}; this lab is at {ours}"))
+            .fix(format!("leave {flag} out: the lab's own is filled in")))
+    }
+
+    /// Returns the command that runs `tool`. The server's address precedes `args`, unless they name another one.
+    pub fn tool<A: Into<OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let server = |address: &str| match tool.server(&args) {
+            Some(_) => Vec::new(),
+            None => vec![tool.server_flag().to_string(), address.to_string()],
+        };
         let (java, class_path, log4j, bootstrap, coordinator, deadline) = match self {
             KafkaTools::Host { java, class_path, log4j, bootstrap, coordinator, deadline } => {
                 (java, class_path, log4j, bootstrap, coordinator, deadline)
             }
             KafkaTools::Pod { kubectl, interactive, coordinator: (container, port), broker_port, deadline } => {
-                let stdin = format!("--stdin={interactive}");
+                let exec = ["exec".to_string(), format!("--stdin={interactive}")];
                 // `localhost` is the pod: kubectl exec enters its network namespace.
-                let words: [String; 7] = match tool {
+                let words = match tool {
                     Tool::KafkaTopics => {
-                        let server = format!("localhost:{broker_port}");
-                        ["exec", &stdin, "kafka-0", "--", "kafka-topics", "--bootstrap-server", &server].map(Into::into)
+                        let server = server(&format!("localhost:{broker_port}"));
+                        [vec!["kafka-0".into(), "--".into(), "kafka-topics".into()], server]
                     }
                     Tool::ZooKeeperShell => {
-                        let (container, server) = (format!("--container={container}"), format!("localhost:{port}"));
-                        ["exec", &stdin, coordination::POD, &container, "--", "zookeeper-shell", &server]
-                            .map(Into::into)
+                        let container = format!("--container={container}");
+                        // It has no flag for the address here, which comes first.
+                        let address = vec![format!("localhost:{port}")];
+                        [vec![coordination::POD.into(), container, "--".into(), "zookeeper-shell".into()], address]
                     }
                 };
-                return kubectl.cmd(*deadline, words).args(args);
+                return kubectl.cmd(*deadline, exec.into_iter().chain(words.concat())).args(args);
             }
         };
-        let (class, flag, server) = match tool {
-            Tool::KafkaTopics => ("kafka.admin.TopicCommand", "--bootstrap-server", bootstrap),
-            Tool::ZooKeeperShell => {
-                ("org.apache.zookeeper.ZooKeeperMainWithTlsSupportForKafka", "-server", coordinator)
-            }
+        let (class, server) = match tool {
+            Tool::KafkaTopics => ("kafka.admin.TopicCommand", server(bootstrap)),
+            Tool::ZooKeeperShell => ("org.apache.zookeeper.ZooKeeperMainWithTlsSupportForKafka", server(coordinator)),
         };
         Cmd::new(java, *deadline)
             .env("LC_ALL", "C.UTF-8")
             .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
             .args([format!("-Dlog4j.configuration={log4j}"), "-cp".into(), class_path.clone(), class.into()])
-            .args([flag, server])
+            .args(server)
             .args(args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+
+    fn host() -> (Lab, KafkaTools) {
+        let lab = sample::lab();
+        let jars = Jars::describe(&lab.env).unwrap();
+        let tools = KafkaTools::host(&lab, &jars, &Java::unasked("java"));
+        (lab, tools)
+    }
+
+    #[test]
+    fn a_server_that_is_typed_replaces_the_labs_own() {
+        let (lab, tools) = host();
+        let line = |args: &[&str]| tools.tool(Tool::KafkaTopics, args).to_string();
+        assert!(line(&["--list"]).ends_with(&format!("--bootstrap-server {} --list", lab.bootstrap())));
+        for args in [&["--bootstrap-server", "far:9092", "--list"][..], &["--list", "--bootstrap-server=far:9092"]] {
+            let line = line(args);
+            assert!(line.contains("far:9092") && !line.contains(&lab.bootstrap()), "{line}");
+            assert_eq!(line.matches("--bootstrap-server").count(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_what_is() {
+        let (lab, tools) = host();
+        let check = |tool: Tool, args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(Into::into).collect();
+            tools.check(tool, &args).err().map(|failure| failure.to_string())
+        };
+        let said = check(Tool::KafkaTopics, &["--zookeeper", "localhost:2181", "--list"]).unwrap();
+        assert!(said.contains("no --zookeeper since Kafka 3.0"), "{said}");
+        // Nothing listens at port 1.
+        let said = check(Tool::KafkaTopics, &["--list", "--bootstrap-server", "localhost:1"]).unwrap();
+        assert!(said.contains("nothing listens at localhost:1") && said.contains(&lab.bootstrap()), "{said}");
+        let said = check(Tool::ZooKeeperShell, &["-server", "127.0.0.1:1", "ls", "/"]).unwrap();
+        assert!(said.contains(&lab.coordinator_address()), "{said}");
+        for fine in [&["--list"][..], &["--list", "--bootstrap-server", "broker.example:9092"]] {
+            assert_eq!(check(Tool::KafkaTopics, fine), None);
+        }
     }
 }

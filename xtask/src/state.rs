@@ -1,6 +1,7 @@
 //! The state folder of a lab: the record of `up`, and what is kept of a failed `up`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -77,10 +78,14 @@ pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 /// The record cannot be read or parsed.
 pub fn read_record(state: &Path) -> Result<Option<Record>> {
     let path = state.join("lab.json");
-    let text = read_own_text(&path).cannot("read", &path).map_err(|failure| Failure {
-        exit: Exit::Preflight,
-        fix: Some(format!("remove it (`rm {0}`): `up` and `teardown` find what runs without it", path.display())),
-        ..failure
+    let text = read_own_text(&path).or_else(|error| {
+        // Ours says what it is; the system's says why it cannot be read.
+        let fix = match error.kind() {
+            ErrorKind::Other => format!("`rm {}`: `up` and `teardown` find what runs without it", path.display()),
+            _ => "make it readable, or set XDG_STATE_HOME to another folder".into(),
+        };
+        let failed = Err(error).cannot("read", &path);
+        failed.map_err(|failure| Failure { exit: Exit::Preflight, fix: Some(fix), ..failure })
     })?;
     let Some(text) = text else { return Ok(None) };
     match serde_json::from_str::<Record>(&text) {

@@ -168,7 +168,7 @@ pub trait Driver: Sync {
     ///
     /// # Errors
     /// The backend does not answer.
-    fn listening(&self, task: &Task<'_>) -> Result<usize>;
+    fn serving(&self, task: &Task<'_>) -> Result<usize>;
 
     /// Returns the bootstrap list for clients that run where the lab's own clients do.
     fn client_brokers(&self, lab: &Lab) -> String;

@@ -1,5 +1,6 @@
 //! Commands for manual work: `render`, `kubectl`, `kafka-topics` and `zookeeper-shell`.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -104,7 +105,10 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let ctx = self.ctx(&lab, &jars, self.stop);
         let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
-        let cmd = task.kafka_tools()?.interactive().tool(tool, &args.args);
+        let tools = task.kafka_tools()?.interactive();
+        let typed: Vec<OsString> = args.args.iter().map(Into::into).collect();
+        tools.check(tool, &typed)?;
+        let cmd = tools.tool(tool, typed);
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);

@@ -42,9 +42,11 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         let code = exec.attached(&cmd)?;
         if code != 0 {
-            return Err(
-                Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix("see its own message above")
-            );
+            let fix = match env.root {
+                true => "see its own message above".into(),
+                false => format!("if you may not use sudo, ask an administrator to run: apt-get update && {line}"),
+            };
+            return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix(fix));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::cli::{Format, ImagesChoice, Up};
 use crate::commands::fix;
 use crate::commands::session::Session;
@@ -122,7 +123,15 @@ impl Session<'_> {
             if findings.packages().is_empty() && !findings.programs() {
                 break;
             }
-            fix::install(&findings.packages(), self.env, &RealExec)?;
+            fix::install(&findings.packages(), self.env, &RealExec).map_err(|failure| {
+                match self.with_less(lab, jars) {
+                    Some(backend) if failure.fix.is_some() => {
+                        let fix = failure.fix.clone().unwrap_or_default();
+                        failure.fix(format!("{fix}; or use `--backend {backend}`, which needs no other packages"))
+                    }
+                    _ => failure,
+                }
+            })?;
             if findings.programs() {
                 let build = setup::Recipe::Node.build(lab, Duration::ZERO).args(["kind", "kubectl"]);
                 tell(&format!("--fix runs: {build}"));
@@ -134,6 +143,16 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns another backend for which no package is missing.
+    fn with_less(&self, lab: &Lab, jars: &Jars) -> Option<Backend> {
+        Backend::ALL.into_iter().filter(|backend| *backend != lab.backend).find(|backend| {
+            let lab = Lab { backend: *backend, ..lab.clone() };
+            let ctx = self.ctx(&lab, jars, self.stop).forgetting_setup(false);
+            let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
+            preflight::look(&task).is_ok_and(|findings| findings.problems.is_empty())
+        })
     }
 }
 

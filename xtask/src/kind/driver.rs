@@ -70,7 +70,7 @@ impl Driver for KindDriver {
         answers::coordinator(task)
     }
 
-    fn listening(&self, task: &Task<'_>) -> Result<usize> {
+    fn serving(&self, task: &Task<'_>) -> Result<usize> {
         answers::ready_brokers(task)
     }
 

@@ -114,9 +114,10 @@ impl Driver for LocalDriver {
         Ok(coordination::ask(task.lab().ports.coordinator).map_err(|error| error.to_string()))
     }
 
-    fn listening(&self, task: &Task<'_>) -> Result<usize> {
+    fn serving(&self, task: &Task<'_>) -> Result<usize> {
         let lab = task.lab();
-        Ok(lab.broker_ids().filter(|id| !ports::is_free(lab.ports.broker(*id))).count())
+        let runs = |id: &u32| Service::Broker(*id).living(lab).is_some_and(|broker| broker.life() == Life::Running);
+        Ok(lab.broker_ids().filter(|id| runs(id) && !ports::is_free(lab.ports.broker(*id))).count())
     }
 
     fn client_brokers(&self, lab: &Lab) -> String {

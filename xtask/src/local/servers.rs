@@ -370,12 +370,13 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     // Before the signal: an `up` after an interruption must not reuse an exiting process.
     warnings.extend(files::remove_file(&path).err().map(|failure| failure.message));
     let mut proofs = Vec::new();
+    let grace = grace(task, service, &found)?;
     for identity in &found {
         (task.status)(&format!("pid {} is stopping", identity.pid));
-        if identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)? {
+        if identity.end(grace, task.ctx.stop, task.status)? {
             proofs.push(format!("pid {} ended", identity.pid));
         } else {
-            proofs.push(format!("pid {} killed after {} s", identity.pid, lab.settings.timeouts_s.stop));
+            proofs.push(format!("pid {} killed after {} s", identity.pid, grace.as_secs()));
         }
     }
     if let Some((made, kept)) = record.and_then(|record| record.trains)
@@ -386,6 +387,22 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let outcome =
         if proofs.is_empty() { Outcome::unchanged("not running") } else { Outcome::changed(proofs.join(", ")) };
     Ok(Outcome { warnings, ..outcome })
+}
+
+/// How long a process may take to stop. A broker hands its partitions over through the coordinator, and a client flushes
+/// to brokers: without them neither gets anywhere.
+fn grace(task: &Task<'_>, service: Service, found: &[Identity]) -> Result<Duration> {
+    let lab = task.lab();
+    let hopeless = !found.is_empty()
+        && match service {
+            Service::Coordinator => false,
+            Service::Broker(_) => {
+                let paused = found.iter().any(|identity| identity.life() == Life::Paused);
+                paused || !coordination::serves(lab.ports.coordinator).unwrap_or(false)
+            }
+            Service::Client(..) => task.ctx.driver.serving(task)? == 0,
+        };
+    Ok(if hopeless { Duration::from_secs(2) } else { lab.timeout(|t| t.stop) })
 }
 
 /// Moves a class-data archive into the cache. Errors are ignored, because the archive only saves time.

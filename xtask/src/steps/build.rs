@@ -12,6 +12,7 @@ use crate::failure::{Failure, IoContext, Result};
 use crate::files::own::{create_own, write_own};
 use crate::files::{beside, private_dir};
 use crate::local::jars::Jars;
+use crate::local::process;
 use crate::sha256;
 use crate::task::{Outcome, Task};
 use crate::wait::Poll;
@@ -152,12 +153,26 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let modified = || -> Option<SystemTime> { fs::metadata(&program).ok()?.modified().ok() };
     let before = modified();
     let cmd = build_program(task.lab())?;
-    task.build(&cmd)?;
+    // Cargo last named the crate that it started last, but for minutes it is librdkafka that compiles.
+    let status = |line: &str| match librdkafka_compiles() {
+        true => (task.status)(&format!("compiling librdkafka, which takes minutes; {line}")),
+        false => (task.status)(line),
+    };
+    Task { ctx: task.ctx, log: task.log.clone(), status: &status }.build(&cmd)?;
     match modified() {
         None => Err(Failure::step(format!("cargo did not build {}", program.display())).log(&task.log)),
         after if after == before => Ok(Outcome::unchanged(program.display().to_string())),
         _ => Ok(Outcome::changed(program.display().to_string())),
     }
+}
+
+/// Whether the build script of rdkafka-sys runs, which compiles librdkafka.
+fn librdkafka_compiles() -> bool {
+    let script = |program: &[u8]| {
+        let program = String::from_utf8_lossy(program);
+        program.contains("/rdkafka-sys-") && program.ends_with("/build-script-build")
+    };
+    !process::with_arguments(|args| args.first().is_some_and(|program| script(program))).is_empty()
 }
 
 #[cfg(test)]

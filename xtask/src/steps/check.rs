@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use crate::brokers;
 use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Output, quoted};
@@ -87,6 +88,9 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
         && let Err(why) = task.ctx.driver.ask_coordinator(task)?
     {
         return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
+    }
+    if tool == Tool::KafkaTopics {
+        brokers::any(task)?;
     }
     let cmd = task.kafka_tools()?.tool(tool, args);
     (task.status)("starting a JVM for the tool");

@@ -63,7 +63,7 @@ pub fn preview(ctx: &Ctx<'_>, messages: u64) -> Vec<String> {
 /// A fault with its evidence, an inconclusive result with its reason, or a step failure if a client fails.
 pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let lab = task.lab();
-    enough_brokers(task)?;
+    brokers::enough(task)?;
     let run = run_id()?;
     let brokers = task.ctx.driver.client_brokers(lab);
     let commands = Commands { lab, brokers, run: run.to_string(), deadline: lab.timeout(|t| t.flow) };
@@ -112,21 +112,6 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     failure.output = table(&report).lines().map(Into::into).collect();
     failure.evidence = serde_json::to_value(&report).ok();
     Err(failure)
-}
-
-/// Fails if fewer brokers than min.insync.replicas listen: the producer would wait forever.
-fn enough_brokers(task: &Task<'_>) -> Result<()> {
-    let lab = task.lab();
-    let living = task.ctx.driver.listening(task)?;
-    let needed = lab.facts.brokers.min_insync_replicas as usize;
-    if living >= needed {
-        return Ok(());
-    }
-    let what = format!(
-        "{living} of {} brokers listen, but min.insync.replicas is {needed}: nothing can be acknowledged",
-        lab.facts.brokers.count
-    );
-    Err(Failure::fault(what).fix(lab.xtask("up")))
 }
 
 fn offsets(task: &Task<'_>) -> Result<Offsets> {

@@ -82,6 +82,7 @@ impl Look {
 /// A fault if it is stalled or lags behind.
 pub fn progress(task: &Task<'_>, deployment: &str, client: &str) -> Result<String> {
     let lab = task.lab();
+    brokers::enough(task)?;
     let role = lab.facts.clients.iter().find(|client| client.name == deployment).map_or("", |client| &client.role);
     let mut first: Option<Look> = None;
     let found = task.wait(&format!("progress of {client}"), lab.timeout(|t| t.clients), INTERVAL, || match role {
@@ -180,6 +181,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
         );
         return Ok(Outcome::skipped(why));
     }
+    brokers::enough(task)?;
     let patience = lab.timeout(|t| t.clients);
     let ask = |what: &str, ask: &dyn Fn() -> Result<std::result::Result<(), String>>| {
         task.wait(what, patience, INTERVAL, || Ok(Poll::unless(ask()?.err())))

@@ -190,3 +190,103 @@ fn an_output_that_goes_nowhere_ends_no_command_in_a_panic() {
         }
     }
 }
+
+/// What needs servers.
+#[cfg(feature = "lab")]
+mod lab {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+    use crate::common::lab::Lab;
+
+    /// The process of a service, by its record.
+    fn record(lab: &Lab, name: &str) -> serde_json::Value {
+        let file = lab.folder().join(name).join("process.json");
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+    }
+
+    fn pid(lab: &Lab, name: &str) -> Pid {
+        Pid::from_raw(record(lab, name)["identity"]["pid"].as_i64().unwrap().try_into().unwrap()).unwrap()
+    }
+
+    fn timed(lab: &Lab, args: &[&str]) -> (Ran, Duration) {
+        let began = Instant::now();
+        let ran = lab.run(args);
+        (ran, began.elapsed())
+    }
+
+    /// Twice what is promised for a quiet machine.
+    const AT_ONCE: Duration = Duration::from_secs(10);
+    const GONE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn what_is_dead_or_paused_is_told_at_once_and_torn_down_quickly() {
+        const BROKERS: [&str; 3] = ["kafka-0", "kafka-1", "kafka-2"];
+        let everyone: Vec<&str> = BROKERS.into_iter().chain(["zookeeper"]).collect();
+        for (which, signal) in [
+            (&BROKERS[..], Signal::STOP),
+            (&BROKERS, Signal::KILL),
+            (&["zookeeper"], Signal::KILL),
+            (&everyone, Signal::STOP),
+        ] {
+            let lab = Lab::new("dead");
+            lab.up(&[]);
+            which.iter().for_each(|name| kill_process(pid(&lab, name), signal).unwrap());
+            let (ran, took) = timed(&lab, &["verify"]);
+            assert_eq!(ran.code, 5, "{which:?} {signal:?}: {ran:?}");
+            let waits_for_nothing = which.contains(&"kafka-0");
+            assert!(took < AT_ONCE || !waits_for_nothing, "{which:?} {signal:?}: verify took {took:?}\n{}", ran.stderr);
+            let (ran, took) = timed(&lab, &["teardown"]);
+            assert!(ran.code == 0 && took < GONE, "{which:?} {signal:?}: teardown took {took:?}\n{}", ran.stderr);
+            lab.assert_nothing_left();
+        }
+    }
+
+    #[test]
+    fn a_record_that_names_another_process_kills_nobody_and_is_told() {
+        let lab = Lab::new("foreign");
+        lab.up(&["--no-clients"]);
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", other.id())).unwrap();
+        let start: u64 = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap().parse().unwrap();
+        let mut forged = record(&lab, "kafka-1");
+        forged["identity"]["pid"] = other.id().into();
+        forged["identity"]["start_ticks"] = start.into();
+        fs::write(lab.folder().join("kafka-1/process.json"), forged.to_string()).unwrap();
+        let ran = lab.run(&["teardown"]);
+        assert!(ran.code == 0 && ran.stderr.contains("left alone"), "{ran:?}");
+        assert!(other.try_wait().unwrap().is_none(), "somebody else's process was ended");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        lab.assert_nothing_left();
+    }
+
+    #[test]
+    fn a_purge_leaves_the_jars_that_a_lab_of_another_state_folder_runs_from() {
+        let lab = Lab::new("user");
+        lab.up(&["--no-clients"]);
+        let elsewhere = Dir::new("elsewhere");
+        let ran = soon(&mut xtask(&elsewhere.0, ["teardown", "--purge"]));
+        assert!(ran.code == 0 && ran.stderr.contains("still used by pid"), "{ran:?}");
+        lab.verify(0);
+        lab.teardown();
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_named_and_everything_else_goes() {
+        let lab = Lab::new("stuck");
+        lab.up(&[]);
+        let stuck = lab.folder().join("kafka-1/process.json");
+        let attribute =
+            |flag: &str| Command::new("chattr").arg(flag).arg(&stuck).status().is_ok_and(|status| status.success());
+        if !attribute("+i") {
+            eprintln!("left out: files cannot be made immutable here");
+            return;
+        }
+        let ran = lab.run(&["teardown"]);
+        assert!(attribute("-i"));
+        assert!(ran.code == 4 && ran.stderr.contains("process.json"), "{ran:?}");
+        assert_eq!(lab.processes(), Vec::<String>::new(), "{ran:?}");
+        lab.teardown();
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 
 use ledger::judge::{Claim, Verdict, Went};
 use ledger::lines::ConsumerState;
@@ -137,6 +138,37 @@ fn a_topic_with_too_many_partitions_is_recreated(lab: &Lab) {
     lab.verify(0);
 }
 
+/// The commands for `local` in docs/walkthrough.md, each with what its step shows.
+fn the_walkthroughs_commands_run_as_printed(lab: &Lab) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/walkthrough.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split("## The same on `local`").nth(1).unwrap().split("\n# ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split('|').nth(3));
+    let commands = rows.filter_map(|cell| cell.split('`').nth(1)?.strip_prefix("cargo xtask "));
+    let commands: Vec<&str> = commands.collect();
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ran = lab.run(&words).expect(0);
+        let shown = match words[..] {
+            ["status"] => "kafka-1",
+            ["zookeeper-shell", .., "/brokers/ids"] => "[0, 1, 2]",
+            ["zookeeper-shell", ..] => "\"brokerid\":",
+            ["logs", "producer", ..] => "messages published",
+            ["logs", ..] => "start receiving messages from Partition 3",
+            ["kafka-topics", .., "--list"] => "test",
+            ["kafka-topics", ..] => "PartitionCount: 4",
+            ["verify"] => "verify: pass",
+            ["drill", ..] => "as promised",
+            ["clients", "stop"] => "",
+            _ => panic!("what does `{command}` show?"),
+        };
+        assert!(ran.stdout.contains(shown) || ran.stderr.contains(shown), "`{command}` does not show {shown}: {ran:?}");
+        assert!(!ran.stderr.contains("ERROR"), "{}", ran.stderr);
+    }
+    lab.run(&["clients", "start"]).expect(0);
+}
+
 #[test]
 fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     let lab = Lab::new("life");
@@ -191,12 +223,7 @@ fn up_twice_verify_kill_a_broker_up_verify_teardown() {
     the_second_oracle_agrees(&clients);
     clients_log_and_write_state(&lab);
 
-    // Kafka's own tools, as users type them.
-    let listed = lab.run(&["kafka-topics", "--", "--list"]).expect(0);
-    assert!(listed.stdout.lines().any(|line| line == "test"), "{}", listed.stdout);
-    let shell = lab.run(&["zookeeper-shell", "--", "get", "/brokers/ids"]).expect(0);
-    assert!(shell.stdout.lines().any(|line| line == "null"), "{}", shell.stdout);
-    assert!(!shell.stderr.contains("ERROR"), "{}", shell.stderr);
+    the_walkthroughs_commands_run_as_printed(&lab);
 
     a_topic_with_too_many_partitions_is_recreated(&lab);
 
@@ -346,7 +373,7 @@ fn other_styles_of_manifests_shells_and_java_work() {
     let up = Report::of(&theirs(&mut lab.up_command(&[])), 0);
     let created = up.proof("topic orders.v1");
     assert!(
-        created.starts_with("created with kafka-topics, since kafka.yml says KAFKA_AUTO_CREATE_TOPICS_ENABLE false"),
+        created.starts_with("created with kafka-topics, since kafka.yml sets KAFKA_AUTO_CREATE_TOPICS_ENABLE to false"),
         "{created}"
     );
     assert!(created.contains("3 partitions × 3 replicas"), "{created}");

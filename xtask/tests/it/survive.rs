@@ -183,7 +183,7 @@ fn wrong_server_data_is_reported_at_once_with_its_fix() {
     refused(&["kafka-1 has another broker's data: its meta.properties has broker.id=2", &teardown]);
     let cluster = own.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap();
     std::fs::write(&meta, own.replace(cluster, &"A".repeat(cluster.len()))).unwrap();
-    refused(&["its data and ZooKeeper's are of two Kafka clusters", "(The Cluster ID ", &teardown]);
+    refused(&["its data and ZooKeeper's belong to two Kafka clusters", "(The Cluster ID ", &teardown]);
     std::fs::write(&meta, &own).unwrap();
 
     let lock = std::fs::OpenOptions::new().write(true).open(data("kafka-1").join(".lock")).unwrap();
