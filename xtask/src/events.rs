@@ -1,4 +1,4 @@
-//! What happens while a command works, as events: sent by what works (the runner of plans, drills) to every listener.
+//! What happens while a command works, as events: sent by the runner of plans to every listener.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

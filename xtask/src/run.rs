@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::events::{Event, Events, StartedStep, StepState};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Result};
 use crate::plan::Plan;
 use crate::task::{Ctx, Outcome, Task};
 
@@ -74,17 +74,22 @@ impl Report {
         }
     }
 
-    /// What the process should exit with. A fault outweighs a doubt.
+    /// The exit code: the worst of the failures and the drills.
     pub fn exit(&self) -> Exit {
-        let exits = || self.failures.iter().map(|failure| failure.exit);
-        let weightiest =
-            [Exit::Interrupted, Exit::Nothing, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
-        weightiest.or_else(|| exits().next()).unwrap_or(Exit::Ok)
+        let drills = self.steps.iter().filter_map(|step| match &step.end {
+            StepEnd::Done(outcome) => Some(outcome.exit),
+            _ => None,
+        });
+        self.failures.iter().map(|failure| failure.exit).chain(drills).fold(Exit::Ok, Exit::worst)
     }
 }
 
-/// Runs `plan`, each step with a log file of its own in `logs`, and sends what happens to `events`.
-pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
+/// Takes what a step found as soon as the step ends. An error stops the plan.
+pub type TakeOutcome<'a> = &'a mut dyn FnMut(&Outcome) -> Result<()>;
+
+/// Runs `plan`, each step with a log file of its own in `logs`. Sends what happens to `events` and hands what each step
+/// found to `take`.
+pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeOutcome<'_>) -> Report {
     let begin = Instant::now();
     // Without the folder there are no logs, which a step that needs one will say.
     let _ = if ctx.lab.state.exists() { crate::files::private_dir(logs).is_ok() } else { false };
@@ -160,6 +165,12 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
                         }
                     };
                     let elapsed = end.send(step);
+                    if let StepEnd::Done(outcome) = &end
+                        && let Err(failure) = take(outcome)
+                    {
+                        ctx.stop.cancel();
+                        failures.push(failure);
+                    }
                     ended[place] = Some(StepResult { title: titles[place].clone(), end, elapsed });
                 }
                 Err(_) => events.tick(),
@@ -173,4 +184,70 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
     let report = Report { steps, elapsed: begin.elapsed(), failures };
     events.send(&Event::PlanEnded { exit: report.exit() as i32, elapsed: report.elapsed });
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::drivers;
+    use crate::events::Listener;
+    use crate::exec::Output;
+    use crate::exec::fake::FakeExec;
+    use crate::local::jars::Jars;
+    use crate::plan;
+    use crate::signal::Stop;
+    use crate::step::Step;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_drill_or_failure() {
+        let step = |exit| {
+            let outcome = Outcome { exit, ..Outcome::new(StepState::Failed, "") };
+            StepResult { title: String::new(), end: StepEnd::Done(outcome), elapsed: Duration::ZERO }
+        };
+        let of = |drills: &[Exit], failures: &[Exit]| {
+            let failures = failures.iter().map(|exit| Failure::new(*exit, "")).collect();
+            let steps = drills.iter().map(|exit| step(*exit)).collect();
+            Report { steps, elapsed: Duration::ZERO, failures }.exit()
+        };
+        assert_eq!(of(&[], &[]), Exit::Ok);
+        assert_eq!(of(&[Exit::Ok, Exit::Inconclusive, Exit::Step], &[]), Exit::Step);
+        assert_eq!(of(&[Exit::Fault, Exit::Step], &[]), Exit::Fault);
+        assert_eq!(of(&[Exit::Fault], &[Exit::Interrupted]), Exit::Interrupted);
+        assert_eq!(of(&[], &[Exit::Step, Exit::Nothing]), Exit::Nothing);
+    }
+
+    #[test]
+    fn a_drill_that_is_not_kept_stops_no_other_and_a_result_that_cannot_be_taken_stops_all() {
+        let lab = sample::lab();
+        let jars = Jars::describe(&lab.env).unwrap();
+        let exec = FakeExec::new(|_: &crate::exec::Cmd| Ok(Output { code: Some(0), ..Output::default() }));
+        let drills = &plan::drill(&plan::tests::drills()).steps[2..];
+        let chained = |(place, planned): (usize, &plan::Planned)| plan::Planned {
+            step: planned.step,
+            after: place.checked_sub(1).into_iter().collect(),
+        };
+        // The drills alone: none of their servers runs.
+        let plan = Plan { steps: drills.iter().enumerate().map(chained).collect(), keep_going: false };
+        let run = |take: TakeOutcome<'_>| {
+            let stop = Stop::default();
+            let ctx = Ctx::new(&lab, drivers::of(lab.backend), &jars, &exec, &stop);
+            run(&plan, &ctx, &Events::to(Vec::<Box<dyn Listener + Send>>::new()), Path::new("/dev/null"), take)
+        };
+        let mut taken = Vec::new();
+        let report = run(&mut |outcome| {
+            taken.push(outcome.drill.is_some());
+            Ok(())
+        });
+        let states: Vec<StepState> = report.steps.iter().map(|step| step.end.state()).collect();
+        assert_eq!(states, [StepState::Failed, StepState::Skipped, StepState::Failed]);
+        assert_eq!(taken, [true, false, true], "one is skipped");
+        assert_eq!(report.exit(), Exit::Fault, "the one that is skipped was broken");
+        assert!(plan.steps.iter().all(|planned| matches!(planned.step, Step::Drill(_))));
+
+        let report = run(&mut |_| Err(Failure::step("cannot write drills.jsonl")));
+        let states: Vec<StepState> = report.steps.iter().map(|step| step.end.state()).collect();
+        assert_eq!(states, [StepState::Failed, StepState::NotRun, StepState::NotRun]);
+        assert_eq!(report.failures[0].what, "cannot write drills.jsonl");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::coordination::Membership;
+use crate::drill::outcome::Record;
 use crate::events::StepState;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
@@ -24,7 +25,7 @@ use crate::wait::{self, Poll};
 /// What a step did, with a line of proof and, for checks, the evidence as data.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How it ended: changed, unchanged, passed or skipped.
+    /// How it ended. A drill that did not keep its promise is `Failed`: that stops no other step.
     pub state: StepState,
     /// One line: "brokers 0, 1, 2 registered".
     pub proof: String,
@@ -34,11 +35,17 @@ pub struct Outcome {
     pub flow: Option<ledger::judge::Report>,
     /// How running clients stand, one for each consumer.
     pub account: Vec<ledger::judge::Standing>,
+    /// The result of a drill.
+    pub drill: Option<Box<Record>>,
+    /// The exit code that a drill is worth, whether it was run now or recorded earlier.
+    pub exit: Exit,
 }
 
 impl Outcome {
-    fn new(state: StepState, proof: impl Into<String>) -> Self {
-        Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
+    /// An outcome without data.
+    pub fn new(state: StepState, proof: impl Into<String>) -> Self {
+        let (warnings, account) = (Vec::new(), Vec::new());
+        Outcome { state, proof: proof.into(), warnings, flow: None, account, drill: None, exit: Exit::Ok }
     }
 
     /// Something changed.

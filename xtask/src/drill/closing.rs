@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use ledger::judge::{Case, Report, judge};
 use ledger::lines::{ConsumerState, Event};
-use serde::Serialize;
 
 use crate::brokers::{Ends, end_offsets};
 use crate::drill::last_words::LastWords;
 use crate::drill::load::Load;
+use crate::drill::outcome::FinalRead;
 use crate::failure::{Exit, Failure, Result};
 use crate::task::Task;
 use crate::tools::clients;
@@ -22,15 +22,6 @@ const LAST: Duration = Duration::from_secs(60);
 
 /// What a consumer that begins again reads in a second, at the least: two busy cores manage some hundred thousand messages.
 const READS: u64 = 50_000;
-
-/// What the final read cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FinalRead {
-    /// Records that it read.
-    pub records: u64,
-    /// How long it took, from the start of its process to its end, in ms.
-    pub elapsed_ms: u64,
-}
 
 /// All that is known when the load is over.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::drill::promise::Promise;
 use crate::drill::proof::Proof;
 
 /// Something that can be broken.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its name on the command line.
     pub name: &'static str,
@@ -451,7 +451,7 @@ pub const FAULTS: &[Fault] = &[
 ];
 
 /// What is drilled under one load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// One fault.
     One(&'static Fault),

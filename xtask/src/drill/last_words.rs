@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::drill::control::Without;
-    use crate::drill::load::Peaks;
+    use crate::drill::outcome::Peaks;
     use crate::local::process::Identity;
 
     /// A client of a drill that wrote this into its log, and went so.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use ledger::lines::{ConsumerState, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
-use serde::Serialize;
 
 use crate::drill::client::{Client, Fate};
 use crate::drill::control::Without;
 use crate::drill::evidence::{ByPartition, Standing};
+use crate::drill::outcome::Peaks;
 use crate::drill::timing::LEAST_GAP_MS;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
@@ -49,15 +49,6 @@ impl Spoken {
     fn both_since(self, before: Self) -> bool {
         self.producer > before.producer && self.consumer > before.consumer
     }
-}
-
-/// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Peaks {
-    /// Any producer process.
-    pub producer_kib: u64,
-    /// Any consumer process.
-    pub consumer_kib: u64,
 }
 
 /// The load.

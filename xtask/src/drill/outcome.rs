@@ -7,17 +7,15 @@ use ledger::judge::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
-use crate::drill::closing::FinalRead;
 use crate::drill::control::Part;
 use crate::drill::evidence::Evidence;
 use crate::drill::faults::Scenario;
-use crate::drill::load::Peaks;
 use crate::drill::promise::{Judged, Promise};
 use crate::drill::proof::{Found, Proof, Sight};
 use crate::drill::timing::Row;
 use crate::failure::{Exit, Failure};
 
-/// The schema of [`Drill`].
+/// The schema of [`Finished`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";
 
 /// How a drill ended.
@@ -129,16 +127,22 @@ fn reasons(
     found
 }
 
-/// The exit code of two drills. A fault outranks whatever hindered a drill, and that outranks a drill that could not
-/// tell. Of equals the first one counts.
-pub fn worst(first: Exit, second: Exit) -> Exit {
-    let rank = |exit| match exit {
-        Exit::Ok => 0,
-        Exit::Inconclusive => 1,
-        Exit::Fault => 3,
-        _ => 2,
-    };
-    if rank(second) > rank(first) { second } else { first }
+/// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Peaks {
+    /// Any producer process.
+    pub producer_kib: u64,
+    /// Any consumer process.
+    pub consumer_kib: u64,
+}
+
+/// What the final read cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FinalRead {
+    /// Records that it read.
+    pub records: u64,
+    /// How long it took, from the start of its process to its end, in ms.
+    pub elapsed_ms: u64,
 }
 
 /// How one fault went.
@@ -186,7 +190,7 @@ impl FaultResult {
 
 /// How a drill went.
 #[derive(Clone, Debug, Serialize)]
-pub struct Drill {
+pub struct Finished {
     /// [`SCHEMA`].
     pub schema: &'static str,
     /// The commit of this program, with `+` when there are changes beside it; `unknown` outside a repository.
@@ -229,16 +233,16 @@ pub struct Drill {
 pub struct Unfinished {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub commit: String,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub backend: Backend,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub drill: &'static str,
     /// What it comes to: `outcome` and `kept`.
     #[serde(flatten)]
     pub settled: Settled,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub without: Vec<Part>,
     /// What could not be done.
     pub error: String,
@@ -248,11 +252,11 @@ pub struct Unfinished {
 }
 
 /// A drill that is over: a line of JSON, and of the file of `--out`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Record {
     /// It came to an account.
-    Finished(Box<Drill>),
+    Finished(Box<Finished>),
     /// It did not.
     Unfinished(Box<Unfinished>),
 }
@@ -263,6 +267,14 @@ impl Record {
         match self {
             Record::Finished(drill) => &drill.settled,
             Record::Unfinished(drill) => &drill.settled,
+        }
+    }
+
+    /// What hindered a drill that came to no account.
+    pub fn failure(self) -> Option<Failure> {
+        match self {
+            Record::Finished(_) => None,
+            Record::Unfinished(drill) => Some(drill.failure),
         }
     }
 }
@@ -345,7 +357,7 @@ pub mod tests {
         };
         let struck = vec![struck];
         let faults = vec!["producer-1 ended by itself".to_string()];
-        let drill = Drill {
+        let drill = Finished {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Local,
@@ -365,7 +377,7 @@ pub mod tests {
             ledger: account(),
         };
         let (drill_soak, without) = ("soak", vec![Part::Strike, Part::Load, Part::Ledger]);
-        let soak = Drill { drill: drill_soak, seed: Some(1), duration_s: Some(60), without, ..drill.clone() };
+        let soak = Finished { drill: drill_soak, seed: Some(1), duration_s: Some(60), without, ..drill.clone() };
         let failure = Failure::step("a broker does not start");
         let unfinished = Unfinished {
             schema: SCHEMA,
@@ -539,14 +551,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_fault_outranks_what_hindered_a_drill_and_that_what_could_not_tell() {
-        let ranked = [Exit::Ok, Exit::Inconclusive, Exit::Step, Exit::Fault];
-        for (place, low) in ranked.iter().enumerate() {
-            for high in &ranked[place..] {
-                assert_eq!((worst(*low, *high), worst(*high, *low)), (*high, *high));
-            }
-        }
-        assert_eq!(worst(Exit::Step, Exit::Preflight), Exit::Step, "of equals the first one counts");
+    fn each_outcome_has_its_exit_code() {
         assert_eq!(
             [Outcome::Kept, Outcome::CouldNotTell, Outcome::Broken].map(Outcome::exit),
             [Exit::Ok, Exit::Inconclusive, Exit::Fault]

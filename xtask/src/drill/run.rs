@@ -15,12 +15,13 @@ use crate::drill::control::Without;
 use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault, LoadKind, Scenario};
 use crate::drill::last_words::LastWords;
-use crate::drill::load::{Load, Peaks};
+use crate::drill::load::Load;
 use crate::drill::mend::mend;
-use crate::drill::outcome::{Drill, FaultResult, Record, SCHEMA, Settled, Unfinished};
+use crate::drill::outcome::{FaultResult, Finished, Outcome, Peaks, Record, SCHEMA, Settled, Unfinished};
 use crate::drill::strike::Strike;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
+use crate::events::StepState;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::files::{self, write_atomically};
@@ -29,7 +30,7 @@ use crate::service::Service;
 use crate::signal::Stop;
 use crate::steps::{check, serve};
 use crate::system::now_ms;
-use crate::task::Task;
+use crate::task::{self, Ctx, Task};
 use crate::wait::Poll;
 
 /// How long the load goes on before a fault.
@@ -41,8 +42,36 @@ const CAUGHT_UP: Duration = Duration::from_secs(600);
 /// How long a question for end offsets may take while all goes on.
 const OFFSETS: Duration = Duration::from_secs(60);
 
+/// A drill as a step of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// What is drilled.
+    pub scenario: Scenario,
+    /// How.
+    pub options: Options,
+    /// The outcome of an earlier run that stands for this one (`--resume`).
+    pub recorded: Option<Outcome>,
+}
+
+/// The step of a drill: runs it, unless its outcome is already recorded. A drill whose promise is broken, or that could
+/// not be done, is an outcome too, so that the next drill runs.
+///
+/// # Errors
+/// An interruption.
+pub fn step(task: &Task<'_>, drill: Drill) -> Result<task::Outcome> {
+    if let Some(outcome) = drill.recorded {
+        let skipped = task::Outcome::skipped(format!("already recorded, {}", outcome.words()));
+        return Ok(task::Outcome { exit: outcome.exit(), ..skipped });
+    }
+    let record = run(task, drill.scenario, drill.options)?;
+    let Settled { kept, exit, .. } = *record.settled();
+    let state = if kept { StepState::Passed } else { StepState::Failed };
+    let ended = task::Outcome::new(state, record.headline());
+    Ok(task::Outcome { exit, drill: Some(Box::new(record)), ..ended })
+}
+
 /// How every scenario of a command is drilled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Messages a second, over all partitions.
     pub rate: u32,
@@ -57,25 +86,25 @@ pub struct Options {
 ///
 /// # Errors
 /// An interruption.
-pub fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Record> {
+fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Record> {
     match mended(task, scenario, options) {
         Ok(drill) => Ok(Record::Finished(Box::new(drill))),
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
         Err(failure) => Ok(Record::Unfinished(Box::new(Unfinished {
             schema: SCHEMA,
-            commit: commit(task),
+            commit: commit(task.ctx, &task.log),
             backend: task.lab().backend,
             drill: scenario.name(),
             settled: Settled::unfinished(&failure),
             without: options.without.parts(),
             error: failure.what.clone(),
-            failure,
+            failure: if failure.log.is_none() { failure.log(&task.log) } else { failure },
         }))),
     }
 }
 
 /// A drill, and the mending of whatever it broke.
-fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill> {
+fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Finished> {
     let Options { rate, keep_topic, without } = options;
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
     let rate = scenario.rate(rate);
@@ -152,7 +181,7 @@ fn servers_run(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> {
+fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finished> {
     let (kind, without) = (scenario.load(), load.without);
     let calm = if without.any() { Duration::ZERO } else { CALM };
     let clock = Clock(Instant::now());
@@ -264,7 +293,13 @@ fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch
     Ok((strike.struck_ms, strike.brokers, stuck, strike.evidence))
 }
 
-fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, mut struck: Vec<FaultResult>) -> Drill {
+fn conclude(
+    task: &Task<'_>,
+    scenario: Scenario,
+    load: &Load,
+    account: Account,
+    mut struck: Vec<FaultResult>,
+) -> Finished {
     let LastWords { gaps, ends, readers, .. } = account.words;
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
     for place in 0..struck.len() {
@@ -282,9 +317,9 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
     let promised = scenario.promise();
     let (seed, duration_s) = scenario.schedule();
     let settled = Settled::finished(promised, &account.report, &struck, &account.faults);
-    Drill {
+    Finished {
         schema: SCHEMA,
-        commit: commit(task),
+        commit: commit(task.ctx, &task.log),
         backend: task.lab().backend,
         drill: scenario.name(),
         seed,
@@ -304,10 +339,10 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
 }
 
 /// The commit that a result belongs to.
-pub fn commit(task: &Task<'_>) -> String {
+pub fn commit(ctx: &Ctx<'_>, log: &Path) -> String {
     let words = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"];
-    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&task.lab().env.repo).args(words);
-    match task.capture(&cmd) {
+    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&ctx.lab.env.repo).args(words);
+    match ctx.exec.capture(&cmd, log, ctx.stop) {
         Ok(output) if output.code == Some(0) => output.stdout.trim().to_string(),
         _ => "unknown".into(),
     }

@@ -5,10 +5,10 @@ use ledger::judge::Verdict;
 use crate::account::totals;
 use crate::backend::Backend;
 use crate::drill::faults::{FAULTS, Fault, Scenario, schedule};
-use crate::drill::outcome::{Drill, Outcome, Record};
+use crate::drill::outcome::{Finished, Outcome, Record};
 use crate::drill::proof::Sight;
+use crate::drill::run::Drill;
 use crate::drill::timing::{self, Row};
-use crate::failure::{Failure, Result};
 
 /// What stands for several faults, as `--list` prints it.
 const SEVERAL: &str = "
@@ -45,16 +45,19 @@ fn places(fault: &Fault) -> String {
     runs.map(Backend::name).collect::<Vec<_>>().join(", ")
 }
 
-/// What `--dry-run` prints of a drill.
-pub fn preview(scenario: Scenario, backend: Backend) -> String {
-    match scenario {
+/// What `--dry-run` prints of a drill: comments.
+pub fn preview(drill: Drill, backend: Backend) -> Vec<String> {
+    if let Some(outcome) = drill.recorded {
+        return vec![format!("# already recorded, {}", outcome.words())];
+    }
+    match drill.scenario {
         Scenario::One(fault) => {
-            let moves: Vec<String> = fault.moves.iter().map(|step| format!("#   {step}\n")).collect();
-            format!("# {}: {}\n{}", fault.name, fault.breaks, moves.concat())
+            let moves = fault.moves.iter().map(|step| format!("#   {step}"));
+            std::iter::once(format!("# {}", fault.breaks)).chain(moves).collect()
         }
         Scenario::Soak { seed, duration } => {
             let names: Vec<&str> = schedule(seed, backend).take(10).map(|fault| fault.name).collect();
-            format!("# soak of {} s, seed {seed}: {}, …\n", duration.as_secs(), names.join(", "))
+            vec![format!("# soak of {} s, seed {seed}: {}, …", duration.as_secs(), names.join(", "))]
         }
     }
 }
@@ -71,37 +74,28 @@ impl Outcome {
 }
 
 impl Record {
-    /// How it ended, for who follows it: what shows that it was kept, or why it was not.
-    ///
-    /// # Errors
-    /// It was not kept.
-    pub fn ended(&self) -> Result<String> {
-        match self {
-            Record::Finished(drill) if drill.settled.kept => Ok(drill.proof()),
-            Record::Finished(drill) => Err(drill.not_kept()),
-            Record::Unfinished(drill) => Err(drill.failure.clone()),
+    /// How it ended, in one line: what shows that the promise was kept, or why it was not.
+    pub fn headline(&self) -> String {
+        let drill = match self {
+            Record::Finished(drill) => drill,
+            Record::Unfinished(drill) => return drill.error.lines().next().unwrap_or_default().into(),
+        };
+        let (promised, reasons) = (drill.promised, &drill.settled.reasons);
+        let first = reasons.first().map_or("", String::as_str);
+        let others = if reasons.len() > 1 { format!(" (and {} more)", reasons.len() - 1) } else { String::new() };
+        match drill.settled.outcome {
+            Outcome::Kept => {
+                let shown = drill.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
+                let proofs = if shown == 1 { "proof" } else { "proofs" };
+                format!("{promised}, as promised; {shown} {proofs} of the strike")
+            }
+            Outcome::Broken => format!("the promise was {promised}: {first}{others}"),
+            Outcome::CouldNotTell => format!("could not tell whether it is {promised}: {first}{others}"),
         }
     }
 }
 
-impl Drill {
-    /// A drill that was not kept, with every reason.
-    fn not_kept(&self) -> Failure {
-        let what = match self.settled.outcome {
-            Outcome::CouldNotTell => format!("could not tell whether it is {}", self.promised),
-            _ => format!("promised was {}", self.promised),
-        };
-        let reasons: Vec<String> = self.settled.reasons.iter().map(|reason| format!("\n  - {reason}")).collect();
-        Failure::new(self.settled.exit, format!("{what}{}", reasons.concat()))
-    }
-
-    /// A drill that was kept, in one line.
-    fn proof(&self) -> String {
-        let shown = self.struck.iter().map(|struck| struck.evidence.len()).sum::<usize>();
-        let proofs = if shown == 1 { "proof" } else { "proofs" };
-        format!("{}, as promised; {shown} {proofs} of the strike", self.promised)
-    }
-
+impl Finished {
     /// The drill for people.
     pub fn text(&self) -> String {
         let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
@@ -170,7 +164,9 @@ impl Drill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drill::control::Without;
     use crate::drill::faults::named;
+    use crate::drill::run::Options;
 
     /// Whether a word has a capital letter behind a small one, as the names of Rust's types and variants do.
     fn camel_case(word: &str) -> bool {
@@ -178,12 +174,17 @@ mod tests {
         both.into_iter().any(|(one, next)| one.is_lowercase() && next.is_uppercase())
     }
 
+    fn drill(fault: &'static Fault, recorded: Option<Outcome>) -> Drill {
+        let options = Options { rate: 200, keep_topic: false, without: Without::default() };
+        Drill { scenario: Scenario::One(fault), options, recorded }
+    }
+
     #[test]
     fn a_preview_speaks_english_and_not_rust() {
         for fault in FAULTS {
-            let text = preview(Scenario::One(fault), Backend::Local);
-            assert_eq!(text.lines().count(), 1 + fault.moves.len(), "{text}");
-            for (line, step) in text.lines().skip(1).zip(fault.moves) {
+            let lines = preview(drill(fault, None), Backend::Local);
+            assert_eq!(lines.len(), 1 + fault.moves.len(), "{lines:?}");
+            for (line, step) in lines.iter().skip(1).zip(fault.moves) {
                 assert!(!line.contains(&format!("{step:?}")), "{line}");
                 assert!(!line.contains(['{', '}', '_']) && !line.contains("::"), "{line}");
                 let mut words = line.split(|c: char| !c.is_alphanumeric());
@@ -191,9 +192,13 @@ mod tests {
                 assert_eq!(rust, None, "{line}");
             }
         }
-        let text = preview(named("leader-kill").map(Scenario::One).unwrap(), Backend::Local);
-        let moves = "#   kill the leader of partition 0 (SIGKILL)\n#   wait 7 s\n#   start the leader of partition 0\n";
-        assert!(text.starts_with("# leader-kill: ") && text.ends_with(moves), "{text}");
+        let leader_kill = named("leader-kill").unwrap();
+        let lines = preview(drill(leader_kill, None), Backend::Local);
+        let moves = ["kill the leader of partition 0 (SIGKILL)", "wait 7 s", "start the leader of partition 0"];
+        assert!(lines[0].starts_with("# kill -9 of a partition's leader"), "{lines:?}");
+        assert_eq!(lines[1..], moves.map(|line| format!("#   {line}")));
+        let recorded = preview(drill(leader_kill, Some(Outcome::Broken)), Backend::Local);
+        assert_eq!(recorded, ["# already recorded, NOT as promised"]);
     }
 
     #[test]
