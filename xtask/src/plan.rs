@@ -275,8 +275,8 @@ pub mod tests {
     use super::*;
     use crate::config::sample;
     use crate::drill::control::Without;
-    use crate::drill::faults::{Scenario, named};
-    use crate::drill::outcome::Outcome;
+    use crate::drill::faults::{Scenario, by_name};
+    use crate::drill::outcome::DrillOutcome;
     use crate::drill::run::Options;
 
     fn written(plan: &Plan) -> String {
@@ -374,9 +374,9 @@ pub mod tests {
     pub fn drills() -> [Drill; 3] {
         let options = Options { rate: 200, keep_topic: false, without: Without::default() };
         let drill = |scenario, recorded| Drill { scenario, options, recorded };
-        let one = |name, recorded| drill(Scenario::One(named(name).unwrap()), recorded);
+        let one = |name, recorded| drill(Scenario::One(by_name(name).unwrap()), recorded);
         let soak = Scenario::Soak { seed: 1, duration: Duration::from_secs(60) };
-        [one("leader-kill", None), one("pod-delete", Some(Outcome::Broken)), drill(soak, None)]
+        [one("leader-kill", None), one("pod-delete", Some(DrillOutcome::Broken)), drill(soak, None)]
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::config::Lab;
 use crate::drill::run::{self as drill, Drill};
-use crate::drill::told;
+use crate::drill::text;
 use crate::failure::Result;
 use crate::k8s::workload::Part;
 use crate::k8s::{inside, kubeconfig, workload};
@@ -163,7 +163,7 @@ impl Step {
             Step::Tool(check) => check::preview_tool(check, ctx),
             Step::Account => rolled_out::preview(lab),
             Step::Flow(messages) => flow::preview(ctx, messages),
-            Step::Drill(drill) => told::preview(drill, lab.backend),
+            Step::Drill(drill) => text::preview(drill, lab.backend),
             Step::Stop(which) => servers::preview_stop(lab, which),
             Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
             Step::Purge => remove::preview_caches(lab),

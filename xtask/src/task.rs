@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::coordination::Membership;
-use crate::drill::outcome::Record;
+use crate::drill::outcome::DrillResult;
 use crate::events::StepState;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
@@ -36,7 +36,7 @@ pub struct Outcome {
     /// How running clients stand, one for each consumer.
     pub account: Vec<ledger::judge::Standing>,
     /// The result of a drill.
-    pub drill: Option<Box<Record>>,
+    pub drill: Option<Box<DrillResult>>,
     /// The exit code that a drill is worth, whether it was run now or recorded earlier.
     pub exit: Exit,
 }

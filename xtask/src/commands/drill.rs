@@ -12,10 +12,10 @@ use crate::cli::{Drill as Args, Format};
 use crate::commands::session::Session;
 use crate::config::Lab;
 use crate::drill::control::Without;
-use crate::drill::faults::{FAULTS, Fault, Scenario, named};
-use crate::drill::outcome::{Record, Recorded};
+use crate::drill::faults::{FAULTS, Fault, Scenario, by_name};
+use crate::drill::outcome::{DrillResult, RecordedDrill};
 use crate::drill::run::{Drill, Options, commit};
-use crate::drill::told;
+use crate::drill::text;
 use crate::events::Events;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::plan::{self, Plan};
@@ -24,27 +24,27 @@ use crate::show::{self, print_json, print_text};
 use crate::system::lack_of_space;
 use crate::task::{Ctx, Outcome};
 
-/// Where `drill matrix` keeps its results, in the working folder.
+/// The file of `drill matrix`, in the working directory.
 const MATRIX: &str = "drills.jsonl";
 
-/// What a message of a drill takes in a log: 105 were measured, of which the value is 100.
+/// The bytes of a message in a log: 105 were measured, 100 of them the value.
 const BYTES: u64 = 120;
 
 impl Session<'_> {
     /// `drill …`.
     ///
     /// # Errors
-    /// Nothing is up, a fault's name is wrong, or something could not be done.
+    /// Nothing is up, a fault's name is wrong, or a drill could not be finished.
     pub fn drill(&self, args: &Args) -> Result<Exit> {
         if args.list {
-            print_text(&told::list());
+            print_text(&text::list());
             return Ok(Exit::Ok);
         }
         // Wrong arguments are reported before a missing lab.
         scenarios(args, None)?;
         let out = out_file(args)?;
         let (lab, jars) = self.recorded()?;
-        let plan = plan_of(args, out.as_deref(), &self.ctx(&lab, &jars, self.stop))?;
+        let plan = drill_plan(args, out.as_deref(), &self.ctx(&lab, &jars, self.stop))?;
         if self.global.dry_run {
             return Ok(self.dry_run("drill", &lab, &jars, &plan));
         }
@@ -56,16 +56,16 @@ impl Session<'_> {
         let (lab, jars) = self.recorded()?;
         let stop = self.stop.next_plan();
         let ctx = self.ctx(&lab, &jars, &stop);
-        let plan = plan_of(args, out.as_deref(), &ctx)?;
+        let plan = drill_plan(args, out.as_deref(), &ctx)?;
         let events = Events::to(vec![show::listener("drill", &lab.name, lab.format, self.env)]);
         let mut take = |outcome: &Outcome| match &outcome.drill {
-            Some(record) => publish(record, lab.format, out.as_deref()),
+            Some(result) => publish(result, lab.format, out.as_deref()),
             None => Ok(()),
         };
         let report = run::run(&plan, &ctx, &events, &lab.logs().join("steps").join("drill"), &mut take);
         let exit = report.exit();
         let unfinished = report.steps.into_iter().filter_map(|step| match step.end {
-            StepEnd::Done(Outcome { drill: Some(record), .. }) => record.failure(),
+            StepEnd::Done(Outcome { drill: Some(result), .. }) => result.failure(),
             _ => None,
         });
         // The failure that stopped the plan or a drill is reported in full, unless another drill found something worse.
@@ -87,8 +87,8 @@ fn out_file(args: &Args) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The drills that `args` ask for, as a plan for this lab. Those that `out` already has are skipped steps.
-fn plan_of(args: &Args, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
+/// Plans the drills that `args` ask for. With `--resume`, those that `out` already has are skipped steps.
+fn drill_plan(args: &Args, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
     let lab = ctx.lab;
     let scenarios = scenarios(args, Some(lab.backend))?;
     let brokers = &lab.facts.brokers;
@@ -107,22 +107,22 @@ fn plan_of(args: &Args, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
     let drills = scenarios.into_iter().map(|scenario| {
         // Each recorded drill stands for one.
         let found = done.iter().position(|done| done.is(scenario, options.rate, &options.without.parts()));
-        Drill { scenario, options, recorded: found.and_then(|at| done.swap_remove(at).settled()) }
+        Drill { scenario, options, recorded: found.and_then(|at| done.swap_remove(at).outcome()) }
     });
     Ok(plan::drill(&drills.collect::<Vec<_>>()))
 }
 
 /// Prints the result of a drill and appends it to the file.
-fn publish(record: &Record, format: Format, out: Option<&Path>) -> Result<()> {
-    match (format, record) {
-        (Format::Json, record) => print_json(record),
-        (Format::Text, Record::Finished(drill)) => print_text(&format!("{}\n", drill.text())),
-        (Format::Text, Record::Unfinished(_)) => {}
+fn publish(result: &DrillResult, format: Format, out: Option<&Path>) -> Result<()> {
+    match (format, result) {
+        (Format::Json, result) => print_json(result),
+        (Format::Text, DrillResult::Finished(drill)) => print_text(&format!("{}\n", drill.text())),
+        (Format::Text, DrillResult::Unfinished(_)) => {}
     }
-    out.map_or(Ok(()), |file| append(file, record))
+    out.map_or(Ok(()), |file| append(file, result))
 }
 
-/// A soak keeps all it sends, on every replica.
+/// Checks the free disk space for a soak, whose topic keeps every message on every replica.
 fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
     let (Scenario::Soak { duration, .. }, Reach::Processes) = (scenario, lab.backend.reaches()) else { return Ok(()) };
     let need = duration
@@ -132,21 +132,21 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
         .saturating_mul(lab.facts.brokers.replication_factor.into());
     match lack_of_space(&lab.state, need, "this soak") {
         Some(lack) => {
-            Err(Failure::new(Exit::Preflight, lack).fix("make room, or ask for a lower --rate or a shorter --duration"))
+            Err(Failure::new(Exit::Preflight, lack)
+                .fix("free some space, or use a lower --rate or a shorter --duration"))
         }
         None => Ok(()),
     }
 }
 
-/// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or
-/// broken.
-fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Recorded>> {
+/// Reads the drills of this commit and backend from a file: those that were kept or broken.
+fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<RecordedDrill>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.cannot("read", file)?,
     };
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Recorded>(line).ok());
-    Ok(lines.filter(|line| line.is_of(commit, backend) && line.settled().is_some()).collect())
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<RecordedDrill>(line).ok());
+    Ok(lines.filter(|line| line.is_of(commit, backend) && line.outcome().is_some()).collect())
 }
 
 fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
@@ -155,7 +155,7 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     writeln!(out, "{line}").cannot("write", file)
 }
 
-/// What was asked for, in order; where the lab is known, of what can be done there.
+/// Returns what `args` ask for, in order. With a `backend`, `all` has the faults that it allows.
 fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
     if args.faults.is_empty() {
@@ -166,18 +166,18 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let soak = Scenario::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
     let mut scenarios = Vec::new();
     for name in &args.faults {
-        match (name.as_str(), named(name)) {
+        match (name.as_str(), by_name(name)) {
             ("all" | "matrix", _) => scenarios.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Scenario::One)),
             ("soak", _) => scenarios.push(soak),
             (_, Some(fault)) if runs(fault) => scenarios.push(Scenario::One(fault)),
             (_, Some(fault)) => {
                 let here = backend.map(|backend| backend.to_string()).unwrap_or_default();
                 return Err(Failure::usage(format!("{} cannot be done on {here}, where this lab runs", fault.name))
-                    .fix("`cargo xtask drill --list` says where each can"));
+                    .fix("`cargo xtask drill --list` shows where each can be done"));
             }
             (_, None) => {
                 return Err(
-                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` names all")
+                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` lists all")
                 );
             }
         }
@@ -188,10 +188,10 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::outcome::{Outcome, SCHEMA, Settled, Unfinished};
+    use crate::drill::outcome::{Conclusion, DrillOutcome, SCHEMA, Unfinished};
 
     #[test]
-    fn what_came_to_a_verdict_at_this_commit_and_backend_is_not_done_again() {
+    fn drills_with_a_verdict_at_this_commit_and_backend_are_skipped() {
         let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
         let _ = fs::remove_file(&file);
         assert!(recorded(&file, "c1", Backend::Local).unwrap().is_empty());
@@ -200,7 +200,7 @@ mod tests {
             commit: "c1".into(),
             backend: Backend::Local,
             drill,
-            settled: Settled::unfinished(&failure),
+            conclusion: Conclusion::unfinished(&failure),
             without: Vec::new(),
             error: failure.what.clone(),
             failure,
@@ -223,11 +223,11 @@ mod tests {
         }
         append(&file, &"cut off").unwrap();
         let done = recorded(&file, "c1", Backend::Local).unwrap();
-        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.settled().unwrap())).collect();
-        let (kept, broken) = (Outcome::Kept, Outcome::Broken);
+        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.outcome().unwrap())).collect();
+        let (kept, broken) = (DrillOutcome::Kept, DrillOutcome::Broken);
         assert_eq!(names, [("leader-kill", kept), ("soak", kept), ("leader-kill", broken)]);
         let soak = |seed, seconds| Scenario::Soak { seed, duration: Duration::from_secs(seconds) };
-        let kill = Scenario::One(named("leader-kill").unwrap());
+        let kill = Scenario::One(by_name("leader-kill").unwrap());
         assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));
         assert!(
             done[1].is(soak(1, 60), 200, &[])
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_repeat_what_can_be_done_there_in_order() {
+    fn rounds_repeat_what_the_backend_allows_in_order() {
         let args = |faults: &[&str], rounds| Args {
             faults: faults.iter().map(ToString::to_string).collect(),
             rounds,
