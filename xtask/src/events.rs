@@ -62,7 +62,7 @@ pub enum Event {
         #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
         elapsed: Duration,
     },
-    /// A step ended. One that was left out or not run at all has no [`Event::StepStarted`].
+    /// A step ended. One that was not run has no [`Event::StepStarted`].
     #[serde(rename = "finished")]
     StepFinished {
         /// Which one.
@@ -142,10 +142,10 @@ impl Events {
         self.send(&Event::Note { text: text.into() });
     }
 
-    /// Sends that a step does not start: it is skipped or not run, and why.
-    pub fn leave_out(&self, number: usize, title: &str, state: StepState, why: &str) {
+    /// Sends that a step does not start, and why.
+    pub fn not_run(&self, number: usize, title: &str, why: &str) {
         let step = StepId { number, title: title.into() };
-        let (text, warnings) = (why.into(), Vec::new());
+        let (state, text, warnings) = (StepState::NotRun, why.into(), Vec::new());
         self.send(&Event::StepFinished { step, state, text, warnings, elapsed: Duration::ZERO });
     }
 

@@ -121,7 +121,7 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeO
                 let obstacle = obstacle.or_else(|| ctx.stop.asked().then(|| "stopped".to_string()));
                 started[place] = true;
                 if let Some(why) = obstacle {
-                    events.leave_out(place + 1, &titles[place], StepState::NotRun, &why);
+                    events.not_run(place + 1, &titles[place], &why);
                     let (title, end) = (titles[place].clone(), StepEnd::NotRun(why));
                     ended[place] = Some(StepResult { title, end, elapsed: Duration::ZERO });
                     // What waits for this one may stand earlier in no list, but never before it: go on from the top.

@@ -79,6 +79,9 @@ use Proof::{
     EpochRaised, EpochSame, Expired, HandedOver, HeldBack, Lagged, NewController, NewPod, NodePaused, NodeRestarted,
     PartitionsDoubled, Paused, ReadAgain, SessionGone, SessionsKept, Silent, StoodStill, TopicIdChanged, TopicLate,
 };
+use Target::{
+    AllBrokers, Consumer, Controller, Coordinator, Followers, Leader, LeaderAndController, Producer, TwoBrokers,
+};
 
 /// Longer than zookeeper.session.timeout.ms of kafka.yml (4 s) and the election after it.
 const EXPIRED: Move = Wait(7_000);
@@ -105,13 +108,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a partition's leader; it is restarted after its session expired",
         "`kafka-topics -- --describe`: Leader and Isr of its partitions, during the first four seconds and after them",
-        [Kill(Target::Leader), EXPIRED, Start(Target::Leader)],
-        [
-            Ended(Target::Leader, EndSignal::Kill),
-            Expired(Target::Leader),
-            EpochRaised(Target::Leader),
-            AcksWaited(1_000)
-        ]
+        [Kill(Leader), EXPIRED, Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "leader-kill-restart",
@@ -119,13 +117,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a partition's leader; it is restarted at once",
         "`logs kafka-N`: it waits until its former session is gone",
-        [Kill(Target::Leader), Start(Target::Leader)],
-        [
-            Ended(Target::Leader, EndSignal::Kill),
-            SessionGone(Target::Leader),
-            EpochRaised(Target::Leader),
-            AcksWaited(1_000)
-        ]
+        [Kill(Leader), Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), SessionGone(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "controller-kill",
@@ -133,8 +126,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the controller",
         "`zookeeper-shell -- get /controller`: another broker id",
-        [Kill(Target::Controller), EXPIRED, Start(Target::Controller)],
-        [Ended(Target::Controller, EndSignal::Kill), Expired(Target::Controller), NewController]
+        [Kill(Controller), EXPIRED, Start(Controller)],
+        [Ended(Controller, EndSignal::Kill), Expired(Controller), NewController]
     ),
     fault!(
         "leader-and-controller-kill",
@@ -142,12 +135,12 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a leader and of the controller: two of three brokers",
         "partitions with one replica left: no acknowledgement until a second one is back",
-        [Kill(Target::LeaderAndController), EXPIRED, Start(Target::LeaderAndController)],
+        [Kill(LeaderAndController), EXPIRED, Start(LeaderAndController)],
         [
-            Ended(Target::LeaderAndController, EndSignal::Kill),
-            Expired(Target::LeaderAndController),
+            Ended(LeaderAndController, EndSignal::Kill),
+            Expired(LeaderAndController),
             NewController,
-            EpochRaised(Target::LeaderAndController),
+            EpochRaised(LeaderAndController),
             AcksWaited(1_000)
         ]
     ),
@@ -158,12 +151,7 @@ pub const FAULTS: &[Fault] = &[
         "each broker is stopped and restarted, one after the other",
         "leaders move away before a broker stops: controlled shutdown",
         [Rolling],
-        [
-            Ended(Target::AllBrokers, EndSignal::Term),
-            HandedOver(Target::AllBrokers),
-            SessionGone(Target::AllBrokers),
-            EpochRaised(Target::AllBrokers)
-        ]
+        [Ended(AllBrokers, EndSignal::Term), HandedOver(AllBrokers), SessionGone(AllBrokers), EpochRaised(AllBrokers)]
     ),
     fault!(
         "leader-pause-short",
@@ -173,8 +161,8 @@ pub const FAULTS: &[Fault] = &[
         "no new leader: acknowledgements wait for the old one",
         // A ZooKeeper client pings after each third of its session timeout. After two thirds without an answer it
         // reconnects, which takes up to a second. So a pause longer than a third may cost the session.
-        [Pause(Target::Leader), Wait(1_000), Resume(Target::Leader)],
-        [Paused(Target::Leader, 900), SessionsKept(Target::Leader), EpochSame, AcksWaited(700)]
+        [Pause(Leader), Wait(1_000), Resume(Leader)],
+        [Paused(Leader, 900), SessionsKept(Leader), EpochSame, AcksWaited(700)]
     ),
     fault!(
         "leader-pause-long",
@@ -182,8 +170,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of a leader for 10 s, longer than the session timeout",
         "a new leader epoch; the old leader resumes and finds that it no longer leads",
-        [Pause(Target::Leader), Wait(10_000), Resume(Target::Leader)],
-        [Paused(Target::Leader, 9_000), Expired(Target::Leader), EpochRaised(Target::Leader), AcksWaited(1_000)]
+        [Pause(Leader), Wait(10_000), Resume(Leader)],
+        [Paused(Leader, 9_000), Expired(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "two-brokers-down",
@@ -191,8 +179,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of two of three brokers: below min.insync.replicas",
         "`logs kafka-N` of the remaining broker: NotEnoughReplicasException, until acknowledgements resume by themselves",
-        [Kill(Target::TwoBrokers), Wait(12_000), Start(Target::TwoBrokers)],
-        [Ended(Target::TwoBrokers, EndSignal::Kill), Expired(Target::TwoBrokers), StoodStill]
+        [Kill(TwoBrokers), Wait(12_000), Start(TwoBrokers)],
+        [Ended(TwoBrokers, EndSignal::Kill), Expired(TwoBrokers), StoodStill]
     ),
     fault!(
         "all-brokers-kill",
@@ -200,8 +188,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of every broker",
         "the clients wait; nothing acknowledged is lost when all come back",
-        [Kill(Target::AllBrokers), Wait(8_000), Start(Target::AllBrokers)],
-        [Ended(Target::AllBrokers, EndSignal::Kill), Expired(Target::AllBrokers), StoodStill]
+        [Kill(AllBrokers), Wait(8_000), Start(AllBrokers)],
+        [Ended(AllBrokers, EndSignal::Kill), Expired(AllBrokers), StoodStill]
     ),
     fault!(
         "zookeeper-kill",
@@ -209,8 +197,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper; it is restarted after 8 s",
         "leaders continue without it; no leader could be elected meanwhile",
-        [Kill(Target::Coordinator), Wait(8_000), Start(Target::Coordinator)],
-        [Ended(Target::Coordinator, EndSignal::Kill), Silent(7_000), AckedMeanwhile(Target::Coordinator)]
+        [Kill(Coordinator), Wait(8_000), Start(Coordinator)],
+        [Ended(Coordinator, EndSignal::Kill), Silent(7_000), AckedMeanwhile(Coordinator)]
     ),
     fault!(
         "zookeeper-pause",
@@ -218,8 +206,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of ZooKeeper for 8 s, longer than the session timeout",
         "leaders continue without it; when it resumes, most sessions have expired and their brokers register again",
-        [Pause(Target::Coordinator), Wait(8_000), Resume(Target::Coordinator)],
-        [Paused(Target::Coordinator, 7_000), Silent(4_000), AckedMeanwhile(Target::Coordinator)]
+        [Pause(Coordinator), Wait(8_000), Resume(Coordinator)],
+        [Paused(Coordinator, 7_000), Silent(4_000), AckedMeanwhile(Coordinator)]
     ),
     fault!(
         "zookeeper-and-leader-kill",
@@ -227,20 +215,13 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper and of a leader",
         "no new leader until ZooKeeper is back and the session has expired",
+        [Kill(Coordinator), Kill(Leader), Wait(3_000), Start(Coordinator), EXPIRED, Start(Leader)],
         [
-            Kill(Target::Coordinator),
-            Kill(Target::Leader),
-            Wait(3_000),
-            Start(Target::Coordinator),
-            EXPIRED,
-            Start(Target::Leader)
-        ],
-        [
-            Ended(Target::Coordinator, EndSignal::Kill),
+            Ended(Coordinator, EndSignal::Kill),
             Silent(2_000),
-            Ended(Target::Leader, EndSignal::Kill),
-            Expired(Target::Leader),
-            EpochRaised(Target::Leader),
+            Ended(Leader, EndSignal::Kill),
+            Expired(Leader),
+            EpochRaised(Leader),
             AcksWaited(3_000)
         ]
     ),
@@ -250,13 +231,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a leader, which is restarted with an empty log folder",
         "it is out of every ISR until it has fetched everything from the new leaders",
-        [Kill(Target::Leader), EXPIRED, Wipe(Target::Leader), Start(Target::Leader)],
-        [
-            Ended(Target::Leader, EndSignal::Kill),
-            Expired(Target::Leader),
-            EpochRaised(Target::Leader),
-            Emptied(Target::Leader)
-        ]
+        [Kill(Leader), EXPIRED, Wipe(Leader), Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader), Emptied(Leader)]
     ),
     fault!(
         "producer-term",
@@ -264,8 +240,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGTERM of the producer; another one takes over",
         "it flushes, and its last line covers everything it sent",
-        [Term(Target::Producer), Wait(1_000), Start(Target::Producer)],
-        [Ended(Target::Producer, EndSignal::Term), EndLines(Target::Producer)]
+        [Term(Producer), Wait(1_000), Start(Producer)],
+        [Ended(Producer, EndSignal::Term), EndLines(Producer)]
     ),
     fault!(
         "producer-kill",
@@ -273,8 +249,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the producer; another one takes over",
         "its last checkpoint is what it promised; what was in flight may or may not be in the log",
-        [Kill(Target::Producer), Wait(1_000), Start(Target::Producer)],
-        [Ended(Target::Producer, EndSignal::Kill)]
+        [Kill(Producer), Wait(1_000), Start(Producer)],
+        [Ended(Producer, EndSignal::Kill)]
     ),
     fault!(
         "producer-pause",
@@ -282,8 +258,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of the producer for 5 s",
         "lag falls to 0",
-        [Pause(Target::Producer), Wait(5_000), Resume(Target::Producer)],
-        [Paused(Target::Producer, 4_500), CaughtUp]
+        [Pause(Producer), Wait(5_000), Resume(Producer)],
+        [Paused(Producer, 4_500), CaughtUp]
     ),
     fault!(
         "consumer-term",
@@ -291,8 +267,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGTERM of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Term(Target::Consumer), Wait(2_000), Start(Target::Consumer)],
-        [Ended(Target::Consumer, EndSignal::Term), EndLines(Target::Consumer), ReadAgain]
+        [Term(Consumer), Wait(2_000), Start(Consumer)],
+        [Ended(Consumer, EndSignal::Term), EndLines(Consumer), ReadAgain]
     ),
     fault!(
         "consumer-kill",
@@ -300,8 +276,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Kill(Target::Consumer), Wait(2_000), Start(Target::Consumer)],
-        [Ended(Target::Consumer, EndSignal::Kill), ReadAgain]
+        [Kill(Consumer), Wait(2_000), Start(Consumer)],
+        [Ended(Consumer, EndSignal::Kill), ReadAgain]
     ),
     fault!(
         "consumer-pause",
@@ -309,8 +285,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of the consumer for 5 s",
         "lag grows, then falls to 0",
-        [Pause(Target::Consumer), Wait(5_000), Resume(Target::Consumer)],
-        [Paused(Target::Consumer, 4_500), Lagged(4_000)]
+        [Pause(Consumer), Wait(5_000), Resume(Consumer)],
+        [Paused(Consumer, 4_500), Lagged(4_000)]
     ),
     fault!(
         "consumer-late",
@@ -318,7 +294,7 @@ pub const FAULTS: &[Fault] = &[
         WithoutConsumer,
         "the consumer is started 5 s after the producer",
         "it starts where the run began, not at the end of the log",
-        [Wait(5_000), Start(Target::Consumer)],
+        [Wait(5_000), Start(Consumer)],
         [ConsumerLate]
     ),
     fault!(
@@ -328,24 +304,24 @@ pub const FAULTS: &[Fault] = &[
         "the consumer is stopped for 0.7 s of each second",
         "lag grows while it is slow",
         [
-            Pause(Target::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Target::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Target::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Target::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Target::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Target::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Target::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Target::Consumer),
+            Resume(Consumer),
             Wait(300),
         ],
-        [Paused(Target::Consumer, 2_400), Lagged(500)]
+        [Paused(Consumer, 2_400), Lagged(500)]
     ),
     fault!(
         "overloaded-producer",
@@ -353,8 +329,8 @@ pub const FAULTS: &[Fault] = &[
         Flat,
         "the producer sends as fast as it can while a leader is paused for 2 s",
         "each partition keeps its batch in flight; the producer creates no more and loses nothing",
-        [Pause(Target::Leader), Wait(2_000), Resume(Target::Leader)],
-        [Paused(Target::Leader, 1_800), AcksWaited(1_500), HeldBack]
+        [Pause(Leader), Wait(2_000), Resume(Leader)],
+        [Paused(Leader, 1_800), AcksWaited(1_500), HeldBack]
     ),
     fault!(
         "acks-1-leader-kill",
@@ -362,20 +338,8 @@ pub const FAULTS: &[Fault] = &[
         AcksOne,
         "with acks=1: the followers are paused for 2 s, and the leader is killed before they have fetched",
         "acknowledged messages are gone: what acks=all and min.insync.replicas prevent",
-        [
-            Pause(Target::Followers),
-            Wait(2_000),
-            Kill(Target::Leader),
-            Resume(Target::Followers),
-            EXPIRED,
-            Start(Target::Leader)
-        ],
-        [
-            Paused(Target::Followers, 1_800),
-            Ended(Target::Leader, EndSignal::Kill),
-            Expired(Target::Leader),
-            EpochRaised(Target::Leader)
-        ]
+        [Pause(Followers), Wait(2_000), Kill(Leader), Resume(Followers), EXPIRED, Start(Leader)],
+        [Paused(Followers, 1_800), Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "last-replica-wiped",
@@ -384,21 +348,21 @@ pub const FAULTS: &[Fault] = &[
         "both followers are killed, then the leader, which is restarted first and without the topic's logs; then a consumer starts",
         "the last replica of the ISR leads with what it has: the followers truncate their logs to nothing",
         [
-            Kill(Target::Followers),
+            Kill(Followers),
             EXPIRED,
-            Kill(Target::Leader),
-            WipeTopic(Target::Leader),
+            Kill(Leader),
+            WipeTopic(Leader),
             EXPIRED,
-            Start(Target::Leader),
-            Start(Target::Followers),
-            Start(Target::Consumer)
+            Start(Leader),
+            Start(Followers),
+            Start(Consumer)
         ],
         [
-            Ended(Target::Followers, EndSignal::Kill),
-            Expired(Target::Followers),
-            Ended(Target::Leader, EndSignal::Kill),
-            Expired(Target::Leader),
-            Emptied(Target::Leader)
+            Ended(Followers, EndSignal::Kill),
+            Expired(Followers),
+            Ended(Leader, EndSignal::Kill),
+            Expired(Leader),
+            Emptied(Leader)
         ]
     ),
     fault!(
@@ -407,8 +371,8 @@ pub const FAULTS: &[Fault] = &[
         NotIdempotent,
         "without idempotence: the followers are paused for 2 s, so leaders append and cannot acknowledge in time",
         "the producer resends what is already in the log: what idempotence prevents",
-        [Pause(Target::Followers), Wait(2_000), Resume(Target::Followers)],
-        [Paused(Target::Followers, 1_800)]
+        [Pause(Followers), Wait(2_000), Resume(Followers)],
+        [Paused(Followers, 1_800)]
     ),
     fault!(
         "topic-late",
@@ -443,8 +407,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "`kubectl delete pod` of a partition's leader",
         "`kubectl -- get pods -w`: the same name, another address",
-        [DeletePod(Target::Leader), Wait(2_000)],
-        [NewPod(Target::Leader), SessionGone(Target::Leader), EpochRaised(Target::Leader)]
+        [DeletePod(Leader), Wait(2_000)],
+        [NewPod(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "container-kill",
@@ -452,8 +416,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGKILL of a leader's container; the kubelet restarts it in its pod",
         "RESTARTS of `kubectl -- get pods`",
-        [KillContainer(Target::Leader), Wait(2_000)],
-        [ContainerRestarted(Target::Leader), SessionGone(Target::Leader), EpochRaised(Target::Leader)]
+        [KillContainer(Leader), Wait(2_000)],
+        [ContainerRestarted(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "node-pause",
@@ -461,8 +425,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the node of a leader is paused for 10 s",
         "the session expires long before Kubernetes reports the node as NotReady",
-        [PauseNode(Target::Leader), Wait(10_000), ResumeNode(Target::Leader)],
-        [NodePaused(Target::Leader, 9_000), Expired(Target::Leader), EpochRaised(Target::Leader)]
+        [PauseNode(Leader), Wait(10_000), ResumeNode(Leader)],
+        [NodePaused(Leader, 9_000), Expired(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "node-restart",
@@ -470,8 +434,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "the node of a leader is restarted",
         "its pods return to it, because their volumes are there",
-        [RestartNode(Target::Leader), Wait(5_000)],
-        [NodeRestarted(Target::Leader), SessionGone(Target::Leader), EpochRaised(Target::Leader)]
+        [RestartNode(Leader), Wait(5_000)],
+        [NodeRestarted(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "dns-delete",
@@ -583,8 +547,8 @@ mod tests {
         let (mut still, mut ms) = (false, 0);
         for action in fault.moves {
             match action {
-                Pause(hit) | PauseNode(hit) if *hit == target => still = true,
-                Resume(hit) | ResumeNode(hit) if *hit == target => still = false,
+                Pause(of) | PauseNode(of) if *of == target => still = true,
+                Resume(of) | ResumeNode(of) if *of == target => still = false,
                 Wait(more) if still => ms += more,
                 _ => {}
             }
@@ -608,10 +572,11 @@ mod tests {
                     Pause(target) => fault
                         .proofs
                         .iter()
-                        .any(|proof| matches!(proof, Paused(hit, ms) if *hit == target && long_enough(target, *ms))),
-                    PauseNode(target) => fault.proofs.iter().any(
-                        |proof| matches!(proof, NodePaused(hit, ms) if *hit == target && long_enough(target, *ms)),
-                    ),
+                        .any(|proof| matches!(proof, Paused(of, ms) if *of == target && long_enough(target, *ms))),
+                    PauseNode(target) => fault
+                        .proofs
+                        .iter()
+                        .any(|proof| matches!(proof, NodePaused(of, ms) if *of == target && long_enough(target, *ms))),
                     Wipe(target) | WipeTopic(target) => has(Emptied(target)),
                     Rolling => has(Ended(Target::AllBrokers, EndSignal::Term)) && has(HandedOver(Target::AllBrokers)),
                     DeletePod(target) => has(NewPod(target)),

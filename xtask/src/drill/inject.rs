@@ -38,10 +38,6 @@ pub struct Injector<'a, 'b> {
     proofs: &'static [Proof],
     without: Without,
     resolved: BTreeMap<Target, Vec<Service>>,
-    /// The start of the first move that strikes, in ms since the Unix epoch.
-    pub struck_ms: Option<u64>,
-    /// The brokers that were struck.
-    pub brokers: BTreeSet<u32>,
     /// What was observed.
     pub observed: Observations,
 }
@@ -59,8 +55,6 @@ impl<'a, 'b> Injector<'a, 'b> {
             watch,
             proofs: fault.proofs,
             resolved: BTreeMap::new(),
-            struck_ms: None,
-            brokers: BTreeSet::new(),
             observed: Observations::default(),
         };
         injector.before(fault)?;
@@ -167,11 +161,13 @@ impl<'a, 'b> Injector<'a, 'b> {
         }
     }
 
-    /// Observes the state when everything is mended and the load continues.
+    /// Observes the state when everything is mended and the load continues. Returns the partitions in which it does not.
     ///
     /// # Errors
     /// The brokers or pods cannot be asked, or an interruption.
-    pub fn after(&mut self, ends: &[(u32, u64)]) -> Result<()> {
+    pub fn after(&mut self, ends: &[(u32, u64)]) -> Result<Vec<u32>> {
+        let partitions: Vec<u32> = ends.iter().map(|(partition, _)| *partition).collect();
+        let stuck = if self.without.load { Vec::new() } else { self.load.stuck(self.task, &partitions)? };
         let now = self.watch.clock.ms();
         self.observed.mended_ms = now;
         self.observed.partitions.after = u32::try_from(ends.len()).ok();
@@ -199,16 +195,8 @@ impl<'a, 'b> Injector<'a, 'b> {
         });
         match answered {
             Err(failure) if self.task.ctx.stop.asked() => Err(failure),
-            _ => Ok(()),
+            _ => Ok(stuck),
         }
-    }
-
-    /// Returns the partitions in which the load does not continue.
-    ///
-    /// # Errors
-    /// An interruption.
-    pub fn stuck(&self, partitions: &[u32]) -> Result<Vec<u32>> {
-        self.load.stuck(self.task, partitions)
     }
 
     fn partitions(&self) -> Result<u32> {
@@ -219,17 +207,13 @@ impl<'a, 'b> Injector<'a, 'b> {
 
     /// Notes that something is about to be broken.
     fn note_strike(&mut self, target: Option<Target>) {
-        if self.struck_ms.is_none() {
+        if self.observed.struck_ms.is_none() {
             self.observed.progress.before = Some(self.load.progress());
+            self.observed.struck_ms = Some(self.watch.clock.ms());
+            self.observed.wall.0 = now_ms();
         }
-        let now = self.watch.clock.ms();
-        self.struck_ms.get_or_insert_with(now_ms);
-        self.observed.struck_ms.get_or_insert(now);
         if let Some(target) = target {
-            self.observed.hit_ms.entry(target).or_insert(now);
-            if !matches!(target, Target::Producer | Target::Consumer | Target::Coordinator) {
-                self.brokers.extend(self.resolved.get(&target).into_iter().flatten().filter_map(broker));
-            }
+            self.observed.hit_ms.entry(target).or_insert(self.watch.clock.ms());
         }
     }
 

@@ -209,6 +209,11 @@ impl Observations {
         self.hit_ms.get(&target).copied().or(self.struck_ms)
     }
 
+    /// The brokers of all targets that were struck.
+    pub fn struck_brokers(&self) -> BTreeSet<u32> {
+        self.hit_ms.keys().filter_map(|target| self.brokers.get(target)).flatten().copied().collect()
+    }
+
     /// The number of processes of `target`.
     pub fn count(&self, target: Target) -> usize {
         match target {

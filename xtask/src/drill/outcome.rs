@@ -346,25 +346,25 @@ pub mod tests {
         }
     }
 
-    /// The lines of a finished drill, of a soak that is a control, and of an unfinished drill.
-    pub fn lines() -> Vec<Value> {
+    /// A drill whose promise is broken, for several reasons.
+    pub fn broken() -> Finished {
         let row = |partition| PartitionTiming {
             partition,
             acked_after_ms: Some(4_012),
             longest_ack_gap_ms: 4_100,
             ..PartitionTiming::default()
         };
-        let sight = |at| [ProofStatus::Shown, ProofStatus::Absent, ProofStatus::Contradicted][at % 3];
+        let status = |at| [ProofStatus::Shown, ProofStatus::Absent, ProofStatus::Contradicted][at % 3];
         let struck = FaultResult {
             brokers: [1].into(),
             detected_after_ms: Some(3_900),
             partitions: vec![row(0), row(1)],
             stuck: vec![1],
-            ..struck(&FAULTS[0], sight)
+            ..struck(&FAULTS[0], status)
         };
         let struck = vec![struck];
         let faults = vec!["producer-1 ended by itself".to_string()];
-        let drill = Finished {
+        Finished {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Local,
@@ -382,9 +382,17 @@ pub mod tests {
             struck,
             errors: [("_MSG_TIMED_OUT".to_string(), 4)].into(),
             ledger: account(),
-        };
-        let (drill_soak, without) = ("soak", vec![DrillPart::Strike, DrillPart::Load, DrillPart::Ledger]);
-        let soak = Finished { drill: drill_soak, seed: Some(1), duration_s: Some(60), without, ..drill.clone() };
+        }
+    }
+
+    /// A soak that is a control.
+    pub fn control() -> Finished {
+        let without = vec![DrillPart::Strike, DrillPart::Load, DrillPart::Ledger];
+        Finished { drill: "soak", seed: Some(1), duration_s: Some(60), without, ..broken() }
+    }
+
+    /// The lines of two finished drills and of an unfinished one.
+    pub fn lines() -> Vec<Value> {
         let failure = Failure::step("a broker does not start");
         let unfinished = Unfinished {
             schema: SCHEMA,
@@ -396,9 +404,9 @@ pub mod tests {
             error: failure.what.clone(),
             failure,
         };
-        let finished = [drill, soak].map(|drill| DrillResult::Finished(Box::new(drill)));
+        let finished = [broken(), control()].map(|drill| DrillResult::Finished(Box::new(drill)));
         let all = finished.into_iter().chain([DrillResult::Unfinished(Box::new(unfinished))]);
-        all.map(|record| to_value(record).unwrap()).collect()
+        all.map(|result| to_value(result).unwrap()).collect()
     }
 
     /// Returns a report that keeps this promise.

@@ -136,7 +136,7 @@ impl Proof {
             Proof::Paused(target, ms) => format!("{target} was paused for {} or more (state T)", seconds(ms)),
             Proof::Silent(ms) => format!("{NAME} did not answer for {} or more", seconds(ms)),
             Proof::Expired(target) => {
-                format!("the {NAME} session of {target} had ended before the restart")
+                format!("the {NAME} session of {target} ended before mending began")
             }
             Proof::SessionGone(target) => format!("the {NAME} session of {target} ended"),
             Proof::SessionsKept(target) => format!("the {NAME} session of {target} stayed"),
@@ -198,7 +198,7 @@ impl Proof {
             Proof::Silent(ms) => silent(observed, ms),
             Proof::Expired(target) => match observed.mending_ms.get(&target) {
                 Some(until) => sessions_gone(observed, target, *until),
-                None => absent(format!("{target} was not restarted")),
+                None => absent(format!("{target} was not mended")),
             },
             Proof::SessionGone(target) => sessions_gone(observed, target, u64::MAX),
             Proof::SessionsKept(target) => sessions_kept(observed, target),
@@ -275,24 +275,21 @@ fn each(observed: &Observations, target: Target, one: impl FnMut(u32) -> Judgeme
 }
 
 fn ended(observed: &Observations, target: Target, signal: EndSignal) -> Judgement {
-    let mine: Vec<&Termination> = observed
-        .terminations
-        .iter()
-        .filter(|termination| termination.target == target && termination.signal == signal)
-        .collect();
+    let mine: Vec<&Termination> =
+        observed.terminations.iter().filter(|one| one.target == target && one.signal == signal).collect();
     let wanted = observed.count(target);
     if mine.is_empty() || mine.len() < wanted {
         return absent(format!("{} of {wanted} processes got the signal", mine.len()));
     }
-    for termination in &mine {
-        let what = match (termination.ran, termination.reached, termination.ended) {
+    for one in &mine {
+        let what = match (one.ran, one.reached, one.ended) {
             (false, ..) | (_, false, _) => "had ended before the signal",
             (.., false) => "did not end",
             _ => continue,
         };
-        return contradicted(format!("{} {what}", termination.name));
+        return contradicted(format!("{} {what}", one.name));
     }
-    Ok(mine.iter().map(|termination| format!("{} ended", termination.name)).collect::<Vec<_>>().join(", "))
+    Ok(mine.iter().map(|one| format!("{} ended", one.name)).collect::<Vec<_>>().join(", "))
 }
 
 fn paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
@@ -301,11 +298,11 @@ fn paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
     if mine.is_empty() || mine.len() < wanted || mine.iter().any(|paused| paused.samples == 0) {
         return absent(format!("{} of {wanted} processes were sampled", mine.len()));
     }
-    let told = mine.iter().map(|paused| format!("{} paused for {}", paused.name, seconds(paused.paused_ms)));
-    let told = told.collect::<Vec<_>>().join(", ");
+    let text = mine.iter().map(|paused| format!("{} paused for {}", paused.name, seconds(paused.paused_ms)));
+    let text = text.collect::<Vec<_>>().join(", ");
     match mine.iter().all(|paused| paused.paused_ms >= ms) {
-        true => Ok(told),
-        false => contradicted(told),
+        true => Ok(text),
+        false => contradicted(text),
     }
 }
 
@@ -451,22 +448,21 @@ fn epoch_same(observed: &Observations) -> Judgement {
 }
 
 fn handed_over(observed: &Observations, target: Target) -> Judgement {
-    let mine: Vec<&Termination> =
-        observed.terminations.iter().filter(|termination| termination.target == target).collect();
+    let mine: Vec<&Termination> = observed.terminations.iter().filter(|one| one.target == target).collect();
     if mine.is_empty() || mine.len() < observed.count(target) {
         return absent(format!("{} of {} brokers got SIGTERM", mine.len(), observed.count(target)));
     }
-    for termination in &mine {
-        match termination.handed_over {
+    for one in &mine {
+        match one.handed_over {
             Some(true) => {}
-            Some(false) => return contradicted(format!("{} did not log it", termination.name)),
-            None => return absent(format!("the log of {} could not be read", termination.name)),
+            Some(false) => return contradicted(format!("{} did not log it", one.name)),
+            None => return absent(format!("the log of {} could not be read", one.name)),
         }
     }
-    Ok(mine.iter().map(|termination| format!("{} logged it", termination.name)).collect::<Vec<_>>().join(", "))
+    Ok(mine.iter().map(|one| format!("{} logged it", one.name)).collect::<Vec<_>>().join(", "))
 }
 
-/// Gaps are measured by the clients' wall clock, so they count only if nobody moved it.
+/// Gaps are measured by the clients' wall clock, so they count only if it was not moved.
 fn clock_held(observed: &Observations) -> Result<(), (ProofStatus, String)> {
     match observed.clock_moved_ms > CLOCK_MS {
         true => Err((ProofStatus::Absent, format!("the wall clock was moved by {}", seconds(observed.clock_moved_ms)))),
@@ -525,13 +521,13 @@ fn acked_meanwhile(observed: &Observations, target: Target) -> Judgement {
     let count = partitions(observed)?;
     let (before, after) = progress(observed)?;
     let Some(away) = away(observed, target) else {
-        return absent(format!("{target} was not struck, or not restarted"));
+        return absent(format!("{target} was not struck, or not mended"));
     };
     let acked = |progress: &LoadProgress, partition| progress.acked.get(&partition).copied().unwrap_or_default();
     for partition in 0..count {
         let (was, is) = (acked(before, partition), acked(after, partition));
         if is <= was {
-            return contradicted(format!("partition {partition}: {was} acknowledged before, {is} at the restart"));
+            return contradicted(format!("partition {partition}: {was} acknowledged before, {is} when mending began"));
         }
         let gap = longest_gap(observed, Milestone::Acked, partition);
         if gap > away / 2 {
@@ -548,8 +544,8 @@ fn acks_waited(observed: &Observations, ms: u64) -> Judgement {
         return absent("nothing was struck");
     }
     let gap = longest_gap(observed, Milestone::Acked, observed.partition);
-    let told = format!("partition {}: {}", observed.partition, seconds(gap));
-    if gap >= ms { Ok(told) } else { contradicted(told) }
+    let text = format!("partition {}: {}", observed.partition, seconds(gap));
+    if gap >= ms { Ok(text) } else { contradicted(text) }
 }
 
 fn lagged(observed: &Observations, ms: u64) -> Judgement {
@@ -570,13 +566,13 @@ fn lagged(observed: &Observations, ms: u64) -> Judgement {
         let lags = gaps(observed, Milestone::Received, partition).filter(|gap| acked(gap) <= gap.length() / 2);
         let received = lags.map(Gap::length).max().unwrap_or(0);
         if received < ms {
-            let told = format!(
+            let text = format!(
                 "partition {partition}: no receipt for {} with acknowledgements, for {} altogether, no acknowledgement for {}",
                 seconds(received),
                 seconds(longest_gap(observed, Milestone::Received, partition)),
                 seconds(longest_gap(observed, Milestone::Acked, partition))
             );
-            return contradicted(told);
+            return contradicted(text);
         }
         least = least.min(received);
     }
@@ -606,23 +602,20 @@ fn held_back(observed: &Observations) -> Judgement {
     if after.producer_ms < before.producer_ms + 500 {
         return absent("the producer has not versions meanwhile");
     }
-    let told = format!("{} in flight", after.in_flight);
+    let text = format!("{} in flight", after.in_flight);
     match after.in_flight {
-        0 => contradicted(told),
-        more if more > BATCH * u64::from(count) => contradicted(told),
-        _ => Ok(told),
+        0 => contradicted(text),
+        more if more > BATCH * u64::from(count) => contradicted(text),
+        _ => Ok(text),
     }
 }
 
 fn end_lines(observed: &Observations, target: Target) -> Judgement {
     let asked: Vec<_> = observed.ends.iter().filter(|end| end.target == target && end.asked).collect();
-    let told = observed
-        .terminations
-        .iter()
-        .filter(|termination| termination.target == target && termination.signal == EndSignal::Term)
-        .count();
+    let signalled =
+        observed.terminations.iter().filter(|one| one.target == target && one.signal == EndSignal::Term).count();
     // The one that the move struck, and the last one, which the drill stops at its end.
-    if told == 0 || asked.len() < told + 1 {
+    if signalled == 0 || asked.len() < signalled + 1 {
         return absent(format!("{} processes ended after SIGTERM", asked.len()));
     }
     let silent = asked.iter().filter(|end| end.reason != Some(Reason::Signal)).count();
@@ -695,19 +688,19 @@ fn topic_late(observed: &Observations, ms: u64) -> Judgement {
     if acked > 0 {
         return contradicted(format!("{acked} acknowledged before"));
     }
-    let told = format!("both clients ran for {}", seconds(progress.running_ms));
-    if progress.running_ms < ms { absent(told) } else { Ok(told) }
+    let text = format!("both clients ran for {}", seconds(progress.running_ms));
+    if progress.running_ms < ms { absent(text) } else { Ok(text) }
 }
 
 fn emptied(observed: &Observations, target: Target) -> Judgement {
     each(observed, target, |id| match observed.removed.iter().find(|emptied| emptied.broker == id) {
         None => absent(format!("nothing was removed from kafka-{id}")),
         Some(emptied) => {
-            let told = format!("kafka-{id}: {} folders, {} bytes", emptied.folders, emptied.bytes);
+            let text = format!("kafka-{id}: {} folders, {} bytes", emptied.folders, emptied.bytes);
             match (emptied.left, emptied.folders > 0 && emptied.bytes > 0) {
-                (0, true) => Ok(told),
-                (0, false) => absent(told),
-                (left, _) => contradicted(format!("{told}; {left} folders are still there")),
+                (0, true) => Ok(text),
+                (0, false) => absent(text),
+                (left, _) => contradicted(format!("{text}; {left} folders are still there")),
             }
         }
     })
@@ -729,8 +722,8 @@ fn node_paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
         None => absent(format!("the node of kafka-{id} was not observed")),
         Some(None) => contradicted(format!("Docker did not report the node of kafka-{id} as paused")),
         Some(Some((from, to))) => {
-            let told = format!("kafka-{id}: paused for {}", seconds(to.saturating_sub(from)));
-            if to.saturating_sub(from) >= ms { Ok(told) } else { contradicted(told) }
+            let text = format!("kafka-{id}: paused for {}", seconds(to.saturating_sub(from)));
+            if to.saturating_sub(from) >= ms { Ok(text) } else { contradicted(text) }
         }
     })
 }

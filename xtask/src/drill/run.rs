@@ -1,6 +1,6 @@
 //! Runs one drill: load, fault, recovery, the final account, and the evidence that the fault struck.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -74,7 +74,20 @@ pub fn step(task: &Task<'_>, drill: Drill) -> Result<task::Outcome> {
         let skipped = task::Outcome::skipped(format!("already recorded, {}", outcome.words()));
         return Ok(task::Outcome { exit: outcome.exit(), ..skipped });
     }
-    let result = run(task, drill.scenario, drill.options)?;
+    let result = match run(task, drill.scenario, drill.options) {
+        Ok(finished) => DrillResult::Finished(Box::new(finished)),
+        Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+        Err(failure) => DrillResult::Unfinished(Box::new(Unfinished {
+            schema: SCHEMA,
+            commit: commit(task.ctx, &task.log),
+            backend: task.lab().backend,
+            drill: drill.scenario.name(),
+            conclusion: Conclusion::unfinished(&failure),
+            without: drill.options.without.parts(),
+            error: failure.what.clone(),
+            failure: if failure.log.is_none() { failure.log(&task.log) } else { failure },
+        })),
+    };
     let Conclusion { kept, exit, .. } = *result.conclusion();
     let state = if kept { StepState::Passed } else { StepState::Failed };
     let ended = task::Outcome::new(state, result.headline());
@@ -82,25 +95,7 @@ pub fn step(task: &Task<'_>, drill: Drill) -> Result<task::Outcome> {
 }
 
 /// Runs a drill and mends what it broke, even if it is interrupted.
-fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<DrillResult> {
-    match run_and_mend(task, scenario, options) {
-        Ok(drill) => Ok(DrillResult::Finished(Box::new(drill))),
-        Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
-        Err(failure) => Ok(DrillResult::Unfinished(Box::new(Unfinished {
-            schema: SCHEMA,
-            commit: commit(task.ctx, &task.log),
-            backend: task.lab().backend,
-            drill: scenario.name(),
-            conclusion: Conclusion::unfinished(&failure),
-            without: options.without.parts(),
-            error: failure.what.clone(),
-            failure: if failure.log.is_none() { failure.log(&task.log) } else { failure },
-        }))),
-    }
-}
-
-fn run_and_mend(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Finished> {
-    let Options { rate, keep_topic, without } = options;
+fn run(task: &Task<'_>, scenario: Scenario, Options { rate, keep_topic, without }: Options) -> Result<Finished> {
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
     let rate = scenario.rate(rate);
     let flags: &[&str] = match scenario.load() {
@@ -243,14 +238,6 @@ fn start_load(
     Ok(())
 }
 
-/// A fault that was injected and mended.
-struct Injected {
-    struck_ms: Option<u64>,
-    brokers: BTreeSet<u32>,
-    stuck: Vec<u32>,
-    observed: Observations,
-}
-
 /// Injects a fault under observation, until everything is mended and in sync again and the load continues.
 fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<FaultResult> {
     let watch = Watch::new(clock);
@@ -262,13 +249,14 @@ fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
         watch.end();
         injected
     });
-    let Injected { struck_ms, brokers, stuck, mut observed } = injected?;
+    let (mut observed, stuck) = injected?;
     (observed.registrations, observed.paused) = watch.seen();
     // The clocks disagree if the wall clock was moved.
     observed.clock_moved_ms = (clock.ms() - began.0).abs_diff(now_ms().saturating_sub(began.1));
-    let struck_ms = struck_ms.unwrap_or(began.1);
+    let struck_ms = if observed.struck_ms.is_some() { observed.wall.0 } else { began.1 };
     let mended_after_ms = observed.struck_ms.map_or(0, |struck| observed.mended_ms.saturating_sub(struck));
     observed.wall = (struck_ms, struck_ms + mended_after_ms);
+    let brokers = observed.struck_brokers();
     let missing = |ids: &BTreeMap<u32, String>| brokers.iter().any(|id| !ids.contains_key(id));
     let after = observed.registrations.iter().filter(|seen| observed.struck_ms.is_some_and(|hit| seen.from_ms >= hit));
     let gone = after.filter(|seen| seen.sessions.as_ref().is_some_and(missing)).map(|seen| seen.from_ms);
@@ -288,7 +276,13 @@ fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
     })
 }
 
-fn inject_watched(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch) -> Result<Injected> {
+/// Does the same, and returns the partitions in which the load does not continue.
+fn inject_watched(
+    task: &Task<'_>,
+    fault: &'static Fault,
+    load: &mut Load,
+    watch: &Watch,
+) -> Result<(Observations, Vec<u32>)> {
     let (without, topic) = (load.without, load.topic.clone());
     // The registrations before the first move must be known.
     task.wait(coordination::NAME, OFFSETS_TIMEOUT, Duration::from_millis(10), || {
@@ -298,11 +292,8 @@ fn inject_watched(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch
     fault.moves.iter().try_for_each(|action| injector.perform(*action))?;
     mend(task, Some(&topic), without)?;
     let ends = end_offsets(task, &topic, without.timeout(OFFSETS_TIMEOUT))?;
-    let partitions: Vec<u32> = ends.offsets.iter().map(|(partition, _)| *partition).collect();
-    let stuck = if without.load { Vec::new() } else { injector.stuck(&partitions)? };
-    injector.after(&ends.offsets)?;
-    let Injector { struck_ms, brokers, observed, .. } = injector;
-    Ok(Injected { struck_ms, brokers, stuck, observed })
+    let stuck = injector.after(&ends.offsets)?;
+    Ok((injector.observed, stuck))
 }
 
 fn conclude(

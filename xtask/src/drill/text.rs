@@ -167,9 +167,12 @@ impl Finished {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::drill::control::Without;
     use crate::drill::faults::by_name;
+    use crate::drill::outcome::tests::{broken, control};
     use crate::drill::run::Options;
 
     /// Whether a word has an upper-case letter after a lower-case one, as Rust types and variants do.
@@ -203,6 +206,35 @@ mod tests {
         assert_eq!(lines[1..], moves.map(|line| format!("#   {line}")));
         let recorded = preview(drill(leader_kill, Some(DrillOutcome::Broken)), Backend::Local);
         assert_eq!(recorded, ["# already recorded, NOT as promised"]);
+    }
+
+    #[test]
+    fn a_result_has_its_reasons_and_its_evidence() {
+        let result = DrillResult::Finished(Box::new(broken()));
+        expect!["the promise was pass: producer-1 ended by itself (and 3 more)"].assert_eq(&result.headline());
+        expect![[r#"
+            leader-kill: kafka-1
+              session gone        after 3.9 s
+              acknowledged again  after 4.0 s in every partition
+              received again      no gap of 100 ms
+              longest gap         4.1 s between acknowledgements, 0.0 s between receipts
+              mended              after 0.0 s
+              seen                the leader ran until SIGKILL, and then ended: 0 of 0 processes got the signal
+              NOT SEEN            the ZooKeeper session of the leader ended before mending began: the leader was not mended
+              NOT SEEN            the partition of the leader got another leader, and its records a higher leader epoch: no consumer reported the leader epochs of partition 0
+              seen                acknowledgements of the leader's partition paused for 1.0 s or more: nothing was struck
+              the load did not continue in partitions [1] after leader-kill was mended
+            delivery errors: 4 _MSG_TIMED_OUT
+            final read: 100 records in 0.9 s
+            sent 100, acked 100, received 98, missing 2, duplicate 0, out of order 0
+              - producer-1 ended by itself
+            verdict: fail, NOT as promised (pass)
+        "#]].assert_eq(&broken().text());
+        let last = control().text().lines().rev().take(2).collect::<Vec<_>>().join("\n");
+        expect![[r#"
+            verdict: fail, NOT as promised (pass)
+            a control: without strike, load, ledger"#]]
+        .assert_eq(&last);
     }
 
     #[test]
