@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::Backend;
-use crate::drill::control::Part;
+use crate::drill::control::DrillPart;
 
 /// Brings up a real multi-broker Kafka lab, proves that it works, and takes it away again.
 ///
@@ -161,7 +161,7 @@ pub struct Drill {
     pub keep_topic: bool,
     /// Control: run the drill without these parts, to show that it then does not report a kept promise
     #[arg(long, value_name = "PART,...", value_delimiter = ',')]
-    pub without: Vec<Part>,
+    pub without: Vec<DrillPart>,
     /// soak: seed of the schedule of faults; the same seed gives the same schedule
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,

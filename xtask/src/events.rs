@@ -143,9 +143,9 @@ impl Events {
     }
 
     /// Sends the end of a step that never started, with the reason.
-    pub fn leave_out(&self, number: usize, title: &str, state: StepState, why: &str) {
+    pub fn not_run(&self, number: usize, title: &str, why: &str) {
         let step = StepId { number, title: title.into() };
-        let (text, warnings) = (why.into(), Vec::new());
+        let (state, text, warnings) = (StepState::NotRun, why.into(), Vec::new());
         self.send(&Event::StepFinished { step, state, text, warnings, elapsed: Duration::ZERO });
     }
 

@@ -28,6 +28,23 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// Returns the worse of two exit codes. A fault outranks a step that failed, and that outranks a check that could not tell. Of
+    /// equals the first one counts.
+    #[must_use]
+    pub fn worst(self, other: Exit) -> Exit {
+        let rank = |exit| match exit {
+            Exit::Ok => 0,
+            Exit::Inconclusive => 1,
+            Exit::Unexpected | Exit::Usage | Exit::Preflight | Exit::Step => 2,
+            Exit::Fault => 3,
+            Exit::NotUp => 4,
+            Exit::Interrupted => 5,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
 /// A failure: its cause, the command with its last lines of output, the log file and the fix.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -158,6 +175,17 @@ impl<T, E: fmt::Display> IoContext<T> for std::result::Result<T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_outranks_a_failed_step_and_that_a_check_that_could_not_tell() {
+        let ranked = [Exit::Ok, Exit::Inconclusive, Exit::Step, Exit::Fault, Exit::NotUp, Exit::Interrupted];
+        for (place, low) in ranked.iter().enumerate() {
+            for high in &ranked[place..] {
+                assert_eq!((low.worst(*high), high.worst(*low)), (*high, *high));
+            }
+        }
+        assert_eq!(Exit::Step.worst(Exit::Preflight), Exit::Step, "of equals the first one counts");
+    }
 
     #[test]
     fn the_last_lines_are_those_that_say_something_without_colours() {

@@ -250,7 +250,7 @@ fn texts(lab: &Lab, bytes: &[u8]) {
     let _ = (ports::listening_inodes(&text, 32181), process::parse_stat(&text));
     let _ = (crate::failure::tail(&text, 20), Membership::read(&text));
     let gaps = timing::gaps(&text);
-    assert_eq!(timing::rows(&gaps, 4, 1000).len(), 4);
+    assert_eq!(timing::partitions(&gaps, 4, 1000).len(), 4);
     let _ = (timing::calm(&gaps, 1000), timing::stood_still(&gaps, 4, (1000, 5000)));
     lines(lab, &text);
 }

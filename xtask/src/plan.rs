@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::drill::run::Drill;
 use crate::k8s::workload::WorkloadGroup;
 use crate::kind::setup::Recipe;
 use crate::service::Service;
@@ -201,6 +202,18 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
     plan
 }
 
+/// Returns the plan of `drill`: one drill after the other, whatever each of them finds.
+pub fn drill(drills: &[Drill]) -> Plan {
+    let mut plan = Plan::default();
+    let up = plan.add(Step::LabIsUp, &[]);
+    // A checkout that has not been up yet has no clients' program, and drills run the current one.
+    let mut last = plan.add(Step::BuildClients, &[up]);
+    for drill in drills {
+        last = plan.add(Step::Drill(*drill), &[last]);
+    }
+    plan
+}
+
 /// Returns the plan of `status`.
 pub fn status(lab: &Lab) -> Plan {
     let mut plan = Plan { keep_going: true, ..Plan::default() };
@@ -253,11 +266,17 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::time::Duration;
+
     use expect_test::expect;
 
     use super::*;
     use crate::config::sample;
+    use crate::drill::control::Without;
+    use crate::drill::faults::{Scenario, by_name};
+    use crate::drill::outcome::DrillOutcome;
+    use crate::drill::run::Options;
 
     fn written(plan: &Plan) -> String {
         let lab = sample::lab();
@@ -346,6 +365,29 @@ mod tests {
             11 clients build after [0]
             12 account after [11]
             13 flow after [7, 8, 9, 10, 12]
+        "#]]
+        .assert_eq(&written(&plan));
+    }
+
+    /// Three drills, of which the second one is already recorded.
+    pub fn drills() -> [Drill; 3] {
+        let options = Options { rate: 200, keep_topic: false, without: Without::default() };
+        let drill = |scenario, recorded| Drill { scenario, options, recorded };
+        let one = |name, recorded| drill(Scenario::One(by_name(name).unwrap()), recorded);
+        let soak = Scenario::Soak { seed: 1, duration: Duration::from_secs(60) };
+        [one("leader-kill", None), one("pod-delete", Some(DrillOutcome::Broken)), drill(soak, None)]
+    }
+
+    #[test]
+    fn drills_run_one_after_the_other() {
+        let plan = drill(&drills());
+        assert!(!plan.keep_going, "without a lab or clients there is no drill");
+        expect![[r#"
+            0 lab is up after []
+            1 clients build after [0]
+            2 leader-kill after [1]
+            3 pod-delete after [2]
+            4 soak after [3]
         "#]]
         .assert_eq(&written(&plan));
     }

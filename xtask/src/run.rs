@@ -74,16 +74,21 @@ impl Report {
         }
     }
 
-    /// Returns the exit code. A fault outranks an inconclusive check.
+    /// Returns the exit code: the worst of the failures and the drills.
     pub fn exit(&self) -> Exit {
-        let exits = || self.failures.iter().map(|failure| failure.exit);
-        let worst = [Exit::Interrupted, Exit::NotUp, Exit::Fault].into_iter().find(|exit| exits().any(|e| e == *exit));
-        worst.or_else(|| exits().next()).unwrap_or(Exit::Ok)
+        let drills = self.steps.iter().filter_map(|step| match &step.end {
+            StepEnd::Done(outcome) => Some(outcome.exit),
+            _ => None,
+        });
+        self.failures.iter().map(|failure| failure.exit).chain(drills).fold(Exit::Ok, Exit::worst)
     }
 }
 
-/// Runs `plan` and sends what happens to `events`. Each step has its own log file in `logs`.
-pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
+/// Receives the outcome of a step as soon as the step ends. An error stops the plan.
+pub type TakeOutcome<'a> = &'a mut dyn FnMut(&Outcome) -> Result<()>;
+
+/// Runs `plan`, each step with its own log file in `logs`. Sends what happens to `events`, and each outcome to `take`.
+pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeOutcome<'_>) -> Report {
     let begin = Instant::now();
     if ctx.lab.state.exists() {
         // Without the folder, a step that needs its log fails.
@@ -91,29 +96,25 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
     }
     let titles: Vec<String> = plan.steps.iter().map(|planned| planned.step.title(ctx.lab)).collect();
     events.send(&Event::PlanBegun { steps: titles.clone() });
-    let mut ended: Vec<Option<StepResult>> = vec![None; plan.steps.len()];
+    let mut walk = Walk { plan, ctx, titles: &titles, ended: vec![None; plan.steps.len()], failures: Vec::new() };
     let mut started = vec![false; plan.steps.len()];
-    let mut failures: Vec<Failure> = Vec::new();
     let (sender, receiver) = mpsc::channel();
 
     std::thread::scope(|scope| {
         let mut running = 0;
         loop {
             for place in 0..plan.steps.len() {
-                let planned = &plan.steps[place];
-                if started[place] || !planned.after.iter().all(|earlier| ended[*earlier].is_some()) {
+                if started[place] || !walk.is_due(place) {
                     continue;
                 }
-                let obstacle = planned.after.iter().find_map(|earlier| obstacle(plan, ended[*earlier].as_ref()?));
                 started[place] = true;
-                if let Some(why) = obstacle.or_else(|| ctx.stop.requested().then(|| "stopped".to_string())) {
-                    events.leave_out(place + 1, &titles[place], StepState::NotRun, &why);
-                    let (title, end) = (titles[place].clone(), StepEnd::NotRun(why));
-                    ended[place] = Some(StepResult { title, end, elapsed: Duration::ZERO });
+                if let Some(why) = walk.obstacle(place) {
+                    events.not_run(place + 1, &titles[place], &why);
+                    walk.keep(place, StepEnd::NotRun(why), Duration::ZERO);
                     continue;
                 }
                 running += 1;
-                let step = events.start(place + 1, &titles[place]);
+                let (planned, step) = (&plan.steps[place], events.start(place + 1, &titles[place]));
                 let (sender, title) = (sender.clone(), &titles[place]);
                 scope.spawn(move || {
                     let log = logs.join(format!("{:02}-{}.log", place + 1, title.replace(['/', ' '], "-")));
@@ -127,29 +128,21 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
                     let _ = sender.send((place, step, result));
                 });
             }
-            if running == 0 {
-                if started.iter().all(|started| *started) {
-                    break;
-                }
-                continue;
+            if running == 0 && started.iter().all(|started| *started) {
+                break;
             }
-            match receiver.recv_timeout(Duration::from_secs(1)) {
-                Ok((place, step, result)) => {
-                    running -= 1;
-                    let end = end(ctx, result);
-                    if let StepEnd::Failed(failure) = &end {
-                        if !plan.keep_going {
-                            ctx.stop.cancel();
-                        }
-                        failures.push(failure.clone());
+            if running > 0 {
+                match receiver.recv_timeout(Duration::from_secs(1)) {
+                    Ok((place, step, result)) => {
+                        running -= 1;
+                        walk.finish(place, step, result, take);
                     }
-                    let elapsed = end.send(step);
-                    ended[place] = Some(StepResult { title: titles[place].clone(), end, elapsed });
+                    Err(_) => events.tick(),
                 }
-                Err(_) => events.tick(),
             }
         }
     });
+    let Walk { ended, mut failures, .. } = walk;
     let steps = ended.into_iter().flatten().collect();
     if ctx.stop.signalled() && !failures.iter().any(|failure| failure.exit == Exit::Interrupted) {
         failures.push(Failure::interrupted());
@@ -157,6 +150,56 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path) -> Report {
     let report = Report { steps, elapsed: begin.elapsed(), failures };
     events.send(&Event::PlanEnded { exit: report.exit() as i32, elapsed: report.elapsed });
     report
+}
+
+/// A plan on its way.
+struct Walk<'a> {
+    plan: &'a Plan,
+    ctx: &'a Ctx<'a>,
+    titles: &'a [String],
+    /// How each step ended, as far as it has.
+    ended: Vec<Option<StepResult>>,
+    failures: Vec<Failure>,
+}
+
+impl Walk<'_> {
+    /// Whether all steps that a step comes after have ended.
+    fn is_due(&self, place: usize) -> bool {
+        self.plan.steps[place].after.iter().all(|earlier| self.ended[*earlier].is_some())
+    }
+
+    /// Returns why a step that is due cannot run.
+    fn obstacle(&self, place: usize) -> Option<String> {
+        let after = &self.plan.steps[place].after;
+        let earlier = after.iter().find_map(|earlier| obstacle(self.plan, self.ended[*earlier].as_ref()?));
+        earlier.or_else(|| self.ctx.stop.requested().then(|| "stopped".to_string()))
+    }
+
+    fn keep(&mut self, place: usize, end: StepEnd, elapsed: Duration) {
+        self.ended[place] = Some(StepResult { title: self.titles[place].clone(), end, elapsed });
+    }
+
+    /// Keeps the result of a step, and hands its outcome to `take`.
+    fn finish(&mut self, place: usize, step: StartedStep<'_>, result: Result<Outcome>, take: TakeOutcome<'_>) {
+        let end = end(self.ctx, result);
+        let elapsed = end.send(step);
+        match &end {
+            StepEnd::Failed(failure) => {
+                if !self.plan.keep_going {
+                    self.ctx.stop.cancel();
+                }
+                self.failures.push(failure.clone());
+            }
+            StepEnd::Done(outcome) => {
+                if let Err(failure) = take(outcome) {
+                    self.ctx.stop.cancel();
+                    self.failures.push(failure);
+                }
+            }
+            StepEnd::NotRun(_) => {}
+        }
+        self.keep(place, end, elapsed);
+    }
 }
 
 /// Returns why a step that depends on `earlier` cannot run.
@@ -176,5 +219,71 @@ fn end(ctx: &Ctx<'_>, result: Result<Outcome>) -> StepEnd {
             StepEnd::NotRun("stopped, because another step failed".into())
         }
         Err(failure) => StepEnd::Failed(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sample;
+    use crate::drivers;
+    use crate::events::Listener;
+    use crate::exec::Output;
+    use crate::exec::fake::FakeExec;
+    use crate::local::jars::Jars;
+    use crate::plan;
+    use crate::signal::Stop;
+    use crate::step::Step;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_drill_or_failure() {
+        let step = |exit| {
+            let outcome = Outcome { exit, ..Outcome::new(StepState::Failed, "") };
+            StepResult { title: String::new(), end: StepEnd::Done(outcome), elapsed: Duration::ZERO }
+        };
+        let of = |drills: &[Exit], failures: &[Exit]| {
+            let failures = failures.iter().map(|exit| Failure::new(*exit, "")).collect();
+            let steps = drills.iter().map(|exit| step(*exit)).collect();
+            Report { steps, elapsed: Duration::ZERO, failures }.exit()
+        };
+        assert_eq!(of(&[], &[]), Exit::Ok);
+        assert_eq!(of(&[Exit::Ok, Exit::Inconclusive, Exit::Step], &[]), Exit::Step);
+        assert_eq!(of(&[Exit::Fault, Exit::Step], &[]), Exit::Fault);
+        assert_eq!(of(&[Exit::Fault], &[Exit::Interrupted]), Exit::Interrupted);
+        assert_eq!(of(&[], &[Exit::Step, Exit::NotUp]), Exit::NotUp);
+    }
+
+    #[test]
+    fn a_drill_that_is_not_kept_stops_no_other_and_a_result_that_cannot_be_taken_stops_all() {
+        let lab = sample::lab();
+        let jars = Jars::describe(&lab.env).unwrap();
+        let exec = FakeExec::new(|_: &crate::exec::Cmd| Ok(Output { code: Some(0), ..Output::default() }));
+        let drills = &plan::drill(&plan::tests::drills()).steps[2..];
+        let chained = |(place, planned): (usize, &plan::Planned)| plan::Planned {
+            step: planned.step,
+            after: place.checked_sub(1).into_iter().collect(),
+        };
+        // The drills alone: none of their servers runs.
+        let plan = Plan { steps: drills.iter().enumerate().map(chained).collect(), keep_going: false };
+        let run = |take: TakeOutcome<'_>| {
+            let stop = Stop::default();
+            let ctx = Ctx::new(&lab, drivers::of(lab.backend), &jars, &exec, &stop);
+            run(&plan, &ctx, &Events::to(Vec::<Box<dyn Listener + Send>>::new()), Path::new("/dev/null"), take)
+        };
+        let mut taken = Vec::new();
+        let report = run(&mut |outcome| {
+            taken.push(outcome.drill.is_some());
+            Ok(())
+        });
+        let states: Vec<StepState> = report.steps.iter().map(|step| step.end.state()).collect();
+        assert_eq!(states, [StepState::Failed, StepState::Skipped, StepState::Failed]);
+        assert_eq!(taken, [true, false, true], "one is skipped");
+        assert_eq!(report.exit(), Exit::Fault, "the one that is skipped was broken");
+        assert!(plan.steps.iter().all(|planned| matches!(planned.step, Step::Drill(_))));
+
+        let report = run(&mut |_| Err(Failure::step("cannot write drills.jsonl")));
+        let states: Vec<StepState> = report.steps.iter().map(|step| step.end.state()).collect();
+        assert_eq!(states, [StepState::Failed, StepState::NotRun, StepState::NotRun]);
+        assert_eq!(report.failures[0].message, "cannot write drills.jsonl");
     }
 }

@@ -2,6 +2,8 @@
 //! acts.
 
 use crate::config::Lab;
+use crate::drill::run::{self as drill, Drill};
+use crate::drill::text;
 use crate::failure::Result;
 use crate::k8s::workload::WorkloadGroup;
 use crate::k8s::{inside, kubeconfig, workload};
@@ -76,6 +78,8 @@ pub enum Step {
     Account,
     /// Prove the delivery of a new run of this many messages.
     Flow(u64),
+    /// A drill.
+    Drill(Drill),
     /// Stop a process.
     Stop(Service),
     /// Remove the lab's files.
@@ -120,6 +124,7 @@ impl Step {
             Step::Tool(check) => check.title().into(),
             Step::Account => "account".into(),
             Step::Flow(_) => "flow".into(),
+            Step::Drill(drill) => drill.scenario.name().into(),
             Step::Stop(service) => format!("stop {}", service.name(lab)),
             Step::Remove { .. } => "files".into(),
             Step::Purge => "caches".into(),
@@ -158,6 +163,7 @@ impl Step {
             Step::Tool(check) => check::preview_tool(check, ctx),
             Step::Account => rolled_out::preview(lab),
             Step::Flow(messages) => flow::preview(ctx, messages),
+            Step::Drill(drill) => text::preview(drill, lab.backend),
             Step::Stop(which) => servers::preview_stop(lab, which),
             Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
             Step::Purge => remove::preview_caches(lab),
@@ -198,6 +204,7 @@ impl Step {
             Step::Tool(check) => check::tool(task, check),
             Step::Account => rolled_out::account(task),
             Step::Flow(messages) => flow::run(task, messages),
+            Step::Drill(drill) => drill::step(task, drill),
             Step::Stop(which) => servers::stop(task, which),
             Step::Remove { failure_logs } => remove::files(task, failure_logs),
             Step::Purge => remove::caches(task),
@@ -240,6 +247,7 @@ mod tests {
     /// Whether a command changes nothing: a preview tells looks as comments.
     fn only_looks(asked: &str) -> bool {
         let looks = [
+            " describe --always ",
             "docker image inspect ",
             "docker image ls ",
             "docker ps ",
@@ -262,6 +270,7 @@ mod tests {
             plan::clients_start(lab),
             plan::clients_stop(lab),
             plan::teardown(lab, all),
+            plan::drill(&plan::tests::drills()),
         ]
     }
 

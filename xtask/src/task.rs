@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::coordination::Membership;
+use crate::drill::outcome::DrillResult;
 use crate::events::StepState;
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
@@ -23,7 +24,8 @@ use crate::wait::{self, Poll};
 /// The result of a successful step: a line of proof and, for checks, the evidence.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Changed, unchanged, passed or skipped.
+    /// How it ended: changed, unchanged, passed, skipped; or failed, for a drill that did not keep its promise. That
+    /// stops no other step.
     pub state: StepState,
     /// Proof in one line: "brokers 0, 1, 2 registered".
     pub proof: String,
@@ -33,11 +35,17 @@ pub struct Outcome {
     pub flow: Option<ledger::judge::Report>,
     /// Verdicts on the running clients, one for each consumer.
     pub account: Vec<ledger::judge::Standing>,
+    /// The result of a drill.
+    pub drill: Option<Box<DrillResult>>,
+    /// The exit code that a drill is worth, whether it was run now or recorded earlier.
+    pub exit: Exit,
 }
 
 impl Outcome {
-    fn new(state: StepState, proof: impl Into<String>) -> Self {
-        Outcome { state, proof: proof.into(), warnings: Vec::new(), flow: None, account: Vec::new() }
+    /// An outcome without data.
+    pub fn new(state: StepState, proof: impl Into<String>) -> Self {
+        let (warnings, account) = (Vec::new(), Vec::new());
+        Outcome { state, proof: proof.into(), warnings, flow: None, account, drill: None, exit: Exit::Ok }
     }
 
     /// The step changed something.

@@ -1,145 +1,128 @@
-//! `drill …`: breaks the lab on purpose, and tells whether every promise was kept.
+//! `drill …`: breaks the lab on purpose, and reports whether every promise was kept.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::Serialize;
 
 use crate::backend::{Backend, Reach};
 use crate::cli::{Drill as Args, Format};
 use crate::commands::session::Session;
 use crate::config::Lab;
 use crate::drill::control::Without;
-use crate::drill::faults::{FAULTS, Fault, Scenario, named};
-use crate::drill::outcome::{Outcome, Record, Recorded, worst};
-use crate::drill::run::{Options, commit, run};
-use crate::drill::told;
-use crate::events::{Event, Events, StepState};
+use crate::drill::faults::{FAULTS, Fault, Scenario, by_name};
+use crate::drill::outcome::{DrillResult, RecordedDrill};
+use crate::drill::run::{Drill, Options, commit};
+use crate::drill::text;
+use crate::events::Events;
 use crate::failure::{Exit, Failure, IoContext, Result};
-use crate::files::private_dir;
-use crate::local::jars::Jars;
-use crate::run::StepEnd;
+use crate::plan::{self, Plan};
+use crate::run::{self, StepEnd};
 use crate::show::{self, print_json, print_text};
-use crate::step::Step;
-use crate::steps::build;
 use crate::system::lack_of_space;
-use crate::task::{self, Ctx, Task};
-use serde::Serialize;
+use crate::task::{Ctx, Outcome};
 
-/// Where `drill matrix` keeps its results, in the working folder.
+/// The file of `drill matrix`, in the working directory.
 const MATRIX: &str = "drills.jsonl";
 
-/// What a message of a drill takes in a log: 105 were measured, of which the value is 100.
+/// The bytes of a message in a log: 105 were measured, 100 of them the value.
 const BYTES: u64 = 120;
-
-/// The title of the step before the drills.
-const CLIENTS_BUILD: &str = "clients build";
 
 impl Session<'_> {
     /// `drill …`.
     ///
     /// # Errors
-    /// Nothing is up, a fault's name is wrong, or something could not be done.
+    /// Nothing is up, a fault's name is wrong, or a drill could not be finished.
     pub fn drill(&self, args: &Args) -> Result<Exit> {
         if args.list {
-            print_text(&told::list());
+            print_text(&text::list());
             return Ok(Exit::Ok);
         }
-        // What cannot be meant is said before what is not there.
+        // Wrong arguments are reported before a missing lab.
         scenarios(args, None)?;
-        let (lab, _) = self.recorded()?;
-        let scenarios = scenarios(args, Some(lab.backend))?;
-        let brokers = &lab.facts.brokers;
-        if brokers.count != 3 || brokers.replication_factor != 3 || brokers.min_insync_replicas != 2 {
-            let what = format!(
-                "kafka.yml has {} brokers, replication factor {} and min.insync.replicas {}: what drills promise needs 3, 3 and 2",
-                brokers.count, brokers.replication_factor, brokers.min_insync_replicas
-            );
-            return Err(Failure::usage(what).fix("set them as the committed kafka.yml does, and say `cargo xtask up`"));
-        }
+        let out = out_file(args)?;
+        let (lab, jars) = self.recorded()?;
+        let plan = drill_plan(args, out.as_deref(), &self.ctx(&lab, &jars, self.stop))?;
         if self.global.dry_run {
-            for scenario in &scenarios {
-                print_text(&told::preview(*scenario, lab.backend));
-            }
-            return Ok(Exit::Ok);
+            return Ok(self.dry_run("drill", &lab, &jars, &plan));
         }
-        for scenario in &scenarios {
-            enough_disk(&lab, *scenario, args.rate)?;
+        for scenario in scenarios(args, Some(lab.backend))? {
+            enough_disk(&lab, scenario, args.rate)?;
         }
         let _lock = self.lock("drill")?;
-        // What another command changed while we waited for the lock counts.
+        // Another command may have changed the lab, or the file, while we waited for the lock.
         let (lab, jars) = self.recorded()?;
-        let logs = lab.logs().join("steps").join("drill");
-        private_dir(&logs)?;
-        let up = self.ctx(&lab, &jars, self.stop);
-        Step::LabIsUp.run(&Task { ctx: &up, log: logs.join("lab-is-up.log"), status: &|_| {} })?;
-        let out = args.out.clone().or_else(|| args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into()));
-        let done = match (&out, args.resume) {
-            (_, false) => Vec::new(),
-            (None, true) => {
-                return Err(Failure::usage("--resume needs a file to go on from").fix("--out FILE, or `drill matrix`"));
-            }
-            (Some(file), true) => {
-                let task = Task { ctx: &up, log: logs.join("commit.log"), status: &|_| {} };
-                recorded(file, &commit(&task), lab.backend)?
-            }
-        };
+        let stop = self.stop.next_plan();
+        let ctx = self.ctx(&lab, &jars, &stop);
+        let plan = drill_plan(args, out.as_deref(), &ctx)?;
         let events = Events::to(vec![show::listener("drill", &lab.name, lab.format, self.env)]);
-        let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
-        self.series(Series { lab: &lab, jars: &jars, events, logs, out, done, options }, scenarios)
-    }
-
-    /// Builds the clients, and drills one scenario after the other, as steps of one plan.
-    fn series(&self, mut series: Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
-        let begin = Instant::now();
-        let titles = std::iter::once(CLIENTS_BUILD).chain(scenarios.iter().map(|scenario| scenario.name()));
-        series.events.send(&Event::PlanBegun { steps: titles.map(String::from).collect() });
-        // A checkout that has not been up yet has no clients, and what changed since belongs to the drill.
-        let result = self.build_clients(&series).and_then(|()| self.each(&mut series, scenarios));
-        let exit = result.as_ref().map_or_else(|failure| failure.exit, |exit| *exit) as i32;
-        series.events.send(&Event::PlanEnded { exit, elapsed: begin.elapsed() });
-        result
-    }
-
-    /// Drills one scenario after the other; returns what all of them come to.
-    fn each(&self, series: &mut Series<'_>, scenarios: Vec<Scenario>) -> Result<Exit> {
-        let (mut exit, mut hindered) = (Exit::Ok, None::<Failure>);
-        for (place, scenario) in scenarios.into_iter().enumerate() {
-            let title = scenario.name();
-            if let Some(outcome) = series.take(scenario) {
-                let why = format!("there already, {}", outcome.words());
-                series.events.leave_out(place + 2, title, StepState::Skipped, &why);
-                exit = worst(exit, outcome.exit());
-                continue;
-            }
-            let stop = self.stop.next_plan();
-            let ctx = self.ctx(series.lab, series.jars, &stop);
-            let record = series.one(&ctx, place, scenario)?;
-            exit = worst(exit, record.settled().exit);
-            if let Record::Unfinished(drill) = record
-                && hindered.as_ref().is_none_or(|failure| worst(failure.exit, drill.failure.exit) != failure.exit)
-            {
-                hindered = Some(drill.failure);
-            }
+        let mut take = |outcome: &Outcome| match &outcome.drill {
+            Some(result) => publish(result, lab.format, out.as_deref()),
+            None => Ok(()),
+        };
+        let report = run::run(&plan, &ctx, &events, &lab.logs().join("steps").join("drill"), &mut take);
+        let exit = report.exit();
+        let unfinished = report.steps.into_iter().filter_map(|step| match step.end {
+            StepEnd::Done(Outcome { drill: Some(result), .. }) => result.failure(),
+            _ => None,
+        });
+        // The failure that stopped the plan or a drill is reported in full, unless another drill found something worse.
+        match report.failures.into_iter().chain(unfinished).find(|failure| failure.exit == exit) {
+            Some(failure) => Err(failure),
+            None => Ok(exit),
         }
-        // What hindered a drill is told in full, unless another drill found something worse.
-        match hindered {
-            Some(failure) if failure.exit == exit => Err(failure),
-            _ => Ok(exit),
-        }
-    }
-
-    fn build_clients(&self, series: &Series<'_>) -> Result<()> {
-        let step = series.events.start(1, CLIENTS_BUILD);
-        let status = |text: &str| step.status(text);
-        let ctx = self.ctx(series.lab, series.jars, self.stop);
-        let built = build::clients(&Task { ctx: &ctx, log: series.logs.join("clients-build.log"), status: &status });
-        built.clone().map_or_else(StepEnd::Failed, StepEnd::Done).send(step);
-        built.map(drop)
     }
 }
 
-/// A soak keeps all it sends, on every replica.
+/// The file that each result is appended to.
+fn out_file(args: &Args) -> Result<Option<PathBuf>> {
+    let matrix = args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into());
+    match args.out.clone().or(matrix) {
+        None if args.resume => {
+            Err(Failure::usage("--resume needs a file to continue").fix("--out FILE, or `drill matrix`"))
+        }
+        out => Ok(out),
+    }
+}
+
+/// Plans the drills that `args` ask for. With `--resume`, those that `out` already has are skipped steps.
+fn drill_plan(args: &Args, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
+    let lab = ctx.lab;
+    let scenarios = scenarios(args, Some(lab.backend))?;
+    let brokers = &lab.facts.brokers;
+    if brokers.count != 3 || brokers.replication_factor != 3 || brokers.min_insync_replicas != 2 {
+        let what = format!(
+            "kafka.yml has {} brokers, replication factor {} and min.insync.replicas {}: drills promise for 3, 3 and 2",
+            brokers.count, brokers.replication_factor, brokers.min_insync_replicas
+        );
+        return Err(Failure::usage(what).fix("set them as the committed kafka.yml does, and run `cargo xtask up`"));
+    }
+    let mut done = match out.filter(|_| args.resume) {
+        Some(file) => recorded(file, &commit(ctx, Path::new("/dev/null")), lab.backend)?,
+        None => Vec::new(),
+    };
+    let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
+    let drills = scenarios.into_iter().map(|scenario| {
+        // Each recorded drill stands for one.
+        let found = done.iter().position(|done| done.is(scenario, options.rate, &options.without.parts()));
+        Drill { scenario, options, recorded: found.and_then(|at| done.swap_remove(at).outcome()) }
+    });
+    Ok(plan::drill(&drills.collect::<Vec<_>>()))
+}
+
+/// Prints the result of a drill and appends it to the file.
+fn publish(result: &DrillResult, format: Format, out: Option<&Path>) -> Result<()> {
+    match (format, result) {
+        (Format::Json, result) => print_json(result),
+        (Format::Text, DrillResult::Finished(drill)) => print_text(&format!("{}\n", drill.text())),
+        (Format::Text, DrillResult::Unfinished(_)) => {}
+    }
+    out.map_or(Ok(()), |file| append(file, result))
+}
+
+/// Checks the free disk space for a soak, whose topic keeps every message on every replica.
 fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
     let (Scenario::Soak { duration, .. }, Reach::Processes) = (scenario, lab.backend.reaches()) else { return Ok(()) };
     let need = duration
@@ -149,68 +132,21 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
         .saturating_mul(lab.facts.brokers.replication_factor.into());
     match lack_of_space(&lab.state, need, "this soak") {
         Some(lack) => {
-            Err(Failure::new(Exit::Preflight, lack).fix("make room, or ask for a lower --rate or a shorter --duration"))
+            Err(Failure::new(Exit::Preflight, lack)
+                .fix("free some space, or use a lower --rate or a shorter --duration"))
         }
         None => Ok(()),
     }
 }
 
-/// The drills of one command, one after the other.
-struct Series<'a> {
-    lab: &'a Lab,
-    jars: &'a Jars,
-    events: Events,
-    logs: PathBuf,
-    /// Where each result is appended.
-    out: Option<PathBuf>,
-    /// What is there already.
-    done: Vec<Recorded>,
-    options: Options,
-}
-
-impl Series<'_> {
-    /// How this ended that is there already, as often as it is there.
-    fn take(&mut self, scenario: Scenario) -> Option<Outcome> {
-        let Options { rate, without, .. } = self.options;
-        let found = self.done.iter().position(|done| done.is(scenario, rate, &without.parts()))?;
-        self.done.swap_remove(found).settled()
-    }
-
-    /// Drills one scenario, and tells how it went wherever that is asked for.
-    fn one(&self, ctx: &Ctx<'_>, place: usize, scenario: Scenario) -> Result<Record> {
-        let title = scenario.name();
-        let log = self.logs.join(format!("{:02}-{title}.log", place + 1));
-        let step = self.events.start(place + 2, title);
-        let status = |text: &str| step.status(text);
-        let record = run(&Task { ctx, log: log.clone(), status: &status }, scenario, self.options);
-        let end = match record.as_ref().map_err(Clone::clone).and_then(Record::ended) {
-            Ok(proof) => StepEnd::Done(task::Outcome::passed(proof)),
-            Err(failure) if failure.log.is_none() => StepEnd::Failed(failure.log(&log)),
-            Err(failure) => StepEnd::Failed(failure),
-        };
-        end.send(step);
-        let record = record?;
-        match (self.lab.format, &record) {
-            (Format::Json, record) => print_json(record),
-            (Format::Text, Record::Finished(drill)) => print_text(&format!("{}\n", drill.text())),
-            (Format::Text, Record::Unfinished(_)) => {}
-        }
-        if let Some(file) = &self.out {
-            append(file, &record)?;
-        }
-        Ok(record)
-    }
-}
-
-/// The drills that a file has of this commit on this backend, each as often as its promise was seen to be kept or
-/// broken.
-fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<Recorded>> {
+/// Reads the drills of this commit and backend from a file: those that were kept or broken.
+fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<RecordedDrill>> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.cannot("read", file)?,
     };
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Recorded>(line).ok());
-    Ok(lines.filter(|line| line.is_of(commit, backend) && line.settled().is_some()).collect())
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<RecordedDrill>(line).ok());
+    Ok(lines.filter(|line| line.is_of(commit, backend) && line.outcome().is_some()).collect())
 }
 
 fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
@@ -219,7 +155,7 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     writeln!(out, "{line}").cannot("write", file)
 }
 
-/// What was asked for, in order; where the lab is known, of what can be done there.
+/// Returns what `args` ask for, in order. With a `backend`, `all` has the faults that it allows.
 fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
     if args.faults.is_empty() {
@@ -230,18 +166,18 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let soak = Scenario::Soak { seed: args.seed, duration: Duration::from_secs(args.duration) };
     let mut scenarios = Vec::new();
     for name in &args.faults {
-        match (name.as_str(), named(name)) {
+        match (name.as_str(), by_name(name)) {
             ("all" | "matrix", _) => scenarios.extend(FAULTS.iter().filter(|fault| runs(fault)).map(Scenario::One)),
             ("soak", _) => scenarios.push(soak),
             (_, Some(fault)) if runs(fault) => scenarios.push(Scenario::One(fault)),
             (_, Some(fault)) => {
                 let here = backend.map(|backend| backend.to_string()).unwrap_or_default();
                 return Err(Failure::usage(format!("{} cannot be done on {here}, where this lab runs", fault.name))
-                    .fix("`cargo xtask drill --list` says where each can"));
+                    .fix("`cargo xtask drill --list` shows where each can be done"));
             }
             (_, None) => {
                 return Err(
-                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` names all")
+                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` lists all")
                 );
             }
         }
@@ -252,10 +188,10 @@ fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drill::outcome::{SCHEMA, Settled, Unfinished};
+    use crate::drill::outcome::{Conclusion, DrillOutcome, SCHEMA, Unfinished};
 
     #[test]
-    fn what_came_to_a_verdict_at_this_commit_and_backend_is_not_done_again() {
+    fn drills_with_a_verdict_at_this_commit_and_backend_are_skipped() {
         let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
         let _ = fs::remove_file(&file);
         assert!(recorded(&file, "c1", Backend::Local).unwrap().is_empty());
@@ -264,7 +200,7 @@ mod tests {
             commit: "c1".into(),
             backend: Backend::Local,
             drill,
-            settled: Settled::unfinished(&failure),
+            conclusion: Conclusion::unfinished(&failure),
             without: Vec::new(),
             error: failure.message.clone(),
             failure,
@@ -287,11 +223,11 @@ mod tests {
         }
         append(&file, &"cut off").unwrap();
         let done = recorded(&file, "c1", Backend::Local).unwrap();
-        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.settled().unwrap())).collect();
-        let (kept, broken) = (Outcome::Kept, Outcome::Broken);
+        let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.outcome().unwrap())).collect();
+        let (kept, broken) = (DrillOutcome::Kept, DrillOutcome::Broken);
         assert_eq!(names, [("leader-kill", kept), ("soak", kept), ("leader-kill", broken)]);
         let soak = |seed, seconds| Scenario::Soak { seed, duration: Duration::from_secs(seconds) };
-        let kill = Scenario::One(named("leader-kill").unwrap());
+        let kill = Scenario::One(by_name("leader-kill").unwrap());
         assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));
         assert!(
             done[1].is(soak(1, 60), 200, &[])
@@ -302,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_repeat_what_can_be_done_there_in_order() {
+    fn rounds_repeat_what_the_backend_allows_in_order() {
         let args = |faults: &[&str], rounds| Args {
             faults: faults.iter().map(ToString::to_string).collect(),
             rounds,

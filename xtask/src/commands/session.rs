@@ -65,7 +65,8 @@ impl Session<'_> {
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
         let lab = ctx.lab;
         let events = Events::to(vec![show::listener(command, &lab.name, lab.format, self.env)]);
-        let mut report = run::run(plan, ctx, &events, &lab.logs().join("steps").join(command.replace(' ', "-")));
+        let logs = lab.logs().join("steps").join(command.replace(' ', "-"));
+        let mut report = run::run(plan, ctx, &events, &logs, &mut |_| Ok(()));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
         // The diagnosis must not be stopped by what cancelled the plan.
         let stop = ctx.stop.next_plan();

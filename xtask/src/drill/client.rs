@@ -1,14 +1,13 @@
-//! A client process of a drill: how it stands, what it said, and how it went.
+//! A client process of a drill: its state while it runs, its log, and its end.
 //!
-//! While a drill runs, how a client stands is read from its state file: one line, always whole. Its log is read once,
-//! when the drill is over, for what only the log has (gaps and the start line) and for what is judged: claims and
-//! witnesses.
+//! While a drill runs, the state file shows the state of a client: one line, always whole. The log is read once, at the
+//! end of the drill. It alone has the gaps and the start line, and it is what is judged: claims and witnesses.
 //!
-//! What is judged comes from the log, because a state file may be behind it. A client writes its state file first and
-//! then the line in its log (`Output::state` in clients/src/output.rs), so a SIGKILL in between leaves the file one line
-//! ahead. But if a state file cannot be written, the client only remarks on it and the old line stays; if a log cannot
-//! be written, the client ends. A claim from such a file would promise less than the log did, and a loss could pass. A
-//! log that is one line behind promises what it would have promised had the SIGKILL come a moment earlier.
+//! The state file is not judged, because it may be older than the log. A client writes its state file first and then the
+//! line in its log (`Output::state` in clients/src/output.rs), so a SIGKILL in between leaves the file one line ahead.
+//! But if a state file cannot be written, the client only remarks on it and the old line stays; if a log cannot be
+//! written, the client ends. A claim from such a file would promise less than the log did, and a loss could pass. A log
+//! that is one line behind promises what it would have promised if the SIGKILL had come a moment earlier.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,104 +20,103 @@ use crate::local::process::{Identity, Life};
 use crate::task::Task;
 use crate::tools::clients;
 
-/// How a client process went.
+/// How a client process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is there, as far as anybody knows.
+    /// It has not ended as far as we know.
     Living,
-    /// It was told to end, and did so in time; or had to be killed then.
+    /// It got SIGTERM.
     Asked {
-        /// Whether it ended in time.
+        /// Whether it ended in time; otherwise it was killed.
         in_time: bool,
     },
-    /// We killed it.
+    /// The drill killed it.
     Killed,
-    /// It was gone before anybody had told it to.
+    /// It ended before the drill signalled it.
     ByItself,
 }
 
-/// A client process of a drill. Its log file lies in the lab's folder, which marks it as the lab's: `up` and `teardown` end
-/// what a killed drill left behind.
+/// A client process of a drill. Its log file is in the lab's folder, which marks the process as the lab's: `up` and
+/// `teardown` end what a killed drill left behind.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// `producer-1`, `consumer-2`, …
     pub name: String,
-    /// What it says.
+    /// Its log file.
     pub log: PathBuf,
-    /// Where it keeps its last state.
+    /// Its state file.
     pub state_file: PathBuf,
     /// When it was started.
     pub started: Instant,
     /// Its process.
     pub identity: Identity,
-    /// How it went.
+    /// How it ended.
     pub fate: Fate,
 }
 
 impl Client {
-    /// How it stands: the state that it wrote down last, each second. `None` before the first.
+    /// Reads the state file, which is renewed each second; `None` before the first state.
     pub fn state<T: Line>(&self) -> Option<T> {
         let text = std::fs::read(&self.state_file).ok()?;
         clients::last(&String::from_utf8_lossy(&text))
     }
 
-    /// All it said, rotated files included, as far as they are kept. Megabytes after hours: for when all is over.
-    pub fn said(&self) -> String {
+    /// Reads the log with its rotated files, as far as they are kept: after hours, megabytes.
+    pub fn log_text(&self) -> String {
         let numbered = |n: u32| PathBuf::from(format!("{}.{n}", self.log.display()));
         let files = [numbered(3), numbered(2), numbered(1), self.log.clone()];
         let texts = files.into_iter().filter_map(|file| std::fs::read(file).ok());
         texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
     }
 
-    /// Whether it is gone.
+    /// Whether the process is gone.
     pub fn ended(&self) -> bool {
         self.identity.life() == Life::Gone
     }
 
-    /// Tells it to end, and waits for that; kills it when it takes longer than `grace`.
+    /// Sends SIGTERM and waits for the end. Kills the process after `grace`.
     ///
     /// # Errors
-    /// It does not even end by SIGKILL, or an interruption.
-    pub fn tell_to_end(&mut self, task: &Task<'_>, grace: Duration) -> Result<()> {
+    /// It survives SIGKILL, or an interruption.
+    pub fn stop(&mut self, task: &Task<'_>, grace: Duration) -> Result<()> {
         if self.fate != Fate::Living {
             return Ok(());
         }
-        // One SIGTERM and no more: at a second one a client ends without flushing.
         if self.ended() {
             self.fate = Fate::ByItself;
             return Ok(());
         }
+        // One SIGTERM only: a second one makes a client end without flushing.
         let in_time = self.identity.end(grace, task.ctx.stop, task.status)?;
         self.fate = Fate::Asked { in_time };
         Ok(())
     }
 
-    /// What a producer that `said` this claims; `None` when it left no line. `cut` leaves its last line out, as a
-    /// control.
-    pub fn claim(&self, said: &str, cut: bool) -> Option<Claim> {
-        let said = if cut { without_last_state(said) } else { said };
+    /// The claim in a producer's log; `None` if the log has no line. `cut` ignores the last line, as a control.
+    pub fn claim(&self, log: &str, cut: bool) -> Option<Claim> {
+        let log = if cut { without_last_state(log) } else { log };
         match self.fate {
-            // One that hung had no last word, whatever it said.
-            Fate::Asked { in_time: false } => clients::claim(without_end(said), Went::Asked),
-            Fate::Asked { in_time: true } | Fate::Living => clients::claim(said, Went::Asked),
-            Fate::Killed => clients::claim(said, Went::Killed),
-            Fate::ByItself => clients::claim(said, Went::ByItself),
+            // A process that hung has no last word, whatever it wrote.
+            Fate::Asked { in_time: false } => clients::claim(without_end(log), Went::Asked),
+            Fate::Asked { in_time: true } | Fate::Living => clients::claim(log, Went::Asked),
+            Fate::Killed => clients::claim(log, Went::Killed),
+            Fate::ByItself => clients::claim(log, Went::ByItself),
         }
     }
 }
 
-/// What a producer said before the last line that tells of its state.
-fn without_last_state(said: &str) -> &str {
+/// Cuts a producer's log before its last state line.
+fn without_last_state(log: &str) -> &str {
     let mark = clients::mark(PRODUCER);
-    let last = said.match_indices(&mark).filter(|(at, _)| *at == 0 || said[..*at].ends_with('\n')).last();
-    last.map_or(said, |(at, _)| &said[..at])
+    let last = log.match_indices(&mark).filter(|(at, _)| *at == 0 || log[..*at].ends_with('\n')).last();
+    last.map_or(log, |(at, _)| &log[..at])
 }
 
-/// What a producer said before its `end` line, if there is one.
-fn without_end(said: &str) -> &str {
-    match clients::lines::<ProducerState>(said).last() {
-        Some(state) if state.event == Event::End => without_last_state(said),
-        _ => said,
+/// Cuts a producer's log before its `end` line, if it has one.
+fn without_end(log: &str) -> &str {
+    match clients::lines::<ProducerState>(log).last() {
+        Some(state) if state.event == Event::End => without_last_state(log),
+        _ => log,
     }
 }
 
@@ -134,7 +132,7 @@ mod tests {
         )
     }
 
-    /// A producer that said these lines and went so.
+    /// A producer with these lines in its log, and this fate.
     fn producer(name: &str, lines: &[String], fate: Fate) -> (Client, PathBuf) {
         let log = std::env::temp_dir().join(format!("kafka-lab-load-{}-{name}.log", std::process::id()));
         std::fs::write(&log, lines.concat()).unwrap();
@@ -156,13 +154,13 @@ mod tests {
             ("killed and cut", &said[..2], Fate::Killed, true, false, 5),
         ] {
             let (client, log) = producer(name, lines, fate);
-            let claim = client.claim(&client.said(), cut).unwrap();
+            let claim = client.claim(&client.log_text(), cut).unwrap();
             assert_eq!((claim.ended(), claim.state.unwrap().totals.acked), (ended, acked), "{name}");
             std::fs::remove_file(log).unwrap();
         }
         let went = |fate| {
             let (client, log) = producer("went", &said[..1], fate);
-            let claim = client.claim(&client.said(), false).unwrap();
+            let claim = client.claim(&client.log_text(), false).unwrap();
             std::fs::remove_file(log).unwrap();
             claim.went
         };
@@ -172,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_file_that_is_behind_says_how_a_client_stood_and_never_what_it_claims() {
+    fn a_state_file_that_is_behind_shows_a_state_and_never_makes_a_claim() {
         let (client, log) = producer("behind", &[line("checkpoint", 5), line("checkpoint", 6)], Fate::Killed);
         assert_eq!(client.state::<ProducerState>(), None, "it has written none yet");
         std::fs::write(&client.state_file, line("checkpoint", 5)).unwrap();
         assert_eq!(client.state::<ProducerState>().unwrap().totals.acked, 5);
-        assert_eq!(client.claim(&client.said(), false).unwrap().state.unwrap().totals.acked, 6);
+        assert_eq!(client.claim(&client.log_text(), false).unwrap().state.unwrap().totals.acked, 6);
         std::fs::remove_file(&client.state_file).unwrap();
         std::fs::remove_file(log).unwrap();
     }

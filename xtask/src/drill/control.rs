@@ -1,19 +1,19 @@
-//! Controls of the drills themselves: the same drill with a part taken out, which must never end as kept.
+//! Controls of the drills themselves: the same drill with a part left out, which must never end as kept.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Result;
 use crate::local::process::Identity;
-use rustix::process::Signal;
 
-/// A part that can be taken out.
+/// A part of a drill that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Nothing is signalled, started, deleted or changed, and nothing is waited for
+pub enum DrillPart {
+    /// The moves signal, start, delete and change nothing, and do not wait
     Strike,
     /// There is no producer
     Load,
@@ -21,41 +21,41 @@ pub enum Part {
     Ledger,
 }
 
-/// What is taken out of a drill.
+/// What is left out of a drill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Without {
-    /// Its strike.
+    /// The effect of its moves.
     pub strike: bool,
-    /// Its load.
+    /// Its producer.
     pub load: bool,
-    /// The end of its ledger.
+    /// The last line of each producer.
     pub ledger: bool,
 }
 
 impl Without {
-    /// Without these parts.
-    pub fn of(parts: &[Part]) -> Self {
+    /// Leaves these parts out.
+    pub fn of(parts: &[DrillPart]) -> Self {
         let has = |part| parts.contains(&part);
-        Without { strike: has(Part::Strike), load: has(Part::Load), ledger: has(Part::Ledger) }
+        Without { strike: has(DrillPart::Strike), load: has(DrillPart::Load), ledger: has(DrillPart::Ledger) }
     }
 
-    /// The parts.
-    pub fn parts(self) -> Vec<Part> {
-        let all = [(self.strike, Part::Strike), (self.load, Part::Load), (self.ledger, Part::Ledger)];
+    /// Returns the parts that are left out.
+    pub fn parts(self) -> Vec<DrillPart> {
+        let all = [(self.strike, DrillPart::Strike), (self.load, DrillPart::Load), (self.ledger, DrillPart::Ledger)];
         all.into_iter().filter_map(|(out, part)| out.then_some(part)).collect()
     }
 
-    /// Whether anything is taken out.
+    /// Whether any part is left out.
     pub fn any(self) -> bool {
         !self.parts().is_empty()
     }
 
-    /// How long something may take that never comes when a part is missing.
-    pub fn patience(self, usual: Duration) -> Duration {
+    /// The timeout of something that never comes if a part is missing.
+    pub fn timeout(self, usual: Duration) -> Duration {
         if self.strike || self.load { usual.min(Duration::from_secs(5)) } else { usual }
     }
 
-    /// Sends a signal of the strike. Without it that is claimed all the same, so that nothing is believed that was not looked at.
+    /// Sends a signal of a move. Without the strike it only claims to, so that the evidence alone can tell.
     ///
     /// # Errors
     /// As [`Identity::signal`].
@@ -63,10 +63,10 @@ impl Without {
         if self.strike { Ok(true) } else { identity.signal(signal) }
     }
 
-    /// Does something of the strike, or claims to have done it.
+    /// Performs an action of a move, or only claims to.
     ///
     /// # Errors
-    /// It cannot be done.
+    /// The action fails.
     pub fn act(self, act: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.strike { Ok(()) } else { act() }
     }
@@ -78,9 +78,12 @@ mod tests {
 
     #[test]
     fn parts_are_told_as_they_were_given() {
-        assert_eq!(Without::of(&[Part::Ledger, Part::Strike]).parts(), [Part::Strike, Part::Ledger]);
+        assert_eq!(
+            Without::of(&[DrillPart::Ledger, DrillPart::Strike]).parts(),
+            [DrillPart::Strike, DrillPart::Ledger]
+        );
         assert!(!Without::default().any());
         assert!(Without::default().act(|| Err(crate::failure::Failure::step("done"))).is_err());
-        assert!(Without::of(&[Part::Strike]).act(|| Err(crate::failure::Failure::step("done"))).is_ok());
+        assert!(Without::of(&[DrillPart::Strike]).act(|| Err(crate::failure::Failure::step("done"))).is_ok());
     }
 }

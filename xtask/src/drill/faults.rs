@@ -1,15 +1,14 @@
-//! The catalogue: what can be broken, in which order, what is promised, and what shows that it struck. And a scenario:
-//! what is drilled under one load. Pure.
+//! The catalogue of faults: their moves, what is promised, and what proves that they struck. Pure.
 
 use std::time::Duration;
 
 use crate::backend::{Backend, Reach};
-use crate::drill::moves::{How, Move, Who};
+use crate::drill::moves::{EndSignal, Move, Target};
 use crate::drill::promise::Promise;
 use crate::drill::proof::Proof;
 
-/// Something that can be broken.
-#[derive(Debug)]
+/// A fault: something to break.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its name on the command line.
     pub name: &'static str,
@@ -17,55 +16,56 @@ pub struct Fault {
     pub breaks: &'static str,
     /// What is promised.
     pub promise: Promise,
-    /// What must be seen for the promise to count: that it struck as it says.
+    /// The evidence that it struck. Without it, the promise does not count.
     pub proofs: &'static [Proof],
-    /// What to look at while it goes on.
+    /// What to look at while the drill runs.
     pub look: &'static str,
-    /// What is done, in this order. Whatever is still broken then is mended.
+    /// Its moves, in order. What is still broken afterwards is mended.
     pub moves: &'static [Move],
-    /// Which load it is drilled under.
+    /// The load.
     pub load: LoadKind,
 }
 
-/// Which load a fault is drilled under: what is there when it begins, and how the producer sends.
+/// The load of a fault: what runs when it begins, and how the producer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadKind {
     /// The topic, the producer and the consumer.
     Steady,
-    /// The consumer is started by the moves only.
+    /// No consumer until a move starts it.
     WithoutConsumer,
-    /// The topic is created by the moves only.
+    /// No topic until a move creates it.
     WithoutTopic,
-    /// All, and the producer retries without idempotence.
+    /// As `Steady`, and the producer retries without idempotence.
     NotIdempotent,
-    /// All, and the producer takes the leader's word alone for an acknowledgement: acks=1.
+    /// As `Steady`, and the producer sends with acks=1.
     AcksOne,
-    /// All, and the producer sends as fast as the brokers take it.
+    /// As `Steady`, and the producer sends as fast as the brokers accept it.
     Flat,
 }
 
 impl Fault {
-    /// Whether it can be done there: the lab's servers are processes on local and pods on kind, a drill's clients are
-    /// processes on both.
+    /// Whether a backend allows it. A drill's clients are processes on every backend; servers are processes or pods.
     pub fn runs_on(&self, backend: Backend) -> bool {
         let on = |reach: Reach| backend.reaches() == reach;
-        self.moves.iter().all(|step| match step {
+        self.moves.iter().all(|action| match action {
             Move::DeletePod(_)
             | Move::KillContainer(_)
             | Move::PauseNode(_)
             | Move::ResumeNode(_)
             | Move::RestartNode(_)
             | Move::DeleteDns => on(Reach::Pods),
-            Move::Kill(who) | Move::Term(who) | Move::Pause(who) | Move::Resume(who) | Move::Start(who) => {
-                matches!(who, Who::Producer | Who::Consumer) || on(Reach::Processes)
-            }
+            Move::Kill(target)
+            | Move::Term(target)
+            | Move::Pause(target)
+            | Move::Resume(target)
+            | Move::Start(target) => matches!(target, Target::Producer | Target::Consumer) || on(Reach::Processes),
             Move::Wipe(_) | Move::WipeTopic(_) | Move::Rolling => on(Reach::Processes),
             Move::Wait(_) | Move::CreateTopic | Move::RecreateTopic | Move::GrowTopic => true,
         })
     }
 
-    /// Whether it fits into a soak: it ends as it began, and its promise is `pass`.
-    pub fn soaks(&self) -> bool {
+    /// Whether it can be part of a soak: it leaves the lab as it was, and promises `pass`.
+    pub fn fits_soak(&self) -> bool {
         self.promise == Promise::Pass && self.load == LoadKind::Steady && !self.moves.contains(&Move::GrowTopic)
     }
 }
@@ -77,20 +77,23 @@ use Move::{
 use Proof::{
     AckedMeanwhile, AcksWaited, CaughtUp, ConsumerLate, ContainerRestarted, DnsReplaced, Emptied, EndLines, Ended,
     EpochRaised, EpochSame, Expired, HandedOver, HeldBack, Lagged, NewController, NewPod, NodePaused, NodeRestarted,
-    PartitionsDoubled, ReadAgain, SessionGone, SessionsKept, Silent, StoodStill, Stopped, TopicIdChanged, TopicLate,
+    PartitionsDoubled, Paused, ReadAgain, SessionGone, SessionsKept, Silent, StoodStill, TopicIdChanged, TopicLate,
+};
+use Target::{
+    AllBrokers, Consumer, Controller, Coordinator, Followers, Leader, LeaderAndController, Producer, TwoBrokers,
 };
 
-/// Longer than zookeeper.session.timeout.ms of kafka.yml, 4 s, and what the controller needs after it.
+/// Longer than zookeeper.session.timeout.ms of kafka.yml (4 s) and the election after it.
 const EXPIRED: Move = Wait(7_000);
 
 macro_rules! fault {
-    ($name:literal, $promise:ident, $load:ident, $breaks:literal, $look:literal, [$($step:expr),* $(,)?], [$($proof:expr),* $(,)?]) => {
+    ($name:literal, $promise:ident, $load:ident, $breaks:literal, $look:literal, [$($action:expr),* $(,)?], [$($proof:expr),* $(,)?]) => {
         Fault {
             name: $name,
             breaks: $breaks,
             promise: Promise::$promise,
             look: $look,
-            moves: &[$($step),*],
+            moves: &[$($action),*],
             load: LoadKind::$load,
             proofs: &[$($proof),*],
         }
@@ -103,19 +106,19 @@ pub const FAULTS: &[Fault] = &[
         "leader-kill",
         Pass,
         Steady,
-        "kill -9 of a partition's leader; it comes back after its session expired",
-        "`kafka-topics -- --describe`: Leader and Isr of its partitions, before and after four seconds",
-        [Kill(Who::Leader), EXPIRED, Start(Who::Leader)],
-        [Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
+        "kill -9 of a partition's leader; it is restarted after its session expired",
+        "`kafka-topics -- --describe`: Leader and Isr of its partitions, during the first four seconds and after them",
+        [Kill(Leader), EXPIRED, Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "leader-kill-restart",
         Pass,
         Steady,
-        "kill -9 of a partition's leader; it is started again at once",
-        "`logs kafka-N`: it waits for its own former session",
-        [Kill(Who::Leader), Start(Who::Leader)],
-        [Ended(Who::Leader, How::Kill), SessionGone(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
+        "kill -9 of a partition's leader; it is restarted at once",
+        "`logs kafka-N`: it waits until its former session is gone",
+        [Kill(Leader), Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), SessionGone(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "controller-kill",
@@ -123,8 +126,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the controller",
         "`zookeeper-shell -- get /controller`: another broker id",
-        [Kill(Who::Controller), EXPIRED, Start(Who::Controller)],
-        [Ended(Who::Controller, How::Kill), Expired(Who::Controller), NewController]
+        [Kill(Controller), EXPIRED, Start(Controller)],
+        [Ended(Controller, EndSignal::Kill), Expired(Controller), NewController]
     ),
     fault!(
         "leader-and-controller-kill",
@@ -132,12 +135,12 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of a leader and of the controller: two of three brokers",
         "partitions with one replica left: no acknowledgement until a second one is back",
-        [Kill(Who::LeaderAndController), EXPIRED, Start(Who::LeaderAndController)],
+        [Kill(LeaderAndController), EXPIRED, Start(LeaderAndController)],
         [
-            Ended(Who::LeaderAndController, How::Kill),
-            Expired(Who::LeaderAndController),
+            Ended(LeaderAndController, EndSignal::Kill),
+            Expired(LeaderAndController),
             NewController,
-            EpochRaised(Who::LeaderAndController),
+            EpochRaised(LeaderAndController),
             AcksWaited(1_000)
         ]
     ),
@@ -145,15 +148,10 @@ pub const FAULTS: &[Fault] = &[
         "rolling-restart",
         Pass,
         Steady,
-        "each broker stopped and started again, one after the other",
+        "each broker is stopped and restarted, one after the other",
         "leaders move away before a broker stops: controlled shutdown",
         [Rolling],
-        [
-            Ended(Who::AllBrokers, How::Term),
-            HandedOver(Who::AllBrokers),
-            SessionGone(Who::AllBrokers),
-            EpochRaised(Who::AllBrokers)
-        ]
+        [Ended(AllBrokers, EndSignal::Term), HandedOver(AllBrokers), SessionGone(AllBrokers), EpochRaised(AllBrokers)]
     ),
     fault!(
         "leader-pause-short",
@@ -161,28 +159,28 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGSTOP of a leader for 1 s, much less than the session timeout",
         "no new leader: acknowledgements wait for the old one",
-        // A ZooKeeper client that has heard nothing for two thirds of its session connects anew, after up to a second. It asks each third: what
-        // stands still for longer than a third may lose its session.
-        [Pause(Who::Leader), Wait(1_000), Resume(Who::Leader)],
-        [Stopped(Who::Leader, 900), SessionsKept(Who::Leader), EpochSame, AcksWaited(700)]
+        // A ZooKeeper client pings after each third of its session timeout. After two thirds without an answer it
+        // reconnects, which takes up to a second. So a pause longer than a third may cost the session.
+        [Pause(Leader), Wait(1_000), Resume(Leader)],
+        [Paused(Leader, 900), SessionsKept(Leader), EpochSame, AcksWaited(700)]
     ),
     fault!(
         "leader-pause-long",
         Pass,
         Steady,
         "SIGSTOP of a leader for 10 s, longer than the session timeout",
-        "a new leader epoch; the old leader comes back and finds that it is none any more",
-        [Pause(Who::Leader), Wait(10_000), Resume(Who::Leader)],
-        [Stopped(Who::Leader, 9_000), Expired(Who::Leader), EpochRaised(Who::Leader), AcksWaited(1_000)]
+        "a new leader epoch; the old leader resumes and finds that it no longer leads",
+        [Pause(Leader), Wait(10_000), Resume(Leader)],
+        [Paused(Leader, 9_000), Expired(Leader), EpochRaised(Leader), AcksWaited(1_000)]
     ),
     fault!(
         "two-brokers-down",
         PassStandingStill,
         Steady,
         "kill -9 of two of three brokers: below min.insync.replicas",
-        "`logs kafka-N` of the one that is left: NotEnoughReplicasException, until acknowledgements resume by themselves",
-        [Kill(Who::TwoBrokers), Wait(12_000), Start(Who::TwoBrokers)],
-        [Ended(Who::TwoBrokers, How::Kill), Expired(Who::TwoBrokers), StoodStill]
+        "`logs kafka-N` of the remaining broker: NotEnoughReplicasException, until acknowledgements resume by themselves",
+        [Kill(TwoBrokers), Wait(12_000), Start(TwoBrokers)],
+        [Ended(TwoBrokers, EndSignal::Kill), Expired(TwoBrokers), StoodStill]
     ),
     fault!(
         "all-brokers-kill",
@@ -190,26 +188,26 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of every broker",
         "the clients wait; nothing acknowledged is lost when all come back",
-        [Kill(Who::AllBrokers), Wait(8_000), Start(Who::AllBrokers)],
-        [Ended(Who::AllBrokers, How::Kill), Expired(Who::AllBrokers), StoodStill]
+        [Kill(AllBrokers), Wait(8_000), Start(AllBrokers)],
+        [Ended(AllBrokers, EndSignal::Kill), Expired(AllBrokers), StoodStill]
     ),
     fault!(
         "zookeeper-kill",
         Pass,
         Steady,
-        "kill -9 of ZooKeeper; it is started again after 8 s",
-        "leaders go on without it; nobody could be elected meanwhile",
-        [Kill(Who::Coordinator), Wait(8_000), Start(Who::Coordinator)],
-        [Ended(Who::Coordinator, How::Kill), Silent(7_000), AckedMeanwhile(Who::Coordinator)]
+        "kill -9 of ZooKeeper; it is restarted after 8 s",
+        "leaders continue without it; no leader could be elected meanwhile",
+        [Kill(Coordinator), Wait(8_000), Start(Coordinator)],
+        [Ended(Coordinator, EndSignal::Kill), Silent(7_000), AckedMeanwhile(Coordinator)]
     ),
     fault!(
         "zookeeper-pause",
         Pass,
         Steady,
         "SIGSTOP of ZooKeeper for 8 s, longer than the session timeout",
-        "leaders go on without it; when it goes on, most sessions have expired and their brokers register anew",
-        [Pause(Who::Coordinator), Wait(8_000), Resume(Who::Coordinator)],
-        [Stopped(Who::Coordinator, 7_000), Silent(4_000), AckedMeanwhile(Who::Coordinator)]
+        "leaders continue without it; when it resumes, most sessions have expired and their brokers register again",
+        [Pause(Coordinator), Wait(8_000), Resume(Coordinator)],
+        [Paused(Coordinator, 7_000), Silent(4_000), AckedMeanwhile(Coordinator)]
     ),
     fault!(
         "zookeeper-and-leader-kill",
@@ -217,13 +215,13 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of ZooKeeper and of a leader",
         "no new leader until ZooKeeper is back and the session has expired",
-        [Kill(Who::Coordinator), Kill(Who::Leader), Wait(3_000), Start(Who::Coordinator), EXPIRED, Start(Who::Leader)],
+        [Kill(Coordinator), Kill(Leader), Wait(3_000), Start(Coordinator), EXPIRED, Start(Leader)],
         [
-            Ended(Who::Coordinator, How::Kill),
+            Ended(Coordinator, EndSignal::Kill),
             Silent(2_000),
-            Ended(Who::Leader, How::Kill),
-            Expired(Who::Leader),
-            EpochRaised(Who::Leader),
+            Ended(Leader, EndSignal::Kill),
+            Expired(Leader),
+            EpochRaised(Leader),
             AcksWaited(3_000)
         ]
     ),
@@ -231,37 +229,37 @@ pub const FAULTS: &[Fault] = &[
         "empty-disk",
         Pass,
         Steady,
-        "kill -9 of a leader, which comes back with an empty log folder",
-        "it is out of every ISR until it has fetched all of it from the new leaders",
-        [Kill(Who::Leader), EXPIRED, Wipe(Who::Leader), Start(Who::Leader)],
-        [Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader), Emptied(Who::Leader)]
+        "kill -9 of a leader, which is restarted with an empty log folder",
+        "it is out of every ISR until it has fetched everything from the new leaders",
+        [Kill(Leader), EXPIRED, Wipe(Leader), Start(Leader)],
+        [Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader), Emptied(Leader)]
     ),
     fault!(
         "producer-term",
         Pass,
         Steady,
-        "SIGTERM of the producer; another one goes on",
-        "it flushes, and its last line speaks for all it sent",
-        [Term(Who::Producer), Wait(1_000), Start(Who::Producer)],
-        [Ended(Who::Producer, How::Term), EndLines(Who::Producer)]
+        "SIGTERM of the producer; another one takes over",
+        "it flushes, and its last line covers everything it sent",
+        [Term(Producer), Wait(1_000), Start(Producer)],
+        [Ended(Producer, EndSignal::Term), EndLines(Producer)]
     ),
     fault!(
         "producer-kill",
         Pass,
         Steady,
-        "kill -9 of the producer; another one goes on",
-        "its promise is its last checkpoint; what it had in flight may or may not be there",
-        [Kill(Who::Producer), Wait(1_000), Start(Who::Producer)],
-        [Ended(Who::Producer, How::Kill)]
+        "kill -9 of the producer; another one takes over",
+        "its last checkpoint is what it promised; what was in flight may or may not be in the log",
+        [Kill(Producer), Wait(1_000), Start(Producer)],
+        [Ended(Producer, EndSignal::Kill)]
     ),
     fault!(
         "producer-pause",
         Pass,
         Steady,
         "SIGSTOP of the producer for 5 s",
-        "lag falls to nothing",
-        [Pause(Who::Producer), Wait(5_000), Resume(Who::Producer)],
-        [Stopped(Who::Producer, 4_500), CaughtUp]
+        "lag falls to 0",
+        [Pause(Producer), Wait(5_000), Resume(Producer)],
+        [Paused(Producer, 4_500), CaughtUp]
     ),
     fault!(
         "consumer-term",
@@ -269,8 +267,8 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "SIGTERM of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Term(Who::Consumer), Wait(2_000), Start(Who::Consumer)],
-        [Ended(Who::Consumer, How::Term), EndLines(Who::Consumer), ReadAgain]
+        [Term(Consumer), Wait(2_000), Start(Consumer)],
+        [Ended(Consumer, EndSignal::Term), EndLines(Consumer), ReadAgain]
     ),
     fault!(
         "consumer-kill",
@@ -278,25 +276,25 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "kill -9 of the consumer; another one reads the run from its start",
         "the account is rebuilt, not added to",
-        [Kill(Who::Consumer), Wait(2_000), Start(Who::Consumer)],
-        [Ended(Who::Consumer, How::Kill), ReadAgain]
+        [Kill(Consumer), Wait(2_000), Start(Consumer)],
+        [Ended(Consumer, EndSignal::Kill), ReadAgain]
     ),
     fault!(
         "consumer-pause",
         Pass,
         Steady,
         "SIGSTOP of the consumer for 5 s",
-        "lag grows, and is caught up with",
-        [Pause(Who::Consumer), Wait(5_000), Resume(Who::Consumer)],
-        [Stopped(Who::Consumer, 4_500), Lagged(4_000)]
+        "lag grows, then falls to 0",
+        [Pause(Consumer), Wait(5_000), Resume(Consumer)],
+        [Paused(Consumer, 4_500), Lagged(4_000)]
     ),
     fault!(
         "consumer-late",
         Pass,
         WithoutConsumer,
         "the consumer is started 5 s after the producer",
-        "it begins where the run began, not at the end of the log",
-        [Wait(5_000), Start(Who::Consumer)],
+        "it starts where the run began, not at the end of the log",
+        [Wait(5_000), Start(Consumer)],
         [ConsumerLate]
     ),
     fault!(
@@ -306,75 +304,75 @@ pub const FAULTS: &[Fault] = &[
         "the consumer is stopped for 0.7 s of each second",
         "lag grows while it is slow",
         [
-            Pause(Who::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Who::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Who::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Who::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Who::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Who::Consumer),
+            Resume(Consumer),
             Wait(300),
-            Pause(Who::Consumer),
+            Pause(Consumer),
             Wait(700),
-            Resume(Who::Consumer),
+            Resume(Consumer),
             Wait(300),
         ],
-        [Stopped(Who::Consumer, 2_400), Lagged(500)]
+        [Paused(Consumer, 2_400), Lagged(500)]
     ),
     fault!(
         "overloaded-producer",
         Pass,
         Flat,
-        "the producer sends as fast as it can while a leader stands still for 2 s",
-        "each partition keeps the batch it has; the producer makes no more, and loses nothing",
-        [Pause(Who::Leader), Wait(2_000), Resume(Who::Leader)],
-        [Stopped(Who::Leader, 1_800), AcksWaited(1_500), HeldBack]
+        "the producer sends as fast as it can while a leader is paused for 2 s",
+        "each partition keeps its batch in flight; the producer creates no more and loses nothing",
+        [Pause(Leader), Wait(2_000), Resume(Leader)],
+        [Paused(Leader, 1_800), AcksWaited(1_500), HeldBack]
     ),
     fault!(
         "acks-1-leader-kill",
         AckedLost,
         AcksOne,
-        "with acks=1: the followers stand still for 2 s, and the leader is killed before they have fetched",
-        "acknowledged, and gone: what acks=all and min.insync.replicas are for",
-        [Pause(Who::Followers), Wait(2_000), Kill(Who::Leader), Resume(Who::Followers), EXPIRED, Start(Who::Leader)],
-        [Stopped(Who::Followers, 1_800), Ended(Who::Leader, How::Kill), Expired(Who::Leader), EpochRaised(Who::Leader)]
+        "with acks=1: the followers are paused for 2 s, and the leader is killed before they have fetched",
+        "acknowledged messages are gone: what acks=all and min.insync.replicas prevent",
+        [Pause(Followers), Wait(2_000), Kill(Leader), Resume(Followers), EXPIRED, Start(Leader)],
+        [Paused(Followers, 1_800), Ended(Leader, EndSignal::Kill), Expired(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "last-replica-wiped",
         LogLost,
         WithoutConsumer,
-        "both followers are killed, then the leader, which comes back first and without the topic's logs; then a consumer starts",
-        "the last one in the ISR leads whatever it has: the followers cut their logs back to nothing",
+        "both followers are killed, then the leader, which is restarted first and without the topic's logs; then a consumer starts",
+        "the last replica of the ISR leads with what it has: the followers truncate their logs to nothing",
         [
-            Kill(Who::Followers),
+            Kill(Followers),
             EXPIRED,
-            Kill(Who::Leader),
-            WipeTopic(Who::Leader),
+            Kill(Leader),
+            WipeTopic(Leader),
             EXPIRED,
-            Start(Who::Leader),
-            Start(Who::Followers),
-            Start(Who::Consumer)
+            Start(Leader),
+            Start(Followers),
+            Start(Consumer)
         ],
         [
-            Ended(Who::Followers, How::Kill),
-            Expired(Who::Followers),
-            Ended(Who::Leader, How::Kill),
-            Expired(Who::Leader),
-            Emptied(Who::Leader)
+            Ended(Followers, EndSignal::Kill),
+            Expired(Followers),
+            Ended(Leader, EndSignal::Kill),
+            Expired(Leader),
+            Emptied(Leader)
         ]
     ),
     fault!(
         "no-idempotence-retry",
         Duplicates,
         NotIdempotent,
-        "with idempotence off: the followers stand still for 2 s, so that leaders append and cannot acknowledge in time",
-        "the producer sends again what is there already: what idempotence is for",
-        [Pause(Who::Followers), Wait(2_000), Resume(Who::Followers)],
-        [Stopped(Who::Followers, 1_800)]
+        "without idempotence: the followers are paused for 2 s, so leaders append and cannot acknowledge in time",
+        "the producer resends what is already in the log: what idempotence prevents",
+        [Pause(Followers), Wait(2_000), Resume(Followers)],
+        [Paused(Followers, 1_800)]
     ),
     fault!(
         "topic-late",
@@ -390,7 +388,7 @@ pub const FAULTS: &[Fault] = &[
         TopicRecreated,
         Steady,
         "the topic is deleted and created again under the same name",
-        "the same name, another topic id: what was acknowledged is gone",
+        "the same name, another topic id: acknowledged messages are gone",
         [RecreateTopic],
         [TopicIdChanged]
     ),
@@ -399,7 +397,7 @@ pub const FAULTS: &[Fault] = &[
         Pass,
         Steady,
         "the topic's partitions are doubled while both clients run",
-        "both find the new ones by themselves",
+        "both find the new partitions by themselves",
         [GrowTopic],
         [PartitionsDoubled]
     ),
@@ -409,63 +407,63 @@ pub const FAULTS: &[Fault] = &[
         Steady,
         "`kubectl delete pod` of a partition's leader",
         "`kubectl -- get pods -w`: the same name, another address",
-        [DeletePod(Who::Leader), Wait(2_000)],
-        [NewPod(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
+        [DeletePod(Leader), Wait(2_000)],
+        [NewPod(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "container-kill",
         Pass,
         Steady,
-        "SIGKILL of a leader's container; the kubelet starts it again in its pod",
+        "SIGKILL of a leader's container; the kubelet restarts it in its pod",
         "RESTARTS of `kubectl -- get pods`",
-        [KillContainer(Who::Leader), Wait(2_000)],
-        [ContainerRestarted(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
+        [KillContainer(Leader), Wait(2_000)],
+        [ContainerRestarted(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "node-pause",
         Pass,
         Steady,
-        "the node of a leader stands still for 10 s",
-        "the session expires long before Kubernetes calls the node NotReady",
-        [PauseNode(Who::Leader), Wait(10_000), ResumeNode(Who::Leader)],
-        [NodePaused(Who::Leader, 9_000), Expired(Who::Leader), EpochRaised(Who::Leader)]
+        "the node of a leader is paused for 10 s",
+        "the session expires long before Kubernetes reports the node as NotReady",
+        [PauseNode(Leader), Wait(10_000), ResumeNode(Leader)],
+        [NodePaused(Leader, 9_000), Expired(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "node-restart",
         Pass,
         Steady,
         "the node of a leader is restarted",
-        "its pods come back on it: their volumes are there",
-        [RestartNode(Who::Leader), Wait(5_000)],
-        [NodeRestarted(Who::Leader), SessionGone(Who::Leader), EpochRaised(Who::Leader)]
+        "its pods return to it, because their volumes are there",
+        [RestartNode(Leader), Wait(5_000)],
+        [NodeRestarted(Leader), SessionGone(Leader), EpochRaised(Leader)]
     ),
     fault!(
         "dns-delete",
         Pass,
         Steady,
         "the pods of CoreDNS are deleted",
-        "connections that are there go on; nobody finds a new one",
+        "existing connections continue; new ones cannot resolve names",
         [DeleteDns, Wait(5_000)],
         [DnsReplaced]
     ),
 ];
 
-/// What is drilled under one load.
-#[derive(Clone, Copy, Debug)]
+/// What a drill breaks under one load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// One fault.
     One(&'static Fault),
-    /// Faults of a seed's schedule, until so much time has passed.
+    /// The faults of a schedule, one after the other.
     Soak {
-        /// The seed.
+        /// The seed of the schedule.
         seed: u64,
-        /// How long.
+        /// No fault starts after this time.
         duration: Duration,
     },
 }
 
 impl Scenario {
-    /// The fault's name, or `soak`.
+    /// Returns the fault's name, or `soak`.
     pub fn name(self) -> &'static str {
         match self {
             Scenario::One(fault) => fault.name,
@@ -473,7 +471,7 @@ impl Scenario {
         }
     }
 
-    /// What is promised.
+    /// Returns the promise.
     pub fn promise(self) -> Promise {
         match self {
             Scenario::One(fault) => fault.promise,
@@ -481,7 +479,7 @@ impl Scenario {
         }
     }
 
-    /// The seed of a soak, and how long it is asked for in s.
+    /// Returns the seed and the duration of a soak, in s.
     pub fn schedule(self) -> (Option<u64>, Option<u64>) {
         match self {
             Scenario::One(_) => (None, None),
@@ -489,12 +487,12 @@ impl Scenario {
         }
     }
 
-    /// Messages a second, where `asked` were asked for; 0 is as many as the brokers take.
+    /// Returns the rate in messages a second if `asked` were asked for; 0 means as many as the brokers take.
     pub fn rate(self, asked: u32) -> u32 {
         if self.load() == LoadKind::Flat { 0 } else { asked }
     }
 
-    /// Which load it is drilled under.
+    /// Returns the kind of load.
     pub fn load(self) -> LoadKind {
         match self {
             Scenario::One(fault) => fault.load,
@@ -503,14 +501,14 @@ impl Scenario {
     }
 }
 
-/// The fault of that name.
-pub fn named(name: &str) -> Option<&'static Fault> {
+/// Returns the fault with this name.
+pub fn by_name(name: &str) -> Option<&'static Fault> {
     FAULTS.iter().find(|fault| fault.name == name)
 }
 
-/// The schedule of a soak on a backend: the same seed gives the same one, for ever.
+/// Returns the endless schedule of a soak on a backend. It depends on the seed alone.
 pub fn schedule(seed: u64, backend: Backend) -> impl Iterator<Item = &'static Fault> {
-    let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.soaks() && fault.runs_on(backend)).collect();
+    let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.fits_soak() && fault.runs_on(backend)).collect();
     // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
     let mut state = seed;
     std::iter::repeat_with(move || {
@@ -528,25 +526,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_whoever_is_hit_by_a_kill_is_started_again() {
+    fn names_are_unique_and_every_killed_target_is_restarted() {
         for (place, fault) in FAULTS.iter().enumerate() {
             assert!(FAULTS[..place].iter().all(|other| other.name != fault.name), "{}", fault.name);
-            for who in fault.moves.iter().filter_map(|step| if let Kill(who) = step { Some(*who) } else { None }) {
-                assert!(fault.moves.contains(&Start(who)), "{}: {who:?} stays dead", fault.name);
+            for target in
+                fault.moves.iter().filter_map(|action| if let Kill(target) = action { Some(*target) } else { None })
+            {
+                assert!(fault.moves.contains(&Start(target)), "{}: {target:?} stays dead", fault.name);
             }
-            for who in fault.moves.iter().filter_map(|step| if let Pause(who) = step { Some(*who) } else { None }) {
-                assert!(fault.moves.contains(&Resume(who)), "{}: {who:?} stays paused", fault.name);
+            for target in
+                fault.moves.iter().filter_map(|action| if let Pause(target) = action { Some(*target) } else { None })
+            {
+                assert!(fault.moves.contains(&Resume(target)), "{}: {target:?} stays paused", fault.name);
             }
         }
     }
 
-    /// How long `who` stands still by the moves, in ms.
-    fn stands_still(fault: &Fault, who: Who) -> u64 {
+    /// How long the moves pause `target`, in ms.
+    fn stands_still(fault: &Fault, target: Target) -> u64 {
         let (mut still, mut ms) = (false, 0);
-        for step in fault.moves {
-            match step {
-                Pause(hit) | PauseNode(hit) if *hit == who => still = true,
-                Resume(hit) | ResumeNode(hit) if *hit == who => still = false,
+        for action in fault.moves {
+            match action {
+                Pause(of) | PauseNode(of) if *of == target => still = true,
+                Resume(of) | ResumeNode(of) if *of == target => still = false,
                 Wait(more) if still => ms += more,
                 _ => {}
             }
@@ -555,42 +557,45 @@ mod tests {
     }
 
     #[test]
-    fn every_move_that_hits_has_its_proof() {
+    fn every_move_that_strikes_has_its_proof() {
         for fault in FAULTS {
-            assert!(!fault.proofs.is_empty(), "{} would be believed", fault.name);
-            for step in fault.moves {
+            assert!(!fault.proofs.is_empty(), "{} has no proofs", fault.name);
+            for action in fault.moves {
                 let has = |wanted: Proof| fault.proofs.contains(&wanted);
-                let long_enough = |who, least: u64| {
-                    let still = stands_still(fault, who);
+                let long_enough = |target, least: u64| {
+                    let still = stands_still(fault, target);
                     least <= still && least * 10 >= still * 7
                 };
-                let shown = match *step {
-                    Kill(who) => has(Ended(who, How::Kill)),
-                    Term(who) => has(Ended(who, How::Term)),
-                    Pause(who) => fault
+                let shown = match *action {
+                    Kill(target) => has(Ended(target, EndSignal::Kill)),
+                    Term(target) => has(Ended(target, EndSignal::Term)),
+                    Pause(target) => fault
                         .proofs
                         .iter()
-                        .any(|proof| matches!(proof, Stopped(hit, ms) if *hit == who && long_enough(who, *ms))),
-                    PauseNode(who) => fault
+                        .any(|proof| matches!(proof, Paused(of, ms) if *of == target && long_enough(target, *ms))),
+                    PauseNode(target) => fault
                         .proofs
                         .iter()
-                        .any(|proof| matches!(proof, NodePaused(hit, ms) if *hit == who && long_enough(who, *ms))),
-                    Wipe(who) | WipeTopic(who) => has(Emptied(who)),
-                    Rolling => has(Ended(Who::AllBrokers, How::Term)) && has(HandedOver(Who::AllBrokers)),
-                    DeletePod(who) => has(NewPod(who)),
-                    KillContainer(who) => has(ContainerRestarted(who)),
-                    RestartNode(who) => has(NodeRestarted(who)),
+                        .any(|proof| matches!(proof, NodePaused(of, ms) if *of == target && long_enough(target, *ms))),
+                    Wipe(target) | WipeTopic(target) => has(Emptied(target)),
+                    Rolling => has(Ended(Target::AllBrokers, EndSignal::Term)) && has(HandedOver(Target::AllBrokers)),
+                    DeletePod(target) => has(NewPod(target)),
+                    KillContainer(target) => has(ContainerRestarted(target)),
+                    RestartNode(target) => has(NodeRestarted(target)),
                     DeleteDns => has(DnsReplaced),
                     CreateTopic => fault.proofs.iter().any(|proof| matches!(proof, TopicLate(_))),
                     RecreateTopic => has(TopicIdChanged),
                     GrowTopic => has(PartitionsDoubled),
-                    // What brings back what was hit before, or lets time pass.
+                    // These undo another move, or wait.
                     Resume(_) | ResumeNode(_) | Start(_) | Wait(_) => {
-                        fault.moves.iter().any(|step| !matches!(step, Resume(_) | ResumeNode(_) | Start(_) | Wait(_)))
+                        fault
+                            .moves
+                            .iter()
+                            .any(|action| !matches!(action, Resume(_) | ResumeNode(_) | Start(_) | Wait(_)))
                             || has(ConsumerLate)
                     }
                 };
-                assert!(shown, "{}: nothing shows {step:?}", fault.name);
+                assert!(shown, "{}: nothing shows {action:?}", fault.name);
             }
             let stands = fault.promise == Promise::PassStandingStill;
             assert_eq!(stands, fault.proofs.contains(&StoodStill), "{}", fault.name);
@@ -603,7 +608,7 @@ mod tests {
         assert_eq!(names(7), names(7));
         assert_ne!(names(7), names(8));
         for backend in [Backend::Local, Backend::Kind] {
-            assert!(schedule(1, backend).take(500).all(|fault| fault.soaks() && fault.runs_on(backend)));
+            assert!(schedule(1, backend).take(500).all(|fault| fault.fits_soak() && fault.runs_on(backend)));
         }
         assert!(FAULTS.iter().all(|fault| fault.runs_on(Backend::Local) || fault.runs_on(Backend::Kind)));
     }

@@ -1,4 +1,4 @@
-//! The load of a drill: a producer and a consumer of its own, on a topic of its own, and what they said.
+//! The load of a drill: a producer and a consumer of its own, on a topic of its own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use ledger::lines::{ConsumerState, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
-use serde::Serialize;
 
 use crate::drill::client::{Client, Fate};
 use crate::drill::control::Without;
-use crate::drill::evidence::{ByPartition, Standing};
+use crate::drill::observations::{ByPartition, LoadProgress};
+use crate::drill::outcome::Peaks;
 use crate::drill::timing::LEAST_GAP_MS;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
@@ -20,55 +20,49 @@ use crate::local::process::{Identity, Memory, Started};
 use crate::task::Task;
 use crate::wait::Poll;
 
-/// By partition, how many messages were acknowledged and how many received.
-type Moved = BTreeMap<u32, (u64, u64)>;
+/// Acknowledged and received messages of each partition.
+type Counts = BTreeMap<u32, (u64, u64)>;
 
-/// How long the load may take to go on in every partition once all is mended.
-const GOES_ON: Duration = Duration::from_secs(60);
+/// How long the load may take to continue in every partition once everything is mended.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Those of `partitions` in which nothing was acknowledged or nothing received between two looks.
-fn standing_still(before: &Moved, now: &Moved, partitions: &[u32]) -> Vec<u32> {
-    let goes_on = |partition: &u32| {
-        let of = |moved: &Moved| moved.get(partition).copied().unwrap_or_default();
+/// How often the clients' state files are read.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Returns the partitions in which nothing was acknowledged, or nothing received, between two states.
+fn stalled(before: &Counts, now: &Counts, partitions: &[u32]) -> Vec<u32> {
+    let continues = |partition: &u32| {
+        let of = |counts: &Counts| counts.get(partition).copied().unwrap_or_default();
         let ((acked, received), (acked_now, received_now)) = (of(before), of(now));
         acked_now > acked && received_now > received
     };
-    partitions.iter().copied().filter(|partition| !goes_on(partition)).collect()
+    partitions.iter().copied().filter(|partition| !continues(partition)).collect()
 }
 
-/// Which words of the clients are looked at: of which process, and how long that had run by its own clock. A wall clock that is set meanwhile
-/// changes nothing of it.
+/// The age of both clients' states: which process of the client, and its running time. A moved wall clock does not
+/// change them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Spoken {
+struct StateVersions {
     producer: (usize, u64),
     consumer: (usize, u64),
 }
 
-impl Spoken {
-    /// Whether both have spoken since.
+impl StateVersions {
+    /// Whether both states are newer.
     fn both_since(self, before: Self) -> bool {
         self.producer > before.producer && self.consumer > before.consumer
     }
 }
 
-/// The most that a process of each client ever had resident, in KiB; 0 where the system does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Peaks {
-    /// Any producer process.
-    pub producer_kib: u64,
-    /// Any consumer process.
-    pub consumer_kib: u64,
-}
-
 /// The load.
 pub struct Load {
-    /// The run that every message bears.
+    /// The run id in every message.
     pub run: RunId,
     /// The topic.
     pub topic: String,
     /// Messages a second, over all partitions.
     pub rate: u32,
-    /// Further flags of its producers.
+    /// Additional flags of the producers.
     pub flags: &'static [&'static str],
     /// End offsets before the run, by partition.
     pub before: Vec<(u32, u64)>,
@@ -76,14 +70,14 @@ pub struct Load {
     pub producers: Vec<Client>,
     /// Every consumer process so far.
     pub consumers: Vec<Client>,
-    /// The peaks of both as last looked at.
+    /// Peak memory of both, as of the last sample.
     pub peaks: Peaks,
-    /// What is left out of it, as a control.
+    /// What is left out, as a control.
     pub without: Without,
 }
 
 impl Load {
-    /// Looks at the living processes' peaks again: the system forgets those of a process that ends.
+    /// Samples the peak memory of the living processes: the system forgets it when a process ends.
     pub fn sample_memory(&mut self) -> Peaks {
         let peak = |clients: &[Client]| {
             clients.iter().filter_map(|client| client.identity.memory_kib(Memory::Peak)).max().unwrap_or_default()
@@ -93,7 +87,7 @@ impl Load {
         self.peaks
     }
 
-    /// Where the clients' logs are.
+    /// The folder of the clients' logs and state files.
     pub fn dir(&self, task: &Task<'_>) -> PathBuf {
         task.lab().logs().join("drills").join(self.run.to_string())
     }
@@ -117,7 +111,7 @@ impl Load {
     /// Starts another producer process of the run.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub fn start_producer(&mut self, task: &Task<'_>) -> Result<()> {
         let mut more = vec!["--rate".to_string(), self.rate.to_string(), "--value-size".into(), "100".into()];
         more.extend(self.flags.iter().map(|flag| flag.to_string()));
@@ -126,10 +120,10 @@ impl Load {
         Ok(())
     }
 
-    /// Starts another consumer process, which reads the run from where it began.
+    /// Starts another consumer process, which reads the run from its beginning.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub fn start_consumer(&mut self, task: &Task<'_>) -> Result<()> {
         let starts: Vec<String> =
             self.before.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
@@ -139,42 +133,36 @@ impl Load {
         Ok(())
     }
 
-    /// The living processes of both.
-    pub fn living(&self) -> impl Iterator<Item = &Identity> {
-        self.producers.iter().chain(&self.consumers).filter(|client| !client.ended()).map(|client| &client.identity)
-    }
-
-    /// The client whose process that is.
+    /// Returns the client of a process.
     pub fn client(&mut self, identity: &Identity) -> Option<&mut Client> {
         self.producers.iter_mut().chain(&mut self.consumers).find(|client| client.identity == *identity)
     }
 
-    /// The client processes that ended though nobody told them to, or did not though they were told, in words.
+    /// Reports the client processes that ended by themselves, or did not end in time.
     pub fn went_wrong(&self) -> Vec<String> {
         let wrong = |client: &Client| match client.fate {
             Fate::ByItself => Some(format!("{} ended by itself", client.name)),
-            Fate::Asked { in_time: false } => Some(format!("{} did not end when it was told to", client.name)),
+            Fate::Asked { in_time: false } => Some(format!("{} did not end in time after SIGTERM", client.name)),
             _ => None,
         };
         self.producers.iter().chain(&self.consumers).filter_map(wrong).collect()
     }
 
-    /// How the last consumer process stands: each one counts from the run's start.
+    /// The state of the last consumer process. Each one counts from the start of the run.
     pub fn received(&self) -> Option<ConsumerState> {
         self.consumers.last()?.state()
     }
 
-    /// How the last producer process stands.
     fn sent(&self) -> Option<ProducerState> {
         self.producers.last()?.state()
     }
 
-    /// Waits until messages of every partition are acknowledged and received.
+    /// Waits until messages of every partition are acknowledged and, with a `consumer`, received.
     ///
     /// # Errors
-    /// They are not within a minute, or a client ended by itself.
+    /// That takes longer than a minute, or a client ended by itself.
     pub fn flows(&self, task: &Task<'_>, consumer: bool) -> Result<()> {
-        task.wait("the load", Duration::from_secs(60), Duration::from_millis(200), || {
+        task.wait("the load", Duration::from_secs(60), INTERVAL, || {
             let ended =
                 [self.producers.last(), self.consumers.last()].into_iter().flatten().find(|client| client.ended());
             if let Some(client) = ended {
@@ -191,13 +179,13 @@ impl Load {
                 {
                     Poll::Ready(())
                 }
-                _ => Poll::NotYet("the consumer has not received of every partition yet".into()),
+                _ => Poll::NotYet("the consumer has not received from every partition yet".into()),
             })
         })
     }
 
-    /// How the load stands, by the last process of each client.
-    pub fn standing(&self) -> Standing {
+    /// Returns the progress of the load, by the last process of each client.
+    pub fn progress(&self) -> LoadProgress {
         let (sent, received) = (self.sent(), self.received());
         let acked = sent.iter().flat_map(|state| &state.partitions);
         let behind = received.iter().flat_map(|state| &state.partitions);
@@ -206,7 +194,7 @@ impl Load {
         let running =
             started.map(|client| client.filter(|client| !client.ended()).map(|client| client.started.elapsed()));
         let running = running.into_iter().map(Option::unwrap_or_default).min().unwrap_or_default();
-        Standing {
+        LoadProgress {
             acked: acked.map(|row| (number(row.partition), row.acked)).collect(),
             in_flight: sent.as_ref().map_or(0, |state| state.totals.in_flight),
             producer_ms: sent.as_ref().map_or(0, |state| state.elapsed_ms),
@@ -216,7 +204,7 @@ impl Load {
         }
     }
 
-    /// The leader epoch of the last record that the last consumer read of each partition.
+    /// Returns the leader epoch of the last record that the last consumer read from each partition.
     pub fn epochs(&self) -> Option<ByPartition<i32>> {
         let state = self.received()?;
         let last = state.partitions.iter().filter_map(|row| Some((number(row.partition), row.leader_epochs.last()?.0)));
@@ -224,27 +212,25 @@ impl Load {
         (!last.is_empty()).then_some(last)
     }
 
-    /// Waits until the last consumer has read beyond these end offsets, and tells whether it did.
+    /// Waits until the last consumer has read beyond these end offsets. Returns whether it has.
     ///
     /// # Errors
     /// An interruption.
-    pub fn reads_beyond(&self, task: &Task<'_>, ends: &[(u32, u64)], patience: Duration) -> Result<bool> {
-        let beyond = |state: &ConsumerState| there(state, ends, |next, end| next > end);
-        self.until_received(task, patience, beyond)
+    pub fn reads_beyond(&self, task: &Task<'_>, ends: &[(u32, u64)], timeout: Duration) -> Result<bool> {
+        self.until_received(task, timeout, |state| reached(state, ends, |next, end| next > end))
     }
 
     fn until_received(
         &self,
         task: &Task<'_>,
-        patience: Duration,
+        timeout: Duration,
         done: impl Fn(&ConsumerState) -> bool,
     ) -> Result<bool> {
-        let read = task.wait("the consumer", patience, Duration::from_millis(200), || {
+        let read = task.wait("the consumer", timeout, INTERVAL, || {
             Ok(match self.received() {
                 Some(state) if done(&state) => Poll::Ready(true),
-                // It gets no further.
                 _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(false),
-                _ => Poll::NotYet("reading what is left".into()),
+                _ => Poll::NotYet("the consumer reads what is left".into()),
             })
         });
         match read {
@@ -253,82 +239,83 @@ impl Load {
         }
     }
 
-    /// What the last process of each client says of each partition, and when it said so; `None` before both have spoken.
-    fn moved(&self) -> Option<(Spoken, Moved)> {
+    /// The counts in the states of both clients, and the age of these states; `None` before both have one.
+    fn counts(&self) -> Option<(StateVersions, Counts)> {
         let (sent, received) = (self.sent()?, self.received()?);
-        let spoken = Spoken {
+        let versions = StateVersions {
             producer: (self.producers.len(), sent.elapsed_ms),
             consumer: (self.consumers.len(), received.elapsed_ms),
         };
-        let mut moved = Moved::new();
+        let mut counts = Counts::new();
         for row in &sent.partitions {
-            moved.entry(number(row.partition)).or_default().0 = row.acked;
+            counts.entry(number(row.partition)).or_default().0 = row.acked;
         }
         for row in &received.partitions {
-            moved.entry(number(row.partition)).or_default().1 = row.counts.received;
+            counts.entry(number(row.partition)).or_default().1 = row.counts.received;
         }
-        Some((spoken, moved))
+        Some((versions, counts))
     }
 
-    /// Waits until messages of each of these partitions are acknowledged and received that were not when it was asked. Returns
-    /// the partitions that do not get there within [`GOES_ON`], or never will because the client has ended.
+    /// Waits until new messages of each of these partitions are acknowledged and received. Returns the partitions where
+    /// that does not happen within [`CONTINUE_TIMEOUT`], or cannot, because a client has ended.
     ///
     /// # Errors
     /// An interruption.
     pub fn stuck(&self, task: &Task<'_>, partitions: &[u32]) -> Result<Vec<u32>> {
-        let end = Instant::now() + GOES_ON;
-        let asked = self.moved().map(|(spoken, _)| spoken).unwrap_or_default();
-        let mut first: Option<Moved> = None;
-        task.wait("the load", 2 * GOES_ON, Duration::from_millis(200), || {
+        let end = Instant::now() + CONTINUE_TIMEOUT;
+        let asked = self.counts().map(|(versions, _)| versions).unwrap_or_default();
+        let mut first: Option<Counts> = None;
+        task.wait("the load", 2 * CONTINUE_TIMEOUT, INTERVAL, || {
             let ended = [self.producers.last(), self.consumers.last()]
                 .into_iter()
                 .any(|client| client.is_none_or(Client::ended));
-            let now = self.moved().filter(|(spoken, _)| spoken.both_since(asked)).map(|(_, moved)| moved);
+            let now = self.counts().filter(|(versions, _)| versions.both_since(asked)).map(|(_, counts)| counts);
             let stuck = match (&first, &now) {
-                (Some(first), Some(now)) => standing_still(first, now, partitions),
+                (Some(first), Some(now)) => stalled(first, now, partitions),
                 _ => partitions.to_vec(),
             };
             first = first.take().or(now);
             if stuck.is_empty() || ended || Instant::now() >= end {
                 return Ok(Poll::Ready(stuck));
             }
-            Ok(Poll::NotYet(format!("partitions {stuck:?} have to go on")))
+            Ok(Poll::NotYet(format!("partitions {stuck:?} have not continued yet")))
         })
     }
 
-    /// Ends every producer: each flushes and says its last word.
+    /// Stops every producer: each flushes and writes its last line.
     ///
     /// # Errors
-    /// One does not even end by SIGKILL, or an interruption.
+    /// One survives SIGKILL, or an interruption.
     pub fn end_producers(&mut self, task: &Task<'_>, grace: Duration) -> Result<()> {
-        self.producers.iter_mut().try_for_each(|client| client.tell_to_end(task, grace))
+        self.producers.iter_mut().try_for_each(|client| client.stop(task, grace))
     }
 
-    /// Waits until the consumer has read to these end offsets, and ends it. That it does not get there is for the verdict to say.
+    /// Waits until the consumer has read to these end offsets, then stops every consumer. If it does not get there, the
+    /// verdict reports it.
     ///
     /// # Errors
-    /// It does not even end by SIGKILL, or an interruption.
-    pub fn drain(&mut self, task: &Task<'_>, after: &[(u32, u64)], patience: Duration) -> Result<()> {
-        self.until_received(task, patience, |state| there(state, after, |next, end| next >= end))?;
-        self.consumers.iter_mut().try_for_each(|client| client.tell_to_end(task, Duration::from_secs(20)))
+    /// One survives SIGKILL, or an interruption.
+    pub fn drain(&mut self, task: &Task<'_>, ends: &[(u32, u64)], timeout: Duration) -> Result<()> {
+        self.until_received(task, timeout, |state| reached(state, ends, |next, end| next >= end))?;
+        self.consumers.iter_mut().try_for_each(|client| client.stop(task, Duration::from_secs(20)))
     }
 
-    /// Ends whatever of it still runs, at once: the drill is over, one way or another.
+    /// Kills every process that still runs: the drill is over.
     pub fn kill(&self) {
-        for identity in self.living() {
-            // A process that is gone is what we want.
-            let _ = identity.signal(Signal::KILL);
+        for client in self.producers.iter().chain(&self.consumers).filter(|client| !client.ended()) {
+            // A process that is already gone is fine.
+            let _ = client.identity.signal(Signal::KILL);
         }
     }
 }
 
-/// A partition's number as everything here has it.
+/// A partition number of the clients' lines.
 pub fn number(partition: i32) -> u32 {
     u32::try_from(partition).unwrap_or(u32::MAX)
 }
 
-/// Whether a consumer's next offset of each partition is as it has to be.
-fn there(state: &ConsumerState, ends: &[(u32, u64)], is: impl Fn(u64, u64) -> bool) -> bool {
+/// Whether a consumer's next offset of each partition compares to the end offset as `is` wants.
+fn reached(state: &ConsumerState, ends: &[(u32, u64)], is: impl Fn(u64, u64) -> bool) -> bool {
     ends.iter().all(|(partition, end)| {
         let found = state.partitions.iter().find(|p| number(p.partition) == *partition);
         found.is_some_and(|p| u64::try_from(p.next).is_ok_and(|next| is(next, *end)))
@@ -340,19 +327,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_new_by_the_clients_own_clocks() {
-        let spoken = |producer, consumer| Spoken { producer, consumer };
-        let before = spoken((1, 5_000), (1, 4_000));
-        assert!(spoken((1, 6_000), (1, 5_000)).both_since(before));
-        assert!(!spoken((1, 6_000), (1, 4_000)).both_since(before), "the consumer has said nothing since");
-        // Another process begins at 0.
-        assert!(spoken((2, 0), (2, 0)).both_since(before));
+    fn states_are_new_by_the_clients_own_clocks() {
+        let versions = |producer, consumer| StateVersions { producer, consumer };
+        let before = versions((1, 5_000), (1, 4_000));
+        assert!(versions((1, 6_000), (1, 5_000)).both_since(before));
+        assert!(!versions((1, 6_000), (1, 4_000)).both_since(before), "the consumer's state is the same");
+        // Another process starts at 0.
+        assert!(versions((2, 0), (2, 0)).both_since(before));
     }
 
     #[test]
-    fn a_partition_goes_on_when_more_is_acknowledged_and_more_is_received() {
-        let before = Moved::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
-        let now = Moved::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
-        assert_eq!(standing_still(&before, &now, &[0, 1, 2, 3, 4, 5, 6]), [1, 2, 3, 5, 6]);
+    fn a_partition_continues_when_more_is_acknowledged_and_more_is_received() {
+        let before = Counts::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
+        let now = Counts::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
+        assert_eq!(stalled(&before, &now, &[0, 1, 2, 3, 4, 5, 6]), [1, 2, 3, 5, 6]);
     }
 }

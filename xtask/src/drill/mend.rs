@@ -10,7 +10,7 @@ use crate::task::Task;
 /// How often the brokers are asked.
 pub const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Starts and resumes all that should run and does not, and waits until every replica is in sync.
+/// Starts and resumes every server that should run, then waits until every replica of `topic` is in sync.
 ///
 /// # Errors
 /// A server does not start, or a replica does not catch up in time.
@@ -19,7 +19,7 @@ pub fn mend(task: &Task<'_>, topic: Option<&str>, without: Without) -> Result<()
     topic.map_or(Ok(()), |topic| in_sync(task, topic, without))
 }
 
-/// Waits until each broker names every replica of every partition as in sync.
+/// Waits until each broker reports every replica of every partition as in sync.
 ///
 /// # Errors
 /// A replica does not catch up in time.
@@ -27,8 +27,8 @@ pub fn in_sync(task: &Task<'_>, topic: &str, without: Without) -> Result<()> {
     let lab = task.lab();
     // A broker that lost its disk in a long soak fetches gigabytes.
     let usual = 4 * lab.timeout(|t| t.broker);
-    let patience = if without.strike { without.patience(usual) } else { usual };
-    let synced = task.wait("every ISR", patience, INTERVAL, || {
+    let timeout = if without.strike { without.timeout(usual) } else { usual };
+    let synced = task.wait("every ISR", timeout, INTERVAL, || {
         let answers = brokers::metadata(task, topic, &lab.bootstrap())?.unwrap_or_default();
         Ok(brokers::in_sync(topic, &answers, lab.broker_ids().count()))
     });

@@ -1,24 +1,25 @@
-//! What can be done to whom in a drill. Pure.
+//! The moves of a drill: what is done to which target. Pure.
 
-use crate::coordination::NAME;
 use std::fmt;
 
-/// Who is hit. Who that is, is found out when it is hit first, and stays so for the rest of the drill.
+use crate::coordination::NAME;
+
+/// The target of a move. It is resolved on first use and stays the same for the rest of the drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub enum Target {
     /// The leader of partition 0 of the drill's topic.
     Leader,
     /// The controller.
     Controller,
-    /// The leader of partition 0 and the controller; when one broker is both, it and the next one.
+    /// The leader of partition 0 and the controller; if one broker is both, that broker and the next one.
     LeaderAndController,
-    /// The leader of partition 0 and the broker after it: with three brokers, min.insync.replicas is not met.
+    /// The leader of partition 0 and the next broker: with three brokers, too few are left for min.insync.replicas.
     TwoBrokers,
     /// All brokers.
     AllBrokers,
-    /// All brokers but the leader of partition 0.
+    /// All brokers except the leader of partition 0.
     Followers,
-    /// Who coordinates the brokers.
+    /// The coordinator of the brokers.
     Coordinator,
     /// The drill's producer.
     Producer,
@@ -26,111 +27,107 @@ pub enum Who {
     Consumer,
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Who::Leader => "the leader",
-            Who::Controller => "the controller",
-            Who::LeaderAndController => "the leader and the controller",
-            Who::TwoBrokers => "the leader and the next broker",
-            Who::AllBrokers => "every broker",
-            Who::Followers => "the followers",
-            Who::Coordinator => NAME,
-            Who::Producer => "the producer",
-            Who::Consumer => "the consumer",
+            Target::Leader => "the leader",
+            Target::Controller => "the controller",
+            Target::LeaderAndController => "the leader and the controller",
+            Target::TwoBrokers => "the leader and the next broker",
+            Target::AllBrokers => "every broker",
+            Target::Followers => "the followers",
+            Target::Coordinator => NAME,
+            Target::Producer => "the producer",
+            Target::Consumer => "the consumer",
         })
     }
 }
 
-impl Who {
-    /// The same, with the partition that is meant where nothing chooses another one.
-    fn in_full(self) -> &'static str {
+impl Target {
+    /// The same with the partition, for moves that never choose another one.
+    fn in_full(self) -> String {
         match self {
-            Who::Leader => "the leader of partition 0",
-            Who::Controller => "the controller",
-            Who::LeaderAndController => "the leader of partition 0 and the controller",
-            Who::TwoBrokers => "the leader of partition 0 and the next broker",
-            Who::AllBrokers => "every broker",
-            Who::Followers => "the followers of partition 0",
-            Who::Coordinator => NAME,
-            Who::Producer => "the producer",
-            Who::Consumer => "the consumer",
+            Target::Leader => "the leader of partition 0".into(),
+            Target::LeaderAndController => "the leader of partition 0 and the controller".into(),
+            Target::TwoBrokers => "the leader of partition 0 and the next broker".into(),
+            Target::Followers => "the followers of partition 0".into(),
+            other => other.to_string(),
         }
     }
 }
 
-/// How a process is ended.
+/// The signal that ends a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// By SIGKILL.
+pub enum EndSignal {
+    /// SIGKILL.
     Kill,
-    /// By SIGTERM.
+    /// SIGTERM.
     Term,
 }
 
-/// One thing done in a drill.
+/// One action of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// SIGKILL.
-    Kill(Who),
-    /// SIGTERM, and its end is waited for.
-    Term(Who),
+    Kill(Target),
+    /// SIGTERM, then wait for the process to end.
+    Term(Target),
     /// SIGSTOP.
-    Pause(Who),
+    Pause(Target),
     /// SIGCONT.
-    Resume(Who),
-    /// Started again: a server as `up` starts it, a client as another process of the same run.
-    Start(Who),
-    /// The broker's log folder is removed; it must have ended.
-    Wipe(Who),
-    /// The broker's folders of the drill's topic are removed, and nothing else; it must have ended.
-    WipeTopic(Who),
-    /// So many milliseconds pass.
+    Resume(Target),
+    /// Starts a server as `up` does, or another client process of the same run.
+    Start(Target),
+    /// Removes the log folder of a broker that has ended.
+    Wipe(Target),
+    /// Removes the folders of the drill's topic, and nothing else, from a broker that has ended.
+    WipeTopic(Target),
+    /// Waits, in ms.
     Wait(u64),
-    /// Each broker in turn: SIGTERM, started again, in every ISR again.
+    /// Restarts one broker after the other with SIGTERM; the next one when the last is back in every ISR.
     Rolling,
-    /// On kind: the broker's pod is deleted.
-    DeletePod(Who),
-    /// On kind: SIGKILL of the broker's container, in the pod that stays.
-    KillContainer(Who),
-    /// On kind: the node that the broker's pod is on stands still.
-    PauseNode(Who),
-    /// On kind: it goes on.
-    ResumeNode(Who),
-    /// On kind: it is restarted.
-    RestartNode(Who),
-    /// On kind: the pods of CoreDNS are deleted.
+    /// kind: deletes the broker's pod.
+    DeletePod(Target),
+    /// kind: SIGKILL of the broker's container; the pod stays.
+    KillContainer(Target),
+    /// kind: pauses the node of the broker's pod.
+    PauseNode(Target),
+    /// kind: resumes that node.
+    ResumeNode(Target),
+    /// kind: restarts that node.
+    RestartNode(Target),
+    /// kind: deletes the pods of CoreDNS.
     DeleteDns,
-    /// The topic comes into being.
+    /// Creates the topic.
     CreateTopic,
-    /// The topic is deleted and created again under the same name.
+    /// Deletes the topic and creates it again under the same name.
     RecreateTopic,
-    /// The topic gets twice as many partitions.
+    /// Doubles the topic's partitions.
     GrowTopic,
 }
 
 impl fmt::Display for Move {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Move::Kill(who) => write!(f, "kill {} (SIGKILL)", who.in_full()),
-            Move::Term(who) => write!(f, "stop {} (SIGTERM) and wait until it has ended", who.in_full()),
-            Move::Pause(who) => write!(f, "pause {} (SIGSTOP)", who.in_full()),
-            Move::Resume(who) => write!(f, "resume {} (SIGCONT)", who.in_full()),
-            Move::Start(Who::Producer) => f.write_str("start another producer of the run"),
-            Move::Start(Who::Consumer) => f.write_str("start a consumer that reads the run from its beginning"),
-            Move::Start(who) => write!(f, "start {}", who.in_full()),
-            Move::Wipe(who) => write!(f, "delete the log folder of {}", who.in_full()),
-            Move::WipeTopic(who) => write!(f, "delete the topic's records from the disk of {}", who.in_full()),
+            Move::Kill(target) => write!(f, "kill {} (SIGKILL)", target.in_full()),
+            Move::Term(target) => write!(f, "stop {} (SIGTERM) and wait until it has ended", target.in_full()),
+            Move::Pause(target) => write!(f, "pause {} (SIGSTOP)", target.in_full()),
+            Move::Resume(target) => write!(f, "resume {} (SIGCONT)", target.in_full()),
+            Move::Start(Target::Producer) => f.write_str("start another producer of the run"),
+            Move::Start(Target::Consumer) => f.write_str("start a consumer that reads the run from its beginning"),
+            Move::Start(target) => write!(f, "start {}", target.in_full()),
+            Move::Wipe(target) => write!(f, "delete the log folder of {}", target.in_full()),
+            Move::WipeTopic(target) => write!(f, "delete the topic's records from the disk of {}", target.in_full()),
             Move::Wait(ms) => write!(f, "wait {} s", *ms as f64 / 1000.0),
             Move::Rolling => {
-                f.write_str("restart each broker (SIGTERM), the next one when the last is in every ISR again")
+                f.write_str("restart each broker (SIGTERM), the next one when the last is back in every ISR")
             }
-            Move::DeletePod(who) => write!(f, "delete the pod of {}", who.in_full()),
-            Move::KillContainer(who) => write!(f, "kill the container of {} (SIGKILL)", who.in_full()),
-            // Which partition's, depends on where ZooKeeper runs.
-            Move::PauseNode(who) => write!(f, "pause the node of {who}"),
-            Move::ResumeNode(who) => write!(f, "resume the node of {who}"),
-            Move::RestartNode(who) => write!(f, "restart the node of {who}"),
+            Move::DeletePod(target) => write!(f, "delete the pod of {}", target.in_full()),
+            Move::KillContainer(target) => write!(f, "kill the container of {} (SIGKILL)", target.in_full()),
+            // The partition depends on the coordinator's node.
+            Move::PauseNode(target) => write!(f, "pause the node of {target}"),
+            Move::ResumeNode(target) => write!(f, "resume the node of {target}"),
+            Move::RestartNode(target) => write!(f, "restart the node of {target}"),
             Move::DeleteDns => f.write_str("delete the pods of CoreDNS"),
             Move::CreateTopic => f.write_str("create the topic"),
             Move::RecreateTopic => f.write_str("delete the topic and create it again under the same name"),

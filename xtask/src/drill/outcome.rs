@@ -1,5 +1,4 @@
-//! What a drill comes to, as data: what is written to files and printed as JSON. The verdict on it is settled here and
-//! nowhere else: [`Settled`]. Pure.
+//! The result of a drill as data: the JSON line, and the file of `--out`. [`Conclusion`] alone judges it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,98 +6,96 @@ use ledger::judge::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
-use crate::drill::closing::FinalRead;
-use crate::drill::control::Part;
-use crate::drill::evidence::Evidence;
+use crate::drill::control::DrillPart;
 use crate::drill::faults::Scenario;
-use crate::drill::load::Peaks;
-use crate::drill::promise::{Judged, Promise};
-use crate::drill::proof::{Found, Proof, Sight};
-use crate::drill::timing::Row;
+use crate::drill::observations::Observations;
+use crate::drill::promise::{Promise, PromiseState};
+use crate::drill::proof::{Proof, ProofResult, ProofStatus};
+use crate::drill::timing::PartitionTiming;
 use crate::failure::{Exit, Failure};
 
-/// The schema of [`Drill`].
+/// The schema of [`DrillResult`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";
 
 /// How a drill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// What was promised was found, nothing else was, and every fault was seen to strike.
+pub enum DrillOutcome {
+    /// The ledger reports what was promised and nothing else, and every fault was seen to strike.
     Kept,
-    /// Something else was found, or the load did not go on.
+    /// The ledger reports something else, or the load did not continue.
     Broken,
-    /// The ledger does not tell, a fault was not seen to strike, or something could not be done.
+    /// The ledger is inconclusive, a fault was not seen to strike, or the drill could not be finished.
     CouldNotTell,
 }
 
-impl Outcome {
-    /// The exit code of a drill that ended so.
+impl DrillOutcome {
+    /// Returns the exit code.
     pub fn exit(self) -> Exit {
         match self {
-            Outcome::Kept => Exit::Ok,
-            Outcome::Broken => Exit::Fault,
-            Outcome::CouldNotTell => Exit::Inconclusive,
+            DrillOutcome::Kept => Exit::Ok,
+            DrillOutcome::Broken => Exit::Fault,
+            DrillOutcome::CouldNotTell => Exit::Inconclusive,
         }
     }
 }
 
-/// The verdict on a drill: what people read, the JSON line, the file of `--out`, `--resume` and the exit code all say
-/// this.
+/// What a drill's text, JSON line, file, `--resume` and exit code are all based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Settled {
-    /// Whether the promise was kept, as far as the ledger tells; `None` of a drill that came to no account.
+pub struct Conclusion {
+    /// Whether the ledger's report keeps the promise; `None` for a drill that was not finished.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub promise: Option<Judged>,
-    /// How the drill ended, with the evidence.
-    pub outcome: Outcome,
-    /// Whether that is [`Outcome::Kept`].
+    pub promise: Option<PromiseState>,
+    /// How the drill ended, with the evidence considered.
+    pub outcome: DrillOutcome,
+    /// Whether that is [`DrillOutcome::Kept`].
     pub kept: bool,
-    /// What the process exits with if this is its only drill.
+    /// The exit code of a command with this drill alone.
     #[serde(skip)]
     pub exit: Exit,
-    /// Why it is not kept, a sentence each.
+    /// Why the promise is not kept, a sentence each.
     #[serde(skip)]
     pub reasons: Vec<String>,
 }
 
-impl Settled {
-    /// Of a drill that came to an account.
+impl Conclusion {
+    /// Concludes a drill that has a final account.
     pub fn finished(promised: Promise, report: &Report, struck: &[FaultResult], faults: &[String]) -> Self {
         let promise = promised.judge(report);
         let reasons = reasons(promised, promise, report, struck, faults);
-        // What was found wrong outweighs what could not be seen, and that outweighs a promise that seems kept.
+        // A fault outranks a doubt, and a doubt outranks a promise that seems kept.
         let any = |outcome| reasons.iter().any(|(of, _)| *of == outcome);
-        let outcome = match (any(Outcome::Broken), any(Outcome::CouldNotTell)) {
-            (true, _) => Outcome::Broken,
-            (false, true) => Outcome::CouldNotTell,
-            (false, false) => Outcome::Kept,
+        let outcome = match (any(DrillOutcome::Broken), any(DrillOutcome::CouldNotTell)) {
+            (true, _) => DrillOutcome::Broken,
+            (false, true) => DrillOutcome::CouldNotTell,
+            (false, false) => DrillOutcome::Kept,
         };
         let reasons = reasons.into_iter().map(|(_, reason)| reason).collect();
-        Settled { promise: Some(promise), outcome, kept: outcome == Outcome::Kept, exit: outcome.exit(), reasons }
+        let (kept, exit) = (outcome == DrillOutcome::Kept, outcome.exit());
+        Conclusion { promise: Some(promise), outcome, kept, exit, reasons }
     }
 
-    /// Of a drill that a failure ended. If that is itself a fault, such as a client that ended by itself, the promise is
-    /// broken.
+    /// Concludes a drill that a failure ended. If the failure is itself a fault, such as a client that ended by itself,
+    /// the promise is broken.
     pub fn unfinished(failure: &Failure) -> Self {
-        let outcome = if failure.exit == Exit::Fault { Outcome::Broken } else { Outcome::CouldNotTell };
-        Settled { promise: None, outcome, kept: false, exit: failure.exit, reasons: vec![failure.message.clone()] }
+        let outcome = if failure.exit == Exit::Fault { DrillOutcome::Broken } else { DrillOutcome::CouldNotTell };
+        Conclusion { promise: None, outcome, kept: false, exit: failure.exit, reasons: vec![failure.message.clone()] }
     }
 }
 
-/// All that speaks against a drill, each with the outcome that it leaves: the ledger's reasons first.
+/// Everything that speaks against a drill, each with the outcome that it causes; the ledger's reasons first.
 fn reasons(
     promised: Promise,
-    promise: Judged,
+    promise: PromiseState,
     report: &Report,
     struck: &[FaultResult],
     faults: &[String],
-) -> Vec<(Outcome, String)> {
+) -> Vec<(DrillOutcome, String)> {
     let mut found = Vec::new();
     let ledger = match promise {
-        Judged::Kept => None,
-        Judged::Broken => Some((Outcome::Broken, "the ledger did not find what was promised")),
-        Judged::Unknown => Some((Outcome::CouldNotTell, "the ledger does not tell")),
+        PromiseState::Kept => None,
+        PromiseState::Broken => Some((DrillOutcome::Broken, "the ledger did not find what was promised")),
+        PromiseState::Unknown => Some((DrillOutcome::CouldNotTell, "the ledger is inconclusive")),
     };
     if let Some((outcome, otherwise)) = ledger {
         found.extend(report.reasons.iter().map(|reason| (outcome, reason.clone())));
@@ -106,170 +103,187 @@ fn reasons(
             found.push((outcome, otherwise.into()));
         }
     }
-    found.extend(faults.iter().map(|fault| (Outcome::Broken, fault.clone())));
-    found.extend(struck.iter().filter_map(|one| Some((Outcome::Broken, one.stands_still()?))));
+    found.extend(faults.iter().map(|fault| (DrillOutcome::Broken, fault.clone())));
+    found.extend(struck.iter().filter_map(|one| Some((DrillOutcome::Broken, one.stalled()?))));
     for one in struck {
-        // To stand still is a part of the promise.
-        let still = |at: usize| {
+        // This promise includes that nothing is acknowledged meanwhile.
+        let promises = |at: usize| {
             promised == Promise::PassStandingStill
                 && one.proofs.get(at).is_some_and(|proof| *proof == Proof::StoodStill)
         };
         found.extend(one.evidence.iter().enumerate().filter_map(|(at, of)| {
-            let outcome =
-                if still(at) && of.found == Sight::Contradicted { Outcome::Broken } else { Outcome::CouldNotTell };
+            let outcome = match promises(at) && of.found == ProofStatus::Contradicted {
+                true => DrillOutcome::Broken,
+                false => DrillOutcome::CouldNotTell,
+            };
             Some((outcome, one.not_seen(of)?))
         }));
         if one.evidence.is_empty() {
-            found.push((Outcome::CouldNotTell, format!("{}: nothing shows that it struck", one.fault)));
+            found.push((DrillOutcome::CouldNotTell, format!("{}: nothing shows that it struck", one.fault)));
         }
     }
     if struck.is_empty() {
-        found.push((Outcome::CouldNotTell, "no fault struck".into()));
+        found.push((DrillOutcome::CouldNotTell, "no fault struck".into()));
     }
     found
 }
 
-/// The exit code of two drills. A fault outranks whatever hindered a drill, and that outranks a drill that could not
-/// tell. Of equals the first one counts.
-pub fn worst(first: Exit, second: Exit) -> Exit {
-    let rank = |exit| match exit {
-        Exit::Ok => 0,
-        Exit::Inconclusive => 1,
-        Exit::Fault => 3,
-        _ => 2,
-    };
-    if rank(second) > rank(first) { second } else { first }
+/// Peak resident memory of the clients, in KiB; 0 if the system does not report it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Peaks {
+    /// The highest of all producer processes.
+    pub producer_kib: u64,
+    /// The highest of all consumer processes.
+    pub consumer_kib: u64,
 }
 
-/// How one fault went.
+/// The cost of the final read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FinalRead {
+    /// The number of records.
+    pub records: u64,
+    /// The running time of its process, in ms.
+    pub elapsed_ms: u64,
+}
+
+/// The result of one fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultResult {
-    /// Its name.
+    /// The fault's name.
     pub fault: &'static str,
-    /// The brokers that were hit.
+    /// The brokers that it struck.
     pub brokers: BTreeSet<u32>,
     /// When it struck, in ms since the Unix epoch.
     pub struck_ms: u64,
-    /// Until the coordinator had expired the session of a broker that was hit, in ms.
+    /// Until the coordinator had expired the session of a broker that it struck, in ms.
     pub detected_after_ms: Option<u64>,
     /// Until everything was mended and every replica in sync, in ms.
     pub mended_after_ms: u64,
-    /// Each partition.
-    pub partitions: Vec<Row>,
-    /// The partitions in which nothing was acknowledged, or nothing received, when everything was mended: the load did not go on.
+    /// The timing of each partition.
+    pub partitions: Vec<PartitionTiming>,
+    /// The partitions in which nothing was acknowledged, or nothing received, after everything was mended.
     pub stuck: Vec<u32>,
-    /// The clients' peak memory until then.
+    /// The clients' peak memory so far.
     pub peaks: Peaks,
-    /// What shows that it struck.
-    pub evidence: Vec<Found>,
-    /// What that is judged from.
+    /// The proofs that it struck, as judged.
+    pub evidence: Vec<ProofResult>,
+    /// What the evidence is judged from.
     #[serde(skip)]
-    pub seen: Evidence,
-    /// What it has to show.
+    pub observed: Observations,
+    /// The proofs that it must have.
     #[serde(skip)]
     pub proofs: &'static [Proof],
 }
 
 impl FaultResult {
-    /// That this was not seen of it, in words.
-    fn not_seen(&self, found: &Found) -> Option<String> {
-        let text = || format!("{}: not seen that {}: {}", self.fault, found.looked_for, found.seen);
-        (found.found != Sight::Shown).then(text)
+    /// Reports a proof that was not seen.
+    fn not_seen(&self, proof: &ProofResult) -> Option<String> {
+        let text = || format!("{}: not seen that {}: {}", self.fault, proof.looked_for, proof.seen);
+        (proof.found != ProofStatus::Shown).then(text)
     }
 
-    /// Where the load did not go on, in words.
-    pub fn stands_still(&self) -> Option<String> {
-        let text = || format!("the load did not go on in partitions {:?} after {} was mended", self.stuck, self.fault);
+    /// Reports the partitions in which the load did not continue.
+    pub fn stalled(&self) -> Option<String> {
+        let text =
+            || format!("the load did not continue in partitions {:?} after {} was mended", self.stuck, self.fault);
         (!self.stuck.is_empty()).then(text)
     }
 }
 
-/// How a drill went.
+/// The result of a drill that has a final account.
 #[derive(Clone, Debug, Serialize)]
-pub struct Drill {
+pub struct Finished {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// The commit of this program, with `+` when there are changes beside it; `unknown` outside a repository.
+    /// The commit of this program, with `+` for uncommitted changes; `unknown` outside a repository.
     pub commit: String,
-    /// Where the lab runs.
+    /// The lab's backend.
     pub backend: Backend,
     /// The fault's name, or `soak`.
     pub drill: &'static str,
     /// The seed of a soak's schedule.
     pub seed: Option<u64>,
-    /// How long a soak was asked for, in s.
+    /// The requested duration of a soak, in s.
     pub duration_s: Option<u64>,
-    /// The topic.
+    /// The drill's topic.
     pub topic: String,
-    /// Messages a second, over all partitions; 0 is as many as the brokers take.
+    /// Messages a second, over all partitions; 0 means as many as the brokers take.
     pub rate: u32,
     /// What was promised.
     pub promised: &'static str,
-    /// What it comes to: `promise`, `outcome` and `kept`.
+    /// `promise`, `outcome` and `kept`.
     #[serde(flatten)]
-    pub settled: Settled,
-    /// What was taken out of it, as a control.
-    pub without: Vec<Part>,
-    /// What is wrong beside the ledger.
+    pub conclusion: Conclusion,
+    /// What was left out, as a control.
+    pub without: Vec<DrillPart>,
+    /// Faults that the ledger does not see.
     pub faults: Vec<String>,
-    /// What the final read cost.
+    /// The cost of the final read.
     pub final_read: FinalRead,
-    /// The longest gap between two messages of a partition before the first fault, in ms: how calm the machine was.
+    /// The longest gap between two messages of a partition before the first fault, in ms: the noise of the machine.
     pub calm_gap_ms: u64,
-    /// What struck.
+    /// The faults that struck.
     pub struck: Vec<FaultResult>,
-    /// Delivery reports that were not a plain success, by the name of their code.
+    /// Failed deliveries by error code.
     pub errors: BTreeMap<String, u64>,
-    /// The verdict.
+    /// The ledger's report.
     pub ledger: Report,
 }
 
-/// A drill that came to no account: something could not be done.
+/// The result of a drill that could not be finished.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unfinished {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub commit: String,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub backend: Backend,
-    /// As in [`Drill`].
+    /// As in [`Finished`].
     pub drill: &'static str,
-    /// What it comes to: `outcome` and `kept`.
+    /// `outcome` and `kept`.
     #[serde(flatten)]
-    pub settled: Settled,
-    /// As in [`Drill`].
-    pub without: Vec<Part>,
-    /// What could not be done.
+    pub conclusion: Conclusion,
+    /// As in [`Finished`].
+    pub without: Vec<DrillPart>,
+    /// What went wrong.
     pub error: String,
-    /// The same, with all that helps.
+    /// The same with the command, its output, the log and the fix.
     #[serde(skip)]
     pub failure: Failure,
 }
 
-/// A drill that is over: a line of JSON, and of the file of `--out`.
-#[derive(Debug, Serialize)]
+/// The result of a drill: a JSON line, also in the file of `--out`.
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Record {
-    /// It came to an account.
-    Finished(Box<Drill>),
-    /// It did not.
+pub enum DrillResult {
+    /// It has a final account.
+    Finished(Box<Finished>),
+    /// A failure ended it.
     Unfinished(Box<Unfinished>),
 }
 
-impl Record {
-    /// What it comes to.
-    pub fn settled(&self) -> &Settled {
+impl DrillResult {
+    /// Returns the conclusion.
+    pub fn conclusion(&self) -> &Conclusion {
         match self {
-            Record::Finished(drill) => &drill.settled,
-            Record::Unfinished(drill) => &drill.settled,
+            DrillResult::Finished(drill) => &drill.conclusion,
+            DrillResult::Unfinished(drill) => &drill.conclusion,
+        }
+    }
+
+    /// Returns the failure that ended the drill.
+    pub fn failure(self) -> Option<Failure> {
+        match self {
+            DrillResult::Finished(_) => None,
+            DrillResult::Unfinished(drill) => Some(drill.failure),
         }
     }
 }
 
-/// A [`Record`] as a file has it: what tells it from others, and how it ended.
+/// A [`DrillResult`] read back from a file, as far as `--resume` needs it.
 #[derive(Debug, Deserialize)]
-pub struct Recorded {
+pub struct RecordedDrill {
     commit: String,
     backend: String,
     /// The fault's name, or `soak`.
@@ -278,27 +292,27 @@ pub struct Recorded {
     duration_s: Option<u64>,
     rate: Option<u32>,
     #[serde(default)]
-    without: Vec<Part>,
+    without: Vec<DrillPart>,
     kept: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<DrillOutcome>,
     error: Option<String>,
 }
 
-impl Recorded {
-    /// How it ended, if that is settled: what could not tell, or could not be done, is worth another try.
-    pub fn settled(&self) -> Option<Outcome> {
-        let otherwise = if self.kept { Outcome::Kept } else { Outcome::Broken };
+impl RecordedDrill {
+    /// Returns the outcome, unless another try may give a better one: the drill could not tell, or was not finished.
+    pub fn outcome(&self) -> Option<DrillOutcome> {
+        let otherwise = if self.kept { DrillOutcome::Kept } else { DrillOutcome::Broken };
         let outcome = self.outcome.unwrap_or(otherwise);
-        (self.error.is_none() && outcome != Outcome::CouldNotTell).then_some(outcome)
+        (self.error.is_none() && outcome != DrillOutcome::CouldNotTell).then_some(outcome)
     }
 
-    /// Whether it is of this commit on this backend.
+    /// Whether it was run at this commit on this backend.
     pub fn is_of(&self, commit: &str, backend: Backend) -> bool {
         self.commit == commit && self.backend == backend.to_string()
     }
 
-    /// Whether it is what would be done now.
-    pub fn is(&self, scenario: Scenario, rate: u32, without: &[Part]) -> bool {
+    /// Whether it is the same drill.
+    pub fn is(&self, scenario: Scenario, rate: u32, without: &[DrillPart]) -> bool {
         (self.drill.as_str(), (self.seed, self.duration_s), self.rate, &self.without[..])
             == (scenario.name(), scenario.schedule(), Some(scenario.rate(rate)), without)
     }
@@ -314,8 +328,9 @@ pub mod tests {
     use crate::drill::faults::{FAULTS, Fault};
     use crate::drill::promise::tests::report;
 
-    fn struck(fault: &'static Fault, shown: impl Fn(usize) -> Sight) -> FaultResult {
-        let found = |(at, proof): (usize, &Proof)| Found { found: shown(at), ..proof.judge(&Evidence::default()) };
+    fn struck(fault: &'static Fault, shown: impl Fn(usize) -> ProofStatus) -> FaultResult {
+        let found =
+            |(at, proof): (usize, &Proof)| ProofResult { found: shown(at), ..proof.judge(&Observations::default()) };
         FaultResult {
             fault: fault.name,
             brokers: BTreeSet::new(),
@@ -326,26 +341,30 @@ pub mod tests {
             stuck: Vec::new(),
             peaks: Peaks::default(),
             evidence: fault.proofs.iter().enumerate().map(found).collect(),
-            seen: Evidence::default(),
+            observed: Observations::default(),
             proofs: fault.proofs,
         }
     }
 
-    /// The lines of a drill that is over, of a soak that is a control, and of one that came to no account.
-    pub fn lines() -> Vec<Value> {
-        let row =
-            |partition| Row { partition, acked_after_ms: Some(4_012), longest_ack_gap_ms: 4_100, ..Row::default() };
-        let sight = |at| [Sight::Shown, Sight::Absent, Sight::Contradicted][at % 3];
+    /// A drill whose promise is broken, for several reasons.
+    pub fn broken() -> Finished {
+        let row = |partition| PartitionTiming {
+            partition,
+            acked_after_ms: Some(4_012),
+            longest_ack_gap_ms: 4_100,
+            ..PartitionTiming::default()
+        };
+        let status = |at| [ProofStatus::Shown, ProofStatus::Absent, ProofStatus::Contradicted][at % 3];
         let struck = FaultResult {
             brokers: [1].into(),
             detected_after_ms: Some(3_900),
             partitions: vec![row(0), row(1)],
             stuck: vec![1],
-            ..struck(&FAULTS[0], sight)
+            ..struck(&FAULTS[0], status)
         };
         let struck = vec![struck];
         let faults = vec!["producer-1 ended by itself".to_string()];
-        let drill = Drill {
+        Finished {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Local,
@@ -355,7 +374,7 @@ pub mod tests {
             topic: "drill-1".into(),
             rate: 200,
             promised: FAULTS[0].promise.words(),
-            settled: Settled::finished(FAULTS[0].promise, &account(), &struck, &faults),
+            conclusion: Conclusion::finished(FAULTS[0].promise, &account(), &struck, &faults),
             without: Vec::new(),
             faults,
             final_read: FinalRead { records: 100, elapsed_ms: 900 },
@@ -363,99 +382,115 @@ pub mod tests {
             struck,
             errors: [("_MSG_TIMED_OUT".to_string(), 4)].into(),
             ledger: account(),
-        };
-        let (drill_soak, without) = ("soak", vec![Part::Strike, Part::Load, Part::Ledger]);
-        let soak = Drill { drill: drill_soak, seed: Some(1), duration_s: Some(60), without, ..drill.clone() };
+        }
+    }
+
+    /// A soak that is a control.
+    pub fn control() -> Finished {
+        let without = vec![DrillPart::Strike, DrillPart::Load, DrillPart::Ledger];
+        Finished { drill: "soak", seed: Some(1), duration_s: Some(60), without, ..broken() }
+    }
+
+    /// The lines of two finished drills and of an unfinished one.
+    pub fn lines() -> Vec<Value> {
         let failure = Failure::step("a broker does not start");
         let unfinished = Unfinished {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Kind,
             drill: "soak",
-            settled: Settled::unfinished(&failure),
+            conclusion: Conclusion::unfinished(&failure),
             without: Vec::new(),
             error: failure.message.clone(),
             failure,
         };
-        let finished = [drill, soak].map(|drill| Record::Finished(Box::new(drill)));
-        let all = finished.into_iter().chain([Record::Unfinished(Box::new(unfinished))]);
-        all.map(|record| to_value(record).unwrap()).collect()
+        let finished = [broken(), control()].map(|drill| DrillResult::Finished(Box::new(drill)));
+        let all = finished.into_iter().chain([DrillResult::Unfinished(Box::new(unfinished))]);
+        all.map(|result| to_value(result).unwrap()).collect()
     }
 
-    /// A report that keeps this promise.
+    /// Returns a report that keeps this promise.
     fn kept(promise: Promise) -> Report {
         report(&promise.must().into_iter().collect::<Vec<_>>())
     }
 
-    /// What a drill comes to; whatever that is, it says why, and all that tells it tells the same.
+    /// Concludes a drill, and checks that outcome, exit code and reasons agree.
     #[track_caller]
-    fn settle(promised: Promise, report: &Report, struck: &[FaultResult], faults: &[String]) -> Settled {
-        let settled = Settled::finished(promised, report, struck, faults);
-        assert_eq!(settled.kept, settled.outcome == Outcome::Kept, "{settled:?}");
-        assert_eq!(settled.kept, settled.exit == Exit::Ok, "{settled:?}");
-        assert_eq!(settled.kept, settled.reasons.is_empty(), "{settled:?}");
-        settled
+    fn conclude(promised: Promise, report: &Report, struck: &[FaultResult], faults: &[String]) -> Conclusion {
+        let conclusion = Conclusion::finished(promised, report, struck, faults);
+        assert_eq!(conclusion.kept, conclusion.outcome == DrillOutcome::Kept, "{conclusion:?}");
+        assert_eq!(conclusion.kept, conclusion.exit == Exit::Ok, "{conclusion:?}");
+        assert_eq!(conclusion.kept, conclusion.reasons.is_empty(), "{conclusion:?}");
+        conclusion
     }
 
     #[test]
     fn no_promise_is_kept_without_all_of_its_evidence() {
         for fault in FAULTS {
-            let of = |report: &Report, struck: FaultResult| settle(fault.promise, report, &[struck], &[]).outcome;
+            let of = |report: &Report, struck: FaultResult| conclude(fault.promise, report, &[struck], &[]).outcome;
             let kept = kept(fault.promise);
-            assert_eq!(of(&kept, struck(fault, |_| Sight::Shown)), Outcome::Kept, "{}", fault.name);
+            assert_eq!(of(&kept, struck(fault, |_| ProofStatus::Shown)), DrillOutcome::Kept, "{}", fault.name);
             for missing in 0..fault.proofs.len() {
-                for instead in [Sight::Absent, Sight::Contradicted] {
-                    let one = struck(fault, |at| if at == missing { instead } else { Sight::Shown });
-                    let still = fault.proofs[missing] == Proof::StoodStill && instead == Sight::Contradicted;
-                    let wanted = if still { Outcome::Broken } else { Outcome::CouldNotTell };
+                for instead in [ProofStatus::Absent, ProofStatus::Contradicted] {
+                    let one = struck(fault, |at| if at == missing { instead } else { ProofStatus::Shown });
+                    let still = fault.proofs[missing] == Proof::StoodStill && instead == ProofStatus::Contradicted;
+                    let wanted = if still { DrillOutcome::Broken } else { DrillOutcome::CouldNotTell };
                     assert_eq!(of(&kept, one), wanted, "{}: {:?}", fault.name, fault.proofs[missing]);
                 }
             }
-            let judged = fault.proofs.iter().map(|proof| proof.judge(&Evidence::default())).collect();
-            let nothing = FaultResult { evidence: judged, ..struck(fault, |_| Sight::Shown) };
-            assert_eq!(of(&kept, nothing), Outcome::CouldNotTell, "{}", fault.name);
-            let unjudged = FaultResult { evidence: Vec::new(), ..struck(fault, |_| Sight::Shown) };
-            assert_eq!(of(&kept, unjudged), Outcome::CouldNotTell, "{}", fault.name);
-            // What was found wrong is told, whether or not it struck.
+            let judged = fault.proofs.iter().map(|proof| proof.judge(&Observations::default())).collect();
+            let nothing = FaultResult { evidence: judged, ..struck(fault, |_| ProofStatus::Shown) };
+            assert_eq!(of(&kept, nothing), DrillOutcome::CouldNotTell, "{}", fault.name);
+            let unjudged = FaultResult { evidence: Vec::new(), ..struck(fault, |_| ProofStatus::Shown) };
+            assert_eq!(of(&kept, unjudged), DrillOutcome::CouldNotTell, "{}", fault.name);
+            // A fault in the ledger is reported whether or not the drill struck.
             let broken = report(&[Kind::Corrupt]);
-            assert_eq!(of(&broken, struck(fault, |_| Sight::Absent)), Outcome::Broken, "{}", fault.name);
+            assert_eq!(of(&broken, struck(fault, |_| ProofStatus::Absent)), DrillOutcome::Broken, "{}", fault.name);
             let must = fault.promise.must().into_iter();
             let unknown = report(&must.chain([Kind::Inexact]).collect::<Vec<_>>());
-            assert_eq!(of(&unknown, struck(fault, |_| Sight::Shown)), Outcome::CouldNotTell, "{}", fault.name);
-            let stands = FaultResult { stuck: vec![1], ..struck(fault, |_| Sight::Shown) };
-            assert_eq!(of(&kept, stands), Outcome::Broken, "{}", fault.name);
+            assert_eq!(
+                of(&unknown, struck(fault, |_| ProofStatus::Shown)),
+                DrillOutcome::CouldNotTell,
+                "{}",
+                fault.name
+            );
+            let stands = FaultResult { stuck: vec![1], ..struck(fault, |_| ProofStatus::Shown) };
+            assert_eq!(of(&kept, stands), DrillOutcome::Broken, "{}", fault.name);
         }
     }
 
     #[test]
     fn one_fault_of_a_soak_that_did_not_strike_leaves_it_open() {
         let [first, second, ..] = FAULTS else { panic!("there are no faults") };
-        let of = |struck: &[FaultResult]| settle(Promise::Pass, &report(&[]), struck, &[]).outcome;
-        let shown = |fault| struck(fault, |_| Sight::Shown);
-        assert_eq!(of(&[shown(first), shown(second)]), Outcome::Kept);
-        assert_eq!(of(&[shown(first), struck(second, |_| Sight::Absent)]), Outcome::CouldNotTell);
-        assert_eq!(of(&[]), Outcome::CouldNotTell, "nothing struck at all");
+        let of = |struck: &[FaultResult]| conclude(Promise::Pass, &report(&[]), struck, &[]).outcome;
+        let shown = |fault| struck(fault, |_| ProofStatus::Shown);
+        assert_eq!(of(&[shown(first), shown(second)]), DrillOutcome::Kept);
+        assert_eq!(of(&[shown(first), struck(second, |_| ProofStatus::Absent)]), DrillOutcome::CouldNotTell);
+        assert_eq!(of(&[]), DrillOutcome::CouldNotTell, "nothing struck at all");
         let died = ["producer-1 ended by itself".to_string()];
-        assert_eq!(settle(Promise::Pass, &report(&[]), &[shown(first)], &died).outcome, Outcome::Broken);
+        assert_eq!(conclude(Promise::Pass, &report(&[]), &[shown(first)], &died).outcome, DrillOutcome::Broken);
     }
 
     #[test]
-    fn a_drill_comes_to_one_verdict_with_its_exit_code_and_its_reasons() {
-        use Judged::{Broken, Kept, Unknown};
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn a_drill_has_one_conclusion_with_its_exit_code_and_its_reasons() {
+        use PromiseState::{Broken, Kept, Unknown};
         let fault = FAULTS.iter().find(|fault| fault.name == "two-brokers-down").unwrap();
         let says = |text: &str, kinds: &[Kind]| Report { reasons: vec![text.into()], ..report(kinds) };
-        let sights = |sight: Sight, at: usize| struck(fault, move |n| if n == at { sight } else { Sight::Shown });
-        let shown = || sights(Sight::Shown, 0);
+        let sights =
+            |sight: ProofStatus, at: usize| struck(fault, move |n| if n == at { sight } else { ProofStatus::Shown });
+        let shown = || sights(ProofStatus::Shown, 0);
         let stuck = || FaultResult { stuck: vec![1, 3], ..shown() };
         let still = fault.proofs.iter().position(|proof| *proof == Proof::StoodStill).unwrap();
         let (clean, lost) = (report(&[]), says("3 missing", &[Kind::Missing]));
         let doubt = says("a stream is not exact", &[Kind::Inexact]);
         let died = vec!["producer-1 ended by itself".to_string()];
         let (mute, unsure) = (report(&[Kind::Missing]), report(&[Kind::Inexact]));
-        const ON: &str = "the load did not go on in partitions [1, 3] after two-brokers-down was mended";
-        // What was promised, found, struck, and wrong beside the ledger; then what the ledger says of the promise, the
-        // exit code, and how each reason begins.
-        type Row<'a> = (&'a str, Promise, &'a Report, Vec<FaultResult>, &'a [String], Judged, Exit, &'a [&'a str]);
+        const ON: &str = "the load did not continue in partitions [1, 3] after two-brokers-down was mended";
+        // The promise, the report, the faults that struck and those that the ledger does not see; then the state of the
+        // promise, the exit code, and the beginning of each reason.
+        type Row<'a> =
+            (&'a str, Promise, &'a Report, Vec<FaultResult>, &'a [String], PromiseState, Exit, &'a [&'a str]);
         let (pass, stands) = (Promise::Pass, Promise::PassStandingStill);
         let (fault_code, open) = (Exit::Fault, Exit::Inconclusive);
         const NOT_SEEN: &str = "two-brokers-down: not seen that ";
@@ -475,28 +510,55 @@ pub mod tests {
             ("lost", pass, &lost, vec![shown()], &[], Broken, fault_code, &["3 missing"]),
             ("lost, without words", pass, &mute, vec![shown()], &[], Broken, fault_code, &["the ledger did not find"]),
             ("a doubt", pass, &doubt, vec![shown()], &[], Unknown, open, &["a stream is not exact"]),
-            ("a doubt, without words", pass, &unsure, vec![shown()], &[], Unknown, open, &["the ledger does not tell"]),
+            (
+                "a doubt, without words",
+                pass,
+                &unsure,
+                vec![shown()],
+                &[],
+                Unknown,
+                open,
+                &["the ledger is inconclusive"],
+            ),
             ("it died", pass, &clean, vec![shown()], &died, Kept, fault_code, &["producer-1 ended by itself"]),
             ("it stands still", pass, &clean, vec![stuck()], &[], Kept, fault_code, &[ON]),
-            ("not seen", pass, &clean, vec![sights(Sight::Absent, 0)], &[], Kept, open, &[NOT_SEEN]),
-            ("the opposite seen", pass, &clean, vec![sights(Sight::Contradicted, 0)], &[], Kept, open, &[NOT_SEEN]),
+            ("not seen", pass, &clean, vec![sights(ProofStatus::Absent, 0)], &[], Kept, open, &[NOT_SEEN]),
+            (
+                "the opposite seen",
+                pass,
+                &clean,
+                vec![sights(ProofStatus::Contradicted, 0)],
+                &[],
+                Kept,
+                open,
+                &[NOT_SEEN],
+            ),
             (
                 "it went on",
                 stands,
                 &clean,
-                vec![sights(Sight::Contradicted, still)],
+                vec![sights(ProofStatus::Contradicted, still)],
                 &[],
                 Kept,
                 fault_code,
                 &[NOT_SEEN],
             ),
-            ("not seen to stand", stands, &clean, vec![sights(Sight::Absent, still)], &[], Kept, open, &[NOT_SEEN]),
+            (
+                "not seen to stand",
+                stands,
+                &clean,
+                vec![sights(ProofStatus::Absent, still)],
+                &[],
+                Kept,
+                open,
+                &[NOT_SEEN],
+            ),
             ("nothing struck", pass, &clean, vec![], &[], Kept, open, &["no fault struck"]),
             (
                 "all at once",
                 pass,
                 &doubt,
-                vec![FaultResult { stuck: vec![1, 3], ..sights(Sight::Absent, 0) }],
+                vec![FaultResult { stuck: vec![1, 3], ..sights(ProofStatus::Absent, 0) }],
                 &died,
                 Unknown,
                 fault_code,
@@ -504,28 +566,28 @@ pub mod tests {
             ),
         ];
         for (name, promised, report, struck, faults, promise, exit, reasons) in rows {
-            let settled = settle(promised, report, &struck, faults);
-            assert_eq!((settled.promise, settled.exit), (Some(promise), exit), "{name}: {settled:?}");
-            assert_eq!(settled.reasons.len(), reasons.len(), "{name}: {settled:?}");
-            let said = settled.reasons.iter().zip(reasons).all(|(said, wanted)| said.starts_with(wanted));
-            assert!(said, "{name}: {settled:?}");
+            let conclusion = conclude(promised, report, &struck, faults);
+            assert_eq!((conclusion.promise, conclusion.exit), (Some(promise), exit), "{name}: {conclusion:?}");
+            assert_eq!(conclusion.reasons.len(), reasons.len(), "{name}: {conclusion:?}");
+            let said = conclusion.reasons.iter().zip(reasons).all(|(said, wanted)| said.starts_with(wanted));
+            assert!(said, "{name}: {conclusion:?}");
         }
     }
 
     #[test]
-    fn a_drill_that_was_hindered_is_settled_in_the_same_words() {
+    fn an_unfinished_drill_is_concluded_in_the_same_words() {
         for (failure, outcome) in [
-            (Failure::step("a broker does not start"), Outcome::CouldNotTell),
-            (Failure::new(Exit::Inconclusive, "the final read does not end"), Outcome::CouldNotTell),
-            (Failure::fault("producer-1 ended by itself"), Outcome::Broken),
+            (Failure::step("a broker does not start"), DrillOutcome::CouldNotTell),
+            (Failure::new(Exit::Inconclusive, "the final read does not end"), DrillOutcome::CouldNotTell),
+            (Failure::fault("producer-1 ended by itself"), DrillOutcome::Broken),
         ] {
-            let settled = Settled::unfinished(&failure);
-            assert_eq!((settled.promise, settled.outcome, settled.kept), (None, outcome, false));
-            assert_eq!((settled.exit, &settled.reasons[..]), (failure.exit, &[failure.message.clone()][..]));
+            let conclusion = Conclusion::unfinished(&failure);
+            assert_eq!((conclusion.promise, conclusion.outcome, conclusion.kept), (None, outcome, false));
+            assert_eq!((conclusion.exit, &conclusion.reasons[..]), (failure.exit, &[failure.message.clone()][..]));
             let (commit, backend, drill, without) = ("c1".into(), Backend::Local, "leader-kill", Vec::new());
             let error = failure.message.clone();
-            let line = Unfinished { schema: SCHEMA, commit, backend, drill, settled, without, error, failure };
-            let line = serde_json::to_string(&Record::Unfinished(Box::new(line))).unwrap();
+            let line = Unfinished { schema: SCHEMA, commit, backend, drill, conclusion, without, error, failure };
+            let line = serde_json::to_string(&DrillResult::Unfinished(Box::new(line))).unwrap();
             let outcome = serde_json::to_string(&outcome).unwrap();
             assert!(line.starts_with("{\"schema\":\"kafka-lab.drill/1\",\"commit\":\"c1\""), "{line}");
             assert!(
@@ -533,22 +595,15 @@ pub mod tests {
                 "{line}"
             );
             assert!(!line.contains("promise") && !line.contains("exit") && !line.contains("reasons"), "{line}");
-            let recorded: Recorded = serde_json::from_str(&line).unwrap();
-            assert!(recorded.is_of("c1", Backend::Local) && recorded.settled().is_none(), "it is worth another try");
+            let recorded: RecordedDrill = serde_json::from_str(&line).unwrap();
+            assert!(recorded.is_of("c1", Backend::Local) && recorded.outcome().is_none(), "it is worth another try");
         }
     }
 
     #[test]
-    fn a_fault_outranks_what_hindered_a_drill_and_that_what_could_not_tell() {
-        let ranked = [Exit::Ok, Exit::Inconclusive, Exit::Step, Exit::Fault];
-        for (place, low) in ranked.iter().enumerate() {
-            for high in &ranked[place..] {
-                assert_eq!((worst(*low, *high), worst(*high, *low)), (*high, *high));
-            }
-        }
-        assert_eq!(worst(Exit::Step, Exit::Preflight), Exit::Step, "of equals the first one counts");
+    fn each_outcome_has_its_exit_code() {
         assert_eq!(
-            [Outcome::Kept, Outcome::CouldNotTell, Outcome::Broken].map(Outcome::exit),
+            [DrillOutcome::Kept, DrillOutcome::CouldNotTell, DrillOutcome::Broken].map(DrillOutcome::exit),
             [Exit::Ok, Exit::Inconclusive, Exit::Fault]
         );
     }

@@ -1,93 +1,100 @@
-//! What a drill does to pods and nodes of a kind cluster, and how it looks at them.
+//! Moves on pods and nodes of a kind cluster, and observations of them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::coordination;
-use crate::drill::evidence::PodSeen;
+use crate::drill::observations::PodSeen;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
-use crate::k8s::kubectl::Kubectl;
 use crate::task::Task;
 use crate::tools::docker;
 
-fn ran(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
-    Ok(task.run(cmd)?.stdout)
+/// The label of CoreDNS.
+const DNS: &str = "k8s-app=kube-dns";
+
+/// How long to retry to pause a node.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The state of a node's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its start time.
+    pub started: String,
+    /// Whether it is paused.
+    pub paused: bool,
 }
 
-fn kubectl(task: &Task<'_>) -> Result<Kubectl> {
-    Ok(Kubectl::of(task.lab(), &task.setup()?))
-}
-
-/// One field of broker `id`'s pod.
+/// Reads a field of the pod of broker `id`.
 fn field(task: &Task<'_>, id: u32, path: &str) -> Result<String> {
-    let ask = kubectl(task)?
+    let ask = task
+        .kubectl()?
         .ask(["get", "pod"])
         .arg(format!("kafka-{id}"))
         .args(["--output", &format!("jsonpath={{{path}}}")]);
-    let value = ran(task, &ask)?.trim().to_string();
+    let value = task.run(&ask)?.stdout.trim().to_string();
     match value.is_empty() {
         false => Ok(value),
         true => Err(Failure::step(format!("pod kafka-{id} has no {path}")).command(ask).log(&task.log)),
     }
 }
 
-/// The node of broker `id`.
+/// Returns the node of broker `id`.
 ///
 /// # Errors
-/// The API server does not tell.
+/// kubectl fails.
 pub fn node(task: &Task<'_>, id: u32) -> Result<String> {
     field(task, id, ".spec.nodeName")
 }
 
-/// The node of the coordinator.
+/// Returns the node of the coordinator.
 ///
 /// # Errors
-/// The API server does not tell.
+/// kubectl fails.
 pub fn coordinator_node(task: &Task<'_>) -> Result<String> {
-    let ask = kubectl(task)?.ask(["get", "pod", coordination::POD, "--output", "jsonpath={.spec.nodeName}"]);
-    Ok(ran(task, &ask)?.trim().to_string())
+    let ask = task.kubectl()?.ask(["get", "pod", coordination::POD, "--output", "jsonpath={.spec.nodeName}"]);
+    Ok(task.run(&ask)?.stdout.trim().to_string())
 }
 
-/// Broker `id`'s pod, as the API server knows it. `None` when it does not tell.
+/// Observes the pod of broker `id`; `None` if kubectl fails.
 ///
 /// # Errors
 /// An interruption.
 pub fn seen(task: &Task<'_>, id: u32) -> Result<Option<PodSeen>> {
     let path = "jsonpath={.metadata.uid} {.status.containerStatuses[0].restartCount}";
-    let ask = kubectl(task)?.ask(["get", "pod"]).arg(format!("kafka-{id}")).args(["--output", path]);
-    let said = told(task, &ask)?;
-    let mut words = said.split_whitespace().map(str::to_string);
+    let ask = task.kubectl()?.ask(["get", "pod"]).arg(format!("kafka-{id}")).args(["--output", path]);
+    let output = output_or_nothing(task, &ask)?;
+    let mut words = output.split_whitespace().map(str::to_string);
     Ok(words.next().and_then(|uid| Some(PodSeen { uid, restarts: words.next()?.parse().ok()? })))
 }
 
-/// What the engine says of the node of broker `id`. `None` when it does not tell.
+/// Observes the node of broker `id`; `None` if Docker fails.
 ///
 /// # Errors
-/// An interruption, or the API server does not tell which node that is.
+/// An interruption, or kubectl fails.
 pub fn node_seen(task: &Task<'_>, id: u32) -> Result<Option<NodeState>> {
-    let said = told(task, &docker::inspect(&[&node(task, id)?]))?;
-    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let output = output_or_nothing(task, &docker::inspect(&[&node(task, id)?]))?;
+    let found: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
     let state = &found[0]["State"];
     let started = state["StartedAt"].as_str().map(str::to_string);
     Ok(started.map(|started| NodeState { started, paused: state["Paused"] == true }))
 }
 
-/// The pods of CoreDNS that are not on their way out, by uid. `None` when the API server does not tell.
+/// Returns the uids of the CoreDNS pods that are not terminating; `None` if kubectl fails.
 ///
 /// # Errors
 /// An interruption.
 pub fn dns(task: &Task<'_>) -> Result<Option<BTreeSet<String>>> {
     let words = ["--namespace", "kube-system", "get", "pods", "--selector", DNS, "--output", "json"];
-    let said = told(task, &kubectl(task)?.ask(words))?;
-    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let output = output_or_nothing(task, &task.kubectl()?.ask(words))?;
+    let found: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
     let stays = |pod: &&serde_json::Value| pod["metadata"]["deletionTimestamp"].is_null();
     let uid = |pod: &serde_json::Value| pod["metadata"]["uid"].as_str().map(str::to_string);
     Ok(found["items"].as_array().map(|items| items.iter().filter(stays).filter_map(uid).collect()))
 }
 
-/// What a program says that is asked to look only: nothing when it fails.
-fn told(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
+/// Returns the output of a program; nothing if it fails.
+fn output_or_nothing(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
     match task.capture(cmd) {
         Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
         Ok(output) if output.code == Some(0) => Ok(output.stdout),
@@ -95,61 +102,47 @@ fn told(task: &Task<'_>, cmd: &Cmd) -> Result<String> {
     }
 }
 
-/// What the engine says of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeState {
-    /// When its container was started.
-    pub started: String,
-    /// Whether it is paused.
-    pub paused: bool,
-}
-
-/// The label of CoreDNS.
-const DNS: &str = "k8s-app=kube-dns";
-
-/// Deletes broker `id`'s pod.
+/// Deletes the pod of broker `id`.
 ///
 /// # Errors
-/// The API server refuses.
+/// kubectl fails.
 pub fn delete(task: &Task<'_>, id: u32) -> Result<()> {
-    let cmd = kubectl(task)?.ask(["delete", "pod", "--wait=false"]).arg(format!("kafka-{id}"));
-    ran(task, &cmd).map(drop)
+    let cmd = task.kubectl()?.ask(["delete", "pod", "--wait=false"]).arg(format!("kafka-{id}"));
+    task.run(&cmd).map(drop)
 }
 
 /// Deletes the pods of CoreDNS.
 ///
 /// # Errors
-/// The API server refuses.
+/// kubectl fails.
 pub fn delete_dns(task: &Task<'_>) -> Result<()> {
     let words = ["--namespace", "kube-system", "delete", "pod", "--wait=false", "--selector", DNS];
-    ran(task, &kubectl(task)?.ask(words)).map(drop)
+    task.run(&task.kubectl()?.ask(words)).map(drop)
 }
 
-/// Kills the container of broker `id`, from its node: in its own process namespace nothing can kill the first process.
+/// Kills the container of broker `id` from its node: in its own process namespace the first process cannot be killed.
 ///
 /// # Errors
-/// There is none.
+/// There is no such container.
 pub fn kill(task: &Task<'_>, id: u32) -> Result<()> {
     let container = field(task, id, ".status.containerStatuses[0].containerID")?;
     let container = container.trim_start_matches("containerd://").to_string();
-    ran(task, &docker::kill_container(&node(task, id)?, &container)).map(drop)
+    task.run(&docker::kill_container(&node(task, id)?, &container)).map(drop)
 }
-
-/// How long a node that cannot be frozen is tried again.
-const FREEZE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Pauses the node of broker `id`.
 ///
 /// # Errors
-/// The engine refuses.
+/// Docker fails.
 pub fn pause_node(task: &Task<'_>, id: u32) -> Result<()> {
     let pause = docker::pause(&node(task, id)?);
     let began = Instant::now();
     loop {
-        let Err(failure) = ran(task, &pause) else { return Ok(()) };
-        // Processes that begin just then keep a cgroup (v1) from being frozen. runc tries for a moment and thaws it again (runc #2774, #2791).
+        let Err(failure) = task.run(&pause) else { return Ok(()) };
+        // A cgroup (v1) cannot be frozen while processes start in it. runc retries briefly, then thaws it again (runc
+        // #2774, #2791).
         let busy = failure.output.iter().any(|line| line.contains("unable to freeze"));
-        if !busy || began.elapsed() >= FREEZE_WITHIN {
+        if !busy || began.elapsed() >= PAUSE_TIMEOUT {
             return Err(failure);
         }
         task.pause(Duration::from_millis(200))?;
@@ -159,15 +152,15 @@ pub fn pause_node(task: &Task<'_>, id: u32) -> Result<()> {
 /// Resumes the node of broker `id`.
 ///
 /// # Errors
-/// The engine refuses.
+/// Docker fails.
 pub fn resume_node(task: &Task<'_>, id: u32) -> Result<()> {
-    ran(task, &docker::unpause(&[&node(task, id)?])).map(drop)
+    task.run(&docker::unpause(&[&node(task, id)?])).map(drop)
 }
 
 /// Restarts the node of broker `id`.
 ///
 /// # Errors
-/// The engine refuses.
+/// Docker fails.
 pub fn restart_node(task: &Task<'_>, id: u32) -> Result<()> {
-    ran(task, &docker::restart(&node(task, id)?, Duration::from_secs(2))).map(drop)
+    task.run(&docker::restart(&node(task, id)?, Duration::from_secs(2))).map(drop)
 }

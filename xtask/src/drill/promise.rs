@@ -1,40 +1,40 @@
-//! What a drill promises, and whether a report keeps it. Pure.
+//! What a drill promises, and whether the ledger's report keeps it. Pure.
 
 use ledger::intervals::IntervalSet;
 use ledger::judge::{Kind, Report};
 use serde::Serialize;
 
-/// What is promised of a drill.
+/// The promise of a drill: a verdict of the ledger, and the reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// Verdict `pass`: nothing acknowledged is lost, nothing comes twice.
+    /// `pass`: nothing acknowledged is lost or duplicated.
     Pass,
-    /// Verdict `pass`, and meanwhile nothing is acknowledged in any partition, which is a proof of the fault.
+    /// `pass`, and nothing is acknowledged in any partition during the fault, which is also a proof of the fault.
     PassStandingStill,
-    /// Verdict `fail`, because the topic is another one, and what was acknowledged in the former one went with it.
+    /// `fail`: the topic was replaced, and what was acknowledged in the former one is gone.
     TopicRecreated,
-    /// Verdict `fail`, because all that was acknowledged before is missing: a control that shows that the ledger can fail.
+    /// `fail`: everything acknowledged before the fault is missing. A control: the ledger can fail.
     LogLost,
-    /// Verdict `fail`, because what was acknowledged is missing: another one.
+    /// `fail`: acknowledged messages are missing. A control.
     AckedLost,
-    /// Verdict `fail`, because messages are in the log twice: likewise.
+    /// `fail`: the log has duplicates. A control.
     Duplicates,
 }
 
 /// Whether a promise was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Judged {
-    /// It was: what had to be found was, and nothing else.
+pub enum PromiseState {
+    /// The report has what it must have, and nothing else.
     Kept,
-    /// It was not.
+    /// The report has a fault that the promise does not explain, or lacks the one it promises.
     Broken,
-    /// The report does not tell.
+    /// The report is inconclusive.
     Unknown,
 }
 
 impl Promise {
-    /// In words, as `--list` and reports have it.
+    /// The promise as `--list` and results print it.
     pub fn words(self) -> &'static str {
         match self {
             Promise::Pass => "pass",
@@ -46,7 +46,7 @@ impl Promise {
         }
     }
 
-    /// The kind that must be found.
+    /// The finding that the report must have.
     pub fn must(self) -> Option<Kind> {
         match self {
             Promise::Pass | Promise::PassStandingStill => None,
@@ -56,45 +56,45 @@ impl Promise {
         }
     }
 
-    /// All that may be found, because what is done makes it: anything else, fault or doubt, breaks the promise or leaves it open.
+    /// The findings that the fault explains. Any other fault breaks the promise, any other doubt leaves it open.
     pub fn explains(self) -> &'static [Kind] {
         match self {
             Promise::Pass | Promise::PassStandingStill => &[],
-            // What was acknowledged in the former topic went with it, and the consumer that had read it read both.
+            // What the former topic had acknowledged is gone, and its consumer read both topics.
             Promise::TopicRecreated => &[Kind::TopicRecreated, Kind::Missing, Kind::Vanished, Kind::LogRestarted],
             Promise::LogLost | Promise::AckedLost => &[Kind::Missing],
             Promise::Duplicates => &[Kind::Duplicate],
         }
     }
 
-    /// Whether a report is what was promised.
-    pub fn judge(self, report: &Report) -> Judged {
+    /// Judges a report by the promise.
+    pub fn judge(self, report: &Report) -> PromiseState {
         let found = || report.findings.iter().map(|finding| finding.kind);
         let other = |kind: Kind| !self.explains().contains(&kind);
         if found().any(|kind| kind.is_fault() && other(kind)) {
-            return Judged::Broken;
+            return PromiseState::Broken;
         }
         if found().any(other) {
-            return Judged::Unknown;
+            return PromiseState::Unknown;
         }
         match self.must() {
-            Some(kind) if !found().any(|found| found == kind) => Judged::Broken,
+            Some(kind) if !found().any(|found| found == kind) => PromiseState::Broken,
             _ if matches!(self, Promise::TopicRecreated | Promise::LogLost) => lost_from_the_first(report),
-            _ => Judged::Kept,
+            _ => PromiseState::Kept,
         }
     }
 }
 
-/// Whether what is missing of each stream is its beginning: a log that went took that, and nothing behind it.
-fn lost_from_the_first(report: &Report) -> Judged {
+/// Whether each stream lost its beginning only: a log that is lost takes that, and nothing behind it.
+fn lost_from_the_first(report: &Report) -> PromiseState {
     let found = report.findings.iter().filter(|finding| finding.kind == Kind::Missing).map(|finding| finding.count);
     let missing = || report.evidence.iter().map(|evidence| &evidence.missing).filter(|missing| !missing.is_empty());
     if missing().any(|missing| !matches!(missing.intervals(), [(0, _)])) {
-        return Judged::Broken;
+        return PromiseState::Broken;
     }
-    // Of many streams not all are kept.
+    // A report keeps the evidence of a limited number of streams.
     let (told, shown): (u64, u64) = (found.sum(), missing().map(IntervalSet::count).sum());
-    if told == shown { Judged::Kept } else { Judged::Unknown }
+    if told == shown { PromiseState::Kept } else { PromiseState::Unknown }
 }
 
 #[cfg(test)]
@@ -180,37 +180,44 @@ pub(super) mod tests {
             promise.judge(&Report { findings, evidence, ..report(&[]) })
         };
         for promise in [Promise::TopicRecreated, Promise::LogLost] {
-            assert_eq!(judged(promise, vec![missing(&[(0, 5)]), missing(&[(0, 4)]), missing(&[])]), Judged::Kept);
-            assert_eq!(judged(promise, vec![missing(&[(0, 5)]), missing(&[(3, 7)])]), Judged::Broken, "{promise:?}");
-            assert_eq!(judged(promise, vec![missing(&[(0, 5), (7, 11)])]), Judged::Broken, "{promise:?}");
-            assert_eq!(judged(promise, vec![missing(&[(0, 5)])]), Judged::Unknown, "of four nothing is told");
+            assert_eq!(judged(promise, vec![missing(&[(0, 5)]), missing(&[(0, 4)]), missing(&[])]), PromiseState::Kept);
+            assert_eq!(
+                judged(promise, vec![missing(&[(0, 5)]), missing(&[(3, 7)])]),
+                PromiseState::Broken,
+                "{promise:?}"
+            );
+            assert_eq!(judged(promise, vec![missing(&[(0, 5), (7, 11)])]), PromiseState::Broken, "{promise:?}");
+            assert_eq!(judged(promise, vec![missing(&[(0, 5)])]), PromiseState::Unknown, "of four nothing is told");
         }
-        assert_eq!(judged(Promise::AckedLost, vec![missing(&[(0, 5), (7, 11)])]), Judged::Kept);
+        assert_eq!(judged(Promise::AckedLost, vec![missing(&[(0, 5), (7, 11)])]), PromiseState::Kept);
     }
 
     #[test]
     fn what_a_promise_does_not_explain_is_never_swept_up() {
         for promise in PROMISES {
             let must: Vec<Kind> = promise.must().into_iter().collect();
-            assert_eq!(promise.judge(&report(&must)), Judged::Kept, "{promise:?}");
+            assert_eq!(promise.judge(&report(&must)), PromiseState::Kept, "{promise:?}");
             for kind in KINDS {
                 let found = promise.judge(&report(&[&must[..], &[kind]].concat()));
                 let wanted = match (promise.explains().contains(&kind), kind.is_fault()) {
-                    (true, _) => Judged::Kept,
-                    (false, true) => Judged::Broken,
-                    (false, false) => Judged::Unknown,
+                    (true, _) => PromiseState::Kept,
+                    (false, true) => PromiseState::Broken,
+                    (false, false) => PromiseState::Unknown,
                 };
                 assert_eq!(found, wanted, "{promise:?} with {kind:?}");
             }
             // A fault among doubts is a fault.
-            assert_eq!(promise.judge(&report(&[&must[..], &[Kind::Inexact, Kind::Corrupt]].concat())), Judged::Broken);
+            assert_eq!(
+                promise.judge(&report(&[&must[..], &[Kind::Inexact, Kind::Corrupt]].concat())),
+                PromiseState::Broken
+            );
         }
     }
 
     #[test]
     fn a_control_that_finds_nothing_is_broken() {
         for promise in PROMISES.into_iter().filter(|promise| promise.must().is_some()) {
-            assert_eq!(promise.judge(&report(&[])), Judged::Broken, "{promise:?}");
+            assert_eq!(promise.judge(&report(&[])), PromiseState::Broken, "{promise:?}");
             assert!(promise.must().is_some_and(|kind| kind.is_fault() && promise.explains().contains(&kind)));
         }
         for promise in PROMISES {

@@ -1,6 +1,7 @@
-//! What shows that a fault struck, judged from what was seen. Pure.
+//! The proofs that a fault struck, judged from observations. Pure.
 //!
-//! A proof is shown, absent (nothing was seen that shows it) or contradicted (the opposite was seen). Only what is shown counts.
+//! A proof is shown, absent (no observation shows it) or contradicted (an observation shows the opposite). Only a proof
+//! that is shown counts.
 
 use std::collections::BTreeMap;
 
@@ -8,338 +9,342 @@ use ledger::lines::{Gap, Milestone, Reason};
 use serde::Serialize;
 
 use crate::coordination::NAME;
-use crate::drill::evidence::{Blow, Evidence, Registered, Standing};
-use crate::drill::moves::{How, Who};
+use crate::drill::moves::{EndSignal, Target};
+use crate::drill::observations::{LoadProgress, Observations, Registrations, Termination};
 use crate::drill::timing;
 
-/// The most messages that the producer gives librdkafka of a partition at a time: a batch of 64 KiB of the shortest stamps.
+/// The most messages of a partition that the producer hands to librdkafka at a time: a batch of 64 KiB with the shortest
+/// stamps.
 const BATCH: u64 = 520;
 
-/// How far the wall clock may go wrong while a fault goes on: it is slewed, and looked at between two other things.
+/// How far the wall clock may drift from the monotonic one during a fault: it is slewed, and both are not read at once.
 const CLOCK_MS: u64 = 200;
 
-/// Something that a fault must leave behind.
+/// Evidence that a fault must leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Each process ran until the signal reached it, and was over then.
-    Ended(Who, How),
-    /// Each process was stopped for at least so many ms, as the system tells (state T of proc(5)).
-    Stopped(Who, u64),
-    /// The coordinator answered nobody for at least so many ms.
+    /// Each process ran until the signal, and then ended.
+    Ended(Target, EndSignal),
+    /// Each process was paused for at least so many ms (state T in proc(5)).
+    Paused(Target, u64),
+    /// The coordinator did not answer for at least so many ms.
     Silent(u64),
-    /// The session of each broker went before it was started or resumed.
-    Expired(Who),
-    /// The session of each broker went.
-    SessionGone(Who),
+    /// The session of each broker ended before the broker was started or resumed.
+    Expired(Target),
+    /// The session of each broker ended.
+    SessionGone(Target),
     /// The session of each broker stayed.
-    SessionsKept(Who),
+    SessionsKept(Target),
     /// Another broker became controller.
     NewController,
-    /// The leader was another one meanwhile, and records have a higher leader epoch.
-    EpochRaised(Who),
+    /// Another broker led the partition meanwhile, and records have a higher leader epoch.
+    EpochRaised(Target),
     /// Records have the same leader epoch.
     EpochSame,
-    /// Each broker said that the controller had taken its partitions over before it ended.
-    HandedOver(Who),
+    /// Each broker logged a controlled shutdown: the controller took its partitions over before it ended.
+    HandedOver(Target),
     /// Nothing was acknowledged in any partition while servers were down.
     StoodStill,
-    /// Messages of each partition were acknowledged while it was away.
-    AckedMeanwhile(Who),
-    /// Acknowledgements in the leader's partition waited for at least so many ms.
+    /// Messages of each partition were acknowledged while the target was down.
+    AckedMeanwhile(Target),
+    /// Acknowledgements in the leader's partition paused for at least so many ms.
     AcksWaited(u64),
-    /// Each partition had no receipt for at least so many ms, and acknowledgements went on.
+    /// Each partition had no receipt for at least so many ms, while acknowledgements continued.
     Lagged(u64),
-    /// The consumer had read all there was while the producer stood still.
+    /// The consumer had read everything while the producer was paused.
     CaughtUp,
-    /// The producer had no more than a batch of each partition under way.
+    /// The producer had no more than a batch of each partition in flight.
     HeldBack,
-    /// Each process that was told to end said its last word: totals, and that a signal ended it.
-    EndLines(Who),
-    /// Every consumer began where the run began, and the last one received what those before it had.
+    /// Each process that got SIGTERM wrote its `end` line, with the signal as the reason.
+    EndLines(Target),
+    /// Every consumer started where the run began, and the last one received at least what the earlier ones had.
     ReadAgain,
-    /// When the consumer was started messages of each partition had been acknowledged, and none had been there before.
+    /// Messages of each partition were acknowledged before the first consumer was started.
     ConsumerLate,
     /// Both clients ran for at least so many ms without the topic, and nothing was acknowledged.
     TopicLate(u64),
-    /// The broker's folders of the topic were there with records in them, and were removed.
-    Emptied(Who),
-    /// The topic's id is another one.
+    /// The broker's folders of the topic had records, and were removed.
+    Emptied(Target),
+    /// The topic has another id.
     TopicIdChanged,
     /// The topic has twice as many partitions.
     PartitionsDoubled,
-    /// The pod of each broker is another one of the same name.
-    NewPod(Who),
-    /// The pod of each broker is the same, and its container was started again.
-    ContainerRestarted(Who),
-    /// The engine called the node of each broker paused for at least so many ms.
-    NodePaused(Who, u64),
-    /// The node of each broker was started again.
-    NodeRestarted(Who),
-    /// Every pod of CoreDNS that was there is gone, or on its way out, and there are others.
+    /// Each broker has another pod of the same name.
+    NewPod(Target),
+    /// Each broker has the same pod, and its container was restarted.
+    ContainerRestarted(Target),
+    /// Docker reported the node of each broker as paused for at least so many ms.
+    NodePaused(Target, u64),
+    /// The node of each broker was restarted.
+    NodeRestarted(Target),
+    /// Every former pod of CoreDNS is gone or terminating, and there are new ones.
     DnsReplaced,
 }
 
-/// What was found of a proof.
+/// Whether a proof was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Sight {
-    /// It was seen.
+pub enum ProofStatus {
+    /// Observations show it.
     Shown,
-    /// Nothing was seen that shows it.
+    /// No observation shows it.
     Absent,
-    /// The opposite was seen.
+    /// Observations show the opposite.
     Contradicted,
 }
 
-/// A proof, and what was seen of it.
+/// A proof as judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
-    /// What was looked for, in words.
+pub struct ProofResult {
+    /// The proof, as text.
     pub looked_for: String,
-    /// What came of it.
-    pub found: Sight,
-    /// What was seen, in words.
+    /// Whether it was seen.
+    pub found: ProofStatus,
+    /// What was seen, as text.
     pub seen: String,
 }
 
 impl Proof {
-    /// Whom it is about, where that is to be found out before the first move.
-    pub fn who(self) -> Option<Who> {
+    /// Returns its target, which must be resolved before the first move.
+    pub fn target(self) -> Option<Target> {
         match self {
-            Proof::Ended(who, _)
-            | Proof::Stopped(who, _)
-            | Proof::Expired(who)
-            | Proof::SessionGone(who)
-            | Proof::SessionsKept(who)
-            | Proof::EpochRaised(who)
-            | Proof::HandedOver(who)
-            | Proof::AckedMeanwhile(who)
-            | Proof::EndLines(who)
-            | Proof::Emptied(who)
-            | Proof::NewPod(who)
-            | Proof::ContainerRestarted(who)
-            | Proof::NodePaused(who, _)
-            | Proof::NodeRestarted(who) => Some(who),
-            Proof::EpochSame | Proof::AcksWaited(_) => Some(Who::Leader),
-            Proof::NewController => Some(Who::Controller),
+            Proof::Ended(target, _)
+            | Proof::Paused(target, _)
+            | Proof::Expired(target)
+            | Proof::SessionGone(target)
+            | Proof::SessionsKept(target)
+            | Proof::EpochRaised(target)
+            | Proof::HandedOver(target)
+            | Proof::AckedMeanwhile(target)
+            | Proof::EndLines(target)
+            | Proof::Emptied(target)
+            | Proof::NewPod(target)
+            | Proof::ContainerRestarted(target)
+            | Proof::NodePaused(target, _)
+            | Proof::NodeRestarted(target) => Some(target),
+            Proof::EpochSame | Proof::AcksWaited(_) => Some(Target::Leader),
+            Proof::NewController => Some(Target::Controller),
             _ => None,
         }
     }
 
-    /// What is looked for, in words.
+    /// Returns the proof as text.
     pub fn words(self) -> String {
-        let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
         match self {
-            Proof::Ended(who, How::Kill) => format!("{who} ran until SIGKILL, and was over then"),
-            Proof::Ended(who, How::Term) => format!("{who} ran until SIGTERM, and ended by itself"),
-            Proof::Stopped(who, ms) => format!("{who} stood still for {} or more (state T)", seconds(ms)),
-            Proof::Silent(ms) => format!("{NAME} answered nobody for {} or more", seconds(ms)),
-            Proof::Expired(who) => {
-                format!("{NAME} had no session of {who} any more when that was started or resumed")
+            Proof::Ended(target, EndSignal::Kill) => format!("{target} ran until SIGKILL, and then ended"),
+            Proof::Ended(target, EndSignal::Term) => format!("{target} ran until SIGTERM, and then ended"),
+            Proof::Paused(target, ms) => format!("{target} was paused for {} or more (state T)", seconds(ms)),
+            Proof::Silent(ms) => format!("{NAME} did not answer for {} or more", seconds(ms)),
+            Proof::Expired(target) => {
+                format!("the {NAME} session of {target} ended before mending began")
             }
-            Proof::SessionGone(who) => format!("the {NAME} session of {who} went"),
-            Proof::SessionsKept(who) => format!("the {NAME} session of {who} stayed"),
+            Proof::SessionGone(target) => format!("the {NAME} session of {target} ended"),
+            Proof::SessionsKept(target) => format!("the {NAME} session of {target} stayed"),
             Proof::NewController => "another broker became controller".into(),
-            Proof::EpochRaised(who) => {
-                format!("the partition of {who} got another leader, and records a higher leader epoch")
+            Proof::EpochRaised(target) => {
+                format!("the partition of {target} got another leader, and its records a higher leader epoch")
             }
             Proof::EpochSame => "records of the leader's partition keep their leader epoch".into(),
-            Proof::HandedOver(who) => {
-                format!("{who} had handed its partitions over before it ended (controlled shutdown)")
+            Proof::HandedOver(target) => {
+                format!("{target} handed its partitions over before it ended (controlled shutdown)")
             }
             Proof::StoodStill => "nothing was acknowledged while servers were down".into(),
-            Proof::AckedMeanwhile(who) => format!("every partition went on acknowledging without {who}"),
+            Proof::AckedMeanwhile(target) => format!("every partition acknowledged messages without {target}"),
             Proof::AcksWaited(ms) => {
-                format!("acknowledgements of the leader's partition waited for {} or more", seconds(ms))
+                format!("acknowledgements of the leader's partition paused for {} or more", seconds(ms))
             }
-            Proof::Lagged(ms) => format!("no receipts for {} or more, while acknowledgements went on", seconds(ms)),
-            Proof::CaughtUp => "the consumer had read all there was before the producer went on".into(),
-            Proof::HeldBack => "the producer had no more under way than a batch of each partition".into(),
-            Proof::EndLines(who) => format!("every process of {who} that was told to end said its last word"),
+            Proof::Lagged(ms) => format!("no receipts for {} or more, while acknowledgements continued", seconds(ms)),
+            Proof::CaughtUp => "the consumer had read everything before the producer resumed".into(),
+            Proof::HeldBack => "the producer had at most one batch of each partition in flight".into(),
+            Proof::EndLines(target) => format!("every process of {target} that got SIGTERM wrote its end line"),
             Proof::ReadAgain => {
-                "every consumer began where the run began, and the last one received no less than those before it"
+                "every consumer started where the run began, and the last one received no less than those before it"
                     .into()
             }
-            Proof::ConsumerLate => "messages of every partition were acknowledged before there was a consumer".into(),
+            Proof::ConsumerLate => {
+                "messages of every partition were acknowledged before the consumer was started".into()
+            }
             Proof::TopicLate(ms) => {
                 format!("both clients ran for {} or more without the topic, and nothing was acknowledged", seconds(ms))
             }
-            Proof::Emptied(who) => format!("the topic's records on the disk of {who} were removed"),
+            Proof::Emptied(target) => format!("the topic's records on the disk of {target} were removed"),
             Proof::TopicIdChanged => "the topic has another id".into(),
             Proof::PartitionsDoubled => "the topic has twice as many partitions".into(),
-            Proof::NewPod(who) => format!("the pod of {who} is another one (uid)"),
-            Proof::ContainerRestarted(who) => {
-                format!("the pod of {who} is the same, and its container was started again")
+            Proof::NewPod(target) => format!("{target} has another pod (uid)"),
+            Proof::ContainerRestarted(target) => {
+                format!("{target} has the same pod, and its container was restarted")
             }
-            Proof::NodePaused(who, ms) => {
-                format!("the engine called the node of {who} paused for {} or more", seconds(ms))
+            Proof::NodePaused(target, ms) => {
+                format!("Docker reported the node of {target} as paused for {} or more", seconds(ms))
             }
-            Proof::NodeRestarted(who) => format!("the node of {who} was started again"),
-            Proof::DnsReplaced => "the pods of CoreDNS are others".into(),
+            Proof::NodeRestarted(target) => format!("the node of {target} was restarted"),
+            Proof::DnsReplaced => "CoreDNS has other pods".into(),
         }
     }
 
-    /// What was seen of it.
-    pub fn judge(self, evidence: &Evidence) -> Found {
-        let (found, seen) = match self.seen(evidence) {
-            Ok(seen) => (Sight::Shown, seen),
+    /// Judges it.
+    pub fn judge(self, observed: &Observations) -> ProofResult {
+        let (found, seen) = match self.seen(observed) {
+            Ok(seen) => (ProofStatus::Shown, seen),
             Err((found, seen)) => (found, seen),
         };
-        Found { looked_for: self.words(), found, seen }
+        ProofResult { looked_for: self.words(), found, seen }
     }
 
-    fn seen(self, evidence: &Evidence) -> Seen {
+    fn seen(self, observed: &Observations) -> Judgement {
         match self {
-            Proof::Ended(who, how) => ended(evidence, who, how),
-            Proof::Stopped(who, ms) => stopped(evidence, who, ms),
-            Proof::Silent(ms) => silent(evidence, ms),
-            Proof::Expired(who) => match evidence.mending_ms.get(&who) {
-                Some(until) => sessions_gone(evidence, who, *until),
-                None => absent(format!("{who} was not started or resumed")),
+            Proof::Ended(target, signal) => ended(observed, target, signal),
+            Proof::Paused(target, ms) => paused(observed, target, ms),
+            Proof::Silent(ms) => silent(observed, ms),
+            Proof::Expired(target) => match observed.mending_ms.get(&target) {
+                Some(until) => sessions_gone(observed, target, *until),
+                None => absent(format!("{target} was not mended")),
             },
-            Proof::SessionGone(who) => sessions_gone(evidence, who, u64::MAX),
-            Proof::SessionsKept(who) => sessions_kept(evidence, who),
-            Proof::NewController => new_controller(evidence),
-            Proof::EpochRaised(who) => epoch_raised(evidence, who),
-            Proof::EpochSame => epoch_same(evidence),
-            Proof::HandedOver(who) => handed_over(evidence, who),
-            Proof::StoodStill => stood_still(evidence),
-            Proof::AckedMeanwhile(who) => acked_meanwhile(evidence, who),
-            Proof::AcksWaited(ms) => acks_waited(evidence, ms),
-            Proof::Lagged(ms) => lagged(evidence, ms),
-            Proof::CaughtUp => caught_up(evidence),
-            Proof::HeldBack => held_back(evidence),
-            Proof::EndLines(who) => end_lines(evidence, who),
-            Proof::ReadAgain => read_again(evidence),
-            Proof::ConsumerLate => consumer_late(evidence),
-            Proof::TopicLate(ms) => topic_late(evidence, ms),
-            Proof::Emptied(who) => emptied(evidence, who),
+            Proof::SessionGone(target) => sessions_gone(observed, target, u64::MAX),
+            Proof::SessionsKept(target) => sessions_kept(observed, target),
+            Proof::NewController => new_controller(observed),
+            Proof::EpochRaised(target) => epoch_raised(observed, target),
+            Proof::EpochSame => epoch_same(observed),
+            Proof::HandedOver(target) => handed_over(observed, target),
+            Proof::StoodStill => stood_still(observed),
+            Proof::AckedMeanwhile(target) => acked_meanwhile(observed, target),
+            Proof::AcksWaited(ms) => acks_waited(observed, ms),
+            Proof::Lagged(ms) => lagged(observed, ms),
+            Proof::CaughtUp => caught_up(observed),
+            Proof::HeldBack => held_back(observed),
+            Proof::EndLines(target) => end_lines(observed, target),
+            Proof::ReadAgain => read_again(observed),
+            Proof::ConsumerLate => consumer_late(observed),
+            Proof::TopicLate(ms) => topic_late(observed, ms),
+            Proof::Emptied(target) => emptied(observed, target),
             Proof::TopicIdChanged => {
-                pair(&evidence.topic_id.before, &evidence.topic_id.after, "its id", |before, after| before != after)
+                pair(&observed.topic_id.before, &observed.topic_id.after, "its id", |before, after| before != after)
             }
             Proof::PartitionsDoubled => {
-                let (before, after) = (&evidence.partitions.before, &evidence.partitions.after);
+                let (before, after) = (&observed.partitions.before, &observed.partitions.after);
                 pair(before, after, "partitions", |before, after| *before > 0 && *after == 2 * before)
             }
-            Proof::NewPod(who) => pods(evidence, who, |before, after| before.uid != after.uid),
-            Proof::ContainerRestarted(who) => {
-                pods(evidence, who, |before, after| before.uid == after.uid && after.restarts > before.restarts)
+            Proof::NewPod(target) => pods(observed, target, |before, after| before.uid != after.uid),
+            Proof::ContainerRestarted(target) => {
+                pods(observed, target, |before, after| before.uid == after.uid && after.restarts > before.restarts)
             }
-            Proof::NodePaused(who, ms) => node_paused(evidence, who, ms),
-            Proof::NodeRestarted(who) => node_restarted(evidence, who),
-            Proof::DnsReplaced => pair(&evidence.dns.before, &evidence.dns.after, "its pods", |before, after| {
+            Proof::NodePaused(target, ms) => node_paused(observed, target, ms),
+            Proof::NodeRestarted(target) => node_restarted(observed, target),
+            Proof::DnsReplaced => pair(&observed.dns.before, &observed.dns.after, "its pods", |before, after| {
                 !before.is_empty() && !after.is_empty() && before.is_disjoint(after)
             }),
         }
     }
 }
 
-/// What shows it, or else what was found in its place.
-type Seen = Result<String, (Sight, String)>;
+/// What shows a proof, or else why it is not shown.
+type Judgement = Result<String, (ProofStatus, String)>;
 
-fn absent(why: impl Into<String>) -> Seen {
-    Err((Sight::Absent, why.into()))
+fn absent(why: impl Into<String>) -> Judgement {
+    Err((ProofStatus::Absent, why.into()))
 }
 
-fn contradicted(why: impl Into<String>) -> Seen {
-    Err((Sight::Contradicted, why.into()))
+fn contradicted(why: impl Into<String>) -> Judgement {
+    Err((ProofStatus::Contradicted, why.into()))
 }
 
 fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
 }
 
-/// Both sides of something that must differ in the right way.
+/// Compares a pair that must differ in the right way.
 fn pair<T: std::fmt::Debug>(
     before: &Option<T>,
     after: &Option<T>,
     what: &str,
     differs: impl Fn(&T, &T) -> bool,
-) -> Seen {
+) -> Judgement {
     match (before, after) {
         (Some(before), Some(after)) if differs(before, after) => Ok(format!("{what}: {before:?}, then {after:?}")),
         (Some(before), Some(after)) => contradicted(format!("{what}: {before:?}, then {after:?}")),
-        _ => absent(format!("{what} could not be seen")),
+        _ => absent(format!("{what} could not be observed")),
     }
 }
 
-/// Every broker that `who` means, with what is asked of each; the first that is not shown decides.
-fn each(evidence: &Evidence, who: Who, one: impl FnMut(u32) -> Seen) -> Seen {
-    let ids = evidence.targets.get(&who).filter(|ids| !ids.is_empty());
-    let Some(ids) = ids else { return absent(format!("who {who} is was not found out")) };
+/// Judges every broker of `target`; the first that does not show the proof decides.
+fn each(observed: &Observations, target: Target, one: impl FnMut(u32) -> Judgement) -> Judgement {
+    let ids = observed.brokers.get(&target).filter(|ids| !ids.is_empty());
+    let Some(ids) = ids else { return absent(format!("{target} was not resolved")) };
     let seen: Vec<String> = ids.iter().copied().map(one).collect::<Result<_, _>>()?;
     Ok(seen.join("; "))
 }
 
-fn ended(evidence: &Evidence, who: Who, how: How) -> Seen {
-    let mine: Vec<&Blow> = evidence.blows.iter().filter(|blow| blow.who == who && blow.how == how).collect();
-    let wanted = evidence.count(who);
+fn ended(observed: &Observations, target: Target, signal: EndSignal) -> Judgement {
+    let mine: Vec<&Termination> =
+        observed.terminations.iter().filter(|one| one.target == target && one.signal == signal).collect();
+    let wanted = observed.count(target);
     if mine.is_empty() || mine.len() < wanted {
-        return absent(format!("{} of {wanted} processes were signalled", mine.len()));
+        return absent(format!("{} of {wanted} processes got the signal", mine.len()));
     }
-    for blow in &mine {
-        let what = match (blow.ran, blow.reached, blow.over) {
-            (false, ..) | (_, false, _) => "was gone, or stood still, before it was signalled",
-            (.., false) => "was still there afterwards",
+    for one in &mine {
+        let what = match (one.ran, one.reached, one.ended) {
+            (false, ..) | (_, false, _) => "had ended before the signal",
+            (.., false) => "did not end",
             _ => continue,
         };
-        return contradicted(format!("{} {what}", blow.name));
+        return contradicted(format!("{} {what}", one.name));
     }
-    Ok(mine.iter().map(|blow| format!("{} over", blow.name)).collect::<Vec<_>>().join(", "))
+    Ok(mine.iter().map(|one| format!("{} ended", one.name)).collect::<Vec<_>>().join(", "))
 }
 
-fn stopped(evidence: &Evidence, who: Who, ms: u64) -> Seen {
-    let mine: Vec<_> = evidence.stopped.iter().filter(|stopped| stopped.who == who).collect();
-    let wanted = evidence.count(who);
-    if mine.is_empty() || mine.len() < wanted || mine.iter().any(|stopped| stopped.looks == 0) {
-        return absent(format!("{} of {wanted} processes were looked at", mine.len()));
+fn paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
+    let mine: Vec<_> = observed.paused.iter().filter(|paused| paused.target == target).collect();
+    let wanted = observed.count(target);
+    if mine.is_empty() || mine.len() < wanted || mine.iter().any(|paused| paused.samples == 0) {
+        return absent(format!("{} of {wanted} processes were sampled", mine.len()));
     }
-    let told = mine.iter().map(|stopped| format!("{} stopped for {}", stopped.name, seconds(stopped.stopped_ms)));
-    let told = told.collect::<Vec<_>>().join(", ");
-    match mine.iter().all(|stopped| stopped.stopped_ms >= ms) {
-        true => Ok(told),
-        false => contradicted(told),
+    let text = mine.iter().map(|paused| format!("{} paused for {}", paused.name, seconds(paused.paused_ms)));
+    let text = text.collect::<Vec<_>>().join(", ");
+    match mine.iter().all(|paused| paused.paused_ms >= ms) {
+        true => Ok(text),
+        false => contradicted(text),
     }
 }
 
-fn silent(evidence: &Evidence, ms: u64) -> Seen {
-    let Some(hit) = evidence.hit(Who::Coordinator) else { return absent("nothing was hit") };
-    let longest = evidence.registered.iter().filter(|seen| seen.sessions.is_none() && seen.to_ms >= hit);
+fn silent(observed: &Observations, ms: u64) -> Judgement {
+    let Some(hit) = observed.hit(Target::Coordinator) else { return absent("nothing was struck") };
+    let longest = observed.registrations.iter().filter(|seen| seen.sessions.is_none() && seen.to_ms >= hit);
     let longest = longest.map(|seen| seen.to_ms.saturating_sub(seen.from_ms.max(hit))).max();
     match longest {
         Some(longest) if longest >= ms => Ok(format!("no answer for {}", seconds(longest))),
-        Some(longest) => contradicted(format!("no answer for {} only", seconds(longest))),
-        None if evidence.registered.is_empty() => absent(format!("{NAME} was not asked")),
-        None => contradicted("it answered all the time"),
+        Some(longest) => contradicted(format!("no answer for only {}", seconds(longest))),
+        None if observed.registrations.is_empty() => absent(format!("{NAME} was not asked")),
+        None => contradicted("it answered every time"),
     }
 }
 
-/// The session that a broker had when `who` was hit.
-fn session_before(evidence: &Evidence, who: Who, id: u32) -> Option<(u64, &str)> {
-    let hit = evidence.hit(who)?;
-    let before = evidence.registered.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.sessions.is_some())?;
+/// Returns when `target` was struck, and the broker's session then.
+fn session_before(observed: &Observations, target: Target, id: u32) -> Option<(u64, &str)> {
+    let hit = observed.hit(target)?;
+    let before =
+        observed.registrations.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.sessions.is_some())?;
     Some((hit, before.sessions.as_ref()?.get(&id)?))
 }
 
-/// What the coordinator said after a time.
-fn answers_after(evidence: &Evidence, ms: u64) -> impl Iterator<Item = (&Registered, &BTreeMap<u32, String>)> {
-    evidence
-        .registered
+/// Returns the coordinator's answers after a time.
+fn answers_after(observed: &Observations, ms: u64) -> impl Iterator<Item = (&Registrations, &BTreeMap<u32, String>)> {
+    observed
+        .registrations
         .iter()
         .filter(move |seen| seen.to_ms > ms)
         .filter_map(|seen| Some((seen, seen.sessions.as_ref()?)))
 }
 
-fn sessions_gone(evidence: &Evidence, who: Who, until: u64) -> Seen {
-    each(evidence, who, |id| session_gone(evidence, who, id, until))
+fn sessions_gone(observed: &Observations, target: Target, until: u64) -> Judgement {
+    each(observed, target, |id| session_gone(observed, target, id, until))
 }
 
-fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
-    let Some((hit, session)) = session_before(evidence, who, id) else {
-        return absent(format!("{NAME} did not say that kafka-{id} had a session before"));
+fn session_gone(observed: &Observations, target: Target, id: u32, until: u64) -> Judgement {
+    let Some((hit, session)) = session_before(observed, target, id) else {
+        return absent(format!("{NAME} did not report a session of kafka-{id} before"));
     };
     let mut last = None;
-    for (seen, sessions) in answers_after(evidence, hit).filter(|(seen, _)| seen.from_ms <= until) {
+    for (seen, sessions) in answers_after(observed, hit).filter(|(seen, _)| seen.from_ms <= until) {
         last = Some(seen.to_ms.min(until));
         if seen.from_ms > hit && sessions.get(&id).is_none_or(|now| now != session) {
             return Ok(format!("session of kafka-{id} gone after {}", seconds(seen.from_ms - hit)));
@@ -347,301 +352,305 @@ fn session_gone(evidence: &Evidence, who: Who, id: u32, until: u64) -> Seen {
     }
     match last {
         Some(at) => contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit)))),
-        None => absent(format!("{NAME} did not answer meanwhile")),
+        None => absent(format!("{NAME} did not answer in time")),
     }
 }
 
-fn sessions_kept(evidence: &Evidence, who: Who) -> Seen {
-    each(evidence, who, |id| {
-        let Some((hit, session)) = session_before(evidence, who, id) else {
-            return absent(format!("{NAME} did not say that kafka-{id} had a session before"));
+fn sessions_kept(observed: &Observations, target: Target) -> Judgement {
+    each(observed, target, |id| {
+        let Some((hit, session)) = session_before(observed, target, id) else {
+            return absent(format!("{NAME} did not report a session of kafka-{id} before"));
         };
         if let Some((seen, _)) =
-            answers_after(evidence, hit).find(|(_, sessions)| sessions.get(&id).is_none_or(|now| now != session))
+            answers_after(observed, hit).find(|(_, sessions)| sessions.get(&id).is_none_or(|now| now != session))
         {
             return contradicted(format!(
                 "kafka-{id} lost its session after {}",
                 seconds(seen.from_ms.saturating_sub(hit))
             ));
         }
-        match answers_after(evidence, evidence.mended_ms.saturating_sub(1)).next() {
+        match answers_after(observed, observed.mended_ms.saturating_sub(1)).next() {
             Some(_) => Ok(format!("kafka-{id} kept session {session}")),
-            None => absent(format!("{NAME} was not heard after all was mended")),
+            None => absent(format!("{NAME} did not answer after everything was mended")),
         }
     })
 }
 
-fn new_controller(evidence: &Evidence) -> Seen {
-    let Some(hit) = evidence.struck_ms else { return absent("nothing was hit") };
-    let before = evidence.registered.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.controller.is_some());
+fn new_controller(observed: &Observations) -> Judgement {
+    let Some(hit) = observed.struck_ms else { return absent("nothing was struck") };
+    let before =
+        observed.registrations.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.controller.is_some());
     let Some(before) = before.and_then(|seen| seen.controller) else {
         return absent(format!("{NAME} did not name the controller before"));
     };
-    let after = || evidence.registered.iter().filter(|seen| seen.from_ms > hit);
+    let after = || observed.registrations.iter().filter(|seen| seen.from_ms > hit);
     match after().filter_map(|seen| seen.controller).find(|now| *now != before) {
         Some(now) => Ok(format!("kafka-{before}, then kafka-{now}")),
-        None => contradicted(format!("{NAME} named nobody but kafka-{before}")),
+        None => contradicted(format!("{NAME} named no other controller than kafka-{before}")),
     }
 }
 
-/// The epoch of the leader's partition before and after.
-fn epochs(evidence: &Evidence) -> Result<(i32, i32), (Sight, String)> {
-    let of = |epochs: &Option<BTreeMap<u32, i32>>| epochs.as_ref()?.get(&evidence.partition).copied();
-    match (of(&evidence.epochs.before), of(&evidence.epochs.after)) {
+/// Returns the leader epoch of the partition before and after.
+fn epochs(observed: &Observations) -> Result<(i32, i32), (ProofStatus, String)> {
+    let of = |epochs: &Option<BTreeMap<u32, i32>>| epochs.as_ref()?.get(&observed.partition).copied();
+    match (of(&observed.epochs.before), of(&observed.epochs.after)) {
         (Some(before), Some(after)) => Ok((before, after)),
-        _ => Err((Sight::Absent, format!("no consumer told the leader epochs of partition {}", evidence.partition))),
+        _ => Err((
+            ProofStatus::Absent,
+            format!("no consumer reported the leader epochs of partition {}", observed.partition),
+        )),
     }
 }
 
-fn epoch_raised(evidence: &Evidence, who: Who) -> Seen {
-    let (before, after) = epochs(evidence)?;
-    let partition = evidence.partition;
+fn epoch_raised(observed: &Observations, target: Target) -> Judgement {
+    let (before, after) = epochs(observed)?;
+    let partition = observed.partition;
     if after <= before {
         return contradicted(format!("partition {partition} had leader epoch {before}, then {after}"));
     }
-    let Some(leader) = evidence.led.first().and_then(|led| led.leader) else {
-        return absent(format!("brokers did not agree on who leads partition {partition}"));
+    let Some(leader) = observed.leaders.first().and_then(|led| led.leader) else {
+        return absent(format!("brokers did not agree on the leader of partition {partition}"));
     };
-    if !evidence.targets.get(&who).is_some_and(|ids| ids.contains(&leader)) {
+    if !observed.brokers.get(&target).is_some_and(|ids| ids.contains(&leader)) {
         return contradicted(format!("partition {partition} was led by kafka-{leader}"));
     }
-    let others = evidence.led.iter().skip(1).filter_map(|led| led.leader).find(|other| *other != leader);
+    let others = observed.leaders.iter().skip(1).filter_map(|led| led.leader).find(|other| *other != leader);
     let epochs = format!("leader epoch {before}, then {after}");
     match others {
         Some(other) => Ok(format!("partition {partition}: kafka-{leader}, then kafka-{other}; {epochs}")),
-        // Led by another, and by the first again.
+        // LeaderSeen by another, and by the first again.
         None if after >= before + 2 => Ok(format!("partition {partition}: {epochs}, and kafka-{leader} leads again")),
-        // One epoch more is also what a follower that is taken out of the ISR leaves.
-        None => absent(format!("partition {partition}: nobody but kafka-{leader} was seen to lead; {epochs}")),
+        // Removing a follower from the ISR also raises the epoch by one.
+        None => absent(format!("partition {partition}: only kafka-{leader} was seen to lead; {epochs}")),
     }
 }
 
-fn epoch_same(evidence: &Evidence) -> Seen {
-    let (before, after) = epochs(evidence)?;
-    let partition = evidence.partition;
+fn epoch_same(observed: &Observations) -> Judgement {
+    let (before, after) = epochs(observed)?;
+    let partition = observed.partition;
     if before == after {
         return Ok(format!("partition {partition}: leader epoch {before}"));
     }
-    // The controller gives leadership back to preferred replicas every now and then, whoever stands still.
-    let (first, last) = (evidence.led.first(), evidence.led.last());
+    // The controller periodically returns leadership to preferred replicas, whatever the fault.
+    let (first, last) = (observed.leaders.first(), observed.leaders.last());
     let back = first.zip(last).is_some_and(|(first, last)| {
         last.leader.is_some()
             && last.leader == last.preferred
             && first.leader.is_some()
             && first.leader != first.preferred
     });
-    match back && sessions_kept(evidence, Who::AllBrokers).is_ok() {
-        true => Ok(format!(
-            "partition {partition}: leader epoch {before}, then {after}: given back to the preferred replica"
-        )),
+    match back && sessions_kept(observed, Target::AllBrokers).is_ok() {
+        true => {
+            Ok(format!("partition {partition}: leader epoch {before}, then {after}: returned to the preferred replica"))
+        }
         false => contradicted(format!("partition {partition}: leader epoch {before}, then {after}")),
     }
 }
 
-fn handed_over(evidence: &Evidence, who: Who) -> Seen {
-    let mine: Vec<&Blow> = evidence.blows.iter().filter(|blow| blow.who == who).collect();
-    if mine.is_empty() || mine.len() < evidence.count(who) {
-        return absent(format!("{} of {} brokers were told to end", mine.len(), evidence.count(who)));
+fn handed_over(observed: &Observations, target: Target) -> Judgement {
+    let mine: Vec<&Termination> = observed.terminations.iter().filter(|one| one.target == target).collect();
+    if mine.is_empty() || mine.len() < observed.count(target) {
+        return absent(format!("{} of {} brokers got SIGTERM", mine.len(), observed.count(target)));
     }
-    for blow in &mine {
-        match blow.handed_over {
+    for one in &mine {
+        match one.handed_over {
             Some(true) => {}
-            Some(false) => return contradicted(format!("{} did not say so in its log", blow.name)),
-            None => return absent(format!("the log of {} could not be read", blow.name)),
+            Some(false) => return contradicted(format!("{} did not log it", one.name)),
+            None => return absent(format!("the log of {} could not be read", one.name)),
         }
     }
-    Ok(mine.iter().map(|blow| format!("{} said so", blow.name)).collect::<Vec<_>>().join(", "))
+    Ok(mine.iter().map(|one| format!("{} logged it", one.name)).collect::<Vec<_>>().join(", "))
 }
 
-/// Gaps are told by the clients' wall clock.
-fn clock_held(evidence: &Evidence) -> Result<(), (Sight, String)> {
-    match evidence.clock_moved_ms > CLOCK_MS {
-        true => Err((Sight::Absent, format!("the clock was moved by {} meanwhile", seconds(evidence.clock_moved_ms)))),
+/// Gaps are measured by the clients' wall clock, so they count only if it was not moved.
+fn clock_held(observed: &Observations) -> Result<(), (ProofStatus, String)> {
+    match observed.clock_moved_ms > CLOCK_MS {
+        true => Err((ProofStatus::Absent, format!("the wall clock was moved by {}", seconds(observed.clock_moved_ms)))),
         false => Ok(()),
     }
 }
 
-/// From which length on a gap between acknowledgements says that they paused.
+/// The shortest gap between acknowledgements that counts as a pause.
 const PAUSE_MS: u64 = 2 * timing::LEAST_GAP_MS;
 
-/// The gaps of a partition that overlap the fault.
-fn gaps(evidence: &Evidence, what: Milestone, partition: u32) -> impl Iterator<Item = &Gap> {
-    let (from, to) = evidence.wall;
-    let mine = evidence.gaps.iter().filter(move |gap| gap.what == what && gap.partition == partition);
+/// Returns the gaps of a partition that overlap the fault.
+fn gaps(observed: &Observations, what: Milestone, partition: u32) -> impl Iterator<Item = &Gap> {
+    let (from, to) = observed.wall;
+    let mine = observed.gaps.iter().filter(move |gap| gap.what == what && gap.partition == partition);
     mine.filter(move |gap| gap.to_ms > from && gap.from_ms < to)
 }
 
-/// The longest of them.
-fn longest_gap(evidence: &Evidence, what: Milestone, partition: u32) -> u64 {
-    gaps(evidence, what, partition).map(Gap::length).max().unwrap_or(0)
+/// Returns the length of the longest such gap, in ms.
+fn longest_gap(observed: &Observations, what: Milestone, partition: u32) -> u64 {
+    gaps(observed, what, partition).map(Gap::length).max().unwrap_or(0)
 }
 
-/// The partitions that the topic had before.
-fn partitions(evidence: &Evidence) -> Result<u32, (Sight, String)> {
-    match evidence.partitions.before {
+/// Returns the topic's number of partitions before the fault.
+fn partitions(observed: &Observations) -> Result<u32, (ProofStatus, String)> {
+    match observed.partitions.before {
         Some(count) if count > 0 => Ok(count),
-        _ => Err((Sight::Absent, "the topic's partitions are not known".into())),
+        _ => Err((ProofStatus::Absent, "the topic's number of partitions is unknown".into())),
     }
 }
 
-fn stood_still(evidence: &Evidence) -> Seen {
-    clock_held(evidence)?;
-    let count = partitions(evidence)?;
-    let Some(down) = evidence.down_wall else { return absent("no server was down") };
-    match timing::stood_still(&evidence.gaps, count, down) {
+fn stood_still(observed: &Observations) -> Judgement {
+    clock_held(observed)?;
+    let count = partitions(observed)?;
+    let Some(down) = observed.down_wall else { return absent("no server was down") };
+    match timing::stood_still(&observed.gaps, count, down) {
         true => Ok(format!("no acknowledgement for {}", seconds(down.1.saturating_sub(down.0)))),
-        false => contradicted("messages were acknowledged meanwhile"),
+        false => contradicted("messages were acknowledged"),
     }
 }
 
-/// Both standings, when each client of `who` said its own after the blow.
-fn standings(evidence: &Evidence) -> Result<(&Standing, &Standing), (Sight, String)> {
-    match (&evidence.standing.before, &evidence.standing.after) {
+/// Returns the load's progress before the strike and before the mending.
+fn progress(observed: &Observations) -> Result<(&LoadProgress, &LoadProgress), (ProofStatus, String)> {
+    match (&observed.progress.before, &observed.progress.after) {
         (Some(before), Some(after)) => Ok((before, after)),
-        _ => Err((Sight::Absent, "the load was not looked at before and meanwhile".into())),
+        _ => Err((ProofStatus::Absent, "the load's progress was not observed".into())),
     }
 }
 
-/// How long `who` was away before the first move that mends.
-fn away(evidence: &Evidence, who: Who) -> Option<u64> {
-    Some(evidence.mending_ms.get(&who)?.saturating_sub(*evidence.hit_ms.get(&who)?))
+/// Returns how long `target` was down before the first move that mends.
+fn away(observed: &Observations, target: Target) -> Option<u64> {
+    Some(observed.mending_ms.get(&target)?.saturating_sub(*observed.hit_ms.get(&target)?))
 }
 
-fn acked_meanwhile(evidence: &Evidence, who: Who) -> Seen {
-    clock_held(evidence)?;
-    let count = partitions(evidence)?;
-    let (before, after) = standings(evidence)?;
-    let Some(away) = away(evidence, who) else { return absent(format!("{who} was not hit, or not brought back")) };
-    let acked = |standing: &Standing, partition| standing.acked.get(&partition).copied().unwrap_or_default();
+fn acked_meanwhile(observed: &Observations, target: Target) -> Judgement {
+    clock_held(observed)?;
+    let count = partitions(observed)?;
+    let (before, after) = progress(observed)?;
+    let Some(away) = away(observed, target) else {
+        return absent(format!("{target} was not struck, or not mended"));
+    };
+    let acked = |progress: &LoadProgress, partition| progress.acked.get(&partition).copied().unwrap_or_default();
     for partition in 0..count {
         let (was, is) = (acked(before, partition), acked(after, partition));
         if is <= was {
-            return contradicted(format!("partition {partition}: {was} acknowledged before, {is} when it came back"));
+            return contradicted(format!("partition {partition}: {was} acknowledged before, {is} when mending began"));
         }
-        let gap = longest_gap(evidence, Milestone::Acked, partition);
+        let gap = longest_gap(observed, Milestone::Acked, partition);
         if gap > away / 2 {
-            return contradicted(format!(
-                "partition {partition} stood still for {} of {}",
-                seconds(gap),
-                seconds(away)
-            ));
+            return contradicted(format!("partition {partition} paused for {} of {}", seconds(gap), seconds(away)));
         }
     }
     let more: u64 = (0..count).map(|partition| acked(after, partition) - acked(before, partition)).sum();
     Ok(format!("{more} acknowledged in {}", seconds(away)))
 }
 
-fn acks_waited(evidence: &Evidence, ms: u64) -> Seen {
-    clock_held(evidence)?;
-    if evidence.struck_ms.is_none() {
-        return absent("nothing was hit");
+fn acks_waited(observed: &Observations, ms: u64) -> Judgement {
+    clock_held(observed)?;
+    if observed.struck_ms.is_none() {
+        return absent("nothing was struck");
     }
-    let gap = longest_gap(evidence, Milestone::Acked, evidence.partition);
-    let told = format!("partition {}: {}", evidence.partition, seconds(gap));
-    if gap >= ms { Ok(told) } else { contradicted(told) }
+    let gap = longest_gap(observed, Milestone::Acked, observed.partition);
+    let text = format!("partition {}: {}", observed.partition, seconds(gap));
+    if gap >= ms { Ok(text) } else { contradicted(text) }
 }
 
-fn lagged(evidence: &Evidence, ms: u64) -> Seen {
-    clock_held(evidence)?;
-    let count = partitions(evidence)?;
-    if evidence.struck_ms.is_none() {
-        return absent("nothing was hit");
+fn lagged(observed: &Observations, ms: u64) -> Judgement {
+    clock_held(observed)?;
+    let count = partitions(observed)?;
+    if observed.struck_ms.is_none() {
+        return absent("nothing was struck");
     }
     let mut least = u64::MAX;
     for partition in 0..count {
-        // Of the gaps between receipts those in which acknowledgements went on count, for half of the time at least. Short ones between these are their rhythm.
+        // A gap between receipts counts if acknowledgements continued for at least half of it. Shorter gaps between
+        // acknowledgements are normal.
         let paused =
             |gap: &&Gap| gap.what == Milestone::Acked && gap.partition == partition && gap.length() >= PAUSE_MS;
         let acked = |receipts: &Gap| -> u64 {
-            evidence.gaps.iter().filter(paused).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
+            observed.gaps.iter().filter(paused).map(|gap| gap.overlap(receipts.from_ms, receipts.to_ms)).sum()
         };
-        let lags = gaps(evidence, Milestone::Received, partition).filter(|gap| acked(gap) <= gap.length() / 2);
+        let lags = gaps(observed, Milestone::Received, partition).filter(|gap| acked(gap) <= gap.length() / 2);
         let received = lags.map(Gap::length).max().unwrap_or(0);
         if received < ms {
-            let told = format!(
-                "partition {partition}: no receipt for {} with acknowledgements, for {} in all, no acknowledgement for {}",
+            let text = format!(
+                "partition {partition}: no receipt for {} with acknowledgements, for {} altogether, no acknowledgement for {}",
                 seconds(received),
-                seconds(longest_gap(evidence, Milestone::Received, partition)),
-                seconds(longest_gap(evidence, Milestone::Acked, partition))
+                seconds(longest_gap(observed, Milestone::Received, partition)),
+                seconds(longest_gap(observed, Milestone::Acked, partition))
             );
-            return contradicted(told);
+            return contradicted(text);
         }
         least = least.min(received);
     }
     Ok(format!("no receipt for {} or more in every partition", seconds(least)))
 }
 
-fn caught_up(evidence: &Evidence) -> Seen {
-    let count = partitions(evidence)?;
-    let (before, after) = standings(evidence)?;
-    // What it says each second, it must have said since the producer stands still.
+fn caught_up(observed: &Observations) -> Judgement {
+    let count = partitions(observed)?;
+    let (before, after) = progress(observed)?;
+    // The consumer writes a state each second; this one must be from the producer's pause.
     if after.consumer_ms < before.consumer_ms + 1_000 {
-        return absent("the consumer has not spoken meanwhile");
+        return absent("the consumer has not versions meanwhile");
     }
     for partition in 0..count {
         match after.behind.get(&partition).copied().flatten() {
             Some(0) => {}
             Some(behind) => return contradicted(format!("partition {partition}: {behind} behind")),
-            None => return absent(format!("partition {partition}: how far it is behind is not known")),
+            None => return absent(format!("partition {partition}: the lag is unknown")),
         }
     }
     Ok("0 behind in every partition".into())
 }
 
-fn held_back(evidence: &Evidence) -> Seen {
-    let count = partitions(evidence)?;
-    let (before, after) = standings(evidence)?;
+fn held_back(observed: &Observations) -> Judgement {
+    let count = partitions(observed)?;
+    let (before, after) = progress(observed)?;
     if after.producer_ms < before.producer_ms + 500 {
-        return absent("the producer has not spoken meanwhile");
+        return absent("the producer has not versions meanwhile");
     }
-    let told = format!("{} under way", after.in_flight);
+    let text = format!("{} in flight", after.in_flight);
     match after.in_flight {
-        0 => contradicted(told),
-        more if more > BATCH * u64::from(count) => contradicted(told),
-        _ => Ok(told),
+        0 => contradicted(text),
+        more if more > BATCH * u64::from(count) => contradicted(text),
+        _ => Ok(text),
     }
 }
 
-fn end_lines(evidence: &Evidence, who: Who) -> Seen {
-    let asked: Vec<_> = evidence.ends.iter().filter(|end| end.who == who && end.asked).collect();
-    let told = evidence.blows.iter().filter(|blow| blow.who == who && blow.how == How::Term).count();
-    // The one that was hit, and the last one, which the drill itself tells to end.
-    if told == 0 || asked.len() < told + 1 {
-        return absent(format!("{} processes were told to end, and did", asked.len()));
+fn end_lines(observed: &Observations, target: Target) -> Judgement {
+    let asked: Vec<_> = observed.ends.iter().filter(|end| end.target == target && end.asked).collect();
+    let signalled =
+        observed.terminations.iter().filter(|one| one.target == target && one.signal == EndSignal::Term).count();
+    // The one that the move struck, and the last one, which the drill stops at its end.
+    if signalled == 0 || asked.len() < signalled + 1 {
+        return absent(format!("{} processes ended after SIGTERM", asked.len()));
     }
     let silent = asked.iter().filter(|end| end.reason != Some(Reason::Signal)).count();
     match silent {
-        0 => Ok(format!("{} last words", asked.len())),
-        silent => contradicted(format!("{silent} of {} said nothing, or another reason", asked.len())),
+        0 => Ok(format!("{} end lines", asked.len())),
+        silent => contradicted(format!("{silent} of {} have no end line, or another reason", asked.len())),
     }
 }
 
-/// Whether every consumer began where the run began, in every partition that there was then.
-fn from_start(evidence: &Evidence) -> Seen {
-    if evidence.readers.is_empty() {
+/// Whether every consumer started where the run began, in every partition of that time.
+fn from_start(observed: &Observations) -> Judgement {
+    if observed.readers.is_empty() {
         return absent("there was no consumer");
     }
-    if evidence.run_start.is_empty() {
-        return absent("where the run began is not known");
+    if observed.run_start.is_empty() {
+        return absent("the start of the run is unknown");
     }
     for (reader, (partition, start)) in
-        evidence.readers.iter().flat_map(|reader| evidence.run_start.iter().map(move |at| (reader, at)))
+        observed.readers.iter().flat_map(|reader| observed.run_start.iter().map(move |at| (reader, at)))
     {
         match reader.from.get(partition) {
             Some(from) if from == start => {}
             Some(from) => return contradicted(format!("partition {partition}: from {from}, the run began at {start}")),
-            None => return absent(format!("partition {partition}: a consumer did not say where it began")),
+            None => return absent(format!("partition {partition}: a consumer did not report its start")),
         }
     }
     Ok("from the run's start".into())
 }
 
-fn read_again(evidence: &Evidence) -> Seen {
-    let [before @ .., last] = &evidence.readers[..] else { return absent("there was no consumer") };
+fn read_again(observed: &Observations) -> Judgement {
+    let [before @ .., last] = &observed.readers[..] else { return absent("there was no consumer") };
     if before.is_empty() {
-        return absent("there was no consumer but one");
+        return absent("there was only one consumer");
     }
-    let start = from_start(evidence)?;
+    let start = from_start(observed)?;
     for (partition, count) in before.iter().flat_map(|reader| &reader.received) {
         let now = last.received.get(partition).copied().unwrap_or_default();
         if now < *count {
@@ -651,80 +660,80 @@ fn read_again(evidence: &Evidence) -> Seen {
     Ok(start)
 }
 
-fn consumer_late(evidence: &Evidence) -> Seen {
-    let count = partitions(evidence)?;
-    if evidence.readers.len() != 1 {
-        return absent(format!("there were {} consumers", evidence.readers.len()));
+fn consumer_late(observed: &Observations) -> Judgement {
+    let count = partitions(observed)?;
+    if observed.readers.len() != 1 {
+        return absent(format!("there were {} consumers", observed.readers.len()));
     }
-    let Some(standing) = &evidence.standing.after else { return absent("the load was not looked at before it came") };
-    if standing.consumer_ms > 0 {
-        return contradicted("a consumer was there before");
+    let Some(progress) = &observed.progress.after else { return absent("the load's progress was not observed before") };
+    if progress.consumer_ms > 0 {
+        return contradicted("there was a consumer before");
     }
-    let acked = |partition| standing.acked.get(&partition).copied().unwrap_or_default();
+    let acked = |partition| progress.acked.get(&partition).copied().unwrap_or_default();
     if let Some(partition) = (0..count).find(|partition| acked(*partition) == 0) {
-        return absent(format!("nothing of partition {partition} was acknowledged yet"));
+        return absent(format!("nothing in partition {partition} was acknowledged yet"));
     }
-    let start = from_start(evidence)?;
+    let start = from_start(observed)?;
     Ok(format!("{} acknowledged before it; {start}", (0..count).map(acked).sum::<u64>()))
 }
 
-fn topic_late(evidence: &Evidence, ms: u64) -> Seen {
-    match evidence.topic_absent {
+fn topic_late(observed: &Observations, ms: u64) -> Judgement {
+    match observed.topic_absent {
         Some(true) => {}
-        Some(false) => return contradicted("the topic was there already"),
-        None => return absent("whether the topic was there could not be seen"),
+        Some(false) => return contradicted("the topic already existed"),
+        None => return absent("whether the topic existed could not be observed"),
     }
-    let Some(standing) = &evidence.standing.before else { return absent("the load was not looked at before") };
-    let acked: u64 = standing.acked.values().sum();
+    let Some(progress) = &observed.progress.before else { return absent("the load's progress was not observed") };
+    let acked: u64 = progress.acked.values().sum();
     if acked > 0 {
         return contradicted(format!("{acked} acknowledged before"));
     }
-    let told = format!("both clients ran for {}", seconds(standing.running_ms));
-    if standing.running_ms < ms { absent(told) } else { Ok(told) }
+    let text = format!("both clients ran for {}", seconds(progress.running_ms));
+    if progress.running_ms < ms { absent(text) } else { Ok(text) }
 }
 
-fn emptied(evidence: &Evidence, who: Who) -> Seen {
-    each(evidence, who, |id| match evidence.emptied.iter().find(|emptied| emptied.broker == id) {
-        None => absent(format!("nothing of kafka-{id} was removed")),
+fn emptied(observed: &Observations, target: Target) -> Judgement {
+    each(observed, target, |id| match observed.removed.iter().find(|emptied| emptied.broker == id) {
+        None => absent(format!("nothing was removed from kafka-{id}")),
         Some(emptied) => {
-            let told = format!("kafka-{id}: {} folders, {} bytes", emptied.folders, emptied.bytes);
+            let text = format!("kafka-{id}: {} folders, {} bytes", emptied.folders, emptied.bytes);
             match (emptied.left, emptied.folders > 0 && emptied.bytes > 0) {
-                (0, true) => Ok(told),
-                (0, false) => absent(told),
-                (left, _) => contradicted(format!("{told}, and {left} folders are still there")),
+                (0, true) => Ok(text),
+                (0, false) => absent(text),
+                (left, _) => contradicted(format!("{text}; {left} folders are still there")),
             }
         }
     })
 }
 
 fn pods(
-    evidence: &Evidence,
-    who: Who,
-    differs: impl Fn(&crate::drill::evidence::PodSeen, &crate::drill::evidence::PodSeen) -> bool,
-) -> Seen {
-    each(evidence, who, |id| match evidence.pods.get(&id) {
+    observed: &Observations,
+    target: Target,
+    differs: impl Fn(&crate::drill::observations::PodSeen, &crate::drill::observations::PodSeen) -> bool,
+) -> Judgement {
+    each(observed, target, |id| match observed.pods.get(&id) {
         Some(seen) => pair(&seen.before, &seen.after, &format!("kafka-{id}"), &differs),
-        None => absent(format!("pod kafka-{id} was not looked at")),
+        None => absent(format!("pod kafka-{id} was not observed")),
     })
 }
 
-fn node_paused(evidence: &Evidence, who: Who, ms: u64) -> Seen {
-    each(evidence, who, |id| match evidence.nodes.get(&id).map(|node| node.paused) {
-        None => absent(format!("the node of kafka-{id} was not looked at")),
-        Some(None) => contradicted(format!("the engine did not call the node of kafka-{id} paused")),
+fn node_paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
+    each(observed, target, |id| match observed.nodes.get(&id).map(|node| node.paused) {
+        None => absent(format!("the node of kafka-{id} was not observed")),
+        Some(None) => contradicted(format!("Docker did not report the node of kafka-{id} as paused")),
         Some(Some((from, to))) => {
-            let told = format!("kafka-{id}: paused for {}", seconds(to.saturating_sub(from)));
-            if to.saturating_sub(from) >= ms { Ok(told) } else { contradicted(told) }
+            let text = format!("kafka-{id}: paused for {}", seconds(to.saturating_sub(from)));
+            if to.saturating_sub(from) >= ms { Ok(text) } else { contradicted(text) }
         }
     })
 }
 
-fn node_restarted(evidence: &Evidence, who: Who) -> Seen {
-    each(evidence, who, |id| match evidence.nodes.get(&id) {
+fn node_restarted(observed: &Observations, target: Target) -> Judgement {
+    each(observed, target, |id| match observed.nodes.get(&id) {
         Some(node) => {
             pair(&node.started.before, &node.started.after, &format!("node of kafka-{id} started"), |a, b| a != b)
         }
-        None => absent(format!("the node of kafka-{id} was not looked at")),
+        None => absent(format!("the node of kafka-{id} was not observed")),
     })
 }
 
@@ -733,151 +742,174 @@ mod tests {
     use ledger::lines::GAP;
 
     use super::*;
-    use crate::drill::evidence::{ClientEnd, Emptied, Led, NodeSeen, Pair, PodSeen, Reader, Stopped};
     use crate::drill::faults::FAULTS;
+    use crate::drill::observations::{
+        ClientEnd, LeaderSeen, NodeSeen, Pair, PausedProcess, PodSeen, Reader, RemovedFolders,
+    };
 
-    /// A fault that hit everybody after 1 s, and was mended from 8 s to 12 s; nothing else was seen. Clients' clocks are 100 s ahead.
-    fn struck() -> Evidence {
-        let all =
-            [Who::Leader, Who::Controller, Who::LeaderAndController, Who::TwoBrokers, Who::AllBrokers, Who::Followers];
+    /// A fault that struck every target after 1 s and was mended from 8 s to 12 s, without other observations. The
+    /// clients' clocks are 100 s ahead.
+    fn struck() -> Observations {
+        let all = [
+            Target::Leader,
+            Target::Controller,
+            Target::LeaderAndController,
+            Target::TwoBrokers,
+            Target::AllBrokers,
+            Target::Followers,
+        ];
         let ids: [&[u32]; 6] = [&[0], &[1], &[0, 1], &[0, 1], &[0, 1, 2], &[1, 2]];
-        let clients = [Who::Coordinator, Who::Producer, Who::Consumer];
+        let clients = [Target::Coordinator, Target::Producer, Target::Consumer];
         let whos = || all.into_iter().chain(clients);
-        Evidence {
+        Observations {
             struck_ms: Some(1_000),
-            hit_ms: whos().map(|who| (who, 1_000)).collect(),
-            mending_ms: whos().map(|who| (who, 8_000)).collect(),
+            hit_ms: whos().map(|target| (target, 1_000)).collect(),
+            mending_ms: whos().map(|target| (target, 8_000)).collect(),
             mended_ms: 12_000,
             wall: (101_000, 112_000),
-            targets: all.into_iter().zip(ids).map(|(who, ids)| (who, ids.iter().copied().collect())).collect(),
+            brokers: all.into_iter().zip(ids).map(|(target, ids)| (target, ids.iter().copied().collect())).collect(),
             partitions: Pair { before: Some(2), after: Some(2) },
-            ..Evidence::default()
+            ..Observations::default()
         }
     }
 
-    fn registered(from_ms: u64, to_ms: u64, sessions: Option<&[(u32, &str)]>, controller: Option<u32>) -> Registered {
+    fn registered(
+        from_ms: u64,
+        to_ms: u64,
+        sessions: Option<&[(u32, &str)]>,
+        controller: Option<u32>,
+    ) -> Registrations {
         let sessions = sessions.map(|all| all.iter().map(|(id, session)| (*id, (*session).to_string())).collect());
-        Registered { from_ms, to_ms, sessions, controller }
+        Registrations { from_ms, to_ms, sessions, controller }
     }
 
     const BEFORE: &[(u32, &str)] = &[(0, "a"), (1, "b"), (2, "c")];
 
-    /// All three brokers lose their sessions at so many ms, and are there again later.
-    fn gone_at(evidence: &mut Evidence, ms: u64) {
+    /// All three brokers lose their sessions at `ms` and register again later.
+    fn gone_at(observed: &mut Observations, ms: u64) {
         let later: &[(u32, &str)] = &[(0, "d"), (1, "e"), (2, "f")];
-        evidence.registered = vec![
+        observed.registrations = vec![
             registered(0, ms - 1, Some(BEFORE), Some(1)),
             registered(ms, 9_000, Some(&[]), Some(2)),
             registered(9_050, 13_000, Some(later), Some(2)),
         ];
     }
 
-    fn stays(evidence: &mut Evidence) {
-        evidence.registered = vec![registered(0, 13_000, Some(BEFORE), Some(1))];
+    fn stays(observed: &mut Observations) {
+        observed.registrations = vec![registered(0, 13_000, Some(BEFORE), Some(1))];
     }
 
-    fn blows(evidence: &mut Evidence, who: Who, how: How, ran: bool, over: bool, handed_over: Option<bool>) {
-        let one = |n: usize| Blow { who, name: format!("p{n}"), how, ran, reached: true, over, handed_over };
-        evidence.blows = (0..evidence.count(who)).map(one).collect();
+    fn terminations(
+        observed: &mut Observations,
+        target: Target,
+        signal: EndSignal,
+        ran: bool,
+        ended: bool,
+        handed_over: Option<bool>,
+    ) {
+        let one =
+            |n: usize| Termination { target, name: format!("p{n}"), signal, ran, reached: true, ended, handed_over };
+        observed.terminations = (0..observed.count(target)).map(one).collect();
     }
 
-    fn stop(evidence: &mut Evidence, who: Who, stopped_ms: u64) {
-        let one = |n: usize| Stopped { who, name: format!("p{n}"), stopped_ms, looks: 9 };
-        evidence.stopped = (0..evidence.count(who)).map(one).collect();
+    fn pause(observed: &mut Observations, target: Target, paused_ms: u64) {
+        let one = |n: usize| PausedProcess { target, name: format!("p{n}"), paused_ms, samples: 9 };
+        observed.paused = (0..observed.count(target)).map(one).collect();
     }
 
-    /// Partition 0 had one leader epoch and then another; who led it is told too.
-    fn epochs(evidence: &mut Evidence, before: i32, after: i32, leaders: &[u32]) {
+    /// Partition 0 has these leader epochs and leaders.
+    fn epochs(observed: &mut Observations, before: i32, after: i32, leaders: &[u32]) {
         let of = |epoch| Some(BTreeMap::from([(0, epoch), (1, 0)]));
-        evidence.epochs = Pair { before: of(before), after: of(after) };
-        let led = |(n, id): (usize, &u32)| Led { at_ms: n as u64 * 5_000, leader: Some(*id), preferred: Some(0) };
-        evidence.led = leaders.iter().enumerate().map(led).collect();
+        observed.epochs = Pair { before: of(before), after: of(after) };
+        let seen =
+            |(n, id): (usize, &u32)| LeaderSeen { at_ms: n as u64 * 5_000, leader: Some(*id), preferred: Some(0) };
+        observed.leaders = leaders.iter().enumerate().map(seen).collect();
     }
 
     fn gap(what: Milestone, partition: u32, from_ms: u64, to_ms: u64) -> Gap {
         Gap { schema: GAP.into(), what, partition, from_ms, to_ms }
     }
 
-    fn gaps(evidence: &mut Evidence, what: Milestone, ms: u64) {
+    fn gaps(observed: &mut Observations, what: Milestone, ms: u64) {
         let one = |partition| gap(what, partition, 101_100, 101_100 + ms);
-        evidence.gaps.extend([one(0), one(1)]);
+        observed.gaps.extend([one(0), one(1)]);
     }
 
-    fn standings(evidence: &mut Evidence, acked: [u64; 2], in_flight: u64, behind: u64) {
-        let one = |acked: u64, spoken: u64| Standing {
+    fn progress(observed: &mut Observations, acked: [u64; 2], in_flight: u64, behind: u64) {
+        let one = |acked: u64, versions: u64| LoadProgress {
             acked: BTreeMap::from([(0, acked), (1, acked)]),
             in_flight,
-            producer_ms: spoken,
+            producer_ms: versions,
             behind: BTreeMap::from([(0, Some(behind)), (1, Some(behind))]),
-            consumer_ms: spoken,
+            consumer_ms: versions,
             running_ms: 3_000,
         };
-        evidence.standing = Pair { before: Some(one(acked[0], 1_000)), after: Some(one(acked[1], 7_000)) };
+        observed.progress = Pair { before: Some(one(acked[0], 1_000)), after: Some(one(acked[1], 7_000)) };
     }
 
-    fn ends(evidence: &mut Evidence, who: Who, reasons: &[Option<Reason>]) {
-        blows(evidence, who, How::Term, true, true, None);
-        evidence.ends = reasons.iter().map(|reason| ClientEnd { who, asked: true, reason: *reason }).collect();
+    fn ends(observed: &mut Observations, target: Target, reasons: &[Option<Reason>]) {
+        terminations(observed, target, EndSignal::Term, true, true, None);
+        observed.ends = reasons.iter().map(|reason| ClientEnd { target, asked: true, reason: *reason }).collect();
     }
 
-    fn readers(evidence: &mut Evidence, from: u64, received: &[u64]) {
+    fn readers(observed: &mut Observations, from: u64, received: &[u64]) {
         let one = |count: &u64| Reader { from: BTreeMap::from([(0, from)]), received: BTreeMap::from([(0, *count)]) };
-        evidence.readers = received.iter().map(one).collect();
-        evidence.run_start = BTreeMap::from([(0, 5)]);
+        observed.readers = received.iter().map(one).collect();
+        observed.run_start = BTreeMap::from([(0, 5)]);
     }
 
-    fn pods(evidence: &mut Evidence, uids: [&str; 2], restarts: [u64; 2]) {
+    fn pods(observed: &mut Observations, uids: [&str; 2], restarts: [u64; 2]) {
         let one = |at: usize| Some(PodSeen { uid: uids[at].into(), restarts: restarts[at] });
-        evidence.pods.insert(0, Pair { before: one(0), after: one(1) });
+        observed.pods.insert(0, Pair { before: one(0), after: one(1) });
     }
 
-    fn node(evidence: &mut Evidence, started: [&str; 2], paused: Option<(u64, u64)>) {
+    fn node(observed: &mut Observations, started: [&str; 2], paused: Option<(u64, u64)>) {
         let started = Pair { before: Some(started[0].into()), after: Some(started[1].into()) };
-        evidence.nodes.insert(0, NodeSeen { started, paused });
+        observed.nodes.insert(0, NodeSeen { started, paused });
     }
 
-    type Fill = fn(&mut Evidence);
+    type Fill = fn(&mut Observations);
 
-    /// Of every proof: what shows it, and what contradicts it.
+    /// What shows each proof, and what contradicts it.
     const CASES: &[(Proof, Fill, Fill)] = &[
         (
-            Proof::Ended(Who::Leader, How::Kill),
-            |e| blows(e, Who::Leader, How::Kill, true, true, None),
-            |e| blows(e, Who::Leader, How::Kill, true, false, None),
+            Proof::Ended(Target::Leader, EndSignal::Kill),
+            |e| terminations(e, Target::Leader, EndSignal::Kill, true, true, None),
+            |e| terminations(e, Target::Leader, EndSignal::Kill, true, false, None),
         ),
         (
-            Proof::Ended(Who::AllBrokers, How::Term),
-            |e| blows(e, Who::AllBrokers, How::Term, true, true, None),
+            Proof::Ended(Target::AllBrokers, EndSignal::Term),
+            |e| terminations(e, Target::AllBrokers, EndSignal::Term, true, true, None),
             |e| {
-                blows(e, Who::AllBrokers, How::Term, true, true, None);
-                e.blows[2].ran = false;
+                terminations(e, Target::AllBrokers, EndSignal::Term, true, true, None);
+                e.terminations[2].ran = false;
             },
         ),
         (
-            Proof::Stopped(Who::Followers, 1_800),
-            |e| stop(e, Who::Followers, 1_900),
+            Proof::Paused(Target::Followers, 1_800),
+            |e| pause(e, Target::Followers, 1_900),
             |e| {
-                stop(e, Who::Followers, 1_900);
-                e.stopped[1].stopped_ms = 100;
+                pause(e, Target::Followers, 1_900);
+                e.paused[1].paused_ms = 100;
             },
         ),
         (
             Proof::Silent(7_000),
-            |e| e.registered = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 8_100, None, None)],
-            |e| e.registered = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 4_000, None, None)],
+            |e| e.registrations = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 8_100, None, None)],
+            |e| e.registrations = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 4_000, None, None)],
         ),
-        // A session that outlives the time until the broker is started again: the timeout was raised.
-        (Proof::Expired(Who::Leader), |e| gone_at(e, 5_000), |e| gone_at(e, 8_500)),
-        (Proof::SessionGone(Who::AllBrokers), |e| gone_at(e, 8_500), stays),
-        (Proof::SessionsKept(Who::Followers), stays, |e| gone_at(e, 5_000)),
+        // A session that outlives the broker's time down: the timeout was raised.
+        (Proof::Expired(Target::Leader), |e| gone_at(e, 5_000), |e| gone_at(e, 8_500)),
+        (Proof::SessionGone(Target::AllBrokers), |e| gone_at(e, 8_500), stays),
+        (Proof::SessionsKept(Target::Followers), stays, |e| gone_at(e, 5_000)),
         (Proof::NewController, |e| gone_at(e, 5_000), stays),
-        (Proof::EpochRaised(Who::Leader), |e| epochs(e, 3, 4, &[0, 2]), |e| epochs(e, 3, 3, &[0, 0])),
-        (Proof::EpochRaised(Who::Leader), |e| epochs(e, 3, 5, &[0, 0]), |e| epochs(e, 3, 5, &[1, 2])),
+        (Proof::EpochRaised(Target::Leader), |e| epochs(e, 3, 4, &[0, 2]), |e| epochs(e, 3, 3, &[0, 0])),
+        (Proof::EpochRaised(Target::Leader), |e| epochs(e, 3, 5, &[0, 0]), |e| epochs(e, 3, 5, &[1, 2])),
         (Proof::EpochSame, |e| epochs(e, 3, 3, &[0, 0]), |e| epochs(e, 3, 4, &[0, 1])),
         (
-            Proof::HandedOver(Who::AllBrokers),
-            |e| blows(e, Who::AllBrokers, How::Term, true, true, Some(true)),
-            |e| blows(e, Who::AllBrokers, How::Term, true, true, Some(false)),
+            Proof::HandedOver(Target::AllBrokers),
+            |e| terminations(e, Target::AllBrokers, EndSignal::Term, true, true, Some(true)),
+            |e| terminations(e, Target::AllBrokers, EndSignal::Term, true, true, Some(false)),
         ),
         (
             Proof::StoodStill,
@@ -891,10 +923,10 @@ mod tests {
             },
         ),
         (
-            Proof::AckedMeanwhile(Who::Coordinator),
-            |e| standings(e, [10, 900], 0, 0),
+            Proof::AckedMeanwhile(Target::Coordinator),
+            |e| progress(e, [10, 900], 0, 0),
             |e| {
-                standings(e, [10, 900], 0, 0);
+                progress(e, [10, 900], 0, 0);
                 gaps(e, Milestone::Acked, 5_000);
             },
         ),
@@ -907,12 +939,12 @@ mod tests {
                 gaps(e, Milestone::Acked, 4_800);
             },
         ),
-        (Proof::CaughtUp, |e| standings(e, [9, 9], 0, 0), |e| standings(e, [9, 9], 0, 7)),
-        (Proof::HeldBack, |e| standings(e, [9, 9], 900, 0), |e| standings(e, [9, 9], 30_000, 0)),
+        (Proof::CaughtUp, |e| progress(e, [9, 9], 0, 0), |e| progress(e, [9, 9], 0, 7)),
+        (Proof::HeldBack, |e| progress(e, [9, 9], 900, 0), |e| progress(e, [9, 9], 30_000, 0)),
         (
-            Proof::EndLines(Who::Producer),
-            |e| ends(e, Who::Producer, &[Some(Reason::Signal), Some(Reason::Signal)]),
-            |e| ends(e, Who::Producer, &[None, Some(Reason::Signal)]),
+            Proof::EndLines(Target::Producer),
+            |e| ends(e, Target::Producer, &[Some(Reason::Signal), Some(Reason::Signal)]),
+            |e| ends(e, Target::Producer, &[None, Some(Reason::Signal)]),
         ),
         (Proof::ReadAgain, |e| readers(e, 5, &[70, 90]), |e| readers(e, 60, &[70, 90])),
         (Proof::ReadAgain, |e| readers(e, 5, &[70, 90]), |e| readers(e, 5, &[70, 20])),
@@ -920,30 +952,30 @@ mod tests {
             Proof::ConsumerLate,
             |e| {
                 readers(e, 5, &[90]);
-                standings(e, [5, 60], 0, 0);
-                e.standing.after.as_mut().unwrap().consumer_ms = 0;
+                progress(e, [5, 60], 0, 0);
+                e.progress.after.as_mut().unwrap().consumer_ms = 0;
             },
             |e| {
                 readers(e, 60, &[90]);
-                standings(e, [5, 60], 0, 0);
-                e.standing.after.as_mut().unwrap().consumer_ms = 0;
+                progress(e, [5, 60], 0, 0);
+                e.progress.after.as_mut().unwrap().consumer_ms = 0;
             },
         ),
         (
             Proof::TopicLate(2_500),
             |e| {
                 e.topic_absent = Some(true);
-                standings(e, [0, 0], 0, 0);
+                progress(e, [0, 0], 0, 0);
             },
             |e| {
                 e.topic_absent = Some(true);
-                standings(e, [3, 3], 0, 0);
+                progress(e, [3, 3], 0, 0);
             },
         ),
         (
-            Proof::Emptied(Who::Leader),
-            |e| e.emptied = vec![Emptied { broker: 0, folders: 4, bytes: 9_000, left: 0 }],
-            |e| e.emptied = vec![Emptied { broker: 0, folders: 4, bytes: 9_000, left: 4 }],
+            Proof::Emptied(Target::Leader),
+            |e| e.removed = vec![RemovedFolders { broker: 0, folders: 4, bytes: 9_000, left: 0 }],
+            |e| e.removed = vec![RemovedFolders { broker: 0, folders: 4, bytes: 9_000, left: 4 }],
         ),
         (
             Proof::TopicIdChanged,
@@ -951,14 +983,14 @@ mod tests {
             |e| e.topic_id = Pair { before: Some("x".into()), after: Some("x".into()) },
         ),
         (Proof::PartitionsDoubled, |e| e.partitions.after = Some(4), |e| e.partitions.after = Some(2)),
-        (Proof::NewPod(Who::Leader), |e| pods(e, ["x", "y"], [0, 0]), |e| pods(e, ["x", "x"], [0, 1])),
-        (Proof::ContainerRestarted(Who::Leader), |e| pods(e, ["x", "x"], [1, 2]), |e| pods(e, ["x", "y"], [1, 2])),
+        (Proof::NewPod(Target::Leader), |e| pods(e, ["x", "y"], [0, 0]), |e| pods(e, ["x", "x"], [0, 1])),
+        (Proof::ContainerRestarted(Target::Leader), |e| pods(e, ["x", "x"], [1, 2]), |e| pods(e, ["x", "y"], [1, 2])),
         (
-            Proof::NodePaused(Who::Leader, 9_000),
+            Proof::NodePaused(Target::Leader, 9_000),
             |e| node(e, ["t", "t"], Some((1_200, 11_000))),
             |e| node(e, ["t", "t"], None),
         ),
-        (Proof::NodeRestarted(Who::Leader), |e| node(e, ["t", "u"], None), |e| node(e, ["t", "t"], None)),
+        (Proof::NodeRestarted(Target::Leader), |e| node(e, ["t", "u"], None), |e| node(e, ["t", "t"], None)),
         (
             Proof::DnsReplaced,
             |e| e.dns = Pair { before: Some(["x".into()].into()), after: Some(["y".into()].into()) },
@@ -970,36 +1002,36 @@ mod tests {
     fn a_proof_is_shown_by_what_shows_it_and_by_nothing_else() {
         for (proof, shows, contradicts) in CASES {
             let judged = |fill: Fill| {
-                let mut evidence = struck();
-                fill(&mut evidence);
-                proof.judge(&evidence)
+                let mut observed = struck();
+                fill(&mut observed);
+                proof.judge(&observed)
             };
-            assert_eq!(judged(*shows).found, Sight::Shown, "{proof:?}: {:?}", judged(*shows));
-            assert_eq!(judged(*contradicts).found, Sight::Contradicted, "{proof:?}: {:?}", judged(*contradicts));
-            let nothing = proof.judge(&Evidence::default());
-            assert_eq!(nothing.found, Sight::Absent, "{proof:?}: {nothing:?}");
-            assert_ne!(proof.judge(&struck()).found, Sight::Shown, "{proof:?} of a fault of which nothing was seen");
+            assert_eq!(judged(*shows).found, ProofStatus::Shown, "{proof:?}: {:?}", judged(*shows));
+            assert_eq!(judged(*contradicts).found, ProofStatus::Contradicted, "{proof:?}: {:?}", judged(*contradicts));
+            let nothing = proof.judge(&Observations::default());
+            assert_eq!(nothing.found, ProofStatus::Absent, "{proof:?}: {nothing:?}");
+            assert_ne!(proof.judge(&struck()).found, ProofStatus::Shown, "{proof:?} of a fault without observations");
         }
     }
 
     #[test]
     fn acknowledgements_that_paused_at_another_time_do_not_hide_a_lag() {
-        let mut evidence = struck();
-        gaps(&mut evidence, Milestone::Received, 700);
+        let mut observed = struck();
+        gaps(&mut observed, Milestone::Received, 700);
         let apart =
             |gap: &Gap| Gap { from_ms: gap.to_ms, to_ms: gap.to_ms + 600, what: Milestone::Acked, ..gap.clone() };
-        let pauses: Vec<Gap> = evidence.gaps.iter().map(apart).collect();
-        evidence.gaps.extend(pauses);
-        assert_eq!(Proof::Lagged(500).judge(&evidence).found, Sight::Shown);
-        // Several short ones within it are as good as one.
+        let pauses: Vec<Gap> = observed.gaps.iter().map(apart).collect();
+        observed.gaps.extend(pauses);
+        assert_eq!(Proof::Lagged(500).judge(&observed).found, ProofStatus::Shown);
+        // Several short ones within it count as much as one.
         let within = |from_ms| gap(Milestone::Acked, 1, from_ms, from_ms + PAUSE_MS);
-        evidence.gaps.extend([within(101_150), within(101_400)]);
-        let found = Proof::Lagged(500).judge(&evidence);
-        assert_eq!(found.found, Sight::Contradicted, "{found:?}");
+        observed.gaps.extend([within(101_150), within(101_400)]);
+        let found = Proof::Lagged(500).judge(&observed);
+        assert_eq!(found.found, ProofStatus::Contradicted, "{found:?}");
     }
 
     #[test]
-    fn every_proof_that_a_fault_needs_is_tried() {
+    fn every_proof_of_a_fault_is_tested() {
         let kind = std::mem::discriminant::<Proof>;
         for fault in FAULTS {
             for proof in fault.proofs {
@@ -1009,53 +1041,53 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_leaves_what_is_told_by_gaps_open() {
+    fn a_moved_clock_leaves_proofs_by_gaps_open() {
         let by_gaps = [
             Proof::StoodStill,
-            Proof::AckedMeanwhile(Who::Coordinator),
+            Proof::AckedMeanwhile(Target::Coordinator),
             Proof::AcksWaited(1_500),
             Proof::Lagged(4_000),
         ];
         for proof in by_gaps {
             let (_, shows, _) = CASES.iter().find(|(tried, ..)| *tried == proof).unwrap();
-            let mut evidence = struck();
-            shows(&mut evidence);
-            evidence.clock_moved_ms = 3_600_000;
-            assert_eq!(proof.judge(&evidence).found, Sight::Absent, "{proof:?}");
+            let mut observed = struck();
+            shows(&mut observed);
+            observed.clock_moved_ms = 3_600_000;
+            assert_eq!(proof.judge(&observed).found, ProofStatus::Absent, "{proof:?}");
         }
     }
 
     #[test]
-    fn leadership_that_goes_back_to_the_preferred_replica_is_no_failover() {
-        let mut evidence = struck();
-        stays(&mut evidence);
-        epochs(&mut evidence, 3, 4, &[1, 0]);
-        assert_eq!(Proof::EpochSame.judge(&evidence).found, Sight::Shown);
-        // It is one when a session went.
-        gone_at(&mut evidence, 5_000);
-        assert_eq!(Proof::EpochSame.judge(&evidence).found, Sight::Contradicted);
+    fn leadership_that_returns_to_the_preferred_replica_is_no_failover() {
+        let mut observed = struck();
+        stays(&mut observed);
+        epochs(&mut observed, 3, 4, &[1, 0]);
+        assert_eq!(Proof::EpochSame.judge(&observed).found, ProofStatus::Shown);
+        // With a lost session, it is.
+        gone_at(&mut observed, 5_000);
+        assert_eq!(Proof::EpochSame.judge(&observed).found, ProofStatus::Contradicted);
     }
 
     #[test]
-    fn a_higher_epoch_alone_does_not_show_that_the_leader_was_hit() {
-        // As when a follower is taken out of the ISR.
-        let mut evidence = struck();
-        epochs(&mut evidence, 3, 4, &[0, 0]);
-        assert_eq!(Proof::EpochRaised(Who::Leader).judge(&evidence).found, Sight::Absent);
-        evidence.led[0].leader = None;
-        assert_eq!(Proof::EpochRaised(Who::Leader).judge(&evidence).found, Sight::Absent);
+    fn a_higher_epoch_alone_does_not_show_that_the_leader_was_struck() {
+        // Removing a follower from the ISR does the same.
+        let mut observed = struck();
+        epochs(&mut observed, 3, 4, &[0, 0]);
+        assert_eq!(Proof::EpochRaised(Target::Leader).judge(&observed).found, ProofStatus::Absent);
+        observed.leaders[0].leader = None;
+        assert_eq!(Proof::EpochRaised(Target::Leader).judge(&observed).found, ProofStatus::Absent);
     }
 
     #[test]
-    fn a_broker_of_which_zookeeper_said_nothing_before_proves_nothing() {
-        let mut evidence = struck();
-        gone_at(&mut evidence, 5_000);
-        evidence.registered[0].sessions.as_mut().unwrap().remove(&2);
-        let found = Proof::Expired(Who::Followers).judge(&evidence);
-        assert_eq!(found.found, Sight::Absent, "{found:?}");
-        // And what is said while nobody answers is nothing.
-        evidence.registered = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 13_000, None, None)];
-        assert_eq!(Proof::Expired(Who::Leader).judge(&evidence).found, Sight::Absent);
-        assert_eq!(Proof::SessionsKept(Who::Leader).judge(&evidence).found, Sight::Absent);
+    fn a_broker_without_a_known_session_proves_nothing() {
+        let mut observed = struck();
+        gone_at(&mut observed, 5_000);
+        observed.registrations[0].sessions.as_mut().unwrap().remove(&2);
+        let found = Proof::Expired(Target::Followers).judge(&observed);
+        assert_eq!(found.found, ProofStatus::Absent, "{found:?}");
+        // No answer proves nothing either.
+        observed.registrations = vec![registered(0, 1_000, Some(BEFORE), None), registered(1_050, 13_000, None, None)];
+        assert_eq!(Proof::Expired(Target::Leader).judge(&observed).found, ProofStatus::Absent);
+        assert_eq!(Proof::SessionsKept(Target::Leader).judge(&observed).found, ProofStatus::Absent);
     }
 }

@@ -1,6 +1,6 @@
-//! One drill from its topic to its outcome: load, fault, recovery, the account, and what shows that it struck.
+//! Runs one drill: load, fault, recovery, the final account, and the evidence that the fault struck.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,17 +10,18 @@ use ledger::stamp::RunId;
 
 use crate::brokers::{create_lasting_topic, create_topic, end_offsets, topics};
 use crate::coordination;
-use crate::drill::closing::{Account, close};
+use crate::drill::client_logs::ClientLogs;
+use crate::drill::closing::{FinalAccount, close};
 use crate::drill::control::Without;
-use crate::drill::evidence::Evidence;
 use crate::drill::faults::{self, Fault, LoadKind, Scenario};
-use crate::drill::last_words::LastWords;
-use crate::drill::load::{Load, Peaks};
+use crate::drill::inject::Injector;
+use crate::drill::load::Load;
 use crate::drill::mend::mend;
-use crate::drill::outcome::{Drill, FaultResult, Record, SCHEMA, Settled, Unfinished};
-use crate::drill::strike::Strike;
+use crate::drill::observations::Observations;
+use crate::drill::outcome::{Conclusion, DrillOutcome, DrillResult, FaultResult, Finished, Peaks, SCHEMA, Unfinished};
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
+use crate::events::StepState;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::files::{self, write_atomically};
@@ -29,54 +30,72 @@ use crate::service::Service;
 use crate::signal::Stop;
 use crate::steps::{check, serve};
 use crate::system::now_ms;
-use crate::task::Task;
+use crate::task::{self, Ctx, Task};
 use crate::wait::Poll;
 
-/// How long the load goes on before a fault.
-const CALM: Duration = Duration::from_secs(2);
+/// How long the load runs before a fault.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// How long the consumer of a soak may take to catch up before the next fault.
-const CAUGHT_UP: Duration = Duration::from_secs(600);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long a question for end offsets may take while all goes on.
-const OFFSETS: Duration = Duration::from_secs(60);
+/// How long the brokers may take to answer with end offsets.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How every scenario of a command is drilled.
-#[derive(Clone, Copy, Debug)]
+/// How to run the drills of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Messages a second, over all partitions.
     pub rate: u32,
-    /// Whether the drill's topic is kept for looking at.
+    /// Whether to keep the drill's topic.
     pub keep_topic: bool,
-    /// What is left out, as a control.
+    /// What to leave out, as a control.
     pub without: Without,
 }
 
-/// Runs a drill and mends whatever it broke, also when it is interrupted. What could not be done is no error but a
-/// [`Record`] that says so, as is a broken promise.
+/// A drill as a step of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// What to break.
+    pub scenario: Scenario,
+    /// How to run it.
+    pub options: Options,
+    /// The outcome of an earlier run that stands for this one (`--resume`).
+    pub recorded: Option<DrillOutcome>,
+}
+
+/// Runs a drill as a step, unless its outcome is already recorded. A broken promise is an outcome too, and so is a drill
+/// that cannot be finished, so that the next drill runs.
 ///
 /// # Errors
 /// An interruption.
-pub fn run(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Record> {
-    match mended(task, scenario, options) {
-        Ok(drill) => Ok(Record::Finished(Box::new(drill))),
-        Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
-        Err(failure) => Ok(Record::Unfinished(Box::new(Unfinished {
-            schema: SCHEMA,
-            commit: commit(task),
-            backend: task.lab().backend,
-            drill: scenario.name(),
-            settled: Settled::unfinished(&failure),
-            without: options.without.parts(),
-            error: failure.message.clone(),
-            failure,
-        }))),
+pub fn step(task: &Task<'_>, drill: Drill) -> Result<task::Outcome> {
+    if let Some(outcome) = drill.recorded {
+        let skipped = task::Outcome::skipped(format!("already recorded, {}", outcome.words()));
+        return Ok(task::Outcome { exit: outcome.exit(), ..skipped });
     }
+    let result = match run(task, drill.scenario, drill.options) {
+        Ok(finished) => DrillResult::Finished(Box::new(finished)),
+        Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+        Err(failure) => DrillResult::Unfinished(Box::new(Unfinished {
+            schema: SCHEMA,
+            commit: commit(task.ctx, &task.log),
+            backend: task.lab().backend,
+            drill: drill.scenario.name(),
+            conclusion: Conclusion::unfinished(&failure),
+            without: drill.options.without.parts(),
+            error: failure.message.clone(),
+            failure: if failure.log.is_none() { failure.log(&task.log) } else { failure },
+        })),
+    };
+    let Conclusion { kept, exit, .. } = *result.conclusion();
+    let state = if kept { StepState::Passed } else { StepState::Failed };
+    let ended = task::Outcome::new(state, result.headline());
+    Ok(task::Outcome { exit, drill: Some(Box::new(result)), ..ended })
 }
 
-/// A drill, and the mending of whatever it broke.
-fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill> {
-    let Options { rate, keep_topic, without } = options;
+/// Runs a drill and mends what it broke, even if it is interrupted.
+fn run(task: &Task<'_>, scenario: Scenario, Options { rate, keep_topic, without }: Options) -> Result<Finished> {
     let run: RunId = format!("drill-{:x}", now_ms()).parse().map_err(Failure::step)?;
     let rate = scenario.rate(rate);
     let flags: &[&str] = match scenario.load() {
@@ -89,12 +108,12 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
     let (before, producers, consumers) = (Vec::new(), Vec::new(), Vec::new());
     let peaks = Peaks::default();
     let mut load = Load { run, topic, rate, flags, before, producers, consumers, peaks, without };
-    let under_way = task.lab().state.join("drill");
-    clear(task, &under_way)?;
-    servers_run(task)?;
-    write_atomically(&under_way, &load.topic)?;
+    let marker = task.lab().state.join("drill");
+    clean_up_killed(task, &marker)?;
+    require_servers(task)?;
+    write_atomically(&marker, &load.topic)?;
     let drilled = drill(task, scenario, &mut load);
-    // What interrupted the drill must not interrupt this.
+    // What interrupted the drill must not interrupt the mending.
     let stop = Stop::default();
     let ctx = task.ctx.with_stop(&stop);
     let after = Task { ctx: &ctx, log: task.log.clone(), status: task.status };
@@ -104,14 +123,14 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
         true => Ok(String::new()),
         false => topics(&after, &["--delete", "--if-exists", "--topic", &load.topic]),
     };
-    // What is left for the next drill to do is written there.
+    // The marker stays if the next drill has something to clean up.
     let cleared = match mended.is_ok() && deleted.is_ok() {
-        true => files::remove_file(&under_way),
+        true => files::remove_file(&marker),
         false => Ok(()),
     };
     let drilled = match (drilled, mended) {
         (Err(failure), Err(broken)) => {
-            let what = format!("{}; and what it broke is not mended: {}", failure.message, broken.message);
+            let what = format!("{}; mending failed too: {}", failure.message, broken.message);
             return Err(Failure { message: what, ..failure }.fix(task.lab().xtask("up")));
         }
         (drilled, mended) => {
@@ -125,26 +144,25 @@ fn mended(task: &Task<'_>, scenario: Scenario, options: Options) -> Result<Drill
     Ok(drilled)
 }
 
-/// Mends and removes what a drill left that was killed: its clients, the servers that it broke, and the topic that
-/// `under_way` names.
-fn clear(task: &Task<'_>, under_way: &Path) -> Result<()> {
+/// Cleans up after a drill that was killed: its clients, the servers that it broke, and the topic that `marker` names.
+fn clean_up_killed(task: &Task<'_>, marker: &Path) -> Result<()> {
     servers::end_strays(task)?;
-    // What is no name of ours was not written by a drill.
-    let left = fs::read_to_string(under_way).ok().and_then(|text| text.parse::<RunId>().ok());
+    // Anything but a run id was not written by a drill.
+    let left = fs::read_to_string(marker).ok().and_then(|text| text.parse::<RunId>().ok());
     let Some(topic) = left else { return Ok(()) };
-    (task.status)("mending what a drill broke that was killed");
+    (task.status)("mending what a killed drill broke");
     mend(task, None, Without::default())?;
     serve::serving(task)?;
     (task.status)("removing its topic");
     topics(task, &["--delete", "--if-exists", "--topic", topic.as_str()])?;
-    files::remove_file(under_way)
+    files::remove_file(marker)
 }
 
-/// What was broken before a drill is not its own to mend, and nothing could be told of the drill.
-fn servers_run(task: &Task<'_>) -> Result<()> {
+/// Requires every server to be healthy: a drill does not mend what it did not break, and its result would mean nothing.
+fn require_servers(task: &Task<'_>) -> Result<()> {
     for server in Service::servers(task.lab()) {
         check::healthy(task, server).map_err(|failure| match failure.exit {
-            // A fault is what a drill itself finds.
+            // It is no fault that the drill found.
             Exit::Fault => Failure { exit: Exit::Step, ..failure },
             _ => failure,
         })?;
@@ -152,12 +170,50 @@ fn servers_run(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> {
-    let (kind, without) = (scenario.load(), load.without);
-    let calm = if without.any() { Duration::ZERO } else { CALM };
+fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finished> {
+    let without = load.without;
+    let warm_up = if without.any() { Duration::ZERO } else { WARM_UP };
     let clock = Clock(Instant::now());
-    (task.status)("starting the load");
     let mut topic_ids = Vec::new();
+    start_load(task, scenario, load, &mut topic_ids, warm_up)?;
+    let mut struck = Vec::new();
+    match scenario {
+        Scenario::One(fault) => struck.push(inject(task, fault, load, clock)?),
+        Scenario::Soak { seed, duration } => {
+            let end = Instant::now() + duration;
+            for fault in faults::schedule(seed, task.lab().backend) {
+                if Instant::now() >= end {
+                    break;
+                }
+                // A restarted consumer reads the run from its beginning. It shows the current state once it has caught up.
+                let ends = end_offsets(task, &load.topic, OFFSETS_TIMEOUT)?;
+                load.reads_beyond(task, &ends.offsets, without.timeout(CATCH_UP_TIMEOUT))?;
+                struck.push(inject(task, fault, load, clock)?);
+                task.pause(warm_up)?;
+            }
+        }
+    }
+    if let Some(last) = struck.last_mut() {
+        last.peaks = load.sample_memory();
+    }
+    let account = close(task, load, &mut topic_ids)?;
+    if let [one] = &mut struck[..] {
+        let mut ids = topic_ids.into_iter();
+        (one.observed.topic_id.before, one.observed.topic_id.after) = (ids.next(), ids.next_back());
+    }
+    Ok(conclude(task, scenario, load, account, struck))
+}
+
+/// Creates the topic, starts the clients and waits until messages flow, as far as the scenario wants that.
+fn start_load(
+    task: &Task<'_>,
+    scenario: Scenario,
+    load: &mut Load,
+    topic_ids: &mut Vec<String>,
+    warm_up: Duration,
+) -> Result<()> {
+    let (kind, without) = (scenario.load(), load.without);
+    (task.status)("starting the load");
     if kind == LoadKind::WithoutTopic {
         load.before = (0..task.lab().facts.brokers.partitions).map(|partition| (partition, 0)).collect();
     } else {
@@ -165,7 +221,7 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> 
             create_lasting_topic(task, &load.topic)?;
         }
         create_topic(task, &load.topic)?;
-        let ends = end_offsets(task, &load.topic, OFFSETS)?;
+        let ends = end_offsets(task, &load.topic, OFFSETS_TIMEOUT)?;
         topic_ids.extend(ends.topic_id);
         load.before = ends.offsets;
     }
@@ -177,59 +233,34 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Drill> 
     }
     if kind != LoadKind::WithoutTopic && !without.load {
         load.flows(task, kind != LoadKind::WithoutConsumer)?;
-        task.pause(calm)?;
+        task.pause(warm_up)?;
     }
-    let mut struck = Vec::new();
-    match scenario {
-        Scenario::One(fault) => struck.push(strike(task, fault, load, clock)?),
-        Scenario::Soak { seed, duration } => {
-            let end = Instant::now() + duration;
-            for fault in faults::schedule(seed, task.lab().backend) {
-                if Instant::now() >= end {
-                    break;
-                }
-                // One that was started again reads the run from its beginning. What it knows is of now when it has got there.
-                let ends = end_offsets(task, &load.topic, OFFSETS)?;
-                load.reads_beyond(task, &ends.offsets, without.patience(CAUGHT_UP))?;
-                struck.push(strike(task, fault, load, clock)?);
-                task.pause(calm)?;
-            }
-        }
-    }
-    if let Some(last) = struck.last_mut() {
-        last.peaks = load.sample_memory();
-    }
-    let account = close(task, load, &mut topic_ids)?;
-    if let [one] = &mut struck[..] {
-        let mut ids = topic_ids.into_iter();
-        (one.seen.topic_id.before, one.seen.topic_id.after) = (ids.next(), ids.next_back());
-    }
-    Ok(conclude(task, scenario, load, account, struck))
+    Ok(())
 }
 
-/// One fault, until everything is mended and in sync again, and the load has gone on.
-fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<FaultResult> {
-    let topic = load.topic.clone();
+/// Injects a fault under observation, until everything is mended and in sync again and the load continues.
+fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<FaultResult> {
     let watch = Watch::new(clock);
     let began = (clock.ms(), now_ms());
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| watch.registrations(task));
-        scope.spawn(|| watch.processes());
-        let outcome = struck(task, fault, load, &watch, &topic);
+    let injected = std::thread::scope(|scope| {
+        scope.spawn(|| watch.poll_coordinator(task));
+        scope.spawn(|| watch.sample_processes());
+        let injected = inject_watched(task, fault, load, &watch);
         watch.end();
-        outcome
+        injected
     });
-    let (struck_ms, brokers, stuck, mut seen) = outcome?;
-    (seen.registered, seen.stopped) = watch.seen();
-    // Both clocks say how long it took.
-    seen.clock_moved_ms = (clock.ms() - began.0).abs_diff(now_ms().saturating_sub(began.1));
-    let struck_ms = struck_ms.unwrap_or(began.1);
-    let mended_after_ms = seen.struck_ms.map_or(0, |struck| seen.mended_ms.saturating_sub(struck));
-    seen.wall = (struck_ms, struck_ms + mended_after_ms);
+    let (mut observed, stuck) = injected?;
+    (observed.registrations, observed.paused) = watch.seen();
+    // The clocks disagree if the wall clock was moved.
+    observed.clock_moved_ms = (clock.ms() - began.0).abs_diff(now_ms().saturating_sub(began.1));
+    let struck_ms = if observed.struck_ms.is_some() { observed.wall.0 } else { began.1 };
+    let mended_after_ms = observed.struck_ms.map_or(0, |struck| observed.mended_ms.saturating_sub(struck));
+    observed.wall = (struck_ms, struck_ms + mended_after_ms);
+    let brokers = observed.struck_brokers();
     let missing = |ids: &BTreeMap<u32, String>| brokers.iter().any(|id| !ids.contains_key(id));
-    let after = seen.registered.iter().filter(|registered| seen.struck_ms.is_some_and(|hit| registered.from_ms >= hit));
-    let gone = after.filter(|registered| registered.sessions.as_ref().is_some_and(missing)).map(|seen| seen.from_ms);
-    let detected_after_ms = gone.min().zip(seen.struck_ms).map(|(at, hit)| at - hit);
+    let after = observed.registrations.iter().filter(|seen| observed.struck_ms.is_some_and(|hit| seen.from_ms >= hit));
+    let gone = after.filter(|seen| seen.sessions.as_ref().is_some_and(missing)).map(|seen| seen.from_ms);
+    let detected_after_ms = gone.min().zip(observed.struck_ms).map(|(at, hit)| at - hit);
     Ok(FaultResult {
         fault: fault.name,
         brokers,
@@ -240,51 +271,58 @@ fn strike(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
         stuck,
         peaks: load.sample_memory(),
         evidence: Vec::new(),
-        seen,
+        observed,
         proofs: fault.proofs,
     })
 }
 
-type Seen = (Option<u64>, BTreeSet<u32>, Vec<u32>, Evidence);
-
-/// The same, while others look on.
-fn struck(task: &Task<'_>, fault: &'static Fault, load: &mut Load, watch: &Watch, topic: &str) -> Result<Seen> {
-    let without = load.without;
-    // Who was registered before is known before the first move.
-    task.wait(coordination::NAME, OFFSETS, Duration::from_millis(10), || {
+/// Does the same, and returns the partitions in which the load does not continue.
+fn inject_watched(
+    task: &Task<'_>,
+    fault: &'static Fault,
+    load: &mut Load,
+    watch: &Watch,
+) -> Result<(Observations, Vec<u32>)> {
+    let (without, topic) = (load.without, load.topic.clone());
+    // The registrations before the first move must be known.
+    task.wait(coordination::NAME, OFFSETS_TIMEOUT, Duration::from_millis(10), || {
         Ok(Poll::unless((!watch.has_asked()).then(|| "it has not been asked yet".into())))
     })?;
-    let mut strike = Strike::new(task, load, watch, fault)?;
-    fault.moves.iter().try_for_each(|step| strike.carry_out(*step))?;
-    mend(task, Some(topic), without)?;
-    let ends = end_offsets(task, topic, without.patience(OFFSETS))?;
-    let partitions: Vec<u32> = ends.offsets.iter().map(|(partition, _)| *partition).collect();
-    let stuck = if without.load { Vec::new() } else { strike.stuck(&partitions)? };
-    strike.afterwards(&ends.offsets)?;
-    Ok((strike.struck_ms, strike.brokers, stuck, strike.evidence))
+    let mut injector = Injector::new(task, load, watch, fault)?;
+    fault.moves.iter().try_for_each(|action| injector.perform(*action))?;
+    mend(task, Some(&topic), without)?;
+    let ends = end_offsets(task, &topic, without.timeout(OFFSETS_TIMEOUT))?;
+    let stuck = injector.after(&ends.offsets)?;
+    Ok((injector.observed, stuck))
 }
 
-fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, mut struck: Vec<FaultResult>) -> Drill {
-    let LastWords { gaps, ends, readers, .. } = account.words;
+fn conclude(
+    task: &Task<'_>,
+    scenario: Scenario,
+    load: &Load,
+    account: FinalAccount,
+    mut struck: Vec<FaultResult>,
+) -> Finished {
+    let ClientLogs { gaps, ends, readers, .. } = account.logs;
     let calm_gap_ms = struck.first().map_or(0, |first| timing::calm(&gaps, first.struck_ms));
     for place in 0..struck.len() {
         let until = struck.get(place + 1).map_or(u64::MAX, |next| next.struck_ms);
-        // The last message before the next fault came a moment before it; the gap that follows is that one's.
+        // The gap of the next fault begins at the last message before it, which is a moment before that fault.
         let here = gaps.iter().filter(|gap| gap.from_ms.saturating_add(2 * timing::LEAST_GAP_MS) < until);
         let here: Vec<Gap> = here.cloned().collect();
         let one = &mut struck[place];
-        one.partitions = timing::rows(&here, account.partitions, one.struck_ms);
-        one.seen.gaps = here;
-        (one.seen.ends, one.seen.readers) = (ends.clone(), readers.clone());
-        one.seen.run_start = load.before.iter().copied().collect();
-        one.evidence = one.proofs.iter().map(|proof| proof.judge(&one.seen)).collect();
+        one.partitions = timing::partitions(&here, account.partitions, one.struck_ms);
+        one.observed.gaps = here;
+        (one.observed.ends, one.observed.readers) = (ends.clone(), readers.clone());
+        one.observed.run_start = load.before.iter().copied().collect();
+        one.evidence = one.proofs.iter().map(|proof| proof.judge(&one.observed)).collect();
     }
     let promised = scenario.promise();
     let (seed, duration_s) = scenario.schedule();
-    let settled = Settled::finished(promised, &account.report, &struck, &account.faults);
-    Drill {
+    let conclusion = Conclusion::finished(promised, &account.report, &struck, &account.faults);
+    Finished {
         schema: SCHEMA,
-        commit: commit(task),
+        commit: commit(task.ctx, &task.log),
         backend: task.lab().backend,
         drill: scenario.name(),
         seed,
@@ -292,7 +330,7 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
         topic: load.topic.clone(),
         rate: load.rate,
         promised: promised.words(),
-        settled,
+        conclusion,
         without: load.without.parts(),
         faults: account.faults,
         final_read: account.read,
@@ -303,11 +341,11 @@ fn conclude(task: &Task<'_>, scenario: Scenario, load: &Load, account: Account, 
     }
 }
 
-/// The commit that a result belongs to.
-pub fn commit(task: &Task<'_>) -> String {
+/// Returns the commit of the checkout, with `+` for uncommitted changes; `unknown` outside a repository.
+pub fn commit(ctx: &Ctx<'_>, log: &Path) -> String {
     let words = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"];
-    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&task.lab().env.repo).args(words);
-    match task.capture(&cmd) {
+    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&ctx.lab.env.repo).args(words);
+    match ctx.exec.capture(&cmd, log, ctx.stop) {
         Ok(output) if output.code == Some(0) => output.stdout.trim().to_string(),
         _ => "unknown".into(),
     }

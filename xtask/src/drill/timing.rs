@@ -1,4 +1,4 @@
-//! When partitions went on after a fault, from the lines of clients that were told to report gaps. Pure.
+//! How long partitions stood still after a fault, from the gaps that the clients report. Pure.
 
 use ledger::lines::{Gap, Milestone};
 use serde::Serialize;
@@ -8,34 +8,34 @@ use crate::tools::clients;
 /// Shortest gap between two messages of a partition that clients report, in ms.
 pub const LEAST_GAP_MS: u64 = 100;
 
-/// How long after a fault its effect may begin, in ms: a broker that is told to stop hands its leaderships over first.
+/// How late the effect of a fault may begin, in ms: a broker that gets SIGTERM hands its leaderships over first.
 const EFFECT_MS: u64 = 3_000;
 
-/// The gaps in what a client printed.
+/// Returns the gaps in a client's output.
 pub fn gaps(output: &str) -> Vec<Gap> {
     clients::lines(output)
 }
 
-/// How a partition came through. A time that is absent is shorter than [`LEAST_GAP_MS`]: the fault did not stop it.
+/// The gaps of one partition. A time that is absent is shorter than [`LEAST_GAP_MS`]: the fault did not stop it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Row {
-    /// The partition.
+pub struct PartitionTiming {
+    /// Partition number.
     pub partition: u32,
-    /// From the fault to the first acknowledgement after the longest gap that it made, in ms.
+    /// From the fault to the first acknowledgement after the longest gap that it caused, in ms.
     pub acked_after_ms: Option<u64>,
-    /// From the fault to the first receipt after the longest gap that it made, in ms.
+    /// From the fault to the first receipt after the longest gap that it caused, in ms.
     pub received_after_ms: Option<u64>,
-    /// Longest time between two acknowledgements from the fault on, in ms.
+    /// Longest time between two acknowledgements after the fault, in ms.
     pub longest_ack_gap_ms: u64,
-    /// Longest time between two receipts from the fault on, in ms.
+    /// Longest time between two receipts after the fault, in ms.
     pub longest_receive_gap_ms: u64,
 }
 
-/// How each partition came through a fault at `struck_ms`.
-pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
+/// Returns the timing of each partition after a fault at `struck_ms`.
+pub fn partitions(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<PartitionTiming> {
     let of = |what: Milestone, partition: u32| {
         let mine = gaps.iter().filter(move |gap| gap.partition == partition && gap.to_ms > struck_ms);
-        // A process that begins now stands for one that was there until the fault, or for a partition that is new with it.
+        // A gap of length 0 is a new process, which replaces one that ran until the fault, or a new partition.
         let begun = |gap: &Gap| if gap.from_ms == gap.to_ms { struck_ms } else { gap.from_ms };
         let mine: Vec<(u64, u64)> = mine.filter(|gap| gap.what == what).map(|gap| (begun(gap), gap.to_ms)).collect();
         let length = |(from, to): &(u64, u64)| to.saturating_sub(*from);
@@ -46,12 +46,13 @@ pub fn rows(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Row> {
         .map(|partition| {
             let (acked_after_ms, longest_ack_gap_ms) = of(Milestone::Acked, partition);
             let (received_after_ms, longest_receive_gap_ms) = of(Milestone::Received, partition);
-            Row { partition, acked_after_ms, received_after_ms, longest_ack_gap_ms, longest_receive_gap_ms }
+            PartitionTiming { partition, acked_after_ms, received_after_ms, longest_ack_gap_ms, longest_receive_gap_ms }
         })
         .collect()
 }
 
-/// What was on its way when the last server died may still be acknowledged, in ms: its answer was sent, or the producer was busy.
+/// How long after the last server died an acknowledgement may still arrive, in ms: the answer was already sent, or the
+/// producer was busy.
 const ON_ITS_WAY_MS: u64 = 1_000;
 
 /// Whether nothing was acknowledged in any partition while servers were down, `from` and `to` in ms since the Unix epoch.
@@ -60,7 +61,7 @@ pub fn stood_still(gaps: &[Gap], partitions: u32, (from, to): (u64, u64)) -> boo
     partitions > 0 && (0..partitions).all(|partition| gaps.iter().any(|gap| gap.partition == partition && covers(gap)))
 }
 
-/// The longest gap that was over before the fault, in ms: how calm the machine was.
+/// The longest gap that ended before the fault, in ms: the noise of the machine.
 pub fn calm(gaps: &[Gap], struck_ms: u64) -> u64 {
     let before = gaps.iter().filter(|gap| gap.to_ms <= struck_ms);
     before.map(Gap::length).max().unwrap_or(0)
@@ -111,12 +112,12 @@ mod tests {
             gap(Acked, 3, 10, 10),
             gap(Acked, 3, 1600, 1600),
         ];
-        let rows = rows(&found, 4, 1000);
+        let rows = partitions(&found, 4, 1000);
         assert_eq!(rows[0].acked_after_ms, Some(4200));
         assert_eq!(rows[0].received_after_ms, Some(4300));
         assert_eq!((rows[0].longest_ack_gap_ms, rows[0].longest_receive_gap_ms), (5000, 4260));
         assert_eq!((rows[1].acked_after_ms, rows[1].longest_ack_gap_ms), (Some(4000), 4000), "it began late");
-        assert_eq!(rows[2], Row { partition: 2, ..Row::default() });
+        assert_eq!(rows[2], PartitionTiming { partition: 2, ..PartitionTiming::default() });
         assert_eq!((rows[3].acked_after_ms, rows[3].longest_ack_gap_ms), (Some(600), 600), "another process went on");
         assert_eq!(calm(&found, 1000), 250);
     }

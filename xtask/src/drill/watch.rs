@@ -1,140 +1,140 @@
-//! Looks on while a fault goes on: who is registered with the coordinator, and which processes stand still.
+//! Observes the lab during a fault: the brokers' registrations with the coordinator, and paused processes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::drill::evidence::{Registered, Stopped};
-use crate::drill::moves::Who;
+use crate::drill::moves::Target;
+use crate::drill::observations::{PausedProcess, Registrations};
 use crate::local::process::{Identity, Life};
 use crate::signal::Stop;
 use crate::task::Task;
 use crate::wait;
 
-/// How often processes are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the state of processes is sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A clock that nobody sets, and what it says in ms since the drill began.
+/// A monotonic clock that starts with the drill.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(pub Instant);
 
 impl Clock {
-    /// Now.
+    /// The time since the drill began, in ms.
     pub fn ms(self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// A process that is looked at.
+/// A process whose state is sampled.
 #[derive(Debug)]
 struct Watched {
     identity: Identity,
-    seen: Stopped,
-    /// When it was stopped at the last look, as long as it is.
+    seen: PausedProcess,
+    /// The last sample, if the process was paused then.
     since: Option<u64>,
-    /// Whether it is still looked at.
+    /// Whether sampling continues.
     on: bool,
 }
 
 impl Watched {
-    fn look(&mut self, now: u64) {
+    fn sample(&mut self, now: u64) {
         if !self.on {
             return;
         }
-        let stopped = self.identity.life() == Life::Paused;
-        self.seen.looks += 1;
-        if let (true, Some(since)) = (stopped, self.since) {
-            self.seen.stopped_ms += now.saturating_sub(since);
+        let paused = self.identity.life() == Life::Paused;
+        self.seen.samples += 1;
+        if let (true, Some(since)) = (paused, self.since) {
+            self.seen.paused_ms += now.saturating_sub(since);
         }
-        self.since = stopped.then_some(now);
+        self.since = paused.then_some(now);
     }
 }
 
-/// Looks on, on threads of its own.
+/// What two threads observe during one fault.
 pub struct Watch {
     /// The drill's clock.
     pub clock: Clock,
     over: AtomicBool,
-    registered: Mutex<Vec<Registered>>,
+    registrations: Mutex<Vec<Registrations>>,
     watched: Mutex<Vec<Watched>>,
 }
 
-/// A thread that panicked leaves what it had seen.
+/// Locks a mutex; what a thread saw before it panicked is kept.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch {
-    /// One that has seen nothing.
+    /// A watch that has observed nothing yet.
     pub fn new(clock: Clock) -> Self {
-        Watch { clock, over: AtomicBool::new(false), registered: Mutex::default(), watched: Mutex::default() }
+        Watch { clock, over: AtomicBool::new(false), registrations: Mutex::default(), watched: Mutex::default() }
     }
 
-    /// Asks the coordinator again and again, until [`Watch::end`].
-    pub fn registrations(&self, task: &Task<'_>) {
+    /// Polls the coordinator until [`Watch::end`].
+    pub fn poll_coordinator(&self, task: &Task<'_>) {
         while !self.over.load(Ordering::SeqCst) {
             let asked = self.clock.ms();
             let membership = task.membership().ok().and_then(|answer| answer.ok()).unwrap_or_default();
             let sessions = membership.sessions;
             let controller = membership.controller.filter(|_| sessions.is_some());
-            let mut seen = lock(&self.registered);
+            let mut seen = lock(&self.registrations);
             let to_ms = self.clock.ms();
             match seen.last_mut() {
                 Some(last) if last.sessions == sessions && last.controller == controller => last.to_ms = to_ms,
                 _ => {
-                    // A question without answer begins when it was asked.
+                    // The silence of an unanswered question begins when it was asked.
                     let from_ms = if sessions.is_some() { to_ms } else { asked };
-                    seen.push(Registered { from_ms, to_ms, sessions, controller });
+                    seen.push(Registrations { from_ms, to_ms, sessions, controller });
                 }
             }
             drop(seen);
-            // Interrupted or not, `end` ends this.
+            // Only `end` ends this, so that an interrupted drill is observed too.
             let _ = wait::pause(&Stop::default(), task.ctx.driver.pace(task.lab()).watch);
         }
     }
 
-    /// Looks at processes again and again, until [`Watch::end`].
-    pub fn processes(&self) {
+    /// Samples the watched processes until [`Watch::end`].
+    pub fn sample_processes(&self) {
         while !self.over.load(Ordering::SeqCst) {
-            self.look();
-            let _ = wait::pause(&Stop::default(), LOOK_EVERY);
+            self.sample();
+            let _ = wait::pause(&Stop::default(), SAMPLE_INTERVAL);
         }
     }
 
-    fn look(&self) {
+    fn sample(&self) {
         let mut watched = lock(&self.watched);
         let now = self.clock.ms();
-        watched.iter_mut().for_each(|one| one.look(now));
+        watched.iter_mut().for_each(|one| one.sample(now));
     }
 
-    /// From now on looks whether a process stands still.
-    pub fn on(&self, who: Who, name: &str, identity: &Identity) {
+    /// Starts to sample a process.
+    pub fn on(&self, target: Target, name: &str, identity: &Identity) {
         let mut watched = lock(&self.watched);
-        match watched.iter_mut().find(|one| one.seen.who == who && one.identity == *identity) {
+        match watched.iter_mut().find(|one| one.seen.target == target && one.identity == *identity) {
             Some(one) => (one.on, one.since) = (true, None),
             None => {
-                let seen = Stopped { who, name: name.into(), stopped_ms: 0, looks: 0 };
+                let seen = PausedProcess { target, name: name.into(), paused_ms: 0, samples: 0 };
                 watched.push(Watched { identity: identity.clone(), seen, since: None, on: true });
             }
         }
         drop(watched);
-        self.look();
+        self.sample();
     }
 
-    /// Looks a last time whether `who` stands still.
-    pub fn off(&self, who: Who) {
-        self.look();
-        lock(&self.watched).iter_mut().filter(|one| one.seen.who == who).for_each(|one| one.on = false);
+    /// Samples the processes of `target` a last time.
+    pub fn off(&self, target: Target) {
+        self.sample();
+        lock(&self.watched).iter_mut().filter(|one| one.seen.target == target).for_each(|one| one.on = false);
     }
 
     /// Whether the coordinator has been asked.
     pub fn has_asked(&self) -> bool {
-        !lock(&self.registered).is_empty()
+        !lock(&self.registrations).is_empty()
     }
 
-    /// When the coordinator last answered, or was last asked in vain.
+    /// The last time that the coordinator was asked, in ms.
     pub fn asked_ms(&self) -> u64 {
-        lock(&self.registered).last().map_or(0, |seen| seen.to_ms)
+        lock(&self.registrations).last().map_or(0, |seen| seen.to_ms)
     }
 
     /// Ends the threads.
@@ -142,11 +142,11 @@ impl Watch {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// All that was seen.
-    pub fn seen(self) -> (Vec<Registered>, Vec<Stopped>) {
+    /// Returns what was observed.
+    pub fn seen(self) -> (Vec<Registrations>, Vec<PausedProcess>) {
         let watched = self.watched.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let registered = self.registered.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (registered, watched.into_iter().map(|one| one.seen).collect())
+        let registrations = self.registrations.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (registrations, watched.into_iter().map(|one| one.seen).collect())
     }
 }
 
@@ -159,22 +159,22 @@ mod tests {
     use crate::local::process::Started;
 
     #[test]
-    fn only_the_time_that_a_process_is_stopped_counts() {
+    fn only_the_time_that_a_process_is_paused_counts() {
         let cmd = Cmd::new("sleep", Duration::ZERO).arg("60");
         let pid = RealExec.start(&cmd, std::path::Path::new("/dev/null")).unwrap();
         let identity = Started::of(pid, String::new(), cmd.to_string(), None).unwrap().identity;
         let watch = Watch::new(Clock(Instant::now()));
         let pause = |ms| wait::pause(&Stop::default(), Duration::from_millis(ms)).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| watch.processes());
-            watch.on(Who::Producer, "p", &identity);
-            // It runs, stands still, runs again, and stands still when nobody looks any more.
+            scope.spawn(|| watch.sample_processes());
+            watch.on(Target::Producer, "p", &identity);
+            // It runs, is paused, runs again, and is paused once more when sampling is over.
             pause(300);
             assert!(identity.signal(Signal::STOP).unwrap());
             pause(300);
             assert!(identity.signal(Signal::CONT).unwrap());
             pause(300);
-            watch.off(Who::Producer);
+            watch.off(Target::Producer);
             assert!(identity.signal(Signal::STOP).unwrap());
             pause(300);
             watch.end();
@@ -182,6 +182,6 @@ mod tests {
         let (_, seen) = watch.seen();
         identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap();
         let [seen] = &seen[..] else { panic!("{seen:?}") };
-        assert!(seen.looks > 5 && (100..=400).contains(&seen.stopped_ms), "{seen:?}");
+        assert!(seen.samples > 5 && (100..=400).contains(&seen.paused_ms), "{seen:?}");
     }
 }

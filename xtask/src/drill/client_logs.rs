@@ -1,77 +1,76 @@
-//! What the clients of a drill said, read once from their logs when all is over.
+//! The logs of a drill's clients, read once at its end.
 
 use ledger::judge::Claim;
 use ledger::lines::{ConsumerStart, ConsumerState, Gap, ProducerState, Reason};
 
 use crate::drill::client::{Client, Fate};
-use crate::drill::evidence::{ByPartition, ClientEnd, Reader};
 use crate::drill::load::{Load, number};
-use crate::drill::moves::Who;
+use crate::drill::moves::Target;
+use crate::drill::observations::{ByPartition, ClientEnd, Reader};
 use crate::drill::timing;
 use crate::tools::clients;
 
-/// What the clients said.
+/// What the logs of all client processes hold.
 #[derive(Debug, Default)]
-pub struct LastWords {
-    /// What each producer process claims.
+pub struct ClientLogs {
+    /// The claim of each producer process.
     pub claims: Vec<Claim>,
-    /// How many producer processes left no line though nobody killed them.
+    /// The number of producer processes that left no line although the drill did not kill them.
     pub wordless: u64,
-    /// What each consumer process said last.
+    /// The last state of each consumer process.
     pub witnesses: Vec<ConsumerState>,
-    /// How each client process ended.
+    /// The end of each client process.
     pub ends: Vec<ClientEnd>,
-    /// Where each consumer process began, and what it had received in the end.
+    /// What each consumer process read.
     pub readers: Vec<Reader>,
-    /// Every gap that both told of.
+    /// Every gap that a client reported.
     pub gaps: Vec<Gap>,
 }
 
-impl LastWords {
-    /// Of every client process of a load that is over.
-    pub fn of(load: &Load) -> Self {
-        let mut words = LastWords::default();
+impl ClientLogs {
+    /// Reads the logs of a load that is over.
+    pub fn read(load: &Load) -> Self {
+        let mut logs = ClientLogs::default();
         for client in &load.producers {
-            words.producer(client, load.without.ledger);
+            logs.producer(client, load.without.ledger);
         }
         for client in &load.consumers {
-            words.consumer(client);
+            logs.consumer(client);
         }
-        words
+        logs
     }
 
     fn producer(&mut self, client: &Client, cut: bool) {
-        let said = client.said();
-        match client.claim(&said, cut) {
+        let log = client.log_text();
+        match client.claim(&log, cut) {
             Some(claim) => self.claims.push(claim),
             // It sent nothing before its first line.
             None if client.fate == Fate::Killed => {}
             None => self.wordless += 1,
         }
-        let state: Option<ProducerState> = clients::last(&said);
-        self.end(client, Who::Producer, state.and_then(|state| state.reason));
-        self.gaps.extend(timing::gaps(&said));
+        let state: Option<ProducerState> = clients::last(&log);
+        self.end(client, Target::Producer, state.and_then(|state| state.reason));
+        self.gaps.extend(timing::gaps(&log));
     }
 
     fn consumer(&mut self, client: &Client) {
-        let said = client.said();
-        let state: Option<ConsumerState> = clients::last(&said);
-        self.end(client, Who::Consumer, state.as_ref().and_then(|state| state.reason));
-        self.readers.push(reader(clients::lines(&said).pop(), state.as_ref()));
+        let log = client.log_text();
+        let state: Option<ConsumerState> = clients::last(&log);
+        self.end(client, Target::Consumer, state.as_ref().and_then(|state| state.reason));
+        self.readers.push(reader(clients::lines(&log).pop(), state.as_ref()));
         self.witnesses.extend(state);
-        self.gaps.extend(timing::gaps(&said));
+        self.gaps.extend(timing::gaps(&log));
     }
 
-    fn end(&mut self, client: &Client, who: Who, reason: Option<Reason>) {
-        self.ends.push(ClientEnd { who, asked: client.fate == (Fate::Asked { in_time: true }), reason });
+    fn end(&mut self, client: &Client, target: Target, reason: Option<Reason>) {
+        self.ends.push(ClientEnd { target, asked: client.fate == (Fate::Asked { in_time: true }), reason });
     }
 }
 
-/// Where a consumer began, and what it had received in the end.
 fn reader(start: Option<ConsumerStart>, state: Option<&ConsumerState>) -> Reader {
     let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
     let rows = || state.iter().flat_map(|state| &state.partitions);
-    // Its first line has gone with the oldest file when it ran for hours.
+    // After hours, the start line is gone with the oldest log file.
     let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
     let spans = start.iter().flat_map(|start| &start.partitions);
     from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
@@ -87,10 +86,10 @@ mod tests {
 
     use super::*;
     use crate::drill::control::Without;
-    use crate::drill::load::Peaks;
+    use crate::drill::outcome::Peaks;
     use crate::local::process::Identity;
 
-    /// A client of a drill that wrote this into its log, and went so.
+    /// A client of a drill with this log and this fate.
     fn client(name: &str, said: &str, fate: Fate) -> Client {
         let log = std::env::temp_dir().join(format!("kafka-lab-words-{}-{name}.log", std::process::id()));
         std::fs::write(&log, said).unwrap();
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_client_has_its_end_and_only_one_that_was_killed_may_have_said_nothing() {
+    fn every_client_has_its_end_and_only_one_that_was_killed_may_leave_no_line() {
         let row = r#""partition":0,"next":9,"end":null,"low":0,"high":9,"records":9,"received":7,"missing":0,"duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":0,"redelivered":0,"offset_gaps":0,"start_moved":false,"folded_streams":0,"log_restarts":0"#;
         let totals = r#"{"records":9,"received":7,"missing":0,"duplicate":0,"out_of_order":0,"corrupt":0,"misrouted":0,"other_runs":0,"foreign":0,"redelivered":0}"#;
         let state = format!(
@@ -120,14 +119,14 @@ mod tests {
             peaks: Peaks::default(),
             without: Without::default(),
         };
-        let words = LastWords::of(&load);
-        assert_eq!((words.claims.len(), words.wordless), (0, 1), "p1 sent nothing; p2 owes a word");
-        assert_eq!((words.witnesses.len(), words.gaps.len()), (1, 1));
-        let ends = words.ends.iter().map(|end| (end.who, end.asked, end.reason)).collect::<Vec<_>>();
-        let (producer, consumer) = ((Who::Producer, false, None), (Who::Consumer, false, None));
-        assert_eq!(ends, [producer, producer, (Who::Consumer, true, Some(Reason::Signal)), consumer]);
+        let logs = ClientLogs::read(&load);
+        assert_eq!((logs.claims.len(), logs.wordless), (0, 1), "p1 sent nothing; p2 owes a line");
+        assert_eq!((logs.witnesses.len(), logs.gaps.len()), (1, 1));
+        let ends = logs.ends.iter().map(|end| (end.target, end.asked, end.reason)).collect::<Vec<_>>();
+        let (producer, consumer) = ((Target::Producer, false, None), (Target::Consumer, false, None));
+        assert_eq!(ends, [producer, producer, (Target::Consumer, true, Some(Reason::Signal)), consumer]);
         let read = Reader { from: [(0, 3)].into(), received: [(0, 7)].into() };
-        assert_eq!(words.readers, [read, Reader::default()], "where its first line has gone, its state tells");
+        assert_eq!(logs.readers, [read, Reader::default()], "without its start line, its state has the start");
         for client in load.producers.iter().chain(&load.consumers) {
             std::fs::remove_file(&client.log).unwrap();
         }
