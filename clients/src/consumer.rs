@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use ledger::lines::{
-    self, ConsumerStart, ConsumerState, Event, LINE_INTERVALS_MAX, Milestone, Reason, ReceivePartition, ReceiveStream,
-    ReceiveTotals, Span,
+    self, ConsumerStart, ConsumerState, LINE_INTERVALS_MAX, Milestone, Reason, ReceivePartition, ReceiveStream,
+    ReceiveTotals, Span, StateEvent,
 };
 use ledger::received::{Counts, PartitionLedger, Record};
 use ledger::stamp::{self, RunId, Value};
@@ -147,7 +147,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
             StateReporter { output: &output, run: args.run, began, topic_id: None }.report(
                 &partitions,
                 None,
-                Event::End,
+                StateEvent::End,
                 Some(reason),
                 &BTreeMap::new(),
             );
@@ -157,7 +157,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     };
     output.json(&ConsumerStart {
         schema: lines::CONSUMER.into(),
-        event: Event::Start,
+        event: StateEvent::Start,
         time_ms: now_ms(),
         topic: args.target.topic.clone(),
         run: args.run,
@@ -409,7 +409,7 @@ impl ReadSession {
                     if now >= next_checkpoint {
                         next_checkpoint = now + Duration::from_secs(1);
                         let (partitions, topic) = (&self.partitions, Some(&*self.shared.topic));
-                        self.reporter().report(partitions, topic, Event::Checkpoint, None, &BTreeMap::new());
+                        self.reporter().report(partitions, topic, StateEvent::Checkpoint, None, &BTreeMap::new());
                     }
                 }
             }
@@ -461,7 +461,7 @@ impl ReadSession {
             }
         }
         let offsets = if self.shared.output.wants_state() { self.last_offsets().await } else { BTreeMap::new() };
-        self.reporter().report(&self.partitions, None, Event::End, Some(reason), &offsets);
+        self.reporter().report(&self.partitions, None, StateEvent::End, Some(reason), &offsets);
         let topic = &self.shared.args.target.topic;
         let mut totals = Counts::default();
         for (partition, state) in &self.partitions {
@@ -549,7 +549,7 @@ impl StateReporter<'_> {
         &self,
         partitions: &BTreeMap<i32, Arc<Partition>>,
         topic: Option<&Topic<LabConsumer>>,
-        event: Event,
+        event: StateEvent,
         reason: Option<Reason>,
         offsets: &BTreeMap<i32, (i64, i64)>,
     ) {

@@ -22,7 +22,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow};
-use ledger::sent::Outcome;
+use ledger::sent::SendOutcome;
 use rdkafka::bindings as rdk;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -159,7 +159,7 @@ impl fmt::Debug for ErrorCode {
 /// The delivery report of one message.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryReport<'a> {
-    pub outcome: Outcome,
+    pub outcome: SendOutcome,
     /// [`ErrorCode::NONE`] on success.
     pub code: ErrorCode,
     pub partition: i32,
@@ -294,11 +294,13 @@ unsafe fn report<'a>(message: NonNull<RDKafkaMessage>) -> DeliveryReport<'a> {
     // broker may have sent any.
     unsafe {
         let outcome = match ffi::rd_kafka_message_status(message) {
-            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED as c_int => Outcome::Acked,
-            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int => {
-                Outcome::NotPersisted
+            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED as c_int => {
+                SendOutcome::Acked
             }
-            _ => Outcome::Unknown,
+            status if status == rdk::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED as c_int => {
+                SendOutcome::NotPersisted
+            }
+            _ => SendOutcome::Unknown,
         };
         DeliveryReport {
             outcome,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use ledger::lines::{self, PROBE, ProbeEvent};
-use ledger::sent::Outcome;
+use ledger::sent::SendOutcome;
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::consumer::Consumer;
 use rdkafka::producer::Producer;
@@ -161,7 +161,7 @@ impl ProbeRun<'_> {
         loop {
             std::thread::sleep(Duration::from_millis(1));
             match self.poll_events(reports) {
-                Some((Outcome::Acked, _, offset)) => return Ok(offset),
+                Some((SendOutcome::Acked, _, offset)) => return Ok(offset),
                 Some((_, why, _)) => return Err(anyhow!("the message was not acknowledged: {why}")),
                 None => self.in_time()?,
             }
@@ -169,7 +169,7 @@ impl ProbeRun<'_> {
     }
 
     /// Handles librdkafka's events. Returns the message's outcome, an explanation and its offset, once known.
-    fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(Outcome, String, i64)> {
+    fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(SendOutcome, String, i64)> {
         let context = LabContext::new(Arc::clone(self.output));
         let mut settled = None;
         while reports.take(|event| match event {

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ledger::lines::{
-    self, Event, LINE_INTERVALS_MAX, Milestone, ProducerStart, ProducerState, Reason, SendPartition, SendStream,
-    SendTotals,
+    self, LINE_INTERVALS_MAX, Milestone, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
+    StateEvent,
 };
-use ledger::sent::{Outcome, SendLedger};
+use ledger::sent::{SendLedger, SendOutcome};
 use ledger::size;
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use rdkafka::producer::{Producer, PurgeConfig};
@@ -83,7 +83,7 @@ impl DeliveryTally {
         if let Some(stream) = usize::try_from(partition).ok().and_then(|p| self.streams.get_mut(p)) {
             stream.settle(sequence as u64, outcome);
         }
-        if outcome == Outcome::Acked {
+        if outcome == SendOutcome::Acked {
             output.progressed(Milestone::Acked, partition);
             self.acked += 1;
             if self.acked.is_multiple_of(LINE_EVERY) {
@@ -111,7 +111,7 @@ impl DeliveryTally {
 fn verifiable<'a>(topic: &'a str, report: &DeliveryReport<'a>) -> verifiable::VerifiableEvent<'a> {
     // All values are stamps, which are text.
     let value = std::str::from_utf8(report.value).unwrap_or_default();
-    if report.outcome == Outcome::Acked {
+    if report.outcome == SendOutcome::Acked {
         let (partition, offset) = (report.partition, report.offset);
         verifiable::VerifiableEvent::ProducerSendSuccess { key: None, value, topic, partition, offset }
     } else {
@@ -220,7 +220,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         topic_id: None,
     };
     let reason = session.send_all()?;
-    session.report(Event::End, Some(reason));
+    session.report(StateEvent::End, Some(reason));
     let totals = session.totals();
     session.report_totals(&totals);
     output.verifiable(verifiable::VerifiableEvent::ShutdownComplete);
@@ -280,7 +280,7 @@ impl Session<'_> {
         self.next_checkpoint = self.began + Duration::from_secs(1);
         self.output.json(&ProducerStart {
             schema: lines::PRODUCER.into(),
-            event: Event::Start,
+            event: StateEvent::Start,
             time_ms: now_ms(),
             run: self.run,
             producer: self.producer,
@@ -298,7 +298,7 @@ impl Session<'_> {
         ));
         self.output.verifiable(verifiable::VerifiableEvent::StartupComplete);
         // If the process dies within its first second, the state file must already name this producer.
-        self.report(Event::Checkpoint, None);
+        self.report(StateEvent::Checkpoint, None);
         // Without this line, nobody could tell whose messages these are.
         self.output.flush();
     }
@@ -699,7 +699,7 @@ impl Session<'_> {
         let now = Instant::now();
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + Duration::from_secs(1);
-            self.report(Event::Checkpoint, None);
+            self.report(StateEvent::Checkpoint, None);
         }
     }
 
@@ -723,7 +723,7 @@ impl Session<'_> {
         totals
     }
 
-    fn report(&self, event: Event, reason: Option<Reason>) {
+    fn report(&self, event: StateEvent, reason: Option<Reason>) {
         if !self.output.wants_state() {
             return;
         }

@@ -68,7 +68,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use ledger::intervals::IntervalSet;
     use ledger::lines::{
-        CONSUMER, ConsumerState, Event, LINE_INTERVALS_MAX, ReceivePartition, ReceiveStream, ReceiveTotals,
+        CONSUMER, ConsumerState, LINE_INTERVALS_MAX, ReceivePartition, ReceiveStream, ReceiveTotals, StateEvent,
     };
     use ledger::received::{PartitionLedger, Record};
     use ledger::stamp::{ProducerId, RunId};
@@ -124,7 +124,7 @@ mod tests {
         };
         ConsumerState {
             schema: CONSUMER.into(),
-            event: Event::Checkpoint,
+            event: StateEvent::Checkpoint,
             time_ms: LARGE,
             elapsed_ms: LARGE,
             run: Some(run),

@@ -9,12 +9,12 @@ use std::process::Command;
 
 use ledger::judge::{Case, Claim, Kind, LEDGER, OffsetRange, RUNNING, Running, Went, judge, judge_running};
 use ledger::lines::{
-    BrokerInfo, CONSUMER, ConsumerStart, ConsumerState, Event, GAP, Gap, METADATA, Metadata, Milestone, OFFSETS,
-    Offsets, PROBE, PRODUCER, PartitionInfo, Probe, ProbeEvent, ProducerStart, ProducerState, Reason, ReceivePartition,
-    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span, TopicInfo, Watermarks,
+    BrokerInfo, CONSUMER, ConsumerStart, ConsumerState, GAP, Gap, METADATA, Metadata, Milestone, OFFSETS, Offsets,
+    PROBE, PRODUCER, PartitionInfo, Probe, ProbeEvent, ProducerStart, ProducerState, Reason, ReceivePartition,
+    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span, StateEvent, TopicInfo, Watermarks,
 };
 use ledger::received::{PartitionLedger, Record};
-use ledger::sent::{Outcome, SendLedger};
+use ledger::sent::{SendLedger, SendOutcome};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 use schema::Schema;
 use serde_json::{Value, to_value};
@@ -28,13 +28,16 @@ fn producer() -> ProducerState {
     let mut ledger = SendLedger::default();
     for sequence in 0..12 {
         ledger.accepted();
-        ledger.settle(sequence, [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][sequence as usize % 3]);
+        ledger.settle(
+            sequence,
+            [SendOutcome::Acked, SendOutcome::NotPersisted, SendOutcome::Unknown][sequence as usize % 3],
+        );
     }
     let mut totals = SendTotals::default();
     totals.add(&ledger);
     ProducerState {
         schema: PRODUCER.into(),
-        event: Event::End,
+        event: StateEvent::End,
         time_ms: 1,
         elapsed_ms: 1,
         run: run(),
@@ -61,7 +64,7 @@ fn consumer() -> ConsumerState {
     partition.stuck = Some("_BAD_COMPRESSION".into());
     ConsumerState {
         schema: CONSUMER.into(),
-        event: Event::End,
+        event: StateEvent::End,
         time_ms: 1,
         elapsed_ms: 1,
         run: Some(run()),
@@ -85,7 +88,7 @@ fn made() -> Vec<Value> {
     assert!(!standing.evidence.is_empty() && standing.findings.len() > 3, "{:?}", standing.reasons);
     let start = ProducerStart {
         schema: PRODUCER.into(),
-        event: Event::Start,
+        event: StateEvent::Start,
         time_ms: 1,
         run: run(),
         producer: ProducerId(0xab),
@@ -99,7 +102,7 @@ fn made() -> Vec<Value> {
     };
     let began = ConsumerStart {
         schema: CONSUMER.into(),
-        event: Event::Start,
+        event: StateEvent::Start,
         time_ms: 1,
         topic: "test".into(),
         run: None,

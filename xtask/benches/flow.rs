@@ -1,5 +1,5 @@
-//! `cargo bench --bench flow`: a million and ten million messages of 100 bytes through a real lab, with each client's time
-//! and peak memory. Every run is counted exactly; figures are printed, never asserted.
+//! `cargo bench --bench flow`: a million and ten million messages of 100 bytes through a real lab, with each client's
+//! time and peak memory. Every run is counted exactly; figures are printed, never asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -1,5 +1,5 @@
-//! `cargo bench --bench ledger`: what the ledger costs the clients in CPU, beside the same bytes without parsing and accounting. One program does
-//! either; both run at the same time, in pairs. Figures are printed, never asserted.
+//! `cargo bench --bench ledger`: what the ledger costs the clients in CPU, beside the same bytes without parsing and
+//! accounting. One program does either; both run at the same time, in pairs. Figures are printed, never asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -76,8 +76,8 @@ fn clients(lab: &Lab, program: &Path, topic: &str, load: Load, accounts: bool) -
     sent.cpu_s + read.cpu_s
 }
 
-/// CPU seconds with and without. Both at the same time, so that whatever else slows the machine slows both, and once more with their topics exchanged:
-/// leaders are spread in another way for each.
+/// CPU seconds with and without. Both at the same time, so that whatever else slows the machine slows both, and once
+/// more with their topics exchanged: leaders are spread in another way for each.
 fn pair(lab: &Lab, program: &Path, load: Load) -> (f64, f64) {
     let mut sums = (0.0, 0.0);
     for (mine, other) in [(0, 1), (1, 0)] {

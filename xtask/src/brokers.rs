@@ -16,8 +16,8 @@ use crate::wait::Poll;
 /// Time limit for each broker's answer.
 pub const ASK: Duration = Duration::from_secs(3);
 
-/// Fails if fewer brokers serve than min.insync.replicas asks for: nothing can be acknowledged, and whoever waits for it
-/// waits in vain.
+/// Fails if fewer brokers serve than min.insync.replicas asks for: nothing can be acknowledged, and whoever waits for
+/// it waits in vain.
 ///
 /// # Errors
 /// A fault, or the brokers' state is unknown.

@@ -77,15 +77,15 @@ pub enum ImagesChoice {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring the lab up; rerun to reuse what is healthy and restart what died
-    Up(Up),
+    Up(UpArgs),
     /// Prove that the lab works: registration, topics, and exact delivery of a new run of messages
-    Verify(Verify),
+    Verify(VerifyArgs),
     /// Stop the lab and remove everything it created, except caches
-    Teardown(Teardown),
+    Teardown(TeardownArgs),
     /// Show what runs, and whether it is healthy
     Status,
     /// Print the last lines of the logs
-    Logs(Logs),
+    Logs(LogsArgs),
     /// Build, start, stop and scale the producer and the consumer
     Clients {
         /// The subcommand.
@@ -93,9 +93,9 @@ pub enum Command {
         command: ClientsCommand,
     },
     /// Break the lab under load, repair it, and report whether acknowledged messages were lost
-    Drill(Drill),
+    Drill(DrillArgs),
     /// Write the manifests with the images, names and ports in use, for `kubectl apply` (kind)
-    Render(Render),
+    Render(RenderArgs),
     /// Run kubectl with the lab's kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
     Kubectl(Passthrough),
     /// Run Kafka's kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
@@ -103,12 +103,12 @@ pub enum Command {
     /// Run ZooKeeper's shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
     ZookeeperShell(Passthrough),
     /// Run the project's tests: format, clippy, licences, unit and integration tests, and the real lab end to end
-    Test(Test),
+    Test(TestArgs),
 }
 
 /// Flags of `up`.
 #[derive(Clone, Debug, Args)]
-pub struct Up {
+pub struct UpArgs {
     /// Where the lab runs
     #[arg(long, default_value = "auto", value_name = "BACKEND", value_parser = backend_choice())]
     pub backend: BackendChoice,
@@ -137,7 +137,7 @@ pub struct Up {
 
 /// Flags of `drill`.
 #[derive(Clone, Debug, Args)]
-pub struct Drill {
+pub struct DrillArgs {
     /// Names of faults (see --list), `all`, `matrix` (all, with results appended to a file), or `soak`
     #[arg(value_name = "FAULT")]
     pub faults: Vec<String>,
@@ -172,7 +172,7 @@ pub struct Drill {
 
 /// Flags of `render`.
 #[derive(Clone, Debug, Args)]
-pub struct Render {
+pub struct RenderArgs {
     /// Folder to write to; created if missing
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -183,7 +183,7 @@ pub struct Render {
 
 /// Flags of `verify`.
 #[derive(Clone, Debug, Args)]
-pub struct Verify {
+pub struct VerifyArgs {
     /// Number of messages in the flow check [default: flow.messages in lab.yml]
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
@@ -191,7 +191,7 @@ pub struct Verify {
 
 /// Flags of `teardown`.
 #[derive(Clone, Debug, Args)]
-pub struct Teardown {
+pub struct TeardownArgs {
     /// Also remove the caches: Kafka's jars, class-data archives, built images and their products
     #[arg(long)]
     pub purge: bool,
@@ -199,7 +199,7 @@ pub struct Teardown {
 
 /// Flags of `logs`.
 #[derive(Clone, Debug, Args)]
-pub struct Logs {
+pub struct LogsArgs {
     /// zookeeper, kafka-0, kafka-1, …, producer or consumer [default: all]
     pub process: Option<String>,
     /// Keep printing new lines until Ctrl-C
@@ -222,14 +222,14 @@ pub enum ClientsCommand {
     /// Stop the clients: the producer flushes, and both print their totals
     Stop,
     /// Change the number of replicas of a client: `clients scale consumer 3`
-    Scale(Scale),
+    Scale(ScaleArgs),
     /// Print the last lines of the clients' logs
-    Logs(ClientLogs),
+    Logs(ClientLogsArgs),
 }
 
 /// Arguments of `clients scale`.
 #[derive(Clone, Debug, Args)]
-pub struct Scale {
+pub struct ScaleArgs {
     /// Name of a Deployment in clients.yml: producer or consumer
     pub client: String,
     /// Number of replicas; the next `up` keeps it
@@ -238,7 +238,7 @@ pub struct Scale {
 
 /// Flags of `clients logs`.
 #[derive(Clone, Debug, Args)]
-pub struct ClientLogs {
+pub struct ClientLogsArgs {
     /// Keep printing new lines until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
@@ -257,7 +257,7 @@ pub struct Passthrough {
 
 /// Flags of `test`.
 #[derive(Clone, Debug, Args)]
-pub struct Test {
+pub struct TestArgs {
     /// Install what is missing with apt, cargo and rustup; prints each command first
     #[arg(long)]
     pub fix: bool,

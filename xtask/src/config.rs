@@ -18,7 +18,7 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
 use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
-use crate::state::{ImageSource, Record, Toolchain};
+use crate::state::{ImageSource, LabRecord, Toolchain};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
 /// The environment, read once.
@@ -180,7 +180,7 @@ impl Lab {
     ///
     /// # Errors
     /// All problems of the manifests at once; an invalid lab name or port.
-    pub fn load(global: &Global, env: &Env, record: Option<&Record>, overrides: Overrides) -> Result<Self> {
+    pub fn load(global: &Global, env: &Env, record: Option<&LabRecord>, overrides: Overrides) -> Result<Self> {
         let state = state_dir(global, env)?;
         let manifests = match (&global.manifests, record) {
             (Some(dir), _) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),

@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::kind::driver::KindDriver;
 use crate::local::driver::LocalDriver;
 use crate::signal::Stop;
-use crate::state::Record;
+use crate::state::LabRecord;
 use crate::task::Driver;
 use crate::tools::docker;
 
@@ -26,7 +26,7 @@ pub fn of(backend: Backend) -> &'static dyn Driver {
 /// The lab is up on another backend than the requested one.
 pub fn choose(
     requested: Option<Backend>,
-    record: Option<&Record>,
+    record: Option<&LabRecord>,
     name: &str,
     env: &Env,
     exec: &dyn Exec,

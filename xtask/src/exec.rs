@@ -167,7 +167,7 @@ fn ended(code: Option<i32>) -> String {
 }
 
 /// Reads the standard output of a program.
-pub type Reader<'a> = dyn FnMut(&mut dyn Read) -> Result<()> + Send + 'a;
+pub type OutputReader<'a> = dyn FnMut(&mut dyn Read) -> Result<()> + Send + 'a;
 
 /// Runs commands. Tests use a fake, which can fail.
 pub trait Exec: Sync {
@@ -187,7 +187,7 @@ pub trait Exec: Sync {
     ///
     /// # Errors
     /// As [`Exec::build`], and any error of `read`.
-    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()>;
+    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut OutputReader<'_>) -> Result<()>;
 
     /// Starts a program that outlives xtask, and returns its process id. Its output goes to `out`. On Linux it has its
     /// own session, so that neither Ctrl-C nor a closed terminal reaches it.
@@ -284,7 +284,7 @@ impl Exec for RealExec {
         }
     }
 
-    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
+    fn stream(&self, cmd: &Cmd, log: &Path, stop: &Stop, read: &mut OutputReader<'_>) -> Result<()> {
         let (from, into) = std::io::pipe().map_err(|error| cannot_start(cmd, &error))?;
         let expression = cmd.with_stdin().stdout_file(into).stderr_capture();
         let mut from = Until { from, ended: false };
@@ -418,7 +418,7 @@ pub mod fake {
             self.ask(cmd)?.success(cmd, log).map(|_| ())
         }
 
-        fn stream(&self, cmd: &Cmd, log: &Path, _stop: &Stop, read: &mut Reader<'_>) -> Result<()> {
+        fn stream(&self, cmd: &Cmd, log: &Path, _stop: &Stop, read: &mut OutputReader<'_>) -> Result<()> {
             let output = self.ask(cmd)?.success(cmd, log)?;
             read(&mut output.stdout.as_bytes())
         }
@@ -503,7 +503,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
     }
 
-    fn stream(script: &str, name: &str, read: &mut Reader<'_>) -> Result<()> {
+    fn stream(script: &str, name: &str, read: &mut OutputReader<'_>) -> Result<()> {
         let path = log(name);
         let result = RealExec.stream(&sh(script, 60_000), &path, &Stop::default(), read);
         let _ = std::fs::remove_file(path);

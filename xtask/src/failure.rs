@@ -29,8 +29,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Returns the worse of two exit codes. A fault outranks a step that failed, and that outranks a check that could not tell. Of
-    /// equals the first one counts.
+    /// Returns the worse of two exit codes. A fault outranks a step that failed, and that outranks a check that could
+    /// not tell. Of equals the first one counts.
     #[must_use]
     pub fn worst(self, other: Exit) -> Exit {
         let rank = |exit| match exit {

@@ -1,8 +1,9 @@
-//! Bytes that nobody promised, to everything that reads what others wrote: the record parser and the ledger behind it, what tools print, the
-//! clients' lines, the manifests. Whatever comes in, nothing panics, goes on for ever or takes memory without bound.
+//! Bytes that nobody promised, to everything that reads what others wrote: the record parser and the ledger behind it,
+//! what tools print, the clients' lines, the manifests. Whatever comes in, nothing panics, goes on for ever or takes
+//! memory without bound.
 //!
-//! Every case follows from one seed, and a failure names it. KAFKA_LAB_FUZZ_SECONDS says how long to go on, KAFKA_LAB_FUZZ_SEED runs one case
-//! again.
+//! Every case follows from one seed, and a failure names it. KAFKA_LAB_FUZZ_SECONDS says how long to go on,
+//! KAFKA_LAB_FUZZ_SEED runs one case again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

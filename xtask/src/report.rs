@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::config::Lab;
 use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
-use crate::run::{Report, StepEnd, StepResult};
+use crate::run::{PlanReport, StepEnd, StepResult};
 use crate::show::{print_failure, print_json};
 use crate::task::Ctx;
 
@@ -110,11 +110,11 @@ impl<'a> From<&'a StepResult> for StepLine<'a> {
 }
 
 /// Prints the report of a command as a JSON line.
-pub fn json(command: &str, ctx: &Ctx<'_>, report: &Report) {
+pub fn json(command: &str, ctx: &Ctx<'_>, report: &PlanReport) {
     print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
 }
 
-fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Report) -> ReportLine<'a> {
+fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a PlanReport) -> ReportLine<'a> {
     ReportLine {
         schema: REPORT_SCHEMA,
         command,
@@ -138,7 +138,7 @@ fn early_line<'a>(command: &'a str, failure: &'a Failure) -> EarlyReportLine<'a>
 }
 
 /// Prints every failure as text.
-pub fn failures(report: &Report, colour: bool) {
+pub fn failures(report: &PlanReport, colour: bool) {
     for failure in report.failures.iter().filter(|failure| failure.exit != Exit::Interrupted) {
         print_failure(failure, colour);
     }
@@ -228,7 +228,7 @@ pub mod tests {
         ];
         let step = |end| StepResult { title: "flow".into(), end, elapsed: Duration::from_millis(1_250) };
         let steps = ends.into_iter().map(step).collect();
-        let report = Report { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
+        let report = PlanReport { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
         let local = sample::lab();
         let kind = Lab { backend: Backend::Kind, ..sample::lab() };
         vec![

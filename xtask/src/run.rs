@@ -54,7 +54,7 @@ pub struct StepResult {
 
 /// The result of a plan.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct PlanReport {
     /// The steps, in the plan's order.
     pub steps: Vec<StepResult>,
     /// How long it took.
@@ -63,7 +63,7 @@ pub struct Report {
     pub failures: Vec<Failure>,
 }
 
-impl Report {
+impl PlanReport {
     /// Applies `change` to every failure, here and in the steps.
     pub fn each_failure(&mut self, change: impl Fn(&mut Failure)) {
         self.failures.iter_mut().for_each(&change);
@@ -88,7 +88,7 @@ impl Report {
 pub type TakeOutcome<'a> = &'a mut dyn FnMut(&Outcome) -> Result<()>;
 
 /// Runs `plan`, each step with its own log file in `logs`. Sends what happens to `events`, and each outcome to `take`.
-pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeOutcome<'_>) -> Report {
+pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeOutcome<'_>) -> PlanReport {
     let begin = Instant::now();
     if ctx.lab.state.exists() {
         // Without the folder, a step that needs its log fails.
@@ -147,7 +147,7 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeO
     if ctx.stop.signalled() && !failures.iter().any(|failure| failure.exit == Exit::Interrupted) {
         failures.push(Failure::interrupted());
     }
-    let report = Report { steps, elapsed: begin.elapsed(), failures };
+    let report = PlanReport { steps, elapsed: begin.elapsed(), failures };
     events.send(&Event::PlanEnded { exit: report.exit() as i32, elapsed: report.elapsed });
     report
 }
@@ -244,7 +244,7 @@ mod tests {
         let of = |drills: &[Exit], failures: &[Exit]| {
             let failures = failures.iter().map(|exit| Failure::new(*exit, "")).collect();
             let steps = drills.iter().map(|exit| step(*exit)).collect();
-            Report { steps, elapsed: Duration::ZERO, failures }.exit()
+            PlanReport { steps, elapsed: Duration::ZERO, failures }.exit()
         };
         assert_eq!(of(&[], &[]), Exit::Ok);
         assert_eq!(of(&[Exit::Ok, Exit::Inconclusive, Exit::Step], &[]), Exit::Step);

@@ -18,7 +18,7 @@ use crate::failure::{Exit, Failure};
 /// bars on a terminal and plain lines elsewhere.
 pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
     match format {
-        Format::Json => Box::new(json::Json::new(command, lab, Box::new(Data))),
+        Format::Json => Box::new(json::Json::new(command, lab, Box::new(Stdout))),
         Format::Text if env.terminal => Box::new(bars::Bars::new(env.colour)),
         Format::Text => Box::new(plain::Plain::new(env.colour, Box::new(stderr()))),
     }
@@ -28,9 +28,9 @@ pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn 
 static LOST: AtomicBool = AtomicBool::new(false);
 
 /// Standard output. What it does not take is noted, and the command goes on.
-struct Data;
+struct Stdout;
 
-impl Write for Data {
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let mut out = stdout().lock();
         // A reader that went away, as head(1) does, has what it wanted.
@@ -48,12 +48,12 @@ impl Write for Data {
 
 /// Prints text on standard output.
 pub fn print_text(text: &str) {
-    let _ = Data.write(text.as_bytes());
+    let _ = Stdout.write(text.as_bytes());
 }
 
 /// Prints one JSON line on standard output.
 pub fn print_json(value: &impl Serialize) {
-    json::write(&mut Data, value);
+    json::write(&mut Stdout, value);
 }
 
 /// Prints a line for people on standard error. Nobody can be told that it was not taken.

@@ -47,7 +47,7 @@ pub struct Toolchain {
 
 /// What `up` decided. The other commands follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct LabRecord {
     /// Schema of the record, [`RECORD_SCHEMA`].
     pub schema: String,
     /// Where the lab runs.
@@ -69,14 +69,14 @@ pub struct Record {
     pub merged: Option<PathBuf>,
 }
 
-/// The schema of [`Record`] that this version reads and writes.
+/// The schema of [`LabRecord`] that this version reads and writes.
 pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 
 /// Reads the record in `state`; `None` if there is none.
 ///
 /// # Errors
 /// The record cannot be read or parsed.
-pub fn read_record(state: &Path) -> Result<Option<Record>> {
+pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
     let path = state.join("lab.json");
     let text = read_own_text(&path).or_else(|error| {
         // Ours says what it is; the system's says why it cannot be read.
@@ -88,7 +88,7 @@ pub fn read_record(state: &Path) -> Result<Option<Record>> {
         failed.map_err(|failure| Failure { exit: Exit::Preflight, fix: Some(fix), ..failure })
     })?;
     let Some(text) = text else { return Ok(None) };
-    match serde_json::from_str::<Record>(&text) {
+    match serde_json::from_str::<LabRecord>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
         Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema))
             .fix("use the version of xtask that brought this lab up, at least for `cargo xtask teardown`")),
@@ -103,7 +103,7 @@ pub fn read_record(state: &Path) -> Result<Option<Record>> {
 ///
 /// # Errors
 /// The folder is not writable.
-pub fn write_record(state: &Path, record: &Record) -> Result<()> {
+pub fn write_record(state: &Path, record: &LabRecord) -> Result<()> {
     write_atomically(&state.join("lab.json"), &to_json(record))
 }
 
@@ -155,7 +155,7 @@ mod tests {
         let state = dir("record");
         private_dir(&state).unwrap();
         assert_eq!(read_record(&state).unwrap(), None);
-        let record = Record {
+        let record = LabRecord {
             schema: RECORD_SCHEMA.into(),
             backend: Backend::Local,
             port_base: 30090,
@@ -167,7 +167,7 @@ mod tests {
         };
         write_record(&state, &record).unwrap();
         assert_eq!(read_record(&state).unwrap().as_ref(), Some(&record));
-        write_record(&state, &Record { schema: "kafka-lab.record/9".into(), ..record }).unwrap();
+        write_record(&state, &LabRecord { schema: "kafka-lab.record/9".into(), ..record }).unwrap();
         assert!(read_record(&state).is_err());
         std::fs::write(state.join("lab.json"), "{").unwrap();
         assert!(read_record(&state).is_err());

@@ -208,6 +208,39 @@ fn the_readme_is_short_and_no_line_of_prose_is_long() {
     }
 }
 
+/// The files of the repository, as git lists them.
+fn tracked() -> Vec<PathBuf> {
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(repo()).output().unwrap();
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).unwrap();
+    names.split_terminator('\0').map(|name| repo().join(name)).filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn no_line_of_a_comment_is_long() {
+    let mut seen = 0;
+    for path in tracked() {
+        // What is no text has no comments.
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let name = path.file_name().unwrap().to_string_lossy();
+        let marks: &[&str] = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs" | "go" | "java") => &["//", "/*", " *"],
+            Some("yml" | "toml") => &["#"],
+            None if text.starts_with("#!") || name == "Dockerfile" => &["#"],
+            _ => continue,
+        };
+        for (at, line) in text.lines().enumerate() {
+            let comment = marks.iter().any(|mark| line.trim_start().starts_with(mark.trim_start()));
+            // A table and an address cannot be wrapped.
+            let whole = line.contains("| ") || line.contains("://");
+            seen += usize::from(comment);
+            let length = line.chars().count();
+            assert!(!comment || whole || length <= 120, "{}:{} has {length} characters", path.display(), at + 1);
+        }
+    }
+    assert!(seen > 1000, "only {seen} comments were found");
+}
+
 /// The name by which a link finds a heading: lower case, without punctuation, with dashes for spaces.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

@@ -22,8 +22,9 @@ pub use self::questions::{
     BrokerInfo, METADATA, Metadata, OFFSETS, Offsets, PROBE, PartitionInfo, Probe, ProbeEvent, TopicInfo, Watermarks,
 };
 pub use self::states::{
-    CONSUMER, ConsumerStart, ConsumerState, Event, GAP, Gap, LINE_INTERVALS_MAX, Milestone, PRODUCER, ProducerStart,
+    CONSUMER, ConsumerStart, ConsumerState, GAP, Gap, LINE_INTERVALS_MAX, Milestone, PRODUCER, ProducerStart,
     ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, Span,
+    StateEvent,
 };
 pub use self::verdicts::{Evidence, Finding, Kind, LEDGER, RUNNING, Report, Row, Standing, Verdict};
 pub use crate::received::Explained;

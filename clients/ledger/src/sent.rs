@@ -4,7 +4,7 @@ use crate::intervals::IntervalSet;
 
 /// The outcome of one sent record. librdkafka's term (`rd_kafka_msg_status_t`) is in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SendOutcome {
     /// Confirmed by the brokers (`PERSISTED`).
     Acked,
     /// Certainly not written (`NOT_PERSISTED`).
@@ -48,11 +48,11 @@ impl SendLedger {
 
     /// Records the outcome of `sequence`. Call it once for each.
     #[inline]
-    pub fn settle(&mut self, sequence: u64, outcome: Outcome) {
+    pub fn settle(&mut self, sequence: u64, outcome: SendOutcome) {
         let (count, set) = match outcome {
-            Outcome::Acked => (&mut self.acked, &mut self.acked_set),
-            Outcome::NotPersisted => (&mut self.not_persisted, &mut self.not_persisted_set),
-            Outcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
+            SendOutcome::Acked => (&mut self.acked, &mut self.acked_set),
+            SendOutcome::NotPersisted => (&mut self.not_persisted, &mut self.not_persisted_set),
+            SendOutcome::Unknown => (&mut self.unknown, &mut self.unknown_set),
         };
         *count += 1;
         if crate::accounts() {
@@ -118,7 +118,8 @@ mod tests {
                 } else if !open.is_empty() {
                     let sequence = open.remove(random.usize(0..open.len().min(5)));
                     let which = random.usize(0..3);
-                    ledger.settle(sequence, [Outcome::Acked, Outcome::NotPersisted, Outcome::Unknown][which]);
+                    ledger
+                        .settle(sequence, [SendOutcome::Acked, SendOutcome::NotPersisted, SendOutcome::Unknown][which]);
                     outcomes[which].insert(sequence);
                 }
                 assert_eq!(ledger.sent, ledger.acked + ledger.not_persisted + ledger.unknown + ledger.in_flight());
@@ -142,7 +143,7 @@ mod tests {
             for pair in 0..open as u64 {
                 (0..2).for_each(|_| ledger.accepted());
                 // Neither of these sets comes near its limit.
-                let outcome = if pair % 2 == 0 { Outcome::Acked } else { Outcome::NotPersisted };
+                let outcome = if pair % 2 == 0 { SendOutcome::Acked } else { SendOutcome::NotPersisted };
                 ledger.settle(pair * 2, outcome);
             }
             assert!(ledger.exact());

@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 use ledger::judge::{Case, Claim, Kind, OffsetRange, Report, Verdict, Went, judge};
 use ledger::lines::{
-    CONSUMER, ConsumerState, Event, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
-    ReceiveTotals, SendStream, SendTotals,
+    CONSUMER, ConsumerState, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
+    ReceiveTotals, SendStream, SendTotals, StateEvent,
 };
 use ledger::received::{Counts, PartitionLedger, Record};
-use ledger::sent::{Outcome, SendLedger};
+use ledger::sent::{SendLedger, SendOutcome};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
 /// Number of corruptions to catch in each run of the tests.
@@ -179,7 +179,7 @@ impl Producer {
     fn lines(&self, random: &mut Rng) -> String {
         let start = ProducerStart {
             schema: PRODUCER.into(),
-            event: Event::Start,
+            event: StateEvent::Start,
             time_ms: 1,
             run: run(),
             producer: ProducerId(self.id),
@@ -218,11 +218,11 @@ impl Producer {
             }
             for sequence in order {
                 match fates[sequence as usize] {
-                    Fate::Acked => ledger.settle(sequence, Outcome::Acked),
-                    Fate::NotPersisted => ledger.settle(sequence, Outcome::NotPersisted),
+                    Fate::Acked => ledger.settle(sequence, SendOutcome::Acked),
+                    Fate::NotPersisted => ledger.settle(sequence, SendOutcome::NotPersisted),
                     // Whatever was never reported is unknown once the handle is gone.
                     Fate::Unknown if self.ended && random.bool() => {}
-                    Fate::Unknown => ledger.settle(sequence, Outcome::Unknown),
+                    Fate::Unknown => ledger.settle(sequence, SendOutcome::Unknown),
                     Fate::InFlight => {}
                 }
             }
@@ -234,7 +234,7 @@ impl Producer {
         }
         ProducerState {
             schema: PRODUCER.into(),
-            event: if self.ended { Event::End } else { Event::Checkpoint },
+            event: if self.ended { StateEvent::End } else { StateEvent::Checkpoint },
             time_ms: 2,
             elapsed_ms: 1,
             run: run(),
@@ -311,7 +311,7 @@ impl Log {
         }
         let state = ConsumerState {
             schema: CONSUMER.into(),
-            event: Event::End,
+            event: StateEvent::End,
             time_ms: 3,
             elapsed_ms: 1,
             run: Some(run()),

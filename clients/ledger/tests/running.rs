@@ -5,11 +5,11 @@
 
 use ledger::judge::{Claim, Finding, Kind, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
 use ledger::lines::{
-    CONSUMER, ConsumerState, Event, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
-    SendStream, SendTotals,
+    CONSUMER, ConsumerState, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
+    SendStream, SendTotals, StateEvent,
 };
 use ledger::received::{Counts, PartitionLedger, Record};
-use ledger::sent::{Outcome, SendLedger};
+use ledger::sent::{SendLedger, SendOutcome};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
 fn run(producer: u32) -> RunId {
@@ -27,14 +27,14 @@ fn producer(number: u32, began_ms: u64, acked: u64) -> ProducerState {
     for sequence in 0..acked + 3 {
         ledger.accepted();
         if sequence < acked {
-            ledger.settle(sequence, Outcome::Acked);
+            ledger.settle(sequence, SendOutcome::Acked);
         }
     }
     let mut totals = SendTotals::default();
     totals.add(&ledger);
     ProducerState {
         schema: PRODUCER.into(),
-        event: Event::Checkpoint,
+        event: StateEvent::Checkpoint,
         time_ms: began_ms + 9_000,
         elapsed_ms: 9_000,
         run: run(number),
@@ -67,7 +67,7 @@ fn state(ledger: &PartitionLedger) -> ConsumerState {
     totals.add(ledger.counts());
     ConsumerState {
         schema: CONSUMER.into(),
-        event: Event::Checkpoint,
+        event: StateEvent::Checkpoint,
         time_ms: 60_000,
         elapsed_ms: 10_000,
         run: None,
@@ -251,7 +251,7 @@ fn whatever_a_state_says_that_is_not_clean_is_told() {
         (|_, c| c.partitions[0].counts.misrouted = 1, Verdict::Fail, Kind::Misrouted),
         (
             |p, _| {
-                (p.event, p.reason) = (Event::End, Some(Reason::Fatal));
+                (p.event, p.reason) = (StateEvent::End, Some(Reason::Fatal));
                 (p.streams[0].sent, p.totals.sent, p.totals.in_flight) = (20, 20, 0);
             },
             Verdict::Fail,
@@ -351,7 +351,8 @@ fn epochs(number: u32, streams: &[[u64; 4]]) -> ProducerState {
     (state.streams, state.totals) = (Vec::new(), SendTotals::default());
     for (epoch, [acked, not_persisted, unknown, in_flight]) in (0..).zip(streams) {
         let mut ledger = SendLedger::default();
-        let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
+        let outcomes =
+            [(acked, SendOutcome::Acked), (not_persisted, SendOutcome::NotPersisted), (unknown, SendOutcome::Unknown)];
         for (count, outcome) in outcomes {
             for _ in 0..*count {
                 ledger.settle(ledger.next_sequence(), outcome);

@@ -6,11 +6,11 @@
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};
 use ledger::judge::{Case, Claim, Finding, Kind, OffsetRange, Report, Row, Verdict, Went, judge};
 use ledger::lines::{
-    CONSUMER, ConsumerState, Event, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
-    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals,
+    CONSUMER, ConsumerState, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
+    ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, StateEvent,
 };
 use ledger::received::{Counts, PartitionLedger, Record};
-use ledger::sent::{Outcome, SendLedger};
+use ledger::sent::{SendLedger, SendOutcome};
 use ledger::stamp::{Encoder, ProducerId, RunId};
 
 const RANGES: [OffsetRange; 2] =
@@ -20,7 +20,7 @@ fn run() -> RunId {
     "r".parse().unwrap()
 }
 
-fn claim_of(producer: u32, event: Event, ledgers: &[SendLedger]) -> ProducerState {
+fn claim_of(producer: u32, event: StateEvent, ledgers: &[SendLedger]) -> ProducerState {
     let producer = ProducerId(producer);
     let mut totals = SendTotals::default();
     ledgers.iter().for_each(|ledger| totals.add(ledger));
@@ -31,7 +31,7 @@ fn claim_of(producer: u32, event: Event, ledgers: &[SendLedger]) -> ProducerStat
         elapsed_ms: 1,
         run: run(),
         producer,
-        reason: (event == Event::End).then_some(Reason::Count),
+        reason: (event == StateEvent::End).then_some(Reason::Count),
         totals,
         partitions: Vec::new(),
         streams: ledgers.iter().enumerate().map(|(p, ledger)| SendStream::new(producer, 0, p as i32, ledger)).collect(),
@@ -51,7 +51,7 @@ fn state_of(ledgers: &[PartitionLedger]) -> ConsumerState {
     ledgers.iter().for_each(|ledger| totals.add(ledger.counts()));
     ConsumerState {
         schema: CONSUMER.into(),
-        event: Event::End,
+        event: StateEvent::End,
         time_ms: 3,
         elapsed_ms: 1,
         run: Some(run()),
@@ -99,7 +99,7 @@ impl Sample {
         Self {
             sums: true,
             ranges: RANGES.to_vec(),
-            produced: claim_of(1, Event::End, &[acked(50), acked(50)]),
+            produced: claim_of(1, StateEvent::End, &[acked(50), acked(50)]),
             went: Went::ByItself,
             wordless: 0,
             consumed: state_of(&ledgers),
@@ -414,7 +414,7 @@ fn what_was_not_sent_or_is_gone_is_a_fault() {
         ),
         (
             |s| {
-                s.produced.event = Event::Checkpoint;
+                s.produced.event = StateEvent::Checkpoint;
                 s.produced.reason = None;
             },
             Fail,
@@ -464,20 +464,20 @@ fn what_cannot_be_told_is_inconclusive() {
             "the log's start moved past 2 offsets before they were read",
         ),
         (
-            |s| stop_at_40(s, Some(Reason::Idle), Event::End),
+            |s| stop_at_40(s, Some(Reason::Idle), StateEvent::End),
             Inconclusive,
             &[(NotDrained, Some(1), 17)],
             "read up to 40, not to 57 (idle)",
         ),
         (
-            |s| stop_at_40(s, None, Event::Checkpoint),
+            |s| stop_at_40(s, None, StateEvent::Checkpoint),
             Inconclusive,
             &[(NotDrained, Some(1), 17)],
             "read up to 40, not to 57 (still reading)",
         ),
         (
             |s| {
-                stop_at_40(s, None, Event::Checkpoint);
+                stop_at_40(s, None, StateEvent::Checkpoint);
                 s.consumed.partitions[1].stuck = Some("_BAD_COMPRESSION".into());
             },
             Inconclusive,
@@ -556,7 +556,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
         ),
         (
             |s| {
-                (s.produced.event, s.produced.reason, s.went) = (Event::Checkpoint, None, Went::Asked);
+                (s.produced.event, s.produced.reason, s.went) = (StateEvent::Checkpoint, None, Went::Asked);
             },
             Inconclusive,
             &[(NoLastWord, None, 1)],
@@ -586,7 +586,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
 }
 
 /// Partition 1 is only read up to offset 40.
-fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: Event) {
+fn stop_at_40(s: &mut Sample, reason: Option<Reason>, event: StateEvent) {
     let row = &mut s.consumed.partitions[1];
     (row.next, row.counts.records, row.counts.received) = (40, 33, 33);
     (s.consumed.streams[1].next, s.consumed.streams[1].received) = (33, 33);
@@ -859,8 +859,8 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
     // At its last checkpoint, 5 were acked and 3 in flight.
     let mut checkpoint = acked(5);
     (0..3).for_each(|_| checkpoint.accepted());
-    let died = Claim::by(claim_of(1, Event::Checkpoint, &[checkpoint]), Went::Killed);
-    let successor = Claim::by(claim_of(2, Event::End, &[acked(4)]), Went::Asked);
+    let died = Claim::by(claim_of(1, StateEvent::Checkpoint, &[checkpoint]), Went::Killed);
+    let successor = Claim::by(claim_of(2, StateEvent::End, &[acked(4)]), Went::Asked);
     let both = [died.clone(), successor.clone()];
     for arrived in 5..20 {
         let report = verdict(&both, &ledger(&[(1, arrived), (2, 4)]));
@@ -886,13 +886,13 @@ fn a_full_set_makes_the_verdict_inconclusive() {
     for sequence in 0..n {
         sent.accepted();
         let lost = sequence % 2 == 1;
-        sent.settle(sequence, if lost { Outcome::NotPersisted } else { Outcome::Acked });
+        sent.settle(sequence, if lost { SendOutcome::NotPersisted } else { SendOutcome::Acked });
         if !lost {
             read.record(Record::new(read.next, Some(&value(1, 0, sequence))));
         }
     }
     let ranges = [OffsetRange { partition: 0, start: 0, end: read.next }];
-    let claims = [Claim::by(claim_of(1, Event::End, &[sent.clone()]), Went::Asked)];
+    let claims = [Claim::by(claim_of(1, StateEvent::End, &[sent.clone()]), Went::Asked)];
     let received = state_of(&[read]);
     let report = judge(&Case::new(run(), "t", &ranges, &claims, &received));
     assert_eq!(report.verdict, Verdict::Inconclusive, "{:?}", report.reasons);
@@ -905,9 +905,9 @@ fn a_line_that_would_be_too_long_leaves_sets_out_and_says_so() {
     let mut holes = SendLedger::default();
     for sequence in 0..200 {
         holes.accepted();
-        holes.settle(sequence, if sequence % 2 == 0 { Outcome::Acked } else { Outcome::Unknown });
+        holes.settle(sequence, if sequence % 2 == 0 { SendOutcome::Acked } else { SendOutcome::Unknown });
     }
-    let state = claim_of(1, Event::End, &[acked(5), holes.clone(), acked(5)]);
+    let state = claim_of(1, StateEvent::End, &[acked(5), holes.clone(), acked(5)]);
     assert_eq!(state.clone().fitted(LINE_INTERVALS_MAX), state);
     let fitted = state.fitted(50);
     assert_eq!(fitted.streams.iter().map(|stream| stream.exact).collect::<Vec<_>>(), [true, false, true]);
@@ -947,7 +947,8 @@ fn sums_of_producers_add_up_one_by_one() {
 /// A stream with these numbers of acked, not persisted, unknown and in-flight messages, in this order.
 fn settled(acked: u64, not_persisted: u64, unknown: u64, in_flight: u64) -> SendLedger {
     let mut ledger = SendLedger::default();
-    let outcomes = [(acked, Outcome::Acked), (not_persisted, Outcome::NotPersisted), (unknown, Outcome::Unknown)];
+    let outcomes =
+        [(acked, SendOutcome::Acked), (not_persisted, SendOutcome::NotPersisted), (unknown, SendOutcome::Unknown)];
     for (count, outcome) in outcomes {
         for _ in 0..count {
             let sequence = ledger.next_sequence();
@@ -960,7 +961,7 @@ fn settled(acked: u64, not_persisted: u64, unknown: u64, in_flight: u64) -> Send
 }
 
 /// A state with these streams of partition 0, one epoch each.
-fn epochs_of(producer: u32, event: Event, epochs: &[SendLedger]) -> ProducerState {
+fn epochs_of(producer: u32, event: StateEvent, epochs: &[SendLedger]) -> ProducerState {
     let mut state = claim_of(producer, event, epochs);
     for (epoch, stream) in state.streams.iter_mut().enumerate() {
         (stream.epoch, stream.partition) = (epoch as u32, 0);
@@ -972,8 +973,8 @@ fn epochs_of(producer: u32, event: Event, epochs: &[SendLedger]) -> ProducerStat
 #[test]
 fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let claims = [
-        Claim::by(epochs_of(1, Event::End, &[settled(6, 2, 3, 0), settled(5, 1, 1, 0)]), Went::ByItself),
-        Claim::by(epochs_of(2, Event::Checkpoint, &[settled(4, 1, 2, 3)]), Went::Killed),
+        Claim::by(epochs_of(1, StateEvent::End, &[settled(6, 2, 3, 0), settled(5, 1, 1, 0)]), Went::ByItself),
+        Claim::by(epochs_of(2, StateEvent::Checkpoint, &[settled(4, 1, 2, 3)]), Went::Killed),
     ];
     let encoded = |run: &str, producer, epoch, partition, sequence| {
         let run = run.parse().unwrap();
@@ -1038,7 +1039,7 @@ fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
 fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
     let state = || {
         let ledgers = [settled(6, 2, 3, 0), settled(5, 1, 4, 0)];
-        let mut state = claim_of(1, Event::End, &ledgers);
+        let mut state = claim_of(1, StateEvent::End, &ledgers);
         for (partition, SendStream { sent, acked, not_persisted, unknown, .. }) in (0..).zip(&state.streams) {
             let (sent, acked, not_persisted, unknown) = (*sent, *acked, *not_persisted, *unknown);
             state.partitions.push(SendPartition { partition, sent, acked, not_persisted, unknown });
@@ -1094,7 +1095,7 @@ fn a_producer_whose_sums_are_not_those_of_its_parts_contradicts_itself() {
 
 #[test]
 fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
-    use Event::{Checkpoint, End};
+    use StateEvent::{Checkpoint, End};
     // The counts of acked, not persisted and unknown are those of the sets; `sent` is given.
     let contradicts = |event, sent: u64, sets: [&[(u64, u64)]; 3]| {
         let mut state = claim_of(1, event, &[SendLedger::default()]);
@@ -1134,7 +1135,7 @@ fn three_intervals_are_spelled_out_and_no_more() {
             ledger.record(Record::new(ledger.next, Some(&value(1, 0, sequence))));
         }
         let ranges = [OffsetRange { partition: 0, start: 0, end: ledger.next }];
-        let claims = [Claim::by(claim_of(1, Event::End, &[acked(20)]), Went::Asked)];
+        let claims = [Claim::by(claim_of(1, StateEvent::End, &[acked(20)]), Went::Asked)];
         let report = judge(&Case::new(run(), "t", &ranges, &claims, &state_of(&[ledger])));
         assert_eq!(report.reasons[0], format!("partition 0: {spelled}"));
     }

@@ -93,7 +93,8 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(20));
         }
         let seconds = begin.elapsed().as_secs_f64();
-        // Of a process that has ended and was not waited for yet the kernel still tells what it took, in ticks of 10 ms.
+        // Of a process that has ended and was not waited for yet the kernel still tells what it took, in ticks of 10
+        // ms.
         let stat = read("stat");
         let fields: Vec<u64> = stat[stat.rfind(')').unwrap() + 1..]
             .split_whitespace()

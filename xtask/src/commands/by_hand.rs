@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::cli::{Passthrough, Render};
+use crate::cli::{Passthrough, RenderArgs};
 use crate::commands::session::Session;
 use crate::config::{Lab, Overrides, state_dir};
 use crate::exec::{Exec, RealExec};
@@ -27,7 +27,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The folder is not writable, or the images in use are unknown.
-    pub fn render(&self, args: &Render) -> Result<Exit> {
+    pub fn render(&self, args: &RenderArgs) -> Result<Exit> {
         let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
         let overrides = Overrides { images: args.images.map(Into::into), ..Overrides::recorded(Backend::Kind) };
         let lab = Lab::load(self.global, self.env, record.as_ref(), overrides)?;

@@ -1,6 +1,6 @@
 //! `clients`: the producer and the consumer.
 
-use crate::cli::{ClientsCommand, Format, Scale};
+use crate::cli::{ClientsCommand, Format, ScaleArgs};
 use crate::commands::session::Session;
 use crate::config::facts::MAX_CLIENTS;
 use crate::failure::{Exit, Failure, Result};
@@ -35,7 +35,7 @@ impl Session<'_> {
     }
 
     /// `clients scale`: records the number of replicas and applies it.
-    fn scale(&self, scale: &Scale) -> Result<Exit> {
+    fn scale(&self, scale: &ScaleArgs) -> Result<Exit> {
         let lock = self.lock("clients scale")?;
         let (lab, _) = self.recorded()?;
         if !lab.facts.clients.iter().any(|client| client.name == scale.client) {

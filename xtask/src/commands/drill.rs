@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::{Backend, Reach};
-use crate::cli::{Drill as Args, Format};
+use crate::cli::{DrillArgs, Format};
 use crate::commands::session::Session;
 use crate::config::Lab;
 use crate::drill::control::Without;
@@ -35,7 +35,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// Nothing is up, a fault's name is wrong, or a drill could not be finished.
-    pub fn drill(&self, args: &Args) -> Result<Exit> {
+    pub fn drill(&self, args: &DrillArgs) -> Result<Exit> {
         if args.list {
             print_text(&text::list());
             return Ok(Exit::Ok);
@@ -77,7 +77,7 @@ impl Session<'_> {
 }
 
 /// The file that each result is appended to.
-fn out_file(args: &Args) -> Result<Option<PathBuf>> {
+fn out_file(args: &DrillArgs) -> Result<Option<PathBuf>> {
     let matrix = args.faults.iter().any(|name| name == "matrix").then(|| MATRIX.into());
     match args.out.clone().or(matrix) {
         None if args.resume => {
@@ -88,7 +88,7 @@ fn out_file(args: &Args) -> Result<Option<PathBuf>> {
 }
 
 /// Plans the drills that `args` ask for. With `--resume`, those that `out` already has are skipped steps.
-fn drill_plan(args: &Args, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
+fn drill_plan(args: &DrillArgs, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
     let lab = ctx.lab;
     let scenarios = scenarios(args, Some(lab.backend))?;
     let brokers = &lab.facts.brokers;
@@ -156,7 +156,7 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
 }
 
 /// Returns what `args` ask for, in order. With a `backend`, `all` has the faults that it allows.
-fn scenarios(args: &Args, backend: Option<Backend>) -> Result<Vec<Scenario>> {
+fn scenarios(args: &DrillArgs, backend: Option<Backend>) -> Result<Vec<Scenario>> {
     let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
     if args.faults.is_empty() {
         return Err(
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn rounds_repeat_what_the_backend_allows_in_order() {
-        let args = |faults: &[&str], rounds| Args {
+        let args = |faults: &[&str], rounds| DrillArgs {
             faults: faults.iter().map(ToString::to_string).collect(),
             rounds,
             list: false,

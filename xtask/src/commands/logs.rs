@@ -1,6 +1,6 @@
 //! `logs` and `clients logs`: print the lab's logs.
 
-use crate::cli::{ClientLogs, Logs};
+use crate::cli::{ClientLogsArgs, LogsArgs};
 use crate::commands::session::Session;
 use crate::drivers;
 use crate::failure::{Exit, Result};
@@ -11,7 +11,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The lab is not up, or the process does not exist.
-    pub fn logs(&self, args: &Logs) -> Result<Exit> {
+    pub fn logs(&self, args: &LogsArgs) -> Result<Exit> {
         let source = args.process.clone().map_or(LogSource::All, LogSource::One);
         self.print_logs(&source, Tail { lines: args.lines, follow: args.follow })
     }
@@ -20,7 +20,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The lab is not up.
-    pub(super) fn client_logs(&self, args: &ClientLogs) -> Result<Exit> {
+    pub(super) fn client_logs(&self, args: &ClientLogsArgs) -> Result<Exit> {
         self.print_logs(&LogSource::Clients, Tail { lines: args.lines, follow: args.follow })
     }
 

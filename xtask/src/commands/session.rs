@@ -12,7 +12,7 @@ use crate::local::jars::Jars;
 use crate::lock::Lock;
 use crate::plan::Plan;
 use crate::report;
-use crate::run::{self, Report};
+use crate::run::{self, PlanReport};
 use crate::show::{self, print_text, tell};
 use crate::signal::Stop;
 use crate::state::read_record;
@@ -57,12 +57,12 @@ impl Session<'_> {
         Ctx::new(lab, drivers::of(lab.backend), jars, &RealExec, stop)
     }
 
-    pub(super) fn run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> Report {
+    pub(super) fn run(&self, command: &str, lab: &Lab, jars: &Jars, plan: &Plan) -> PlanReport {
         let stop = self.stop.next_plan();
         self.run_in(command, &self.ctx(lab, jars, &stop), plan)
     }
 
-    pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> Report {
+    pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> PlanReport {
         let lab = ctx.lab;
         let events = Events::to(vec![show::listener(command, &lab.name, lab.format, self.env)]);
         let logs = lab.logs().join("steps").join(command.replace(' ', "-"));
@@ -108,7 +108,7 @@ impl Session<'_> {
     }
 
     /// Loads the recorded lab, with the project's manifests if its own cannot be read.
-    pub(super) fn load_or_own(&self, record: Option<&crate::state::Record>, overrides: Overrides) -> Result<Lab> {
+    pub(super) fn load_or_own(&self, record: Option<&crate::state::LabRecord>, overrides: Overrides) -> Result<Lab> {
         Lab::load(self.global, self.env, record, overrides.clone()).or_else(|failure| {
             tell(&format!("teardown: {failure}\n  continuing with the project's own manifests"));
             let manifests = Some(self.env.repo.join("manifests"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::cli::{Format, Teardown};
+use crate::cli::{Format, TeardownArgs};
 use crate::commands::session::Session;
 use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
@@ -13,7 +13,7 @@ use crate::local::jars::Jars;
 use crate::lock::has_lock;
 use crate::plan;
 use crate::report;
-use crate::run::Report;
+use crate::run::PlanReport;
 use crate::show::{print_text, tell};
 use crate::state::{read_record, remains};
 
@@ -22,7 +22,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The lock cannot be taken.
-    pub fn teardown(&self, teardown: &Teardown) -> Result<Exit> {
+    pub fn teardown(&self, teardown: &TeardownArgs) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
         let record = read_record(&state).unwrap_or_else(|failure| {
             tell(&format!("teardown: {failure}\n  continuing; what belongs to the lab is found by its mark"));
@@ -41,7 +41,7 @@ impl Session<'_> {
         let has_files = state.exists() || remains(&state).exists() || has_lock(&state);
         let purges = teardown.purge && self.env.cache.exists();
         if !(found || has_files || purges) {
-            let report = Report { steps: vec![], elapsed: Duration::ZERO, failures: vec![] };
+            let report = PlanReport { steps: vec![], elapsed: Duration::ZERO, failures: vec![] };
             match lab.format {
                 Format::Json => report::json("teardown", &ctx, &report),
                 Format::Text => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, getpgid, getpgrp};
 
-use crate::cli::{Global, Test};
+use crate::cli::{Global, TestArgs};
 use crate::commands::fix;
 use crate::config::Env;
 use crate::environment::Purpose;
@@ -183,7 +183,7 @@ impl Check {
     }
 
     /// Runs the check, unless this machine cannot. `--fix` first installs the program that it needs.
-    fn attempt(&self, args: &Test, env: &Env, engine: bool, stop: &Stop) -> Result<Ended> {
+    fn attempt(&self, args: &TestArgs, env: &Env, engine: bool, stop: &Stop) -> Result<Ended> {
         if self.lab != TestLab::None && args.quick {
             return Ok(Ended::Skipped("left out by --quick".into()));
         }
@@ -229,7 +229,7 @@ impl Check {
 ///
 /// # Errors
 /// A check cannot start, or `--fix` fails.
-pub fn run(args: &Test, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
+pub fn run(args: &TestArgs, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
     if global.dry_run {
         for check in CHECKS.iter().filter(|check| check.lab == TestLab::None || !args.quick) {
             let lines = check.runs.lines().into_iter().map(|words| words.join(" ") + "\n");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::cli::{Format, ImagesChoice, Up};
+use crate::cli::{Format, ImagesChoice, UpArgs};
 use crate::commands::fix;
 use crate::commands::session::Session;
 use crate::config::{Lab, Overrides, state_dir};
@@ -15,10 +15,10 @@ use crate::kind::setup;
 use crate::local::jars::Jars;
 use crate::plan::{self, UpOptions};
 use crate::report;
-use crate::run::Report;
+use crate::run::PlanReport;
 use crate::show::{print_text, tell};
 use crate::signal::Stop;
-use crate::state::{ImageSource, Record, put_aside, read_record};
+use crate::state::{ImageSource, LabRecord, put_aside, read_record};
 use crate::steps::preflight;
 use crate::task::Task;
 
@@ -27,7 +27,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// A failure before the first step: flags, manifests, the lock.
-    pub fn up(&self, up: &Up) -> Result<Exit> {
+    pub fn up(&self, up: &UpArgs) -> Result<Exit> {
         let state = state_dir(self.global, self.env)?;
         let options = UpOptions { no_clients: up.no_clients, recreate: up.recreate, merge: up.merge_kubeconfig };
         // Before the lock, so that an invalid flag or manifest leaves no folder behind.
@@ -56,7 +56,7 @@ impl Session<'_> {
     }
 
     /// Loads the lab from flags, record and manifests.
-    fn requested(&self, up: &Up, record: Option<&Record>) -> Result<(Lab, Jars)> {
+    fn requested(&self, up: &UpArgs, record: Option<&LabRecord>) -> Result<(Lab, Jars)> {
         let (requested, name) = (up.backend.0, &self.global.name);
         let (backend, why) = drivers::choose(requested, record, name, self.env, &RealExec, self.stop)?;
         let given = [
@@ -73,7 +73,7 @@ impl Session<'_> {
     }
 
     /// Reports the end of the plan; takes the lab down again if requested.
-    fn conclude(&self, up: &Up, lab: &Lab, jars: &Jars, report: &Report) -> Result<()> {
+    fn conclude(&self, up: &UpArgs, lab: &Lab, jars: &Jars, report: &PlanReport) -> Result<()> {
         match report.exit() {
             Exit::Ok if lab.format == Format::Text => {
                 print_text(&format!("\nlab {} is up after {:.1} s\n\n", lab.name, report.elapsed.as_secs_f64()));

@@ -1,7 +1,7 @@
 //! `verify`: checks the lab and proves that every message arrives.
 
 use crate::account;
-use crate::cli::{Format, Verify};
+use crate::cli::{Format, VerifyArgs};
 use crate::commands::session::Session;
 use crate::failure::{Exit, Failure, Result};
 use crate::plan;
@@ -15,7 +15,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The lab is not up.
-    pub fn verify(&self, verify: &Verify) -> Result<Exit> {
+    pub fn verify(&self, verify: &VerifyArgs) -> Result<Exit> {
         if verify.messages == Some(0) {
             return Err(Failure::usage("--messages 0: a check without messages proves nothing"));
         }

@@ -162,9 +162,9 @@ pub struct Settings {
     /// Limit of the consumer's lag, in messages.
     pub lag_messages: u64,
     /// The local backend.
-    pub local: Local,
+    pub local: LocalSettings,
     /// The kind backend.
-    pub kind: Kind,
+    pub kind: KindSettings,
 }
 
 /// Timeouts of steps, in seconds.
@@ -200,7 +200,7 @@ pub struct Flow {
 /// Settings of the local backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Local {
+pub struct LocalSettings {
     /// ZooKeeper's client port on 127.0.0.1.
     #[serde(rename = "zookeeper_port")]
     pub coordinator_port: u16,
@@ -211,7 +211,7 @@ pub struct Local {
 /// Settings of the kind backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kind {
+pub struct KindSettings {
     /// Timeout for the answer of a registry, in seconds.
     pub registry_s: u64,
     /// What builds the clients' image.

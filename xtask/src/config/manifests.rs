@@ -10,9 +10,9 @@ use ledger::stamp::{Encoder, RunId};
 use crate::config::facts::{
     Brokers, Client, Cluster, Coordinator, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings,
 };
-use crate::config::objects::{ClusterConfig, ConfigMap, Container, Service, Workload, WorkloadSpec};
+use crate::config::objects::{ClusterConfig, ConfigMap, Container, ServiceObject, Workload, WorkloadSpec};
 use crate::config::variables::{NAMESPACE, Owner, Sources};
-use crate::config::yaml::{self, Document, Problem, Reader, Value, readable};
+use crate::config::yaml::{self, Document, ManifestProblem, ManifestReader, Value, readable};
 
 /// The script in the image that turns the brokers' variables into properties.
 const START: &str = "/etc/confluent/docker/run";
@@ -25,8 +25,8 @@ const CLIENT_VARIABLES: [&str; 9] =
 ///
 /// # Errors
 /// All problems, each with its file and field.
-pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
-    let mut reader = Reader::new(dir);
+pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
+    let mut reader = ManifestReader::new(dir);
     let kafka = reader.documents("kafka.yml");
     let host_access = reader.documents("host-access.yml");
     let clients = reader.documents("clients.yml");
@@ -58,14 +58,14 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
         )),
         _ => {
             // Don't report missing fields of an unreadable file.
-            let broken = |problem: &Problem| problem.field == "file" || problem.field.starts_with("line ");
+            let broken = |problem: &ManifestProblem| problem.field == "file" || problem.field.starts_with("line ");
             let unread: Vec<_> = reader.problems.iter().filter(|p| broken(p)).map(|p| p.file.clone()).collect();
             let absent = |message: &str| {
                 message == "is missing"
                     || message.starts_with("has no data ")
                     || message.starts_with("no document of kind ")
             };
-            let follows = |problem: &Problem| unread.contains(&problem.file) && absent(&problem.message);
+            let follows = |problem: &ManifestProblem| unread.contains(&problem.file) && absent(&problem.message);
             reader.problems.retain(|problem| !follows(problem));
             // Some files are read twice.
             let mut reported = std::collections::HashSet::new();
@@ -75,7 +75,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<Problem>> {
     }
 }
 
-impl Reader<'_> {
+impl ManifestReader<'_> {
     /// Returns the StatefulSet called `name`. A missing or invalid one is a problem.
     fn stateful_set(&mut self, documents: &[Document], name: &str) -> Option<WorkloadSpec> {
         let before = self.problems.len();
@@ -172,7 +172,7 @@ impl Reader<'_> {
             .map(|workload| workload.spec.template.metadata.labels)
             .collect();
         let sets = documents.iter().filter(|document| document.kind == "StatefulSet").count();
-        let services: Vec<Service> = self.all(documents, "Service");
+        let services: Vec<ServiceObject> = self.all(documents, "Service");
         for service in services.iter().filter(|service| !service.spec.selector.is_empty()) {
             let selects = |labels: &BTreeMap<String, Value>| {
                 service.spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -193,7 +193,7 @@ impl Reader<'_> {
             return self.problem("kafka.yml", KEY, "is missing: it names ZooKeeper's Service and port");
         };
         let services: Vec<String> =
-            readable::<Service>(documents, "Service").map(|service| service.metadata.name).collect();
+            readable::<ServiceObject>(documents, "Service").map(|service| service.metadata.name).collect();
         let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
         let what = match text.split_once(':') {
             _ if text.contains(',') => "names several servers, but this lab has one ZooKeeper: use SERVICE:PORT",
@@ -532,7 +532,7 @@ impl Reader<'_> {
     /// Reads the cluster. cluster.yml and host-access.yml must map the ports that the brokers advertise.
     fn cluster(&mut self, brokers: Option<&Brokers>) -> Cluster {
         let documents = self.documents("host-access.yml");
-        let services: Vec<Service> = self.all(&documents, "Service");
+        let services: Vec<ServiceObject> = self.all(&documents, "Service");
         let mut taken: BTreeMap<u16, String> = BTreeMap::new();
         for service in &services {
             for port in service.spec.ports.iter().filter_map(|port| port.node_port) {
@@ -692,7 +692,7 @@ mod tests {
     }
 
     /// Reads the committed manifests after replacing `from` with `to` in `file`.
-    fn changed(changes: &[(&str, &str, &str)]) -> Result<(Facts, Settings), Vec<Problem>> {
+    fn changed(changes: &[(&str, &str, &str)]) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
         let dir = std::env::temp_dir().join(format!(
             "kafka-lab-manifests-{}-{:?}",
             std::process::id(),

@@ -165,7 +165,7 @@ pub(super) struct Secret {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Service {
+pub(super) struct ServiceObject {
     pub(super) metadata: Meta,
     pub(super) spec: ServiceSpec,
 }

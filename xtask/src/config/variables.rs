@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::facts::POD_NAME;
 use crate::config::objects::{ConfigMap, Container, EnvFrom, EnvVar, KeyRef, ObjectRef, Secret, ValueFrom};
-use crate::config::yaml::{self, Document, Reader, Value, readable};
+use crate::config::yaml::{self, Document, ManifestReader, Value, readable};
 
 /// The namespace of every lab: the default of the cluster's kubeconfig.
 pub(super) const NAMESPACE: &str = "default";
@@ -60,12 +60,12 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    fn problem(&self, reader: &mut Reader<'_>, field: &str, message: String) {
+    fn problem(&self, reader: &mut ManifestReader<'_>, field: &str, message: String) {
         reader.problem(self.file, format!("{} {field}", self.name), message);
     }
 }
 
-impl Reader<'_> {
+impl ManifestReader<'_> {
     /// Returns a container's variables with known values, and the names of the objects that they come from.
     pub(super) fn variables(
         &mut self,

@@ -15,7 +15,7 @@ const FILE_MAX: u64 = 1024 * 1024;
 
 /// A problem in a file, with its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ManifestProblem {
     /// File name in the manifests folder.
     pub file: String,
     /// Field or line.
@@ -24,7 +24,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.file, self.field, self.message)
     }
@@ -49,9 +49,9 @@ impl Document {
 }
 
 /// Reads files, and collects problems instead of stopping at the first.
-pub(super) struct Reader<'a> {
+pub(super) struct ManifestReader<'a> {
     dir: &'a Path,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ManifestProblem>,
 }
 
 /// A YAML document of a file.
@@ -82,14 +82,14 @@ pub fn text_of(path: &Path) -> std::io::Result<String> {
     Ok(text.replace("\r\n", "\n"))
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ManifestReader<'a> {
     /// Creates a reader of the files in `dir`.
     pub(super) fn new(dir: &'a Path) -> Self {
         Self { dir, problems: Vec::new() }
     }
 
     pub(super) fn problem(&mut self, file: &str, field: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { file: file.into(), field: field.into(), message: message.into() });
+        self.problems.push(ManifestProblem { file: file.into(), field: field.into(), message: message.into() });
     }
 
     fn text(&mut self, file: &str) -> Option<String> {

@@ -3,17 +3,17 @@
 //! While a drill runs, the state file shows the state of a client: one line, always whole. The log is read once, at the
 //! end of the drill. It alone has the gaps and the start line, and it is what is judged: claims and witnesses.
 //!
-//! The state file is not judged, because it may be older than the log. A client writes its state file first and then the
-//! line in its log (`Output::state` in clients/src/output.rs), so a SIGKILL in between leaves the file one line ahead.
-//! But if a state file cannot be written, the client only remarks on it and the old line stays; if a log cannot be
-//! written, the client ends. A claim from such a file would promise less than the log did, and a loss could pass. A log
-//! that is one line behind promises what it would have promised if the SIGKILL had come a moment earlier.
+//! The state file is not judged, because it may be older than the log. A client writes its state file first and then
+//! the line in its log (`Output::state` in clients/src/output.rs), so a SIGKILL in between leaves the file one line
+//! ahead. But if a state file cannot be written, the client only remarks on it and the old line stays; if a log cannot
+//! be written, the client ends. A claim from such a file would promise less than the log did, and a loss could pass. A
+//! log that is one line behind promises what it would have promised if the SIGKILL had come a moment earlier.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ledger::judge::{Claim, Went};
-use ledger::lines::{Event, Line, PRODUCER, ProducerState};
+use ledger::lines::{Line, PRODUCER, ProducerState, StateEvent};
 
 use crate::failure::Result;
 use crate::local::process::{Identity, Life};
@@ -39,7 +39,7 @@ pub enum Fate {
 /// A client process of a drill. Its log file is in the lab's folder, which marks the process as the lab's: `up` and
 /// `teardown` end what a killed drill left behind.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ClientProcess {
     /// `producer-1`, `consumer-2`, …
     pub name: String,
     /// Its log file.
@@ -54,7 +54,7 @@ pub struct Client {
     pub fate: Fate,
 }
 
-impl Client {
+impl ClientProcess {
     /// Reads the state file, which is renewed each second; `None` before the first state.
     pub fn state<T: Line>(&self) -> Option<T> {
         let text = std::fs::read(&self.state_file).ok()?;
@@ -115,7 +115,7 @@ fn without_last_state(log: &str) -> &str {
 /// Cuts a producer's log before its `end` line, if it has one.
 fn without_end(log: &str) -> &str {
     match clients::lines::<ProducerState>(log).last() {
-        Some(state) if state.event == Event::End => without_last_state(log),
+        Some(state) if state.event == StateEvent::End => without_last_state(log),
         _ => log,
     }
 }
@@ -133,12 +133,12 @@ mod tests {
     }
 
     /// A producer with these lines in its log, and this fate.
-    fn producer(name: &str, lines: &[String], fate: Fate) -> (Client, PathBuf) {
+    fn producer(name: &str, lines: &[String], fate: Fate) -> (ClientProcess, PathBuf) {
         let log = std::env::temp_dir().join(format!("kafka-lab-load-{}-{name}.log", std::process::id()));
         std::fs::write(&log, lines.concat()).unwrap();
         let identity = Identity { pid: u32::MAX, start_ticks: 0, boot: String::new() };
         let (name, state_file, started) = (name.into(), log.with_extension("state"), Instant::now());
-        (Client { name, log: log.clone(), state_file, started, identity, fate }, log)
+        (ClientProcess { name, log: log.clone(), state_file, started, identity, fate }, log)
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use ledger::judge::Claim;
 use ledger::lines::{ConsumerStart, ConsumerState, Gap, ProducerState, Reason};
 
-use crate::drill::client::{Client, Fate};
+use crate::drill::client::{ClientProcess, Fate};
 use crate::drill::load::{Load, number};
 use crate::drill::moves::Target;
-use crate::drill::observations::{ByPartition, ClientEnd, Reader};
+use crate::drill::observations::{ByPartition, ClientEnd, ConsumerRead};
 use crate::drill::timing;
 use crate::tools::clients;
 
@@ -22,7 +22,7 @@ pub struct ClientLogs {
     /// The end of each client process.
     pub ends: Vec<ClientEnd>,
     /// What each consumer process read.
-    pub readers: Vec<Reader>,
+    pub readers: Vec<ConsumerRead>,
     /// Every gap that a client reported.
     pub gaps: Vec<Gap>,
 }
@@ -40,7 +40,7 @@ impl ClientLogs {
         logs
     }
 
-    fn producer(&mut self, client: &Client, cut: bool) {
+    fn producer(&mut self, client: &ClientProcess, cut: bool) {
         let log = client.log_text();
         match client.claim(&log, cut) {
             Some(claim) => self.claims.push(claim),
@@ -53,7 +53,7 @@ impl ClientLogs {
         self.gaps.extend(timing::gaps(&log));
     }
 
-    fn consumer(&mut self, client: &Client) {
+    fn consumer(&mut self, client: &ClientProcess) {
         let log = client.log_text();
         let state: Option<ConsumerState> = clients::last(&log);
         self.end(client, Target::Consumer, state.as_ref().and_then(|state| state.reason));
@@ -62,19 +62,19 @@ impl ClientLogs {
         self.gaps.extend(timing::gaps(&log));
     }
 
-    fn end(&mut self, client: &Client, target: Target, reason: Option<Reason>) {
+    fn end(&mut self, client: &ClientProcess, target: Target, reason: Option<Reason>) {
         self.ends.push(ClientEnd { target, asked: client.fate == (Fate::Asked { in_time: true }), reason });
     }
 }
 
-fn reader(start: Option<ConsumerStart>, state: Option<&ConsumerState>) -> Reader {
+fn reader(start: Option<ConsumerStart>, state: Option<&ConsumerState>) -> ConsumerRead {
     let offset = |offset: i64| u64::try_from(offset).unwrap_or_default();
     let rows = || state.iter().flat_map(|state| &state.partitions);
     // After hours, the start line is gone with the oldest log file.
     let mut from: ByPartition<u64> = rows().map(|row| (number(row.partition), offset(row.start))).collect();
     let spans = start.iter().flat_map(|start| &start.partitions);
     from.extend(spans.map(|span| (number(span.partition), offset(span.start))));
-    Reader { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
+    ConsumerRead { from, received: rows().map(|row| (number(row.partition), row.counts.received)).collect() }
 }
 
 #[cfg(test)]
@@ -90,12 +90,12 @@ mod tests {
     use crate::local::process::Identity;
 
     /// A client of a drill with this log and this fate.
-    fn client(name: &str, said: &str, fate: Fate) -> Client {
+    fn client(name: &str, said: &str, fate: Fate) -> ClientProcess {
         let log = std::env::temp_dir().join(format!("kafka-lab-words-{}-{name}.log", std::process::id()));
         std::fs::write(&log, said).unwrap();
         let (state_file, started) = (log.with_extension("state"), Instant::now());
         let identity = Identity { pid: u32::MAX, start_ticks: 0, boot: String::new() };
-        Client { name: name.into(), log, state_file, started, identity, fate }
+        ClientProcess { name: name.into(), log, state_file, started, identity, fate }
     }
 
     #[test]
@@ -125,8 +125,8 @@ mod tests {
         let ends = logs.ends.iter().map(|end| (end.target, end.asked, end.reason)).collect::<Vec<_>>();
         let (producer, consumer) = ((Target::Producer, false, None), (Target::Consumer, false, None));
         assert_eq!(ends, [producer, producer, (Target::Consumer, true, Some(Reason::Signal)), consumer]);
-        let read = Reader { from: [(0, 3)].into(), received: [(0, 7)].into() };
-        assert_eq!(logs.readers, [read, Reader::default()], "without its start line, its state has the start");
+        let read = ConsumerRead { from: [(0, 3)].into(), received: [(0, 7)].into() };
+        assert_eq!(logs.readers, [read, ConsumerRead::default()], "without its start line, its state has the start");
         for client in load.producers.iter().chain(&load.consumers) {
             std::fs::remove_file(&client.log).unwrap();
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ledger::judge::{Case, Report, judge};
-use ledger::lines::{ConsumerState, Event};
+use ledger::lines::{ConsumerState, StateEvent};
 
 use crate::brokers::{Ends, end_offsets};
 use crate::drill::client_logs::ClientLogs;
@@ -20,7 +20,8 @@ use crate::tools::clients;
 /// How long a producer may take to flush, and a consumer to read what is left.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The least that a consumer reads in a second when it starts over: two busy cores manage some hundred thousand messages.
+/// The least that a consumer reads in a second when it starts over: two busy cores manage some hundred thousand
+/// messages.
 const LEAST_READ_RATE: u64 = 50_000;
 
 /// What is known when the load is over.
@@ -30,7 +31,8 @@ pub struct FinalAccount {
     pub report: Report,
     /// The cost of the final read.
     pub read: FinalRead,
-    /// Faults that the ledger does not see: a log that was cut after it was read, a client that ended by itself or too late.
+    /// Faults that the ledger does not see: a log that was cut after it was read, a client that ended by itself or too
+    /// late.
     pub faults: Vec<String>,
     /// Failed deliveries by error code.
     pub errors: BTreeMap<String, u64>,
@@ -96,7 +98,7 @@ fn final_read(
         _ => Failure { exit: Exit::Inconclusive, message: format!("the final read: {}", failure.message), ..failure },
     })?;
     let elapsed_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match clients::received(&output.stdout).filter(|state| state.event == Event::End) {
+    match clients::received(&output.stdout).filter(|state| state.event == StateEvent::End) {
         Some(state) => Ok((state, elapsed_ms)),
         None => {
             let what = format!("the final read has no last line (exit code {:?})", output.code);

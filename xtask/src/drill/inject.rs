@@ -161,7 +161,8 @@ impl<'a, 'b> Injector<'a, 'b> {
         }
     }
 
-    /// Observes the state when everything is mended and the load continues. Returns the partitions in which it does not.
+    /// Observes the state when everything is mended and the load continues. Returns the partitions in which it does
+    /// not.
     ///
     /// # Errors
     /// The brokers or pods cannot be asked, or an interruption.
@@ -322,8 +323,8 @@ impl<'a, 'b> Injector<'a, 'b> {
         })
     }
 
-    /// Returns the processes of `target` with their names. All must run: a client that does not has ended by itself, and
-    /// a server that does not was not broken by this drill.
+    /// Returns the processes of `target` with their names. All must run: a client that does not has ended by itself,
+    /// and a server that does not was not broken by this drill.
     fn processes(&mut self, target: Target) -> Result<Vec<(String, Identity)>> {
         let client = match target {
             Target::Producer => Some(self.load.producers.last_mut()),
@@ -527,8 +528,8 @@ impl<'a, 'b> Injector<'a, 'b> {
     }
 }
 
-/// Reads what was appended to a log since it had `written` bytes; the whole log if it was rotated. `None` if it cannot be
-/// read.
+/// Reads what was appended to a log since it had `written` bytes; the whole log if it was rotated. `None` if it cannot
+/// be read.
 fn text_since(log: &Path, written: u64) -> Option<String> {
     let bytes = fs::read(log).ok()?;
     let from = usize::try_from(written).ok().filter(|from| *from <= bytes.len()).unwrap_or(0);

@@ -8,7 +8,7 @@ use ledger::lines::{ConsumerState, ProducerState, ReceivePartition};
 use ledger::stamp::RunId;
 use rustix::process::Signal;
 
-use crate::drill::client::{Client, Fate};
+use crate::drill::client::{ClientProcess, Fate};
 use crate::drill::control::Without;
 use crate::drill::observations::{ByPartition, LoadProgress};
 use crate::drill::outcome::Peaks;
@@ -21,7 +21,7 @@ use crate::task::Task;
 use crate::wait::Poll;
 
 /// Acknowledged and received messages of each partition.
-type Counts = BTreeMap<u32, (u64, u64)>;
+type PartitionCounts = BTreeMap<u32, (u64, u64)>;
 
 /// How long the load may take to continue in every partition once everything is mended.
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,9 +30,9 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Returns the partitions in which nothing was acknowledged, or nothing received, between two states.
-fn stalled(before: &Counts, now: &Counts, partitions: &[u32]) -> Vec<u32> {
+fn stalled(before: &PartitionCounts, now: &PartitionCounts, partitions: &[u32]) -> Vec<u32> {
     let continues = |partition: &u32| {
-        let of = |counts: &Counts| counts.get(partition).copied().unwrap_or_default();
+        let of = |counts: &PartitionCounts| counts.get(partition).copied().unwrap_or_default();
         let ((acked, received), (acked_now, received_now)) = (of(before), of(now));
         acked_now > acked && received_now > received
     };
@@ -67,9 +67,9 @@ pub struct Load {
     /// End offsets before the run, by partition.
     pub before: Vec<(u32, u64)>,
     /// Every producer process so far.
-    pub producers: Vec<Client>,
+    pub producers: Vec<ClientProcess>,
     /// Every consumer process so far.
-    pub consumers: Vec<Client>,
+    pub consumers: Vec<ClientProcess>,
     /// Peak memory of both, as of the last sample.
     pub peaks: Peaks,
     /// What is left out, as a control.
@@ -79,7 +79,7 @@ pub struct Load {
 impl Load {
     /// Samples the peak memory of the living processes: the system forgets it when a process ends.
     pub fn sample_memory(&mut self) -> Peaks {
-        let peak = |clients: &[Client]| {
+        let peak = |clients: &[ClientProcess]| {
             clients.iter().filter_map(|client| client.identity.memory_kib(Memory::Peak)).max().unwrap_or_default()
         };
         self.peaks.producer_kib = self.peaks.producer_kib.max(peak(&self.producers));
@@ -92,7 +92,7 @@ impl Load {
         task.lab().logs().join("drills").join(self.run.to_string())
     }
 
-    fn start(&self, task: &Task<'_>, role: &str, number: usize, more: &[String]) -> Result<Client> {
+    fn start(&self, task: &Task<'_>, role: &str, number: usize, more: &[String]) -> Result<ClientProcess> {
         let (lab, dir) = (task.lab(), self.dir(task));
         private_dir(&dir)?;
         let name = format!("{role}-{number}");
@@ -105,7 +105,7 @@ impl Load {
             .arg(format!("--log-file={}", log.display()));
         let pid = task.ctx.exec.start(&cmd, &log.with_extension("out"))?;
         let identity = Started::of(pid, String::new(), cmd.to_string(), None)?.identity;
-        Ok(Client { name, log, state_file, started: Instant::now(), identity, fate: Fate::Living })
+        Ok(ClientProcess { name, log, state_file, started: Instant::now(), identity, fate: Fate::Living })
     }
 
     /// Starts another producer process of the run.
@@ -134,13 +134,13 @@ impl Load {
     }
 
     /// Returns the client of a process.
-    pub fn client(&mut self, identity: &Identity) -> Option<&mut Client> {
+    pub fn client(&mut self, identity: &Identity) -> Option<&mut ClientProcess> {
         self.producers.iter_mut().chain(&mut self.consumers).find(|client| client.identity == *identity)
     }
 
     /// Reports the client processes that ended by themselves, or did not end in time.
     pub fn went_wrong(&self) -> Vec<String> {
-        let wrong = |client: &Client| match client.fate {
+        let wrong = |client: &ClientProcess| match client.fate {
             Fate::ByItself => Some(format!("{} ended by itself", client.name)),
             Fate::Asked { in_time: false } => Some(format!("{} did not end in time after SIGTERM", client.name)),
             _ => None,
@@ -229,7 +229,7 @@ impl Load {
         let read = task.wait("the consumer", timeout, INTERVAL, || {
             Ok(match self.received() {
                 Some(state) if done(&state) => Poll::Ready(true),
-                _ if self.consumers.last().is_none_or(Client::ended) => Poll::Ready(false),
+                _ if self.consumers.last().is_none_or(ClientProcess::ended) => Poll::Ready(false),
                 _ => Poll::NotYet("the consumer reads what is left".into()),
             })
         });
@@ -240,13 +240,13 @@ impl Load {
     }
 
     /// The counts in the states of both clients, and the age of these states; `None` before both have one.
-    fn counts(&self) -> Option<(StateVersions, Counts)> {
+    fn counts(&self) -> Option<(StateVersions, PartitionCounts)> {
         let (sent, received) = (self.sent()?, self.received()?);
         let versions = StateVersions {
             producer: (self.producers.len(), sent.elapsed_ms),
             consumer: (self.consumers.len(), received.elapsed_ms),
         };
-        let mut counts = Counts::new();
+        let mut counts = PartitionCounts::new();
         for row in &sent.partitions {
             counts.entry(number(row.partition)).or_default().0 = row.acked;
         }
@@ -264,11 +264,11 @@ impl Load {
     pub fn stuck(&self, task: &Task<'_>, partitions: &[u32]) -> Result<Vec<u32>> {
         let end = Instant::now() + CONTINUE_TIMEOUT;
         let asked = self.counts().map(|(versions, _)| versions).unwrap_or_default();
-        let mut first: Option<Counts> = None;
+        let mut first: Option<PartitionCounts> = None;
         task.wait("the load", 2 * CONTINUE_TIMEOUT, INTERVAL, || {
             let ended = [self.producers.last(), self.consumers.last()]
                 .into_iter()
-                .any(|client| client.is_none_or(Client::ended));
+                .any(|client| client.is_none_or(ClientProcess::ended));
             let now = self.counts().filter(|(versions, _)| versions.both_since(asked)).map(|(_, counts)| counts);
             let stuck = match (&first, &now) {
                 (Some(first), Some(now)) => stalled(first, now, partitions),
@@ -338,8 +338,8 @@ mod tests {
 
     #[test]
     fn a_partition_continues_when_more_is_acknowledged_and_more_is_received() {
-        let before = Counts::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
-        let now = Counts::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
+        let before = PartitionCounts::from([(0, (5, 5)), (1, (5, 5)), (2, (5, 4)), (3, (9, 9))]);
+        let now = PartitionCounts::from([(0, (6, 6)), (1, (6, 5)), (2, (5, 5)), (3, (9, 9)), (4, (1, 1)), (5, (1, 0))]);
         assert_eq!(stalled(&before, &now, &[0, 1, 2, 3, 4, 5, 6]), [1, 2, 3, 5, 6]);
     }
 }

@@ -107,7 +107,7 @@ pub struct ClientEnd {
 
 /// What a consumer process read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reader {
+pub struct ConsumerRead {
     /// Start offsets.
     pub from: ByPartition<u64>,
     /// Received messages, by its last line.
@@ -198,7 +198,7 @@ pub struct Observations {
     /// The end of each client process.
     pub ends: Vec<ClientEnd>,
     /// The consumer processes, in order.
-    pub readers: Vec<Reader>,
+    pub readers: Vec<ConsumerRead>,
     /// The start offsets of the run.
     pub run_start: ByPartition<u64>,
 }

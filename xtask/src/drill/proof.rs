@@ -13,8 +13,8 @@ use crate::drill::moves::{EndSignal, Target};
 use crate::drill::observations::{LoadProgress, Observations, Registrations, Termination};
 use crate::drill::timing;
 
-/// The most messages of a partition that the producer hands to librdkafka at a time: a batch of 64 KiB with the shortest
-/// stamps.
+/// The most messages of a partition that the producer hands to librdkafka at a time: a batch of 64 KiB with the
+/// shortest stamps.
 const BATCH: u64 = 520;
 
 /// How far the wall clock may drift from the monotonic one during a fault: it is slewed, and both are not read at once.
@@ -744,7 +744,7 @@ mod tests {
     use super::*;
     use crate::drill::faults::FAULTS;
     use crate::drill::observations::{
-        ClientEnd, LeaderSeen, NodeSeen, Pair, PausedProcess, PodSeen, Reader, RemovedFolders,
+        ClientEnd, ConsumerRead, LeaderSeen, NodeSeen, Pair, PausedProcess, PodSeen, RemovedFolders,
     };
 
     /// A fault that struck every target after 1 s and was mended from 8 s to 12 s, without other observations. The
@@ -853,7 +853,8 @@ mod tests {
     }
 
     fn readers(observed: &mut Observations, from: u64, received: &[u64]) {
-        let one = |count: &u64| Reader { from: BTreeMap::from([(0, from)]), received: BTreeMap::from([(0, *count)]) };
+        let one =
+            |count: &u64| ConsumerRead { from: BTreeMap::from([(0, from)]), received: BTreeMap::from([(0, *count)]) };
         observed.readers = received.iter().map(one).collect();
         observed.run_start = BTreeMap::from([(0, 5)]);
     }

@@ -64,8 +64,8 @@ pub struct Drill {
     pub recorded: Option<DrillOutcome>,
 }
 
-/// Runs a drill as a step, unless its outcome is already recorded. A broken promise is an outcome too, and so is a drill
-/// that cannot be finished, so that the next drill runs.
+/// Runs a drill as a step, unless its outcome is already recorded. A broken promise is an outcome too, and so is a
+/// drill that cannot be finished, so that the next drill runs.
 ///
 /// # Errors
 /// An interruption.
@@ -185,7 +185,8 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finishe
                 if Instant::now() >= end {
                     break;
                 }
-                // A restarted consumer reads the run from its beginning. It shows the current state once it has caught up.
+                // A restarted consumer reads the run from its beginning. It shows the current state once it has caught
+                // up.
                 let ends = end_offsets(task, &load.topic, OFFSETS_TIMEOUT)?;
                 load.reads_beyond(task, &ends.offsets, without.timeout(CATCH_UP_TIMEOUT))?;
                 struck.push(inject(task, fault, load, clock)?);

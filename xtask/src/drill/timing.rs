@@ -55,7 +55,8 @@ pub fn partitions(gaps: &[Gap], partitions: u32, struck_ms: u64) -> Vec<Partitio
 /// producer was busy.
 const ON_ITS_WAY_MS: u64 = 1_000;
 
-/// Whether nothing was acknowledged in any partition while servers were down, `from` and `to` in ms since the Unix epoch.
+/// Whether nothing was acknowledged in any partition while servers were down, `from` and `to` in ms since the Unix
+/// epoch.
 pub fn stood_still(gaps: &[Gap], partitions: u32, (from, to): (u64, u64)) -> bool {
     let covers = |gap: &Gap| gap.what == Milestone::Acked && gap.from_ms <= from + ON_ITS_WAY_MS && gap.to_ms >= to;
     partitions > 0 && (0..partitions).all(|partition| gaps.iter().any(|gap| gap.partition == partition && covers(gap)))

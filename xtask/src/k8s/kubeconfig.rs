@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
-use crate::state::{Record, read_record, write_record};
+use crate::state::{LabRecord, read_record, write_record};
 use crate::task::{Outcome, Task};
 
 /// What [`merge`] would do.
@@ -47,7 +47,7 @@ pub fn merge(task: &Task<'_>) -> Result<Outcome> {
     }
     // Recorded first: if we are killed in between, teardown knows where to look.
     if let Some(record) = read_record(&lab.state)? {
-        write_record(&lab.state, &Record { merged: Some(theirs.clone()), ..record })?;
+        write_record(&lab.state, &LabRecord { merged: Some(theirs.clone()), ..record })?;
     }
     if before != merged {
         replace(&theirs, &merged)?;

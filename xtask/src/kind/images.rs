@@ -39,7 +39,8 @@ pub struct Archive {
     pub file: PathBuf,
     /// The image's name in the engine.
     pub name: String,
-    /// The image's id in a node: the digest of its configuration. An engine with containerd's image store has another id.
+    /// The image's id in a node: the digest of its configuration. An engine with containerd's image store has another
+    /// id.
     pub id: String,
 }
 

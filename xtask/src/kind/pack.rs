@@ -1,5 +1,5 @@
-//! Image archives and their cache: [`from_engine`] packs an image of the engine for the nodes, [`from_program`] makes an
-//! image of the clients' program.
+//! Image archives and their cache: [`from_engine`] packs an image of the engine for the nodes, [`from_program`] makes
+//! an image of the clients' program.
 
 pub mod from_engine;
 pub mod from_program;

@@ -76,8 +76,8 @@ impl Jars {
             .collect()
     }
 
-    /// Whether every jar of the lock exists. The folder gets its name only after every checksum matched, so the recorded
-    /// sizes are enough to find a file that was truncated since.
+    /// Whether every jar of the lock exists. The folder gets its name only after every checksum matched, so the
+    /// recorded sizes are enough to find a file that was truncated since.
     pub fn present(&self) -> bool {
         let sizes = std::fs::read_to_string(self.sizes_file()).unwrap_or_default();
         !self.names.is_empty() && sizes == self.sizes(&self.dir)

@@ -205,8 +205,8 @@ pub fn find(record: Option<&Started>, mark: &str) -> Option<Identity> {
     ours.or_else(|| marked(mark).into_iter().find(|identity| identity.life() != Life::Gone))
 }
 
-/// Whether a process has `mark` as one of its arguments. A record alone is no proof: anyone can write one. A process that
-/// was just started has no arguments for a moment.
+/// Whether a process has `mark` as one of its arguments. A record alone is no proof: anyone can write one. A process
+/// that was just started has no arguments for a moment.
 pub fn bears(identity: &Identity, mark: &str) -> bool {
     let line = system::command_lines().find(|(pid, _)| *pid == identity.pid).map(|(_, line)| line);
     line.is_some_and(|line| line.is_empty() || line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes()))

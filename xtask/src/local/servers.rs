@@ -139,8 +139,8 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     }
 }
 
-/// Whether a broker runs but stays unregistered although ZooKeeper serves. ZooKeeper rejects a broker that has seen later
-/// changes than it has itself, for as long as the broker runs.
+/// Whether a broker runs but stays unregistered although ZooKeeper serves. ZooKeeper rejects a broker that has seen
+/// later changes than it has itself, for as long as the broker runs.
 fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) -> bool {
     matches!(service, Service::Broker(_))
         && failure.exit == Exit::Step
@@ -339,8 +339,8 @@ fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failu
     }
 }
 
-/// The failure of the first service that was started and is gone, which others wait for in vain. Only valid for services
-/// whose own step is over: during a restart, the record still names the former process.
+/// The failure of the first service that was started and is gone, which others wait for in vain. Only valid for
+/// services whose own step is over: during a restart, the record still names the former process.
 pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
     services.iter().find_map(|service| {
         let identity = Started::read(&service.record(lab))?.identity;
@@ -389,8 +389,8 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     Ok(Outcome { warnings, ..outcome })
 }
 
-/// How long a process may take to stop. A broker hands its partitions over through the coordinator, and a client flushes
-/// to brokers: without them neither gets anywhere.
+/// How long a process may take to stop. A broker hands its partitions over through the coordinator, and a client
+/// flushes to brokers: without them neither gets anywhere.
 fn grace(task: &Task<'_>, service: Service, found: &[Identity]) -> Result<Duration> {
     let lab = task.lab();
     let hopeless = !found.is_empty()

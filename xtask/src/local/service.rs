@@ -221,8 +221,8 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
     render(&properties)
 }
 
-/// The property that cp-kafka derives from an environment variable: `_` becomes a dot, `__` an underscore, `___` a dash.
-/// `None` for variables that only its start scripts use.
+/// The property that cp-kafka derives from an environment variable: `_` becomes a dot, `__` an underscore, `___` a
+/// dash. `None` for variables that only its start scripts use.
 pub fn property_name(key: &str) -> Option<String> {
     const NOT_PROPERTIES: [&str; 6] =
         ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use ledger::judge::{Case, Claim, Verdict, Went, judge};
-use ledger::lines::{Event, Offsets};
+use ledger::lines::{Offsets, StateEvent};
 use ledger::stamp::RunId;
 
 use crate::account::{table, totals};
@@ -86,7 +86,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
         .collect();
     (task.status)("receiving them");
     let received = run_client(task, "consumer", &commands.consume(&range), |output| {
-        clients::received(output).filter(|line| line.event == Event::End)
+        clients::received(output).filter(|line| line.event == StateEvent::End)
     })?;
     let (ranges, claims) = (clients::ranges(&range), [claim]);
     let topic_ids: Vec<String> = [before.topic_id, after.topic_id].into_iter().flatten().collect();

@@ -4,7 +4,7 @@ use crate::config::Lab;
 use crate::exec::quoted;
 use crate::failure::Result;
 use crate::files::private_dir;
-use crate::state::{RECORD_SCHEMA, Record, read_record, write_record};
+use crate::state::{LabRecord, RECORD_SCHEMA, read_record, write_record};
 use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 
@@ -29,7 +29,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     }
     // An unreadable record is replaced: running processes are found by their mark.
     let before = read_record(&lab.state).unwrap_or_default();
-    let record = Record {
+    let record = LabRecord {
         schema: RECORD_SCHEMA.into(),
         backend: lab.backend,
         port_base: lab.ports.base,

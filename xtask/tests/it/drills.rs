@@ -56,8 +56,8 @@ fn paused(lab: &Lab) -> bool {
     })
 }
 
-/// Reads the sequences of a run, by partition, with Kafka's own console consumer, which knows nothing of our clients. It
-/// uses the Java and the class path of a running broker. `records` is the number of records in the topic.
+/// Reads the sequences of a run, by partition, with Kafka's own console consumer, which knows nothing of our clients.
+/// It uses the Java and the class path of a running broker. `records` is the number of records in the topic.
 fn independent_reader(lab: &Lab, topic: &str, run: &str, records: u64) -> Vec<(String, String)> {
     let broker = std::fs::read(format!("/proc/{}/cmdline", lab.pid("kafka-0").as_raw_nonzero())).unwrap();
     let words: Vec<String> = broker.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
@@ -76,8 +76,8 @@ fn independent_reader(lab: &Lab, topic: &str, run: &str, records: u64) -> Vec<(S
     fields.map(|words| (words[..3].join(" "), words[3].to_string())).collect()
 }
 
-/// A control with a known number: if an answer is lost after the append, the producer resends exactly what was answered.
-/// With idempotence, the broker recognises it.
+/// A control with a known number: if an answer is lost after the append, the producer resends exactly what was
+/// answered. With idempotence, the broker recognises it.
 fn a_lost_answer_duplicates_its_messages(lab: &Lab) {
     let direct = Clients::of(lab);
     for (run, flags) in [("retried", &["--no-idempotence"][..]), ("guarded", &[])] {
@@ -187,8 +187,8 @@ fn a_killed_drill_is_cleaned_up_by_the_next(lab: &Lab) {
     assert!(struck["partitions"].as_array().unwrap().iter().filter_map(acked).max().unwrap() > 1000, "{struck}");
 }
 
-/// A load that does not continue breaks the promise even if everything acknowledged is kept. A client that is gone before
-/// the move was not killed by the drill.
+/// A load that does not continue breaks the promise even if everything acknowledged is kept. A client that is gone
+/// before the move was not killed by the drill.
 fn a_client_that_dies_breaks_the_promise(lab: &Lab) {
     let dead = std::thread::scope(|scope| {
         let drill = scope.spawn(|| drill(lab, &["leader-pause-short"], 5));

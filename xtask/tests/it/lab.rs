@@ -46,8 +46,8 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     assert_eq!(judged(&claims[1..]).verdict, Verdict::Fail);
 }
 
-/// Compares acked and consumed values as plain sets, in the format of Kafka's verifiable clients and as its system tests
-/// do.
+/// Compares acked and consumed values as plain sets, in the format of Kafka's verifiable clients and as its system
+/// tests do.
 fn the_second_oracle_agrees(clients: &Clients) {
     let start = positions(&clients.ends());
     let sent = clients.run("sent", &["producer", "--run", "oracle", "--rate", "0", "--count", "2000", "--verifiable"]);

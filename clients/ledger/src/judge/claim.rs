@@ -1,6 +1,6 @@
 //! The input of a verdict: producers' claims, and the offsets of a run.
 
-use crate::lines::{Event, ProducerStart, ProducerState, Reason, SendStream};
+use crate::lines::{ProducerStart, ProducerState, Reason, SendStream, StateEvent};
 use crate::stamp::{ProducerId, RunId};
 
 /// How a producer process ended, as known to whoever started it.
@@ -51,7 +51,7 @@ impl Claim {
     /// Whether the claim covers everything it sent. Otherwise the producer died or is still running, and may have sent
     /// more.
     pub fn ended(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| state.event == Event::End)
+        self.state.as_ref().is_some_and(|state| state.event == StateEvent::End)
     }
 
     pub(super) fn streams(&self) -> &[SendStream] {
@@ -60,7 +60,7 @@ impl Claim {
 
     /// Why it gave up, if it reports that.
     pub(super) fn gave_up(&self) -> Option<Reason> {
-        let reason = self.state.as_ref().filter(|state| state.event == Event::End)?.reason?;
+        let reason = self.state.as_ref().filter(|state| state.event == StateEvent::End)?.reason?;
         matches!(reason, Reason::Fatal | Reason::Error).then_some(reason)
     }
 }

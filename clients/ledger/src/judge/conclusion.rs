@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::claim::Claim;
-use super::streams::Findings;
+use super::streams::StreamFindings;
 use crate::lines::{Evidence, Finding, Verdict};
 
 /// Maximum number of streams with evidence in a report.
 const EVIDENCE_MAX: usize = 64;
 
 /// The common part of all reports.
-pub(super) struct Conclusion {
+pub(super) struct ReportParts {
     pub(super) verdict: Verdict,
     pub(super) findings: Vec<Finding>,
     pub(super) reasons: Vec<String>,
@@ -18,8 +18,8 @@ pub(super) struct Conclusion {
 }
 
 /// Sorts faults before doubts and draws the verdict.
-pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
-    let Findings { mut found, mut evidence } = found;
+pub(super) fn conclude(found: StreamFindings, claims: &[Claim]) -> ReportParts {
+    let StreamFindings { mut found, mut evidence } = found;
     found.sort_by_key(|(finding, _)| !finding.kind.is_fault());
     let faulty = found.first().is_some_and(|(finding, _)| finding.kind.is_fault());
     let verdict = match (faulty, found.is_empty()) {
@@ -32,7 +32,7 @@ pub(super) fn conclude(found: Findings, claims: &[Claim]) -> Conclusion {
         reasons.extend(delivery_errors(claims));
     }
     evidence.truncate(EVIDENCE_MAX);
-    Conclusion { verdict, findings, reasons, evidence }
+    ReportParts { verdict, findings, reasons, evidence }
 }
 
 /// Delivery errors that producers reported. They may explain a fault, but are none.

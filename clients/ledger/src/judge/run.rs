@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::{Claim, OffsetRange, Went};
-use super::conclusion::{Conclusion, conclude};
-use super::streams::{Findings, HandleKey, Unread, arrived, evidence, name, spelled};
-use crate::lines::{ConsumerState, Event, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream};
+use super::conclusion::{ReportParts, conclude};
+use super::streams::{HandleKey, StreamFindings, Unread, arrived, evidence, name, spelled};
+use crate::lines::{ConsumerState, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream, StateEvent};
 use crate::stamp::RunId;
 
 /// The input of [`judge`].
@@ -48,9 +48,9 @@ impl<'a> Case<'a> {
 
 /// Compares what was promised of a run with what was read.
 pub fn judge(case: &Case<'_>) -> Report {
-    let mut findings = Findings::default();
+    let mut findings = StreamFindings::default();
     let rows = rows(case, &mut findings);
-    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, case.claims);
+    let ReportParts { verdict, findings, reasons, evidence } = conclude(findings, case.claims);
     let states = || case.claims.iter().filter_map(|claim| claim.state.as_ref());
     let ended = case.claims.iter().filter(|claim| claim.ended()).count() as u64;
     Report {
@@ -70,7 +70,7 @@ pub fn judge(case: &Case<'_>) -> Report {
 }
 
 /// Judges each partition and adds to `findings`.
-fn rows(case: &Case<'_>, findings: &mut Findings) -> Vec<Row> {
+fn rows(case: &Case<'_>, findings: &mut StreamFindings) -> Vec<Row> {
     let mut judge = RunJudge { case, findings };
     judge.whole_run();
     let rows: Vec<Row> = case.ranges.iter().map(|range| judge.partition(range)).collect();
@@ -82,7 +82,7 @@ fn rows(case: &Case<'_>, findings: &mut Findings) -> Vec<Row> {
 
 struct RunJudge<'a, 'f> {
     case: &'a Case<'a>,
-    findings: &'f mut Findings,
+    findings: &'f mut StreamFindings,
 }
 
 impl<'a> RunJudge<'a, '_> {
@@ -241,7 +241,7 @@ impl<'a> RunJudge<'a, '_> {
             // Offsets have lost their meaning, so nothing else follows from them.
             return u64::MAX;
         }
-        if self.case.received.event == Event::End
+        if self.case.received.event == StateEvent::End
             && let Some(high) = read.high
             && high < read.next
         {

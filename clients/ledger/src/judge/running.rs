@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::claim::{Claim, OffsetRange};
-use super::conclusion::{Conclusion, conclude};
-use super::streams::{Findings, HandleKey, Unread, evidence, name};
+use super::conclusion::{ReportParts, conclude};
+use super::streams::{HandleKey, StreamFindings, Unread, evidence, name};
 use crate::lines::{ConsumerState, Kind, RUNNING, ReceivePartition, ReceiveStream, Row, SendStream, Standing};
 
 /// Tolerance for differing clocks in ms: a producer may be on another host and seem to have started earlier than it
@@ -28,12 +28,12 @@ pub struct Running<'a> {
 
 /// Compares what running producers had acknowledged with what a running consumer has read.
 pub fn judge_running(running: &Running<'_>) -> Standing {
-    let mut judge = RunningJudge { running, findings: Findings::default(), remarks: Vec::new(), gone: 0 };
+    let mut judge = RunningJudge { running, findings: StreamFindings::default(), remarks: Vec::new(), gone: 0 };
     judge.all_partitions();
     let rows: Vec<Row> = running.offsets.iter().map(|range| judge.partition(range)).collect();
     judge.remark(&rows);
     let RunningJudge { findings, remarks, .. } = judge;
-    let Conclusion { verdict, findings, reasons, evidence } = conclude(findings, running.claims);
+    let ReportParts { verdict, findings, reasons, evidence } = conclude(findings, running.claims);
     Standing {
         schema: RUNNING.into(),
         topic: running.topic.to_owned(),
@@ -48,7 +48,7 @@ pub fn judge_running(running: &Running<'_>) -> Standing {
 
 struct RunningJudge<'a> {
     running: &'a Running<'a>,
-    findings: Findings,
+    findings: StreamFindings,
     remarks: Vec<String>,
     /// Sequences that did not arrive from producers that no longer run.
     gone: u64,

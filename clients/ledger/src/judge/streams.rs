@@ -28,12 +28,12 @@ pub(super) struct Unread {
 
 /// The findings so far.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct StreamFindings {
     pub(super) found: Vec<(Finding, String)>,
     pub(super) evidence: Vec<Evidence>,
 }
 
-impl Findings {
+impl StreamFindings {
     pub(super) fn add(&mut self, kind: Kind, partition: Option<i32>, count: u64, what: impl Display) {
         let text = match partition {
             Some(partition) => format!("partition {partition}: {what}"),

@@ -26,7 +26,7 @@ pub const LINE_INTERVALS_MAX: usize = 65_536;
 /// The kind of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Event {
+pub enum StateEvent {
     /// The first line: the process starts its work.
     Start,
     /// Progress so far, printed each second.
@@ -58,8 +58,8 @@ pub enum Reason {
 pub struct ProducerStart {
     /// [`PRODUCER`].
     pub schema: SchemaName,
-    /// [`Event::Start`].
-    pub event: Event,
+    /// [`StateEvent::Start`].
+    pub event: StateEvent,
     /// Time of the line.
     pub time_ms: u64,
     /// The run ID in every stamp.
@@ -91,8 +91,8 @@ impl Line for ProducerStart {
 pub struct ProducerState {
     /// [`PRODUCER`].
     pub schema: SchemaName,
-    /// [`Event::Checkpoint`] or [`Event::End`].
-    pub event: Event,
+    /// [`StateEvent::Checkpoint`] or [`StateEvent::End`].
+    pub event: StateEvent,
     /// Time of the line.
     pub time_ms: u64,
     /// Time since the first line.
@@ -252,8 +252,8 @@ impl SendStream {
 pub struct ConsumerStart {
     /// [`CONSUMER`].
     pub schema: SchemaName,
-    /// [`Event::Start`].
-    pub event: Event,
+    /// [`StateEvent::Start`].
+    pub event: StateEvent,
     /// Time of the line.
     pub time_ms: u64,
     /// The topic.
@@ -286,8 +286,8 @@ pub struct Span {
 pub struct ConsumerState {
     /// [`CONSUMER`].
     pub schema: SchemaName,
-    /// [`Event::Checkpoint`] or [`Event::End`].
-    pub event: Event,
+    /// [`StateEvent::Checkpoint`] or [`StateEvent::End`].
+    pub event: StateEvent,
     /// Time of the line.
     pub time_ms: u64,
     /// Time since the first line.

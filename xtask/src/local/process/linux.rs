@@ -20,7 +20,8 @@ pub fn stat(pid: u32) -> Option<Stat> {
 /// Parses /proc/PID/stat. The command name, in parentheses, may itself contain spaces and parentheses.
 ///
 /// The fields of proc(5) are 3 for the state, 20 for the threads, 22 for the start and 23 for the virtual memory. An
-/// exiting process releases its memory long before it is a zombie, and then its files, locks and ports, thread by thread.
+/// exiting process releases its memory long before it is a zombie, and then its files, locks and ports, thread by
+/// thread.
 pub fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();

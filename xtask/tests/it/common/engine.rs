@@ -91,7 +91,8 @@ impl Drop for Container {
     }
 }
 
-/// A proxy to the engine that can be cut. To its users, the engine then looks dead: connections end, and nothing listens.
+/// A proxy to the engine that can be cut. To its users, the engine then looks dead: connections end, and nothing
+/// listens.
 pub struct EngineProxy {
     folder: Dir,
     open: Arc<Mutex<Vec<UnixStream>>>,

@@ -1,8 +1,8 @@
 //! A TCP proxy in front of the brokers that loses one response.
 //!
-//! Requests and responses of Kafka's protocol are frames: a 32-bit length, then the bytes. A request begins with its API
-//! key (16 bits; 0 is Produce), version (16 bits) and correlation id (32 bits). Its response begins with the correlation
-//! id (Kafka protocol guide, "Protocol primitive types", "Common request and response structure").
+//! Requests and responses of Kafka's protocol are frames: a 32-bit length, then the bytes. A request begins with its
+//! API key (16 bits; 0 is Produce), version (16 bits) and correlation id (32 bits). Its response begins with the
+//! correlation id (Kafka protocol guide, "Protocol primitive types", "Common request and response structure").
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

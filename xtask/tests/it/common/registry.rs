@@ -34,8 +34,9 @@ impl Registry {
         Registry { address: line.trim().into(), process, names: Mutex::default(), _blobs: blobs }
     }
 
-    /// Pushes an image of the engine as `name`, such as `lab/kafka:1`, and returns the name to pull. That name is removed
-    /// from the engine, so that a pull asks the registry. The engine does not fetch layers that it has under other names.
+    /// Pushes an image of the engine as `name`, such as `lab/kafka:1`, and returns the name to pull. That name is
+    /// removed from the engine, so that a pull asks the registry. The engine does not fetch layers that it has under
+    /// other names.
     #[track_caller]
     pub fn push(&self, image: &str, name: &str) -> String {
         let name = self.name(name);
@@ -43,7 +44,8 @@ impl Registry {
         self.send(name)
     }
 
-    /// Pushes a new image, `from` with one small layer, and removes it from the engine, so that a pull fetches the layer.
+    /// Pushes a new image, `from` with one small layer, and removes it from the engine, so that a pull fetches the
+    /// layer.
     #[track_caller]
     pub fn push_new(&self, from: &str, name: &str) -> String {
         let name = self.name(name);

@@ -1,4 +1,5 @@
-//! The clients at their edges, on a real lab: what others write, the largest values, the smallest topics, many partitions, nobody who reads.
+//! The clients at their edges, on a real lab: what others write, the largest values, the smallest topics, many
+//! partitions, nobody who reads.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -28,7 +29,8 @@ fn read_all(clients: &Clients, topic: &str) -> ConsumerState {
     last(&clients.run("read", &args))
 }
 
-/// Whatever their producers compressed with, and however large their batches: records of others are counted, and passed by.
+/// Whatever their producers compressed with, and however large their batches: records of others are counted, and passed
+/// by.
 fn records_of_others_are_read(clients: &Clients, others: &Others) {
     others.run(&["topic", "others", "4", "1", "max.message.bytes=11000000", "min.insync.replicas=1"]);
     others.run(&["codecs", "others", "4"]);
@@ -142,7 +144,8 @@ fn a_damaged_batch_is_told_of_until_it_is_mended(lab: &Lab, clients: &Clients, o
     assert_eq!(ended(&mut reading, Duration::from_secs(15)), Some(0));
 }
 
-/// A thousand partitions take no more memory than stated, also while nobody reads what a client prints; and it ends when it is told to.
+/// A thousand partitions take no more memory than stated, also while nobody reads what a client prints; and it ends
+/// when it is told to.
 fn many_partitions_and_nobody_who_reads(clients: &Clients, others: &Others) {
     others.run(&["topic", "many", "1000", "1", "min.insync.replicas=1"]);
     let producer = ["producer", "--topic", "many", "--rate", "0", "--count"];
@@ -161,7 +164,8 @@ fn many_partitions_and_nobody_who_reads(clients: &Clients, others: &Others) {
     assert_eq!((state.totals.received, state.totals.missing), (400_300, 0));
 
     for args in [
-        // The lines of these soon fill a pipe that nobody reads: of the first each second, of the others with each message.
+        // The lines of these soon fill a pipe that nobody reads: of the first each second, of the others with each
+        // message.
         ["consumer", "--topic", "many", "--format", "json"],
         ["consumer", "--topic", "many", "--verifiable", "--from=beginning"],
         ["producer", "--topic", "many", "--verifiable", "--rate=0"],

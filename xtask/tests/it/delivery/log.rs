@@ -35,7 +35,8 @@ fn start_anew(lab: &Lab) {
     lab.up(&[]);
 }
 
-/// Transactions come and go, and records of ours are typed again, whole and cut: all of it is counted, and nothing of it is a fault.
+/// Transactions come and go, and records of ours are typed again, whole and cut: all of it is counted, and nothing of
+/// it is a fault.
 fn what_others_do_is_theirs(lab: &Lab, others: &Others) {
     let mut transactions = others.command(&["transactions", "test", "4", "60"]).spawn().unwrap();
     wait_for("a marker in each partition", 60, || consumer(lab).partitions.iter().all(|row| row.offset_gaps > 0));
@@ -99,7 +100,8 @@ fn what_retention_takes_is_not_missing(lab: &Lab, clients: &Clients, others: &Ot
     lab.verify(0);
 }
 
-/// The topic is deleted under the clients, and the producer makes it again: all that was acknowledged before is gone, and `verify` says so.
+/// The topic is deleted under the clients, and the producer makes it again: all that was acknowledged before is gone,
+/// and `verify` says so.
 fn a_topic_that_was_deleted_is_missed(lab: &Lab) {
     wait_for("messages in the topic", 30, || consumer(lab).totals.received > 2000);
     lab.run(&["kafka-topics", "--", "--delete", "--topic", "test"]).expect(0);
@@ -115,8 +117,8 @@ fn a_topic_that_was_deleted_is_missed(lab: &Lab) {
     lab.verify(0);
 }
 
-/// The only replica of a partition is cut back while its consumer stands still, and refilled by others beyond where that was: KIP-320 tells it, and
-/// the account is of the log as it is.
+/// The only replica of a partition is cut back while its consumer stands still, and refilled by others beyond where
+/// that was: KIP-320 tells it, and the account is of the log as it is.
 fn a_log_that_was_cut_back_is_told(lab: &Lab, clients: &Clients) {
     let create = ["--create", "--topic", "cut", "--replica-assignment", "1", "--config", "min.insync.replicas=1"];
     lab.run(&[&["kafka-topics", "--"][..], &create].concat()).expect(0);
