@@ -1,12 +1,15 @@
 //! The binary as a process, without brokers: usage, errors, timeouts, signals.
 
 #![warn(clippy::too_many_lines)]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Nothing listens on port 1, and only root could.
 const NOBODY: &str = "127.0.0.1:1";
@@ -55,7 +58,42 @@ fn lines(bytes: &[u8]) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn wait(mut child: Child, within: Duration) -> (Option<i32>, Duration) {
+/// A process that ends with the test, whatever that found.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Running(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended is what we want.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait(child: &mut Running, within: Duration) -> (Option<i32>, Duration) {
     let began = Instant::now();
     while began.elapsed() < within {
         if let Some(status) = child.try_wait().unwrap() {
@@ -63,7 +101,6 @@ fn wait(mut child: Child, within: Duration) -> (Option<i32>, Duration) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    child.kill().unwrap();
     panic!("still running after {within:?}");
 }
 
@@ -145,30 +182,31 @@ fn offsets_and_probe_keep_their_deadline_and_say_what_they_waited_for() {
 
 #[test]
 fn a_client_without_brokers_ends_on_a_signal_with_its_last_line() {
-    for (command, signal) in [("producer", "-TERM"), ("consumer", "-TERM"), ("producer", "-INT"), ("consumer", "-INT")]
-    {
-        let folder = Folder::new(&format!("signal-{command}{signal}"));
+    let clients_and_signals = ["producer", "consumer"]
+        .into_iter()
+        .flat_map(|command| [Signal::TERM, Signal::INT].map(|signal| (command, signal)));
+    for (command, signal) in clients_and_signals {
+        let folder = Folder::new(&format!("signal-{command}-{}", signal.as_raw()));
         let state = folder.0.join("state.json");
-        let mut child = clients(&[command, "--brokers", NOBODY, "--format", "json"])
-            .env("STATE_FILE", &state)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Running::start(
+            clients(&[command, "--brokers", NOBODY, "--format", "json"])
+                .env("STATE_FILE", &state)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
         // The first log message shows that it is running and waits for a broker.
         let mut remarks = BufReader::new(child.stderr.take().unwrap()).lines();
         remarks.next().unwrap().unwrap();
         let stdout = child.stdout.take().unwrap();
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-        let (code, took) = wait(child, Duration::from_secs(10));
-        assert_eq!(code, Some(0), "{command} {signal}");
-        assert!(took < Duration::from_secs(5), "{command} {signal}: {took:?}");
+        child.signal(signal);
+        let (code, took) = wait(&mut child, Duration::from_secs(10));
+        assert_eq!(code, Some(0), "{command} {signal:?}");
+        assert!(took < Duration::from_secs(5), "{command} {signal:?}: {took:?}");
         let last = BufReader::new(stdout).lines().map(Result::unwrap).last().unwrap();
-        assert_eq!(std::fs::read_to_string(&state).unwrap(), format!("{last}\n"), "{command} {signal}");
+        assert_eq!(std::fs::read_to_string(&state).unwrap(), format!("{last}\n"), "{command} {signal:?}");
         let last: serde_json::Value = serde_json::from_str(&last).unwrap();
-        assert_eq!(last["event"], "end", "{command} {signal}");
-        assert_eq!(last["reason"], "signal", "{command} {signal}");
+        assert_eq!(last["event"], "end", "{command} {signal:?}");
+        assert_eq!(last["reason"], "signal", "{command} {signal:?}");
     }
 }
 
@@ -178,19 +216,18 @@ fn a_producer_started_again_in_the_same_run_is_another_producer() {
     let mut seen = Vec::new();
     for n in 0..2 {
         let state = folder.0.join(n.to_string());
-        let mut child = clients(&["producer", "--brokers", NOBODY, "--run", "same"])
-            .env("STATE_FILE", &state)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = Running::start(
+            clients(&["producer", "--brokers", NOBODY, "--run", "same"])
+                .env("STATE_FILE", &state)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
         let began = Instant::now();
         while !state.exists() {
             assert!(began.elapsed() < Duration::from_secs(20), "no checkpoint");
             std::thread::sleep(Duration::from_millis(20));
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let line = &lines(&std::fs::read(&state).unwrap())[0];
         assert_eq!((&line["run"], &line["event"]), (&"same".into(), &"checkpoint".into()));
         seen.push(line["producer"].as_str().unwrap().to_owned());
@@ -200,16 +237,15 @@ fn a_producer_started_again_in_the_same_run_is_another_producer() {
 
 #[test]
 fn verifiable_lines_are_all_there_is_on_standard_output() {
-    let mut child = clients(&["producer", "--brokers", NOBODY, "--verifiable", "--rate", "5"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        clients(&["producer", "--brokers", NOBODY, "--verifiable", "--rate", "5"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
     let stdout = child.stdout.take().unwrap();
-    let sent = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(sent.expect("kill runs").success());
-    assert_eq!(wait(child, Duration::from_secs(10)).0, Some(0));
+    child.signal(Signal::TERM);
+    assert_eq!(wait(&mut child, Duration::from_secs(10)).0, Some(0));
     let said: Vec<serde_json::Value> =
         BufReader::new(stdout).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     let names: Vec<_> = said.iter().map(|line| line["name"].as_str().unwrap()).collect();
@@ -240,12 +276,12 @@ fn the_state_is_kept_in_text_format_too_and_state_prints_it() {
     let state = folder.0.join("state.json");
     let ask = || output(clients(&["state"]).env("STATE_FILE", &state));
 
-    let mut child = clients(&["producer", "--brokers", NOBODY])
-        .env("STATE_FILE", &state)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        clients(&["producer", "--brokers", NOBODY])
+            .env("STATE_FILE", &state)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     let began = Instant::now();
     while !state.exists() {
         assert!(began.elapsed() < Duration::from_secs(10), "no checkpoint");
@@ -256,10 +292,9 @@ fn the_state_is_kept_in_text_format_too_and_state_prints_it() {
     let [line] = &lines(&asked.stdout)[..] else { panic!("{}", text(&asked.stdout)) };
     assert_eq!((&line["schema"], &line["event"]), (&"kafka-lab.producer/1".into(), &"checkpoint".into()));
 
-    let sent = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(sent.expect("kill runs").success());
+    child.signal(Signal::TERM);
     let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
-    assert_eq!(wait(child, Duration::from_secs(10)).0, Some(0));
+    assert_eq!(wait(&mut child, Duration::from_secs(10)).0, Some(0));
     assert!(!said.is_empty() && said.iter().all(|line| !line.starts_with('{')), "{said:?}");
     let line = &lines(&ask().stdout)[0];
     assert_eq!((&line["event"], &line["reason"]), (&"end".into(), &"signal".into()));
@@ -286,14 +321,13 @@ fn a_signal_is_heard_while_nobody_reads() {
     let folder = Folder::new("unread");
     let state = folder.0.join("state.json");
     std::fs::write(&state, "x".repeat(2_000_000)).unwrap();
-    let mut child = clients(&["state"]).env("STATE_FILE", &state).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Running::start(clients(&["state"]).env("STATE_FILE", &state).stdout(Stdio::piped()));
     // More than a pipe's buffer, so it blocks.
     std::thread::sleep(Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none());
-    let sent = Command::new("kill").arg(child.id().to_string()).status();
-    assert!(sent.expect("kill runs").success());
+    child.signal(Signal::TERM);
     let unread = child.stdout.take();
-    let (code, took) = wait(child, Duration::from_secs(10));
+    let (code, took) = wait(&mut child, Duration::from_secs(10));
     assert_eq!(code, Some(1), "a line that was not written is told");
     assert!(took < Duration::from_secs(5), "{took:?}");
     drop(unread);

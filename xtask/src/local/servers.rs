@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::backend::Reach;
 use crate::config::Lab;
 use crate::coordination::{self, Membership, NAME};
 use crate::exec::quoted;
@@ -428,8 +429,12 @@ fn keep_archive(made: &Path, kept: &Path) {
 /// A process does not end.
 pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let wanted: Vec<String> =
-        Service::servers(lab).into_iter().chain(Service::clients(lab)).map(|service| service.mark(lab)).collect();
+    // Where the servers are pods, none of this lab's processes is one.
+    let services = match lab.backend.reaches() {
+        Reach::Processes => Service::servers(lab).into_iter().chain(Service::clients(lab)).collect(),
+        Reach::Pods => Vec::new(),
+    };
+    let wanted: Vec<String> = services.into_iter().map(|service: Service| service.mark(lab)).collect();
     let strays = process::with_argument(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
     let mut pids = Vec::new();
     for identity in &strays {

@@ -289,4 +289,22 @@ mod lab {
         assert_eq!(lab.processes(), Vec::<String>::new(), "{ran:?}");
         lab.teardown();
     }
+
+    #[test]
+    fn a_record_of_another_backend_leaves_a_way_out_that_works_as_printed() {
+        let lab = Lab::new("contradicts");
+        lab.up(&["--no-clients"]);
+        let file = lab.folder().join("lab.json");
+        let record = fs::read_to_string(&file).unwrap();
+        fs::write(&file, record.replace("\"local\"", "\"kind\"")).unwrap();
+        // No Docker engine answers here.
+        let ran = soon(lab.command(&["teardown"]).env("DOCKER_HOST", "unix:///nowhere/docker.sock"));
+        assert!(ran.code != 0, "{ran:?}");
+        assert_eq!(lab.processes(), Vec::<String>::new(), "{ran:?}");
+        let way_out = ran.stderr.split("forget the lab: ").nth(1).unwrap().lines().next().unwrap();
+        assert!(way_out.starts_with("rm -r ") && way_out.contains(lab.folder().to_str().unwrap()), "{way_out}");
+        assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success());
+        lab.run(&["teardown"]).expect(0);
+        lab.assert_nothing_left();
+    }
 }
