@@ -27,11 +27,8 @@ pub struct NodeState {
 
 /// Reads a field of the pod of broker `id`.
 fn field(task: &Task<'_>, id: u32, path: &str) -> Result<String> {
-    let ask = task
-        .kubectl()?
-        .ask(["get", "pod"])
-        .arg(format!("kafka-{id}"))
-        .args(["--output", &format!("jsonpath={{{path}}}")]);
+    let output = format!("jsonpath={{{path}}}");
+    let ask = task.kubectl()?.ask(["get", "pod"]).arg(format!("kafka-{id}")).args(["--output", &output]);
     let value = task.run(&ask)?.stdout.trim().to_string();
     match value.is_empty() {
         false => Ok(value),

@@ -135,9 +135,7 @@ impl Proof {
             Proof::Ended(target, EndSignal::Term) => format!("{target} ran until SIGTERM, and then ended"),
             Proof::Paused(target, ms) => format!("{target} was paused for {} or more (state T)", seconds(ms)),
             Proof::Silent(ms) => format!("{NAME} did not answer for {} or more", seconds(ms)),
-            Proof::Expired(target) => {
-                format!("the {NAME} session of {target} ended before mending began")
-            }
+            Proof::Expired(target) => format!("the {NAME} session of {target} ended before mending began"),
             Proof::SessionGone(target) => format!("the {NAME} session of {target} ended"),
             Proof::SessionsKept(target) => format!("the {NAME} session of {target} stayed"),
             Proof::NewController => "another broker became controller".into(),
@@ -171,9 +169,7 @@ impl Proof {
             Proof::TopicIdChanged => "the topic has another id".into(),
             Proof::PartitionsDoubled => "the topic has twice as many partitions".into(),
             Proof::NewPod(target) => format!("{target} has another pod (uid)"),
-            Proof::ContainerRestarted(target) => {
-                format!("{target} has the same pod, and its container was restarted")
-            }
+            Proof::ContainerRestarted(target) => format!("{target} has the same pod, and its container was restarted"),
             Proof::NodePaused(target, ms) => {
                 format!("Docker reported the node of {target} as paused for {} or more", seconds(ms))
             }
