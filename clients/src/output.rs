@@ -185,7 +185,7 @@ impl PendingLines {
 #[derive(Debug)]
 struct LineQueue {
     pending: Mutex<PendingLines>,
-    /// There are lines, or there will be no added.
+    /// Signalled when lines were added, or when the queue was closed.
     added: Condvar,
     /// Signalled when lines were written.
     removed: Condvar,

@@ -1,7 +1,7 @@
 //! The binary as a process, without brokers: usage, errors, timeouts, signals.
 
 #![warn(clippy::too_many_lines)]
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader};
 use std::ops::{Deref, DerefMut};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Case, Claim, OffsetRange, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, HowEnded, OffsetRange, Verdict, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use rdkafka::mocking::MockCluster;
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl Brokers {
         rows.iter().enumerate().map(|(p, row)| OffsetRange { partition: p as i32, start: 0, end: end(row) }).collect()
     }
 
-    fn claim(&self, name: &str, went: Went) -> Claim {
+    fn claim(&self, name: &str, went: HowEnded) -> Claim {
         let said = self.said(name);
         let start: Option<ProducerStart> = said.lines().find_map(|line| serde_json::from_str(line).ok());
         let states = said.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());
@@ -112,7 +112,7 @@ fn killed_clients_lose_nothing_and_count_nothing_twice() {
     let said = brokers.run("again", &[&consumer[..], &["--end", &ends(&ranges)]].concat());
     let received: ConsumerState = serde_json::from_str(said.lines().last().unwrap()).unwrap();
 
-    let claims = [("first", Went::Killed), ("second", Went::Killed), ("third", Went::ByItself)]
+    let claims = [("first", HowEnded::Killed), ("second", HowEnded::Killed), ("third", HowEnded::ByItself)]
         .map(|(name, went)| brokers.claim(name, went));
     let run = "r".parse().unwrap();
     let case = Case::new(run, "test", &ranges, &claims, &received);

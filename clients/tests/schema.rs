@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use ledger::judge::{Case, Claim, Kind, LEDGER, OffsetRange, RUNNING, Running, Went, judge, judge_running};
+use ledger::judge::{Case, Claim, HowEnded, Kind, LEDGER, OffsetRange, RUNNING, Running, judge, judge_running};
 use ledger::lines::{
     BrokerInfo, CONSUMER, ConsumerStart, ConsumerState, GAP, Gap, METADATA, Metadata, Milestone, OFFSETS, Offsets,
     PROBE, PRODUCER, PartitionInfo, Probe, ProbeEvent, ProducerStart, ProducerState, Reason, ReceivePartition,
@@ -78,7 +78,7 @@ fn consumer() -> ConsumerState {
 
 /// Every kind of line, built as the clients build it.
 fn made() -> Vec<Value> {
-    let claims = [Claim::by(producer(), Went::Asked)];
+    let claims = [Claim::by(producer(), HowEnded::Asked)];
     let (ranges, received) = ([OffsetRange { partition: 0, start: 5, end: 10 }], consumer());
     let report = judge(&Case { expected: Some(13), ..Case::new(run(), "test", &ranges, &claims, &received) });
     assert!(!report.evidence.is_empty() && report.findings.len() > 3, "{:?}", report.reasons);

@@ -118,7 +118,8 @@ pub struct UpArgs {
     /// Leave out the producer and the consumer
     #[arg(long)]
     pub no_clients: bool,
-    /// Port of broker 0; broker N gets this plus N, and ZooKeeper's port shifts alike [default: 30090, ZooKeeper 32181]
+    /// Port of broker 0; broker N gets this plus N, ZooKeeper's port shifts by as much [default: 30090, ZooKeeper
+    /// 32181]
     #[arg(long, value_name = "PORT")]
     pub port_base: Option<u16>,
     /// If a step fails, remove the lab and keep only its logs and diagnostics [default: keep the lab]

@@ -1,5 +1,5 @@
-//! The brokers' coordinator, ZooKeeper: which brokers are registered and connected, and which is the controller. One
-//! four-letter word answers all of it, without a JVM.
+//! The brokers' coordinator, ZooKeeper (no group coordinator): which brokers are registered and connected, and which is
+//! the controller. One four-letter word answers all of it, without a JVM.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,11 +1,12 @@
-//! Failures: their message, their fix and their exit code.
+//! Exit codes ([`Exit`]), and failures: message, command, output and fix.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anstream::adapter::strip_str;
 
-/// Exit codes. They are an interface, listed in docs/reference.md.
+/// Exit codes. They are an interface: docs/reference.md and docs/schema/xtask.json list them, [`Exit::worst`] ranks
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Success, also if there was nothing to tear down.
@@ -30,7 +31,7 @@ pub enum Exit {
 
 impl Exit {
     /// Returns the worse of two exit codes. A fault outranks a step that failed, and that outranks a check that could
-    /// not tell. Of equals the first one counts.
+    /// not tell. On a tie, the first one wins.
     #[must_use]
     pub fn worst(self, other: Exit) -> Exit {
         let rank = |exit| match exit {

@@ -1,9 +1,8 @@
-//! Bytes that nobody promised, to everything that reads what others wrote: the record parser and the ledger behind it,
-//! what tools print, the clients' lines, the manifests. Whatever comes in, nothing panics, goes on for ever or takes
-//! memory without bound.
+//! Feeds arbitrary bytes to everything that parses external input: records, the ledger behind them, the output of
+//! tools, the clients' lines, the manifests. Nothing may panic, loop forever or allocate without bound.
 //!
-//! Every case follows from one seed, and a failure names it. KAFKA_LAB_FUZZ_SECONDS says how long to go on,
-//! KAFKA_LAB_FUZZ_SEED runs one case again.
+//! Every case follows from one seed, which a failure names. KAFKA_LAB_FUZZ_SECONDS sets the duration,
+//! KAFKA_LAB_FUZZ_SEED reruns one case.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ledger::intervals::INTERVALS_MAX;
-use ledger::judge::{Case, Running, Went, judge, judge_running};
+use ledger::judge::{Case, HowEnded, Running, judge, judge_running};
 use ledger::lines::{ConsumerState, Metadata, Offsets, Probe, ProducerState};
 use ledger::received::{PartitionLedger, Record, STREAMS_MAX};
 use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
@@ -264,15 +263,15 @@ fn lines(lab: &Lab, text: &str) {
     let _ = clients::lines::<Probe>(text);
     let offsets: Vec<Offsets> = clients::lines(text);
     for state in clients::lines::<ConsumerState>(text) {
-        let _ = offsets.iter().map(|offsets| crate::steps::rolled_out::lag(&state, offsets)).max();
-        let look = crate::steps::rolled_out::Look::at_consumer(&state);
+        let _ = offsets.iter().map(|offsets| crate::steps::running_clients::lag(&state, offsets)).max();
+        let look = crate::steps::running_clients::Look::at_consumer(&state);
         let _ = look.stalled(&look);
     }
     for state in clients::lines::<ProducerState>(text) {
-        let look = crate::steps::rolled_out::Look::at_producer(&state);
+        let look = crate::steps::running_clients::Look::at_producer(&state);
         let _ = look.stalled(&look);
     }
-    let (claim, Some(received)) = (clients::claim(text, Went::Asked), clients::received(text)) else { return };
+    let (claim, Some(received)) = (clients::claim(text, HowEnded::Asked), clients::received(text)) else { return };
     let claims: Vec<_> = claim.into_iter().collect();
     let run = claims.first().map_or("r".parse().unwrap(), |claim| claim.run);
     let range = clients::ranges(&[(0, 0, 8), (1, u64::MAX, 0), (u32::MAX, 0, u64::MAX)]);

@@ -11,12 +11,17 @@ use serde::Serialize;
 
 use crate::cli::Format;
 use crate::config::Env;
-use crate::events::Listener;
+use crate::events::{Events, Listener};
 use crate::failure::{Exit, Failure};
+
+/// Returns where a command's events go: the one list of listeners.
+pub fn events(command: &str, lab: &str, format: Format, env: &Env) -> Events {
+    Events::to(vec![listener(command, lab, format, env)])
+}
 
 /// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise
 /// bars on a terminal and plain lines elsewhere.
-pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
+fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
     match format {
         Format::Json => Box::new(json::Json::new(command, lab, Box::new(Stdout))),
         Format::Text if env.terminal => Box::new(bars::Bars::new(env.colour)),
@@ -27,7 +32,7 @@ pub fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn 
 /// Whether standard output lost something, as on a full device.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Standard output. What it does not take is noted, and the command goes on.
+/// Standard output. Write errors are recorded; the command continues.
 struct Stdout;
 
 impl Write for Stdout {
@@ -56,7 +61,7 @@ pub fn print_json(value: &impl Serialize) {
     json::write(&mut Stdout, value);
 }
 
-/// Prints a line for people on standard error. Nobody can be told that it was not taken.
+/// Prints a line for people on standard error. A write error is ignored: there is nowhere left to report it.
 pub fn tell(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }

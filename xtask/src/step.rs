@@ -12,7 +12,7 @@ use crate::kind::{cluster, import};
 use crate::local::servers;
 use crate::service::Service;
 use crate::steps::check::ToolCheck;
-use crate::steps::{build, check, flow, preflight, record, remove, rolled_out, serve};
+use crate::steps::{build, check, flow, preflight, record, remove, running_clients, serve};
 use crate::task::{Ctx, Outcome, Task};
 
 /// A step of a plan.
@@ -161,7 +161,7 @@ impl Step {
             Step::LabIsUp => vec![ctx.driver.preview_is_up(lab)],
             Step::Healthy(service) => vec![ctx.driver.preview_healthy(ctx, service)],
             Step::Tool(check) => check::preview_tool(check, ctx),
-            Step::Account => rolled_out::preview(lab),
+            Step::Account => running_clients::preview(lab),
             Step::Flow(messages) => flow::preview(ctx, messages),
             Step::Drill(drill) => text::preview(drill, lab.backend),
             Step::Stop(which) => servers::preview_stop(lab, which),
@@ -202,7 +202,7 @@ impl Step {
             Step::LabIsUp => task.ctx.driver.is_up(task),
             Step::Healthy(which) => check::healthy(task, which),
             Step::Tool(check) => check::tool(task, check),
-            Step::Account => rolled_out::account(task),
+            Step::Account => running_clients::account(task),
             Step::Flow(messages) => flow::run(task, messages),
             Step::Drill(drill) => drill::step(task, drill),
             Step::Stop(which) => servers::stop(task, which),

@@ -6,5 +6,5 @@ pub mod flow;
 pub mod preflight;
 pub mod record;
 pub mod remove;
-pub mod rolled_out;
+pub mod running_clients;
 pub mod serve;

@@ -10,7 +10,7 @@ mod run;
 mod running;
 mod streams;
 
-pub use self::claim::{Claim, OffsetRange, Went};
+pub use self::claim::{Claim, HowEnded, OffsetRange};
 pub use self::run::{Case, judge};
 pub use self::running::{Running, judge_running};
 pub use crate::lines::{Evidence, Finding, Kind, LEDGER, RUNNING, Report, Row, Standing, Verdict};

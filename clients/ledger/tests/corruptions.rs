@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use ledger::judge::{Case, Claim, Kind, OffsetRange, Report, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, HowEnded, Kind, OffsetRange, Report, Verdict, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, PRODUCER, ProducerStart, ProducerState, Reason, ReceivePartition, ReceiveStream,
     ReceiveTotals, SendStream, SendTotals, StateEvent,
@@ -145,7 +145,7 @@ impl Scenario {
             let start: ProducerStart = serde_json::from_str(lines.next().unwrap()).unwrap();
             // A truncated line counts as none.
             let states = lines.filter_map(|line| serde_json::from_str(line).ok());
-            let went = if producer.ended { Went::Asked } else { Went::Killed };
+            let went = if producer.ended { HowEnded::Asked } else { HowEnded::Killed };
             Claim::of(Some(&start), states, went).unwrap()
         };
         self.producers.iter().map(read).collect()

@@ -3,7 +3,7 @@
 #![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use ledger::judge::{Claim, Finding, Kind, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, Finding, HowEnded, Kind, OffsetRange, Row, Running, Standing, Verdict, judge_running};
 use ledger::lines::{
     CONSUMER, ConsumerState, PRODUCER, ProducerState, Reason, ReceivePartition, ReceiveStream, ReceiveTotals,
     SendStream, SendTotals, StateEvent,
@@ -81,7 +81,7 @@ fn state(ledger: &PartitionLedger) -> ConsumerState {
 
 /// The verdict at an end offset, with the topic's current id.
 fn judged(claims: &[ProducerState], received: &ConsumerState, end: i64, id: &str) -> Standing {
-    let claims: Vec<Claim> = claims.iter().map(|state| Claim::by(state.clone(), Went::Running)).collect();
+    let claims: Vec<Claim> = claims.iter().map(|state| Claim::by(state.clone(), HowEnded::Running)).collect();
     let offsets = [OffsetRange { partition: 0, start: 0, end }];
     judge_running(&Running { topic: "test", claims: &claims, offsets: &offsets, received, topic_id: Some(id) })
 }
@@ -171,7 +171,7 @@ fn another_topic_or_log_is_told() {
     let standing = judged(&[producer(1, 55_000, 20)], &state(&ledger), 8, "first");
     assert_eq!(found(&standing), [(Kind::LogRestarted, 1), (Kind::Missing, 12)]);
     // A partition that is gone contained acknowledged messages.
-    let claims = [Claim::by(producer(1, 55_000, 20), Went::Running)];
+    let claims = [Claim::by(producer(1, 55_000, 20), HowEnded::Running)];
     let (received, topic_id) = (consumer(0, &[(1, 0..20)]), Some("first"));
     let standing = judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &received, topic_id });
     assert_eq!(found(&standing), [(Kind::LogRestarted, 20), (Kind::Silent, 1)]);
@@ -182,7 +182,7 @@ fn an_id_that_was_not_told_is_a_doubt_unless_there_are_none() {
     let judged = |producers: Option<&str>, consumers: Option<&str>, topic_id: Option<&str>| {
         let claims = [Claim::by(
             ProducerState { topic_id: producers.map(Into::into), ..producer(1, 55_000, 20) },
-            Went::Running,
+            HowEnded::Running,
         )];
         let received = ConsumerState { topic_id: consumers.map(Into::into), ..consumer(0, &[(1, 0..20)]) };
         let offsets = [OffsetRange { partition: 0, start: 0, end: 20 }];
@@ -209,7 +209,7 @@ fn what_nothing_was_acknowledged_of_leaves_no_doubt() {
     (sent.totals.sent, sent.totals.in_flight) = (6, 6);
     let mut received = state(&PartitionLedger::new(3, 7, None));
     received.partitions[0].folded_streams = 1;
-    let claims = [Claim::by(sent, Went::Running)];
+    let claims = [Claim::by(sent, HowEnded::Running)];
     let offsets = [OffsetRange { partition: 3, start: 2, end: 7 }];
     let standing = judge_running(&Running {
         topic: "t",
@@ -331,7 +331,7 @@ fn what_contradicts_itself_is_no_proof() {
     }
     let (mut sent, read) = clean();
     (sent.streams, sent.totals) = (Vec::new(), SendTotals::default());
-    let claims = [Claim::by(sent, Went::Running)];
+    let claims = [Claim::by(sent, HowEnded::Running)];
     let standing =
         judge_running(&Running { topic: "t", claims: &claims, offsets: &[], received: &read, topic_id: Some("first") });
     assert_eq!((standing.verdict, found(&standing)), (Verdict::Inconclusive, vec![(Kind::Silent, 1)]));

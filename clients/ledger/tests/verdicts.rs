@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use ledger::intervals::{INTERVALS_MAX, IntervalSet};
-use ledger::judge::{Case, Claim, Finding, Kind, OffsetRange, Report, Row, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, Finding, HowEnded, Kind, OffsetRange, Report, Row, Verdict, judge};
 use ledger::lines::{
     CONSUMER, ConsumerState, Explained, LINE_INTERVALS_MAX, PRODUCER, ProducerState, Reason, ReceivePartition,
     ReceiveStream, ReceiveTotals, SendPartition, SendStream, SendTotals, StateEvent,
@@ -77,7 +77,7 @@ struct Sample {
     sums: bool,
     ranges: Vec<OffsetRange>,
     produced: ProducerState,
-    went: Went,
+    went: HowEnded,
     wordless: u64,
     consumed: ConsumerState,
     witnesses: Vec<ConsumerState>,
@@ -100,7 +100,7 @@ impl Sample {
             sums: true,
             ranges: RANGES.to_vec(),
             produced: claim_of(1, StateEvent::End, &[acked(50), acked(50)]),
-            went: Went::ByItself,
+            went: HowEnded::ByItself,
             wordless: 0,
             consumed: state_of(&ledgers),
             witnesses: Vec::new(),
@@ -556,7 +556,7 @@ fn what_a_client_cannot_tell_is_inconclusive() {
         ),
         (
             |s| {
-                (s.produced.event, s.produced.reason, s.went) = (StateEvent::Checkpoint, None, Went::Asked);
+                (s.produced.event, s.produced.reason, s.went) = (StateEvent::Checkpoint, None, HowEnded::Asked);
             },
             Inconclusive,
             &[(NoLastWord, None, 1)],
@@ -802,7 +802,7 @@ fn sums_that_are_not_those_of_their_parts_are_no_proof() {
 #[test]
 fn two_claims_of_one_producer_prove_nothing_and_neither_does_none() {
     let sample = Sample { expected: None, ..Sample::clean() };
-    let claim = Claim::by(sample.produced.clone(), Went::Asked);
+    let claim = Claim::by(sample.produced.clone(), HowEnded::Asked);
     for (claims, expected) in
         [(vec![claim.clone(), claim], "two claims for producer 00000001"), (vec![], "no producer")]
     {
@@ -859,8 +859,8 @@ fn a_dead_producer_and_its_successor_are_judged_each_by_its_own_word() {
     // At its last checkpoint, 5 were acked and 3 in flight.
     let mut checkpoint = acked(5);
     (0..3).for_each(|_| checkpoint.accepted());
-    let died = Claim::by(claim_of(1, StateEvent::Checkpoint, &[checkpoint]), Went::Killed);
-    let successor = Claim::by(claim_of(2, StateEvent::End, &[acked(4)]), Went::Asked);
+    let died = Claim::by(claim_of(1, StateEvent::Checkpoint, &[checkpoint]), HowEnded::Killed);
+    let successor = Claim::by(claim_of(2, StateEvent::End, &[acked(4)]), HowEnded::Asked);
     let both = [died.clone(), successor.clone()];
     for arrived in 5..20 {
         let report = verdict(&both, &ledger(&[(1, arrived), (2, 4)]));
@@ -892,7 +892,7 @@ fn a_full_set_makes_the_verdict_inconclusive() {
         }
     }
     let ranges = [OffsetRange { partition: 0, start: 0, end: read.next }];
-    let claims = [Claim::by(claim_of(1, StateEvent::End, &[sent.clone()]), Went::Asked)];
+    let claims = [Claim::by(claim_of(1, StateEvent::End, &[sent.clone()]), HowEnded::Asked)];
     let received = state_of(&[read]);
     let report = judge(&Case::new(run(), "t", &ranges, &claims, &received));
     assert_eq!(report.verdict, Verdict::Inconclusive, "{:?}", report.reasons);
@@ -973,8 +973,8 @@ fn epochs_of(producer: u32, event: StateEvent, epochs: &[SendLedger]) -> Produce
 #[test]
 fn a_row_says_what_was_sent_to_a_partition_and_what_was_read_of_it() {
     let claims = [
-        Claim::by(epochs_of(1, StateEvent::End, &[settled(6, 2, 3, 0), settled(5, 1, 1, 0)]), Went::ByItself),
-        Claim::by(epochs_of(2, StateEvent::Checkpoint, &[settled(4, 1, 2, 3)]), Went::Killed),
+        Claim::by(epochs_of(1, StateEvent::End, &[settled(6, 2, 3, 0), settled(5, 1, 1, 0)]), HowEnded::ByItself),
+        Claim::by(epochs_of(2, StateEvent::Checkpoint, &[settled(4, 1, 2, 3)]), HowEnded::Killed),
     ];
     let encoded = |run: &str, producer, epoch, partition, sequence| {
         let run = run.parse().unwrap();
@@ -1106,7 +1106,7 @@ fn the_sets_of_a_stream_are_its_counts_and_lie_apart_within_what_was_sent() {
         stream.sent = sent;
         let sample = Sample {
             produced: state,
-            went: Went::Killed,
+            went: HowEnded::Killed,
             expected: None,
             ranges: vec![OffsetRange { partition: 0, start: 100, end: 100 }],
             consumed: state_of(&[PartitionLedger::new(0, 100, Some(run()))]),
@@ -1135,7 +1135,7 @@ fn three_intervals_are_spelled_out_and_no_more() {
             ledger.record(Record::new(ledger.next, Some(&value(1, 0, sequence))));
         }
         let ranges = [OffsetRange { partition: 0, start: 0, end: ledger.next }];
-        let claims = [Claim::by(claim_of(1, StateEvent::End, &[acked(20)]), Went::Asked)];
+        let claims = [Claim::by(claim_of(1, StateEvent::End, &[acked(20)]), HowEnded::Asked)];
         let report = judge(&Case::new(run(), "t", &ranges, &claims, &state_of(&[ledger])));
         assert_eq!(report.reasons[0], format!("partition 0: {spelled}"));
     }

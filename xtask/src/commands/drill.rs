@@ -16,7 +16,6 @@ use crate::drill::faults::{FAULTS, Fault, Scenario, by_name};
 use crate::drill::outcome::{DrillResult, RecordedDrill};
 use crate::drill::run::{Drill, Options, commit};
 use crate::drill::text;
-use crate::events::Events;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::plan::{self, Plan};
 use crate::run::{self, StepEnd};
@@ -57,7 +56,7 @@ impl Session<'_> {
         let stop = self.stop.next_plan();
         let ctx = self.ctx(&lab, &jars, &stop);
         let plan = drill_plan(args, out.as_deref(), &ctx)?;
-        let events = Events::to(vec![show::listener("drill", &lab.name, lab.format, self.env)]);
+        let events = show::events("drill", &lab.name, lab.format, self.env);
         let mut take = |outcome: &Outcome| match &outcome.drill {
             Some(result) => publish(result, lab.format, out.as_deref()),
             None => Ok(()),

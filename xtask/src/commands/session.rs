@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::cli::{Format, Global};
 use crate::config::{Env, Lab, Overrides, state_dir, xtask_line};
 use crate::drivers;
-use crate::events::Events;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, Result};
 use crate::local::jars::Jars;
@@ -64,7 +63,7 @@ impl Session<'_> {
 
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> PlanReport {
         let lab = ctx.lab;
-        let events = Events::to(vec![show::listener(command, &lab.name, lab.format, self.env)]);
+        let events = show::events(command, &lab.name, lab.format, self.env);
         let logs = lab.logs().join("steps").join(command.replace(' ', "-"));
         let mut report = run::run(plan, ctx, &events, &logs, &mut |_| Ok(()));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));

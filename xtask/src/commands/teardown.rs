@@ -1,4 +1,4 @@
-//! `teardown`: removes the lab, and proves that nothing is left.
+//! `teardown`: runs [`plan::teardown`]; what it removes is in `steps/remove.rs` and in the backends.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `verify`: checks the lab and proves that every message arrives.
+//! `verify`: runs the checks of [`plan::verify`], and prints the account.
 
 use crate::account;
 use crate::cli::{Format, VerifyArgs};
@@ -40,7 +40,7 @@ impl Session<'_> {
             Exit::Interrupted => "interrupted",
             Exit::NotUp => "the lab is not up",
             Exit::Fault => "fail",
-            _ => "not finished",
+            Exit::Step | Exit::Preflight | Exit::Usage | Exit::Unexpected => "not finished",
         };
         print_text(&format!("\nverify: {verdict}\n"));
         Ok(report.exit())

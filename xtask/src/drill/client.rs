@@ -12,7 +12,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Claim, Went};
+use ledger::judge::{Claim, HowEnded};
 use ledger::lines::{Line, PRODUCER, ProducerState, StateEvent};
 
 use crate::failure::Result;
@@ -97,10 +97,10 @@ impl ClientProcess {
         let log = if cut { without_last_state(log) } else { log };
         match self.fate {
             // A process that hung has no last word, whatever it wrote.
-            Fate::Asked { in_time: false } => clients::claim(without_end(log), Went::Asked),
-            Fate::Asked { in_time: true } | Fate::Living => clients::claim(log, Went::Asked),
-            Fate::Killed => clients::claim(log, Went::Killed),
-            Fate::ByItself => clients::claim(log, Went::ByItself),
+            Fate::Asked { in_time: false } => clients::claim(without_end(log), HowEnded::Asked),
+            Fate::Asked { in_time: true } | Fate::Living => clients::claim(log, HowEnded::Asked),
+            Fate::Killed => clients::claim(log, HowEnded::Killed),
+            Fate::ByItself => clients::claim(log, HowEnded::ByItself),
         }
     }
 }
@@ -164,9 +164,9 @@ mod tests {
             std::fs::remove_file(log).unwrap();
             claim.went
         };
-        assert_eq!(went(Fate::Killed), Went::Killed);
-        assert_eq!(went(Fate::ByItself), Went::ByItself);
-        assert_eq!(went(Fate::Asked { in_time: false }), Went::Asked);
+        assert_eq!(went(Fate::Killed), HowEnded::Killed);
+        assert_eq!(went(Fate::ByItself), HowEnded::ByItself);
+        assert_eq!(went(Fate::Asked { in_time: false }), HowEnded::Asked);
     }
 
     #[test]

@@ -387,9 +387,7 @@ impl<'a, 'b> Injector<'a, 'b> {
             }
         }
         self.observed.terminations.extend(terminations);
-        if !matches!(target, Target::Producer | Target::Consumer) && !self.without.strike {
-            self.observed.down_wall = Some((now_ms(), u64::MAX));
-        }
+        self.note_down(target);
         Ok(())
     }
 
@@ -415,13 +413,29 @@ impl<'a, 'b> Injector<'a, 'b> {
             self.signal(name, identity, Signal::STOP)?;
             self.watch.on(target, name, identity);
         }
+        self.note_down(target);
         Ok(())
+    }
+
+    /// Notes that servers serve no more from here on.
+    fn note_down(&mut self, target: Target) {
+        if !matches!(target, Target::Producer | Target::Consumer) && !self.without.strike {
+            self.observed.down_wall = Some((now_ms(), u64::MAX));
+        }
+    }
+
+    /// Notes that the servers that are down are about to serve again.
+    fn note_up(&mut self) {
+        if let Some((_, until)) = &mut self.observed.down_wall {
+            *until = (*until).min(now_ms());
+        }
     }
 
     fn resume(&mut self, target: Target) -> Result<()> {
         let processes = self.processes(target)?;
         self.note_mending(target)?;
         self.watch.off(target);
+        self.note_up();
         processes.iter().try_for_each(|(name, identity)| self.signal(name, identity, Signal::CONT))
     }
 
@@ -437,9 +451,7 @@ impl<'a, 'b> Injector<'a, 'b> {
             Target::Producer => without.act(|| self.load.start_producer(task)),
             Target::Consumer => without.act(|| self.load.start_consumer(task)),
             _ => {
-                if let Some((_, until)) = &mut self.observed.down_wall {
-                    *until = (*until).min(now_ms());
-                }
+                self.note_up();
                 let servers = self.servers(target)?;
                 without.act(|| servers.into_iter().try_for_each(|server| servers::start(task, server).map(drop)))
             }

@@ -1,4 +1,4 @@
-//! The result of a drill as data: the JSON line, and the file of `--out`. [`Conclusion`] alone judges it. Pure.
+//! Decides how a drill ended ([`Conclusion`], the one place), and its JSON line and file of `--out`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -18,7 +18,7 @@ use crate::tools::{docker, kind};
 use crate::wait::Poll;
 
 /// The file that marks the cluster as complete. Without it, creation was interrupted.
-pub const MADE: &str = "cluster.made";
+pub const CREATED_MARK: &str = "cluster.made";
 
 /// Each poll runs kubectl, which takes a tenth of a second of CPU from joining nodes.
 const INTERVAL: Duration = Duration::from_millis(700);
@@ -65,7 +65,7 @@ pub fn preview_old(lab: &Lab, setup: &Toolchain, recreate: bool) -> Vec<String> 
 /// The cluster is not ours, or cannot be deleted.
 pub fn old(task: &Task<'_>, recreate: bool) -> Result<Outcome> {
     let lab = task.lab();
-    let made = lab.state.join(MADE);
+    let made = lab.state.join(CREATED_MARK);
     end_orphans(task)?;
     let nodes = nodes(task)?;
     if nodes.is_empty() {
@@ -112,7 +112,7 @@ pub fn cluster(task: &Task<'_>) -> Result<Outcome> {
         private_dir(&lab.mark())?;
         let config = render::write(&dir, "cluster.yml", &config::rendered(lab, &setup, true)?)?;
         task.build(&kind::create(lab, &setup, &config))?;
-        let made = lab.state.join(MADE);
+        let made = lab.state.join(CREATED_MARK);
         fs::write(&made, "").cannot("write", &made)?;
         "created"
     } else {
@@ -153,7 +153,7 @@ fn storage_classes(kubectl: &Kubectl) -> Cmd {
 /// The deadline passes.
 pub fn api_server(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let mut listens = lab.state.join(MADE).exists();
+    let mut listens = lab.state.join(CREATED_MARK).exists();
     let mut waited = false;
     task.wait("the API server", lab.timeout(|t| t.cluster), INTERVAL, || {
         let answers = if listens { Ok(None) } else { reachable(task) };
@@ -279,7 +279,7 @@ pub fn is_up(task: &Task<'_>) -> Result<Outcome> {
         };
         return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
-    if !lab.state.join(MADE).exists() {
+    if !lab.state.join(CREATED_MARK).exists() {
         let what = format!("lab {} is recorded, but an interrupted up left its cluster incomplete", lab.name);
         return Err(Failure::new(crate::failure::Exit::NotUp, what).fix(lab.xtask("up")));
     }
@@ -321,7 +321,7 @@ pub fn delete(task: &Task<'_>) -> Result<Outcome> {
 
 fn remove(task: &Task<'_>, nodes: &[NodeContainer]) -> Result<()> {
     let lab = task.lab();
-    files::remove_file(&lab.state.join(MADE))?;
+    files::remove_file(&lab.state.join(CREATED_MARK))?;
     // A lab without a record has no kind program, and needs none: its nodes are containers.
     let cmd = match task.setup() {
         Ok(setup) if setup.kind.exists() => kind::delete(lab, &setup),

@@ -75,7 +75,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     } else {
         let differences = nodes::differences(lab, &setup, &nodes);
         // An incomplete cluster of an interrupted `up` is recreated anyway.
-        if !differences.is_empty() && lab.state.join(crate::kind::cluster::MADE).exists() {
+        if !differences.is_empty() && lab.state.join(crate::kind::cluster::CREATED_MARK).exists() {
             findings.problem(
                 format!("cluster {} differs from the manifests: {}", lab.cluster(), differences.join("; ")),
                 format!("{}, which deletes its messages", lab.xtask("up --recreate")),

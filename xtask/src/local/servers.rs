@@ -17,7 +17,7 @@ use crate::local::service::Spec;
 use crate::service::Service;
 use crate::system::{self, MIB};
 use crate::task::{Ctx, Outcome, Task};
-use crate::tools::causes::{self, Way};
+use crate::tools::causes::{self, Remedy};
 use crate::tools::java::Java;
 use crate::wait::Poll;
 
@@ -172,11 +172,14 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
                  that {NAME} does not know, and cannot join another",
                 strangers.join(", ")
             );
-            (what, Way::StartOver)
+            (what, Remedy::StartOver)
         }
         Service::Broker(id) => {
             let other = stored(&data(service), "broker.id").filter(|other| *other != id.to_string())?;
-            (format!("kafka-{id} has another broker's data: its meta.properties has broker.id={other}"), Way::OwnData)
+            (
+                format!("kafka-{id} has another broker's data: its meta.properties has broker.id={other}"),
+                Remedy::OwnData,
+            )
         }
         Service::Client(..) => return None,
     };

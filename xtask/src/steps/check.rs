@@ -9,7 +9,7 @@ use crate::exec::{Cmd, Output, quoted};
 use crate::failure::{Exit, Failure, Result};
 use crate::kafka_tools::Tool;
 use crate::service::Service;
-use crate::steps::{rolled_out, serve};
+use crate::steps::{running_clients, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
 use crate::tools::kafka;
 
@@ -204,7 +204,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Outcome> {
     };
     if let Service::Client(index, _) = service {
         let deployment = lab.facts.clients.get(index).map_or("", |client| client.name.as_str());
-        proof += &format!("; {}", rolled_out::progress(task, deployment, &name)?);
+        proof += &format!("; {}", running_clients::progress(task, deployment, &name)?);
     }
     Ok(Outcome::passed(proof))
 }

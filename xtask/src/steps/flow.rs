@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ledger::judge::{Case, Claim, Verdict, Went, judge};
+use ledger::judge::{Case, Claim, HowEnded, Verdict, judge};
 use ledger::lines::{Offsets, StateEvent};
 use ledger::stamp::RunId;
 
@@ -70,7 +70,7 @@ pub fn run(task: &Task<'_>, messages: u64) -> Result<Outcome> {
     let before = offsets(task)?;
     (task.status)(&format!("sending {messages} messages"));
     let claim = run_client(task, "producer", &commands.produce(messages), |output| {
-        clients::claim(output, Went::ByItself).filter(Claim::ended)
+        clients::claim(output, HowEnded::ByItself).filter(Claim::ended)
     })?;
     let after = offsets(task)?;
     let range: Vec<(u32, u64, u64)> = after

@@ -62,8 +62,9 @@ pub fn files(task: &Task<'_>, failure_logs: bool) -> Result<Outcome> {
 /// How many paths that could not be removed are named.
 const LEFT_SHOWN: usize = 8;
 
-/// What a lab's folder holds, beside the folders of its services.
-const MADE: [&str; 11] = [
+/// The names in a lab's state folder, beside the folders of its services. Add each new one: without a record,
+/// `teardown` refuses a folder that holds another.
+const NAMES_A_LAB_MAKES: [&str; 11] = [
     "lab.json",
     "logs",
     "diagnostics",
@@ -89,7 +90,9 @@ fn foreign(lab: &Lab, dir: &Path) -> Option<String> {
     let services: Vec<String> = services.map(|service| service.name(lab)).collect();
     let made = |name: &str| {
         let name = name.strip_suffix(".partial").unwrap_or(name);
-        MADE.contains(&name) || name.starts_with("restart-") || services.iter().any(|service| service == name)
+        NAMES_A_LAB_MAKES.contains(&name)
+            || name.starts_with("restart-")
+            || services.iter().any(|service| service == name)
     };
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -178,7 +181,7 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
             }
         }
     }
-    // One that holds what others made there stays.
+    // Fails, as intended, if the folder contains foreign files.
     let _ = fs::remove_dir(cache);
     if !removed.is_empty() {
         outcome = Outcome::changed(format!("removed {} from {}", removed.join(", "), cache.display()));

@@ -8,12 +8,12 @@ pub struct Cause {
     /// The reason, as a clause: "its data is …".
     pub what: String,
     /// The kind of fix.
-    pub way: Way,
+    pub way: Remedy,
 }
 
 /// A kind of fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Remedy {
     /// The data is lost: delete it.
     StartOver,
     /// Restore its own data, or delete all data.
@@ -28,19 +28,19 @@ pub enum Way {
     Memory,
 }
 
-impl Way {
+impl Remedy {
     /// Returns the fix for a lab, as text.
     pub fn fix(self, lab: &Lab) -> String {
         let over = format!("`{}`, then `{}`; this deletes its messages", lab.xtask("teardown"), lab.xtask("up"));
         match self {
-            Way::StartOver => format!("start over: {over}"),
-            Way::OwnData => format!("restore its own data and run `{}`, or start over: {over}", lab.xtask("up")),
-            Way::EndOther => format!("end the other process, then rerun `{}`", lab.xtask("up")),
-            Way::Folder => {
+            Remedy::StartOver => format!("start over: {over}"),
+            Remedy::OwnData => format!("restore its own data and run `{}`, or start over: {over}", lab.xtask("up")),
+            Remedy::EndOther => format!("end the other process, then rerun `{}`", lab.xtask("up")),
+            Remedy::Folder => {
                 format!("make the folder writable and owned by its user, then rerun `{}`; or {over}", lab.xtask("up"))
             }
-            Way::Manifest => format!("correct kafka.yml, then rerun `{}`", lab.xtask("up")),
-            Way::Memory => {
+            Remedy::Manifest => format!("correct kafka.yml, then rerun `{}`", lab.xtask("up")),
+            Remedy::Memory => {
                 format!("free memory, or lower KAFKA_HEAP_OPTS in kafka.yml, then rerun `{}`", lab.xtask("up"))
             }
         }
@@ -48,29 +48,29 @@ impl Way {
 }
 
 /// Text in a log line, what it means, and the fix. The first match in a log counts: the rest may be consequences.
-const SIGNS: &[(&str, &str, Way)] = &[
+const SIGNS: &[(&str, &str, Remedy)] = &[
     (
         "InconsistentClusterIdException",
         "its data and ZooKeeper's belong to two Kafka clusters: ZooKeeper lost its data, or this is another lab's data",
-        Way::OwnData,
+        Remedy::OwnData,
     ),
-    ("InconsistentBrokerIdException", "its data belongs to another broker", Way::OwnData),
-    ("InconsistentBrokerMetadataException", "its data comes from several brokers or clusters", Way::OwnData),
-    ("Expected version 0, but got version", "its data comes from a Kafka without ZooKeeper", Way::OwnData),
-    ("Failed to acquire lock on file .lock", "another process uses its data", Way::EndOther),
-    ("Disk error while locking directory", "its data cannot be written", Way::Folder),
-    ("can be created or validated", "its data cannot be written", Way::Folder),
-    ("Error while loading log dir", "its data cannot be read or written", Way::Folder),
-    ("Shutdown broker because all log dirs in", "its data cannot be written", Way::Folder),
-    ("Address already in use", "another process listens on its port", Way::EndOther),
-    ("ConfigException", "it rejects its settings", Way::Manifest),
-    ("There is insufficient memory for the Java", "this machine has no memory left", Way::Memory),
-    ("Could not reserve enough space", "this machine has no memory left", Way::Memory),
-    ("java.lang.OutOfMemoryError", "its heap is too small", Way::Memory),
+    ("InconsistentBrokerIdException", "its data belongs to another broker", Remedy::OwnData),
+    ("InconsistentBrokerMetadataException", "its data comes from several brokers or clusters", Remedy::OwnData),
+    ("Expected version 0, but got version", "its data comes from a Kafka without ZooKeeper", Remedy::OwnData),
+    ("Failed to acquire lock on file .lock", "another process uses its data", Remedy::EndOther),
+    ("Disk error while locking directory", "its data cannot be written", Remedy::Folder),
+    ("can be created or validated", "its data cannot be written", Remedy::Folder),
+    ("Error while loading log dir", "its data cannot be read or written", Remedy::Folder),
+    ("Shutdown broker because all log dirs in", "its data cannot be written", Remedy::Folder),
+    ("Address already in use", "another process listens on its port", Remedy::EndOther),
+    ("ConfigException", "it rejects its settings", Remedy::Manifest),
+    ("There is insufficient memory for the Java", "this machine has no memory left", Remedy::Memory),
+    ("Could not reserve enough space", "this machine has no memory left", Remedy::Memory),
+    ("java.lang.OutOfMemoryError", "its heap is too small", Remedy::Memory),
     // ZooKeeper's own.
-    ("DatadirException", "its data cannot be read or written", Way::Folder),
-    ("No snapshot found, but there are log entries", "its data is incomplete", Way::StartOver),
-    ("Unable to load database on disk", "its data is damaged", Way::StartOver),
+    ("DatadirException", "its data cannot be read or written", Remedy::Folder),
+    ("No snapshot found, but there are log entries", "its data is incomplete", Remedy::StartOver),
+    ("Unable to load database on disk", "its data is damaged", Remedy::StartOver),
 ];
 
 /// The first lines of a server that starts. What precedes them is from an earlier run.
@@ -105,19 +105,19 @@ mod tests {
         for (line, way) in [
             (
                 "kafka.common.InconsistentBrokerIdException: Configured broker.id 1 doesn't match stored broker.id Some(0)",
-                Way::OwnData,
+                Remedy::OwnData,
             ),
             (
                 "org.apache.kafka.common.KafkaException: Failed to acquire lock on file .lock in /d. A Kafka instance",
-                Way::EndOther,
+                Remedy::EndOther,
             ),
             (
                 "[x] ERROR Shutdown broker because none of the specified log dirs from /d can be created or validated",
-                Way::Folder,
+                Remedy::Folder,
             ),
             (
                 "org.apache.kafka.common.config.ConfigException: Invalid value lots for configuration log.segment.bytes",
-                Way::Manifest,
+                Remedy::Manifest,
             ),
         ] {
             assert_eq!(find(line).unwrap().way, way, "{line}");

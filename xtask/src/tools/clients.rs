@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger::judge::{Claim, OffsetRange, Went};
+use ledger::judge::{Claim, HowEnded, OffsetRange};
 use ledger::lines::{ConsumerState, Line, ProducerStart, ProducerState};
 
 use crate::exec::Cmd;
@@ -50,7 +50,7 @@ fn numbers_can_be_added(line: &str) -> bool {
 
 /// Returns what a producer claims, by its output or its state file. `None` if it died before its first line, and so
 /// before it sent anything. Lines that a signal cut short claim nothing.
-pub fn claim(output: &str, went: Went) -> Option<Claim> {
+pub fn claim(output: &str, went: HowEnded) -> Option<Claim> {
     let start = lines::<ProducerStart>(output).pop();
     Claim::of(start.as_ref(), lines::<ProducerState>(output), went)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use ledger::judge::{Verdict, Went};
+use ledger::judge::{HowEnded, Verdict};
 use ledger::lines::ConsumerState;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -90,7 +90,7 @@ fn a_lost_answer_duplicates_its_messages(lab: &Lab) {
         let range = ["--start", &positions(&before), "--end", &positions(&after)];
         let read = direct.run("read", &[&["consumer", "--run", run, "--format", "json"], &range[..]].concat());
         let received: ConsumerState = serde_json::from_str(read.lines().last().unwrap()).unwrap();
-        let report = judged(run, [&before, &after], &[clients.claim("sent", Went::ByItself)], &received);
+        let report = judged(run, [&before, &after], &[clients.claim("sent", HowEnded::ByItself)], &received);
         let duplicates = report.partitions.iter().map(|row| row.duplicate).sum::<u64>();
         let lost = proxy.lost();
         assert!(lost > 0);

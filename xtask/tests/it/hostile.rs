@@ -193,7 +193,7 @@ fn an_output_that_goes_nowhere_ends_no_command_in_a_panic() {
 
 /// What needs servers.
 #[cfg(feature = "lab")]
-mod lab {
+mod servers {
     use rustix::process::{Pid, Signal, kill_process};
 
     use super::*;

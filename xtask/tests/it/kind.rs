@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ledger::judge::{Verdict, Went};
+use ledger::judge::{HowEnded, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::clients::{Clients, judged, positions};
@@ -523,7 +523,7 @@ fn by_hand_from_render_on_a_cluster_that_kind_made() {
     let range = ["--start", &positions(&before), "--end", &positions(&after)];
     let read = clients.run("read", &[&["consumer", "--run", "byhand", "--format", "json"], &range[..]].concat());
     let received = serde_json::from_str(read.lines().last().unwrap()).unwrap();
-    let report = judged("byhand", [&before, &after], &[clients.claim("sent", Went::ByItself)], &received);
+    let report = judged("byhand", [&before, &after], &[clients.claim("sent", HowEnded::ByItself)], &received);
     assert_eq!((report.verdict, report.partitions.len()), (Verdict::Pass, 4), "{report:?}");
     // teardown leaves a cluster without a lab's mark alone.
     lab.run(&["teardown"]).expect(0);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 
-use ledger::judge::{Claim, Verdict, Went};
+use ledger::judge::{Claim, HowEnded, Verdict};
 use ledger::lines::ConsumerState;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {
     let output = clients.run("fourth", &[&consumer[..], &["--end", &end]].concat());
     let received: ConsumerState = serde_json::from_str(output.lines().last().unwrap()).unwrap();
 
-    let claims = [clients.claim("first", Went::Killed), clients.claim("second", Went::ByItself)];
+    let claims = [clients.claim("first", HowEnded::Killed), clients.claim("second", HowEnded::ByItself)];
     let judged = |claims: &[Claim]| judged("killed", [&before, &after], claims, &received);
     let report = judged(&claims);
     assert_eq!((report.verdict, report.ended, report.died), (Verdict::Pass, 1, 1), "{report:?}");

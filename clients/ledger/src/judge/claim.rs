@@ -5,7 +5,7 @@ use crate::stamp::{ProducerId, RunId};
 
 /// How a producer process ended, as known to whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Went {
+pub enum HowEnded {
     /// It was asked to stop by a signal that it handles. It owes its last line.
     Asked,
     /// We killed it, or cut off its output. It is held to its last line and owes no other.
@@ -26,7 +26,7 @@ pub struct Claim {
     /// Its last complete checkpoint, or its end. `None` if it died before the first.
     pub state: Option<ProducerState>,
     /// How the process ended.
-    pub went: Went,
+    pub went: HowEnded,
 }
 
 impl Claim {
@@ -34,7 +34,7 @@ impl Claim {
     pub fn of(
         start: Option<&ProducerStart>,
         states: impl IntoIterator<Item = ProducerState>,
-        went: Went,
+        went: HowEnded,
     ) -> Option<Self> {
         match (states.into_iter().last(), start) {
             (Some(state), _) => Some(Self::by(state, went)),
@@ -44,7 +44,7 @@ impl Claim {
     }
 
     /// The claim of a producer with this last complete line.
-    pub fn by(state: ProducerState, went: Went) -> Self {
+    pub fn by(state: ProducerState, went: HowEnded) -> Self {
         Self { run: state.run, producer: state.producer, state: Some(state), went }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{Claim, OffsetRange, Went};
+use super::claim::{Claim, HowEnded, OffsetRange};
 use super::conclusion::{ReportParts, conclude};
 use super::streams::{HandleKey, StreamFindings, Unread, arrived, evidence, name, spelled};
 use crate::lines::{ConsumerState, Kind, LEDGER, ReceivePartition, ReceiveStream, Report, Row, SendStream, StateEvent};
@@ -152,10 +152,10 @@ impl<'a> RunJudge<'a, '_> {
                 let what = format!("producer {producer} gave up ({reason:?})").to_lowercase();
                 self.findings.add(Kind::Died, None, 1, what);
             }
-            (None, false, Went::ByItself) => {
+            (None, false, HowEnded::ByItself) => {
                 self.findings.add(Kind::Died, None, 1, format_args!("producer {producer} exited before it was done"));
             }
-            (None, false, Went::Asked) => {
+            (None, false, HowEnded::Asked) => {
                 let what = format_args!(
                     "producer {producer} was told to stop but printed no final line: \
                      what it did after its last checkpoint is unknown"

@@ -27,7 +27,7 @@ pub struct Row {
     pub unknown: u64,
     /// Messages of this run that were read, each counted once.
     pub received: u64,
-    /// Those of them that nobody promised: of unknown outcome, or sent after a dead producer's last checkpoint.
+    /// Received messages that no claim covers: of unknown outcome, or sent after a dead producer's last checkpoint.
     pub unpromised: u64,
     /// Messages acknowledged and not received, although everything was read.
     pub missing: u64,

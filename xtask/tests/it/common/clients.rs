@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ledger::judge::{Case, Claim, OffsetRange, Report, Went, judge};
+use ledger::judge::{Case, Claim, HowEnded, OffsetRange, Report, judge};
 use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use ledger::stamp::RunId;
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl Clients {
         offsets["partitions"].as_array().unwrap().iter().map(one).collect()
     }
 
-    pub fn claim(&self, name: &str, went: Went) -> Claim {
+    pub fn claim(&self, name: &str, went: HowEnded) -> Claim {
         let lines = self.said(name);
         let start: Option<ProducerStart> = lines.lines().find_map(|line| serde_json::from_str(line).ok());
         let states = lines.lines().filter_map(|line| serde_json::from_str::<ProducerState>(line).ok());

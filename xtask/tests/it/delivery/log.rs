@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ledger::judge::{Kind, Verdict, Went};
+use ledger::judge::{HowEnded, Kind, Verdict};
 use ledger::lines::{ConsumerState, Explained};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -156,7 +156,7 @@ fn a_log_that_was_cut_back_is_told(lab: &Lab, clients: &Clients) {
     let row = &state.partitions[0];
     assert_eq!((row.log_truncations, row.log_restarts, row.counts.duplicate), (1, 0, 0), "{row:?}");
     assert_eq!((row.counts.received, row.counts.other_runs), (left.unsigned_abs(), 2000), "{row:?}");
-    let claims = [clients.claim("sent", Went::ByItself)];
+    let claims = [clients.claim("sent", HowEnded::ByItself)];
     let report = judged("cut", [&[(0, 0)], &[(0, left + 2000)]], &claims, &state);
     let kinds: Vec<(Kind, u64)> = report.findings.iter().map(|found| (found.kind, found.count)).collect();
     let missing = (2000 - left).unsigned_abs();

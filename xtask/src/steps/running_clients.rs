@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ledger::judge::{Claim, OffsetRange, Row, Running, Standing, Verdict, Went, judge_running};
+use ledger::judge::{Claim, HowEnded, OffsetRange, Row, Running, Standing, Verdict, judge_running};
 use ledger::lines::{ConsumerState, Line, Offsets, ProducerState, Watermarks};
 
 use crate::brokers;
@@ -194,7 +194,7 @@ pub fn account(task: &Task<'_>) -> Result<Outcome> {
     for producer in &producers {
         ask(&format!("the state of {producer}"), &|| {
             Ok(state::<ProducerState>(task, producer)?
-                .map(|state| claims.borrow_mut().push(Claim::by(state, Went::Running))))
+                .map(|state| claims.borrow_mut().push(Claim::by(state, HowEnded::Running))))
         })
         .map_err(cannot_tell)?;
     }
