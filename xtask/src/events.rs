@@ -1,4 +1,4 @@
-//! The events of a running command, sent by the runner of plans and by drills to every listener.
+//! The events of a running command, sent by the runner of plans to every listener.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

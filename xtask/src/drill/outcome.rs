@@ -471,107 +471,77 @@ pub mod tests {
         assert_eq!(conclude(Promise::Pass, &report(&[]), &[shown(first)], &died).outcome, DrillOutcome::Broken);
     }
 
-    #[test]
-    #[expect(clippy::too_many_lines, reason = "one table")]
-    fn a_drill_has_one_conclusion_with_its_exit_code_and_its_reasons() {
-        use PromiseState::{Broken, Kept, Unknown};
-        let fault = FAULTS.iter().find(|fault| fault.name == "two-brokers-down").unwrap();
-        let says = |text: &str, kinds: &[Kind]| Report { reasons: vec![text.into()], ..report(kinds) };
-        let sights =
-            |sight: ProofStatus, at: usize| struck(fault, move |n| if n == at { sight } else { ProofStatus::Shown });
-        let shown = || sights(ProofStatus::Shown, 0);
-        let stuck = || FaultResult { stuck: vec![1, 3], ..shown() };
-        let still = fault.proofs.iter().position(|proof| *proof == Proof::StoodStill).unwrap();
-        let (clean, lost) = (report(&[]), says("3 missing", &[Kind::Missing]));
-        let doubt = says("a stream is not exact", &[Kind::Inexact]);
-        let died = vec!["producer-1 ended by itself".to_string()];
-        let (mute, unsure) = (report(&[Kind::Missing]), report(&[Kind::Inexact]));
-        const ON: &str = "the load did not continue in partitions [1, 3] after two-brokers-down was mended";
-        // The promise, the report, the faults that struck and those that the ledger does not see; then the state of the
-        // promise, the exit code, and the beginning of each reason.
-        type Row<'a> =
-            (&'a str, Promise, &'a Report, Vec<FaultResult>, &'a [String], PromiseState, Exit, &'a [&'a str]);
-        let (pass, stands) = (Promise::Pass, Promise::PassStandingStill);
-        let (fault_code, open) = (Exit::Fault, Exit::Inconclusive);
-        const NOT_SEEN: &str = "two-brokers-down: not seen that ";
-        let rows: Vec<Row<'_>> = vec![
-            ("all as promised", stands, &clean, vec![shown()], &[], Kept, Exit::Ok, &[]),
-            ("a control that finds it", Promise::AckedLost, &lost, vec![shown()], &[], Kept, Exit::Ok, &[]),
-            (
-                "a control that does not",
-                Promise::AckedLost,
-                &clean,
-                vec![shown()],
-                &[],
-                Broken,
-                fault_code,
-                &["the ledger did not find what was promised"],
-            ),
-            ("lost", pass, &lost, vec![shown()], &[], Broken, fault_code, &["3 missing"]),
-            ("lost, without words", pass, &mute, vec![shown()], &[], Broken, fault_code, &["the ledger did not find"]),
-            ("a doubt", pass, &doubt, vec![shown()], &[], Unknown, open, &["a stream is not exact"]),
-            (
-                "a doubt, without words",
-                pass,
-                &unsure,
-                vec![shown()],
-                &[],
-                Unknown,
-                open,
-                &["the ledger is inconclusive"],
-            ),
-            ("it died", pass, &clean, vec![shown()], &died, Kept, fault_code, &["producer-1 ended by itself"]),
-            ("it stands still", pass, &clean, vec![stuck()], &[], Kept, fault_code, &[ON]),
-            ("not seen", pass, &clean, vec![sights(ProofStatus::Absent, 0)], &[], Kept, open, &[NOT_SEEN]),
-            (
-                "the opposite seen",
-                pass,
-                &clean,
-                vec![sights(ProofStatus::Contradicted, 0)],
-                &[],
-                Kept,
-                open,
-                &[NOT_SEEN],
-            ),
-            (
-                "it went on",
-                stands,
-                &clean,
-                vec![sights(ProofStatus::Contradicted, still)],
-                &[],
-                Kept,
-                fault_code,
-                &[NOT_SEEN],
-            ),
-            (
-                "not seen to stand",
-                stands,
-                &clean,
-                vec![sights(ProofStatus::Absent, still)],
-                &[],
-                Kept,
-                open,
-                &[NOT_SEEN],
-            ),
-            ("nothing struck", pass, &clean, vec![], &[], Kept, open, &["no fault struck"]),
-            (
-                "all at once",
-                pass,
-                &doubt,
-                vec![FaultResult { stuck: vec![1, 3], ..sights(ProofStatus::Absent, 0) }],
-                &died,
-                Unknown,
-                fault_code,
-                &["a stream is not exact", "producer-1 ended by itself", ON, NOT_SEEN],
-            ),
-        ];
-        for (name, promised, report, struck, faults, promise, exit, reasons) in rows {
+    /// A case: its name, the promise, the report, the faults that struck, and those that the ledger does not see; then
+    /// the state of the promise, the exit code, and the beginning of each reason.
+    type Case<'a> = (&'a str, Promise, &'a Report, Vec<FaultResult>, &'a [String], PromiseState, Exit, &'a [&'a str]);
+
+    #[track_caller]
+    fn check(cases: Vec<Case<'_>>) {
+        for (name, promised, report, struck, faults, promise, exit, reasons) in cases {
             let conclusion = conclude(promised, report, &struck, faults);
             assert_eq!((conclusion.promise, conclusion.exit), (Some(promise), exit), "{name}: {conclusion:?}");
             assert_eq!(conclusion.reasons.len(), reasons.len(), "{name}: {conclusion:?}");
-            let said = conclusion.reasons.iter().zip(reasons).all(|(said, wanted)| said.starts_with(wanted));
-            assert!(said, "{name}: {conclusion:?}");
+            let begin = conclusion.reasons.iter().zip(reasons).all(|(reason, wanted)| reason.starts_with(wanted));
+            assert!(begin, "{name}: {conclusion:?}");
         }
+    }
+
+    /// `two-brokers-down`, with all its proofs shown but one.
+    fn two_brokers_down(status: ProofStatus, is: impl Fn(Proof) -> bool) -> FaultResult {
+        let fault = FAULTS.iter().find(|fault| fault.name == "two-brokers-down").unwrap();
+        struck(fault, move |n| if is(fault.proofs[n]) { status } else { ProofStatus::Shown })
+    }
+
+    fn says(text: &str, kinds: &[Kind]) -> Report {
+        Report { reasons: vec![text.into()], ..report(kinds) }
+    }
+
+    #[test]
+    fn the_ledger_decides_about_a_drill_that_struck() {
+        use PromiseState::{Broken, Kept, Unknown};
+        let shown = || vec![two_brokers_down(ProofStatus::Shown, |_| false)];
+        let (clean, lost) = (report(&[]), says("3 missing", &[Kind::Missing]));
+        let doubt = says("a stream is not exact", &[Kind::Inexact]);
+        let (mute, unsure) = (report(&[Kind::Missing]), report(&[Kind::Inexact]));
+        let (pass, stands, control) = (Promise::Pass, Promise::PassStandingStill, Promise::AckedLost);
+        let (fault, open) = (Exit::Fault, Exit::Inconclusive);
+        const NOT_FOUND: &str = "the ledger did not find what was promised";
+        check(vec![
+            ("all as promised", stands, &clean, shown(), &[], Kept, Exit::Ok, &[]),
+            ("a control that finds it", control, &lost, shown(), &[], Kept, Exit::Ok, &[]),
+            ("a control that does not", control, &clean, shown(), &[], Broken, fault, &[NOT_FOUND]),
+            ("lost", pass, &lost, shown(), &[], Broken, fault, &["3 missing"]),
+            ("lost, without a reason", pass, &mute, shown(), &[], Broken, fault, &[NOT_FOUND]),
+            ("a doubt", pass, &doubt, shown(), &[], Unknown, open, &["a stream is not exact"]),
+            ("a doubt, without a reason", pass, &unsure, shown(), &[], Unknown, open, &["the ledger is inconclusive"]),
+        ]);
+    }
+
+    #[test]
+    fn a_drill_has_one_conclusion_with_its_exit_code_and_its_reasons() {
+        use ProofStatus::{Absent, Contradicted, Shown};
+        let kept = PromiseState::Kept;
+        let ended = |status| two_brokers_down(status, |proof| matches!(proof, Proof::Ended(..)));
+        let stood_still = |status| vec![two_brokers_down(status, |proof| proof == Proof::StoodStill)];
+        let stuck = |status| vec![FaultResult { stuck: vec![1, 3], ..ended(status) }];
+        let (clean, doubt) = (report(&[]), says("a stream is not exact", &[Kind::Inexact]));
+        let died = vec!["producer-1 ended by itself".to_string()];
+        let (pass, stands) = (Promise::Pass, Promise::PassStandingStill);
+        let (fault, open) = (Exit::Fault, Exit::Inconclusive);
+        const DIED: &str = "producer-1 ended by itself";
+        const STALLED: &str = "the load did not continue in partitions [1, 3] after two-brokers-down was mended";
+        const NOT_SEEN: &str = "two-brokers-down: not seen that ";
+        let all: &[&str] = &["a stream is not exact", DIED, STALLED, NOT_SEEN];
+        check(vec![
+            ("it died", pass, &clean, vec![ended(Shown)], &died, kept, fault, &[DIED]),
+            ("the load stalled", pass, &clean, stuck(Shown), &[], kept, fault, &[STALLED]),
+            ("not seen", pass, &clean, vec![ended(Absent)], &[], kept, open, &[NOT_SEEN]),
+            ("the opposite seen", pass, &clean, vec![ended(Contradicted)], &[], kept, open, &[NOT_SEEN]),
+            ("acknowledged meanwhile", stands, &clean, stood_still(Contradicted), &[], kept, fault, &[NOT_SEEN]),
+            ("not seen to stand still", stands, &clean, stood_still(Absent), &[], kept, open, &[NOT_SEEN]),
+            ("nothing struck", pass, &clean, vec![], &[], kept, open, &["no fault struck"]),
+            ("everything", pass, &doubt, stuck(Absent), &died, PromiseState::Unknown, fault, all),
+        ]);
     }
 
     #[test]

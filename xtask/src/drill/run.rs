@@ -130,8 +130,8 @@ fn run(task: &Task<'_>, scenario: Scenario, Options { rate, keep_topic, without 
     };
     let drilled = match (drilled, mended) {
         (Err(failure), Err(broken)) => {
-            let what = format!("{}; mending failed too: {}", failure.message, broken.message);
-            return Err(Failure { message: what, ..failure }.fix(task.lab().xtask("up")));
+            let message = format!("{}; mending failed too: {}", failure.message, broken.message);
+            return Err(Failure { message, ..failure }.fix(task.lab().xtask("up")));
         }
         (drilled, mended) => {
             let drilled = drilled?;

@@ -194,7 +194,7 @@ fn wrong_server_data_is_reported_at_once_with_its_fix() {
     let aside = lab.folder().join("aside");
     std::fs::rename(data("kafka-1"), &aside).unwrap();
     std::fs::write(data("kafka-1"), "no folder").unwrap();
-    refused(&["its data cannot be written", "fix: make the folder its user's own and writable"]);
+    refused(&["its data cannot be written", "fix: make the folder writable and owned by its user"]);
     std::fs::remove_file(data("kafka-1")).unwrap();
     std::fs::rename(&aside, data("kafka-1")).unwrap();
     lab.up(&["--no-clients"]);
