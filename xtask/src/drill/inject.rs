@@ -223,16 +223,26 @@ impl<'a, 'b> Injector<'a, 'b> {
         if self.observed.progress.after.is_none() {
             self.observed.progress.after = Some(self.load.progress());
         }
-        if self.has(|proof| matches!(proof, Proof::EpochRaised(_))) {
-            // Asking the brokers that are down would wait for them.
-            let back = |hit: &Target| self.observed.mending_ms.contains_key(hit);
-            let down = self.observed.hit_ms.keys().filter(|hit| !back(hit));
-            let down = down.filter_map(|hit| self.observed.brokers.get(hit)).flatten().copied().collect();
-            self.observe_leader(&down)?;
-        }
+        self.observe_new_leader()?;
         let now = self.watch.clock.ms();
         self.observed.mending_ms.entry(target).or_insert(now);
         Ok(())
+    }
+
+    /// Observes who leads while others are down, if the fault has to prove that. Pods come back without a move of ours,
+    /// so this is also due after the last move: later their broker may be the preferred leader again.
+    ///
+    /// # Errors
+    /// An interruption.
+    pub fn observe_new_leader(&mut self) -> Result<()> {
+        if !self.has(|proof| matches!(proof, Proof::EpochRaised(_))) {
+            return Ok(());
+        }
+        // Asking the brokers that are down would wait for them.
+        let back = |hit: &Target| self.observed.mending_ms.contains_key(hit);
+        let down = self.observed.hit_ms.keys().filter(|hit| !back(hit));
+        let down = down.filter_map(|hit| self.observed.brokers.get(hit)).flatten().copied().collect();
+        self.observe_leader(&down)
     }
 
     /// Observes the partition's leader, as reported by all brokers that are not `down`.

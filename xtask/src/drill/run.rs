@@ -291,6 +291,7 @@ fn inject_watched(
     })?;
     let mut injector = Injector::new(task, load, watch, fault)?;
     fault.moves.iter().try_for_each(|action| injector.perform(*action))?;
+    injector.observe_new_leader()?;
     mend(task, Some(&topic), without)?;
     let ends = end_offsets(task, &topic, without.timeout(OFFSETS_TIMEOUT))?;
     let stuck = injector.after(&ends.offsets)?;

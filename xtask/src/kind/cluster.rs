@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use crate::config::Lab;
-use crate::exec::{Cmd, quoted};
-use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::exec::Cmd;
+use crate::failure::{Failure, IoContext, Result};
 use crate::files::{self, private_dir};
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::{pods, render};
@@ -299,16 +299,7 @@ pub fn preview_delete(lab: &Lab, setup: &Toolchain) -> Vec<String> {
 pub fn delete(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     end_orphans(task)?;
-    let nodes = nodes(task).map_err(|failure| match failure.exit {
-        Exit::Interrupted => failure,
-        // Without an engine nobody can look for nodes, and a record may be of an engine that is gone for good.
-        _ => failure.fix(format!(
-            "start Docker ({}) and rerun `{}`; if that engine is gone for good, forget the lab: rm -r {}",
-            docker::START,
-            lab.xtask("teardown"),
-            quoted(lab.state.as_os_str())
-        )),
-    })?;
+    let nodes = nodes(task)?;
     if nodes.is_empty() {
         return Ok(Outcome::unchanged("none"));
     }

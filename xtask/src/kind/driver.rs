@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Lab;
 use crate::coordination;
-use crate::exec::{Cmd, Exec, Output};
+use crate::exec::{Cmd, Exec, Output, quoted};
 use crate::failure::{Exit, Result};
 use crate::findings::Findings;
 use crate::k8s::diagnostics::Diagnostics;
@@ -112,7 +112,12 @@ impl Driver for KindDriver {
 
     fn foundation_failed(&self, ctx: &Ctx<'_>) -> Option<(String, String)> {
         let answers = docker::answers(&ctx.lab.env, ctx.exec, ctx.stop);
-        let fix = format!("restart it with {}, then rerun the command", docker::START);
+        // Without an engine nobody can look for nodes, and the record may be of an engine that is gone for good.
+        let fix = format!(
+            "restart it with {}, then rerun the command; if that engine is gone for good, forget the lab: rm -r {}",
+            docker::START,
+            quoted(ctx.lab.state.as_os_str())
+        );
         (!answers).then(|| ("the Docker engine no longer answers".into(), fix))
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -439,10 +439,16 @@ pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
     };
     let wanted: Vec<String> = services.into_iter().map(|service: Service| service.mark(lab)).collect();
     let strays = process::with_argument(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
-    let mut pids = Vec::new();
+    // They hand nothing over to each other.
+    let grace = match lab.backend.reaches() {
+        Reach::Processes => lab.timeout(|t| t.stop),
+        Reach::Pods => Duration::from_secs(3),
+    };
+    strays.iter().try_for_each(|identity| identity.signal(Signal::TERM).map(drop))?;
+    let (begin, mut pids) = (Instant::now(), Vec::new());
     for identity in &strays {
         (task.status)(&format!("stopping pid {}, which is no longer in the manifests", identity.pid));
-        identity.end(lab.timeout(|t| t.stop), task.ctx.stop, task.status)?;
+        identity.end(grace.saturating_sub(begin.elapsed()), task.ctx.stop, task.status)?;
         pids.push(identity.pid.to_string());
     }
     Ok(match pids.is_empty() {

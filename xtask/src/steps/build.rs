@@ -154,7 +154,7 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     let before = modified();
     let cmd = build_program(task.lab())?;
     // Cargo last named the crate that it started last, but for minutes it is librdkafka that compiles.
-    let status = |line: &str| match librdkafka_compiles() {
+    let status = |line: &str| match librdkafka_compiles(&task.lab().env.target) {
         true => (task.status)(&format!("compiling librdkafka, which takes minutes; {line}")),
         false => (task.status)(line),
     };
@@ -166,11 +166,12 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
     }
 }
 
-/// Whether the build script of rdkafka-sys runs, which compiles librdkafka.
-fn librdkafka_compiles() -> bool {
+/// Whether the build script of rdkafka-sys, which compiles librdkafka, runs below cargo's target folder.
+fn librdkafka_compiles(target: &std::path::Path) -> bool {
     let script = |program: &[u8]| {
         let program = String::from_utf8_lossy(program);
-        program.contains("/rdkafka-sys-") && program.ends_with("/build-script-build")
+        let of_crate = program.contains("/rdkafka-sys-") && program.ends_with("/build-script-build");
+        of_crate && program.starts_with(&*target.to_string_lossy())
     };
     !process::with_arguments(|args| args.first().is_some_and(|program| script(program))).is_empty()
 }

@@ -301,7 +301,8 @@ mod servers {
         let ran = soon(lab.command(&["teardown"]).env("DOCKER_HOST", "unix:///nowhere/docker.sock"));
         assert!(ran.code != 0, "{ran:?}");
         assert_eq!(lab.processes(), Vec::<String>::new(), "{ran:?}");
-        let way_out = ran.stderr.split("forget the lab: ").nth(1).unwrap().lines().next().unwrap();
+        let way_out =
+            ran.stderr.split("forget the lab: ").nth(1).unwrap_or_else(|| panic!("{ran:?}")).lines().next().unwrap();
         assert!(way_out.starts_with("rm -r ") && way_out.contains(lab.folder().to_str().unwrap()), "{way_out}");
         assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success());
         lab.run(&["teardown"]).expect(0);
