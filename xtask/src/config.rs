@@ -1,5 +1,6 @@
 //! Combines flags, environment and manifests into a complete [`Lab`]. Nothing else reads flags, variables or YAML.
 
+pub mod broker_settings;
 pub mod facts;
 pub mod manifests;
 mod objects;

@@ -7,6 +7,7 @@ use std::path::Path;
 use ledger::size;
 use ledger::stamp::{Encoder, RunId};
 
+use crate::config::broker_settings::{misspelt, property_name};
 use crate::config::facts::{
     Brokers, Client, Cluster, Coordinator, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings,
 };
@@ -32,6 +33,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
     let clients = reader.documents("clients.yml");
     for (file, documents) in [("kafka.yml", &kafka), ("host-access.yml", &host_access), ("clients.yml", &clients)] {
         reader.namespaces(file, documents);
+        reader.pull_policies(file, documents);
     }
     // Only objects that are applied before a workload or with it.
     let mut objects = Sources::default();
@@ -291,6 +293,7 @@ impl ManifestReader<'_> {
             !settled && (variable.starts_with("KAFKA_") || variable == "LAB_HOST_PORT_BASE")
         };
         let env = self.environment(("kafka.yml", "StatefulSet", "kafka"), container, known, objects, sources);
+        self.spelling(&env);
         self.zookeeper_connect(&env, documents);
         let count = u32::try_from(asked).ok().filter(|count| (1..=MAX_BROKERS).contains(count));
         if count.is_none() {
@@ -452,6 +455,40 @@ impl ManifestReader<'_> {
     }
 
     /// Returns the topic of the clients, which must be the same.
+    /// Finds settings that the brokers would ignore without a word.
+    fn spelling(&mut self, env: &BTreeMap<String, String>) {
+        for key in env.keys() {
+            let meant = |property: &str| format!("KAFKA_{}", property.to_ascii_uppercase().replace('.', "_"));
+            if let Some(rest) = key.strip_prefix("KAFKA_CFG_") {
+                let message = format!("is the spelling of another image: this one reads KAFKA_{rest}");
+                self.problem("kafka.yml", key, message);
+            } else if let Some(name) = property_name(key).and_then(|property| misspelt(&property)) {
+                let message = format!("is no setting of Kafka 3.3's brokers, which ignore it: {} is", meant(name));
+                self.problem("kafka.yml", key, message);
+            }
+        }
+    }
+
+    /// Finds containers whose image the nodes would ask a registry for at each start.
+    fn pull_policies(&mut self, file: &'static str, documents: &[Document]) {
+        for kind in ["StatefulSet", "Deployment"] {
+            for workload in readable::<Workload>(documents, kind) {
+                for container in workload.spec.template.spec.containers {
+                    // Kubernetes' default for an image without a tag or with `latest`.
+                    let tag =
+                        container.image.rsplit('/').next().and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
+                    let default = if tag.is_none_or(|tag| tag == "latest") { "Always" } else { "IfNotPresent" };
+                    if container.image_pull_policy.as_deref().unwrap_or(default) == "Always" {
+                        let message = "is Always (the default of an image without a tag, or with latest): nodes would ask a \
+                                       registry, but `up` loads the image into them: IfNotPresent";
+                        let field = format!("{kind} {} imagePullPolicy", workload.metadata.name);
+                        self.problem(file, field, message);
+                    }
+                }
+            }
+        }
+    }
+
     fn topic(&mut self, clients: &[Client]) -> String {
         let topics: Vec<(String, String)> = clients
             .iter()
@@ -767,6 +804,24 @@ mod tests {
         ),
         ("kafka.yml", "replicas: 3", "replicas: 11", "StatefulSet kafka spec.replicas: is 11, must be 1 to 10"),
         ("kafka.yml", "  name: kafka\n", "  name: broker\n", "kafka.yml: StatefulSet kafka: is missing"),
+        (
+            "kafka.yml",
+            "KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE",
+            "KAFKA_UNCLEAN_LEADER_ELECTION_ENABLED",
+            "which ignore it: KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE is",
+        ),
+        (
+            "kafka.yml",
+            "KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE",
+            "KAFKA_CFG_UNCLEAN_LEADER_ELECTION_ENABLE",
+            "is the spelling of another image: this one reads KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE",
+        ),
+        (
+            "clients.yml",
+            "imagePullPolicy: IfNotPresent",
+            "imagePullPolicy: Always",
+            "clients.yml: Deployment producer imagePullPolicy: is Always",
+        ),
         ("kafka.yml", "  name: zookeeper\n", "  name: keeper\n", "kafka.yml: StatefulSet zookeeper: is missing"),
         ("kafka.yml", "srvr,ruok,mntr,dump", "srvr", "4lw.commands.whitelist: must allow dump"),
         (

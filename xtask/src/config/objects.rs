@@ -65,6 +65,7 @@ pub(super) struct Container {
     pub(super) name: String,
     #[serde(default)]
     pub(super) image: String,
+    pub(super) image_pull_policy: Option<String>,
     #[serde(default)]
     pub(super) command: Vec<String>,
     #[serde(default)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Lab;
+use crate::config::broker_settings::property_name;
 use crate::config::facts::POD_NAME;
 use crate::exec::Cmd;
 use crate::local::jars::{Jars, fingerprint};
@@ -221,19 +222,6 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
     render(&properties)
 }
 
-/// The property that cp-kafka derives from an environment variable: `_` becomes a dot, `__` an underscore, `___` a
-/// dash. `None` for variables that only its start scripts use.
-pub fn property_name(key: &str) -> Option<String> {
-    const NOT_PROPERTIES: [&str; 6] =
-        ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];
-    let name = key.strip_prefix("KAFKA_")?;
-    if NOT_PROPERTIES.contains(&name) || name.starts_with("LOG4J_") || name.starts_with("TOOLS_LOG4J_") {
-        return None;
-    }
-    let name = name.to_ascii_lowercase().replace("___", "-").replace("__", "\u{0}").replace('_', ".");
-    Some(name.replace('\u{0}', "_"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,23 +230,6 @@ mod tests {
 
     fn java() -> Java {
         Java { program: "java".into(), version: Version { major: 17, text: "17.0.15".into() }, banner: "b".into() }
-    }
-
-    #[test]
-    fn variables_become_properties_as_in_cp_kafka() {
-        for (key, property) in [
-            ("KAFKA_NUM_PARTITIONS", Some("num.partitions")),
-            ("KAFKA_MIN_INSYNC_REPLICAS", Some("min.insync.replicas")),
-            ("KAFKA_A__B", Some("a_b")),
-            ("KAFKA_A___B_C", Some("a-b.c")),
-            ("KAFKA_HEAP_OPTS", None),
-            ("KAFKA_OPTS", None),
-            ("KAFKA_LOG4J_ROOT_LOGLEVEL", None),
-            ("LAB_HOST_PORT_BASE", None),
-            ("POD_NAME", None),
-        ] {
-            assert_eq!(property_name(key).as_deref(), property, "{key}");
-        }
     }
 
     #[test]
