@@ -1,5 +1,6 @@
 //! Kafka's command-line tools, and where they run: on this host, or in the servers' pods.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -70,9 +71,19 @@ pub enum KafkaTools {
         coordinator: (String, u16),
         /// Broker 0's port in its pod.
         broker_port: String,
+        /// The broker's variables that a tool in its pod must not have.
+        unset: Vec<&'static str>,
         /// Limit for one run of a tool.
         deadline: Duration,
     },
+}
+
+/// Returns the variables of a broker that are for one JVM only: an agent, or a JMX port. `kubectl exec` passes them on.
+fn brokers_own(env: &BTreeMap<String, String>) -> Vec<&'static str> {
+    let agent =
+        |value: &String| ["-javaagent", "-agentlib", "-agentpath", "jmxremote"].iter().any(|word| value.contains(word));
+    let own = |name: &&str| env.get(*name).is_some_and(|value| name.contains("JMX") || agent(value));
+    ["KAFKA_OPTS", "KAFKA_JMX_OPTS", "KAFKA_JMX_PORT", "JMX_PORT"].into_iter().filter(own).collect()
 }
 
 impl KafkaTools {
@@ -95,6 +106,7 @@ impl KafkaTools {
             interactive: false,
             coordinator: (lab.facts.coordinator.container.clone(), lab.facts.coordinator.port()),
             broker_port: lab.facts.brokers.inner_address(0).rsplit(':').next().unwrap_or("9092").into(),
+            unset: brokers_own(&lab.facts.brokers.env),
             deadline: lab.timeout(|t| t.tool),
         }
     }
@@ -145,13 +157,19 @@ impl KafkaTools {
             KafkaTools::Host { java, class_path, log4j, bootstrap, coordinator, deadline } => {
                 (java, class_path, log4j, bootstrap, coordinator, deadline)
             }
-            KafkaTools::Pod { kubectl, interactive, coordinator: (container, port), broker_port, deadline } => {
+            KafkaTools::Pod { kubectl, interactive, coordinator: (container, port), broker_port, unset, deadline } => {
                 let exec = ["exec".to_string(), format!("--stdin={interactive}")];
                 // `localhost` is the pod: kubectl exec enters its network namespace.
                 let words = match tool {
                     Tool::KafkaTopics => {
                         let server = server(&format!("localhost:{broker_port}"));
-                        [vec!["kafka-0".into(), "--".into(), "kafka-topics".into()], server]
+                        let mut tool = vec!["kafka-0".to_string(), "--".into()];
+                        if !unset.is_empty() {
+                            tool.push("env".into());
+                            tool.extend(unset.iter().flat_map(|name| ["-u".to_string(), name.to_string()]));
+                        }
+                        tool.push("kafka-topics".into());
+                        [tool, server]
                     }
                     Tool::ZooKeeperShell => {
                         let container = format!("--container={container}");
@@ -198,6 +216,17 @@ mod tests {
             assert!(line.contains("far:9092") && !line.contains(&lab.bootstrap()), "{line}");
             assert_eq!(line.matches("--bootstrap-server").count(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn an_agent_of_the_broker_is_not_started_with_a_tool_in_its_pod() {
+        let mut lab = sample::lab();
+        let line = |lab: &Lab| KafkaTools::pods(lab, &sample::setup()).tool(Tool::KafkaTopics, ["--list"]).to_string();
+        assert!(line(&lab).contains("kafka-0 -- kafka-topics --bootstrap-server"), "{}", line(&lab));
+        lab.facts.brokers.env.insert("KAFKA_OPTS".into(), "-javaagent:/agent.jar=7071".into());
+        lab.facts.brokers.env.insert("KAFKA_JMX_PORT".into(), "9999".into());
+        let line = line(&lab);
+        assert!(line.contains("kafka-0 -- env -u KAFKA_OPTS -u KAFKA_JMX_PORT kafka-topics"), "{line}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The names of the brokers' settings: which property a variable becomes, and which are misspelt, since Kafka ignores what
-//! it does not know.
+//! The names of the brokers' settings: which property a variable becomes, and which are misspelt, since Kafka ignores
+//! what it does not know.
 
 use strsim::damerau_levenshtein;
 
