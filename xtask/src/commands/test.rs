@@ -33,9 +33,9 @@ struct Check {
 enum Runs {
     /// cargo with these arguments.
     Cargo(&'static [&'static str]),
-    /// Modules of the integration tests, with a feature. They run one after another, so that their labs never share the
-    /// machine.
-    Modules { feature: &'static str, modules: &'static [&'static str], args: &'static [&'static str] },
+    /// Groups of modules of the integration tests, with a feature. The groups run one after another: those whose
+    /// figures depend on the machine have it to themselves.
+    Modules { feature: &'static str, groups: &'static [&'static [&'static str]], args: &'static [&'static str] },
 }
 
 /// The lab that a check needs.
@@ -130,7 +130,7 @@ const CHECKS: &[Check] = &[
         title: "the lab, end to end",
         runs: Runs::Modules {
             feature: "lab",
-            modules: &["lab", "delivery", "drills", "survive", "hostile"],
+            groups: &[&["lab"], &["delivery"], &["drills"], &["survive", "hostile"]],
             // Each test has its own lab and ports, and mostly waits.
             args: &["--test-threads=3", "--nocapture"],
         },
@@ -139,13 +139,13 @@ const CHECKS: &[Check] = &[
     },
     Check {
         title: "the lab on kind, end to end",
-        runs: Runs::Modules { feature: "kind", modules: &["kind"], args: &["--test-threads=1", "--nocapture"] },
+        runs: Runs::Modules { feature: "kind", groups: &[&["kind"]], args: &["--test-threads=1", "--nocapture"] },
         needs: None,
         lab: TestLab::Kind,
     },
     Check {
         title: "images and registry",
-        runs: Runs::Modules { feature: "kind", modules: &["contract", "registry"], args: &[] },
+        runs: Runs::Modules { feature: "kind", groups: &[&["contract", "registry"]], args: &[] },
         needs: None,
         lab: TestLab::Kind,
     },
@@ -157,11 +157,14 @@ impl Runs {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
             Runs::Cargo(args) => vec![words(&[&["cargo"], *args].concat())],
-            Runs::Modules { feature, modules, args } => {
+            Runs::Modules { feature, groups, args } => {
                 let test =
                     ["cargo", "test", "--package", "xtask", "--locked", "--features", feature, "--test", "it", "--"];
-                let line = |module: &&str| words(&[&test[..], &[&format!("{module}::")], args].concat());
-                modules.iter().map(line).collect()
+                let line = |group: &&[&str]| {
+                    let filters = group.iter().map(|module| format!("{module}::"));
+                    words(&test).into_iter().chain(filters).chain(words(args)).collect()
+                };
+                groups.iter().map(line).collect()
             }
         }
     }
@@ -355,8 +358,8 @@ mod tests {
         for pair in gated {
             let (gate, module) = (pair[0], pair[1].trim_start_matches("mod ").trim_end_matches(';'));
             let is_run = |runs: &Runs| match runs {
-                Runs::Modules { feature, modules, .. } => {
-                    gate == format!("#[cfg(feature = \"{feature}\")]") && modules.contains(&module)
+                Runs::Modules { feature, groups, .. } => {
+                    gate == format!("#[cfg(feature = \"{feature}\")]") && groups.concat().contains(&module)
                 }
                 _ => false,
             };

@@ -1,5 +1,5 @@
-//! The integration tests, one program with a module for each kind. `cargo xtask test` runs the modules that need a
-//! feature one after another.
+//! The integration tests, one program with a module for each kind. `cargo xtask test` runs those that need
+//! a feature in groups.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
