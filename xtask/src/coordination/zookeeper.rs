@@ -1,7 +1,7 @@
 //! ZooKeeper: its four-letter words, and parsers for the output of its shell.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,13 +24,17 @@ pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
     let mut answer = Vec::new();
     let mut part = [0; 8192];
     loop {
-        let count = stream.read(&mut part)?;
+        let count = stream.read(&mut part).map_err(|error| match error.kind() {
+            // The system says "resource temporarily unavailable".
+            ErrorKind::WouldBlock => Error::new(ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs())),
+            _ => error,
+        })?;
         answer.extend_from_slice(&part[..count]);
         if count == 0 {
             return Ok(String::from_utf8_lossy(&answer).into_owned());
         }
         if answer.len() > ANSWER_MAX || begin.elapsed() > 2 * limit {
-            return Err(std::io::Error::other("the listener on that port never stops sending"));
+            return Err(Error::other("the listener on that port never stops sending"));
         }
     }
 }
@@ -177,6 +181,13 @@ mod tests {
         });
         assert!(four_letter_word(port, "srvr").is_err());
         talker.join().unwrap();
+    }
+
+    #[test]
+    fn a_listener_that_is_silent_is_told_as_that() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = four_letter_word(listener.local_addr().unwrap().port(), "srvr").unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 2 s");
     }
 
     #[test]
