@@ -125,6 +125,9 @@ pub struct UpArgs {
     /// If a step fails, remove the lab and keep only its logs and diagnostics [default: keep the lab]
     #[arg(long)]
     pub teardown_on_failure: bool,
+    /// Show when each step ran, as bars over time, and which steps decide how long it takes
+    #[arg(long)]
+    pub timings: bool,
     /// kind: source of the images [default: the recorded one, else registry]
     #[arg(long, value_name = "FROM")]
     pub images: Option<ImagesChoice>,

@@ -33,8 +33,11 @@ struct StepLine<'a> {
     step: &'a str,
     state: StepState,
     proof: &'a str,
+    #[serde(rename = "began_ms", serialize_with = "milliseconds")]
+    began: Duration,
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     elapsed: Duration,
+    critical: bool,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +92,9 @@ impl<'a> From<&'a StepResult> for StepLine<'a> {
             step: &result.title,
             state: result.end.state(),
             proof: "",
+            began: result.began,
             elapsed: result.elapsed,
+            critical: result.critical,
             warnings: &[],
             flow: None,
             account: &[],
@@ -226,7 +231,8 @@ pub mod tests {
             StepEnd::Failed(found(to_value([standing()]).unwrap())),
             StepEnd::NotRun("kafka jars did not succeed".into()),
         ];
-        let step = |end| StepResult { title: "flow".into(), end, elapsed: Duration::from_millis(1_250) };
+        let (began, elapsed) = (Duration::from_millis(300), Duration::from_millis(1_250));
+        let step = |end| StepResult { title: "flow".into(), end, began, elapsed, critical: true };
         let steps = ends.into_iter().map(step).collect();
         let report = PlanReport { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
         let local = sample::lab();

@@ -48,8 +48,12 @@ pub struct StepResult {
     pub title: String,
     /// How the step ended.
     pub end: StepEnd,
+    /// When it began, since the plan began.
+    pub began: Duration,
     /// How long it took.
     pub elapsed: Duration,
+    /// Whether it is on the critical path: the plan ends earlier only if one of these steps does.
+    pub critical: bool,
 }
 
 /// The result of a plan.
@@ -96,7 +100,8 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeO
     }
     let titles: Vec<String> = plan.steps.iter().map(|planned| planned.step.title(ctx.lab)).collect();
     events.send(&Event::PlanBegun { steps: titles.clone() });
-    let mut walk = Walk { plan, ctx, titles: &titles, ended: vec![None; plan.steps.len()], failures: Vec::new() };
+    let ended = vec![None; plan.steps.len()];
+    let mut walk = Walk { plan, ctx, titles: &titles, begin, ended, failures: Vec::new() };
     let mut started = vec![false; plan.steps.len()];
     let (sender, receiver) = mpsc::channel();
 
@@ -143,7 +148,8 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeO
         }
     });
     let Walk { ended, mut failures, .. } = walk;
-    let steps = ended.into_iter().flatten().collect();
+    let mut steps: Vec<StepResult> = ended.into_iter().flatten().collect();
+    mark_critical(plan, &mut steps);
     if ctx.stop.signalled() && !failures.iter().any(|failure| failure.exit == Exit::Interrupted) {
         failures.push(Failure::interrupted());
     }
@@ -157,6 +163,7 @@ struct Walk<'a> {
     plan: &'a Plan,
     ctx: &'a Ctx<'a>,
     titles: &'a [String],
+    begin: Instant,
     /// How each step ended, as far as it has.
     ended: Vec<Option<StepResult>>,
     failures: Vec<Failure>,
@@ -176,7 +183,9 @@ impl Walk<'_> {
     }
 
     fn keep(&mut self, place: usize, end: StepEnd, elapsed: Duration) {
-        self.ended[place] = Some(StepResult { title: self.titles[place].clone(), end, elapsed });
+        let began = self.begin.elapsed().saturating_sub(elapsed);
+        let title = self.titles[place].clone();
+        self.ended[place] = Some(StepResult { title, end, began, elapsed, critical: false });
     }
 
     /// Keeps the result of a step, and hands its outcome to `take`.
@@ -199,6 +208,18 @@ impl Walk<'_> {
             StepEnd::NotRun(_) => {}
         }
         self.keep(place, end, elapsed);
+    }
+}
+
+/// Marks the critical path: the step that ended last, of those that it came after the one that ended last, and so on.
+fn mark_critical(plan: &Plan, steps: &mut [StepResult]) {
+    let last = |places: &mut dyn Iterator<Item = usize>, steps: &[StepResult]| {
+        places.max_by_key(|place| steps.get(*place).map(|step| step.began + step.elapsed))
+    };
+    let mut on_path = last(&mut (0..steps.len()), steps);
+    while let Some(place) = on_path {
+        steps[place].critical = true;
+        on_path = last(&mut plan.steps[place].after.iter().copied(), steps);
     }
 }
 
@@ -235,11 +256,32 @@ mod tests {
     use crate::signal::Stop;
     use crate::step::Step;
 
+    /// A step that ran from `began` for `elapsed` milliseconds.
+    fn ran(began: u64, elapsed: u64) -> StepResult {
+        StepResult {
+            title: String::new(),
+            end: StepEnd::Done(Outcome::passed("")),
+            began: Duration::from_millis(began),
+            elapsed: Duration::from_millis(elapsed),
+            critical: false,
+        }
+    }
+
+    #[test]
+    fn the_critical_path_is_what_the_last_step_waited_for() {
+        let after = [&[][..], &[0], &[0], &[1, 2], &[0]];
+        let planned = |after: &&[usize]| plan::Planned { step: Step::Topic, after: after.to_vec() };
+        let plan = Plan { steps: after.iter().map(planned).collect(), keep_going: false };
+        let mut steps = vec![ran(0, 5), ran(5, 20), ran(5, 30), ran(35, 10), ran(5, 39)];
+        mark_critical(&plan, &mut steps);
+        assert_eq!(steps.iter().map(|step| step.critical).collect::<Vec<_>>(), [true, false, true, true, false]);
+    }
+
     #[test]
     fn the_exit_code_is_that_of_the_worst_drill_or_failure() {
         let step = |exit| {
             let outcome = Outcome { exit, ..Outcome::new(StepState::Failed, "") };
-            StepResult { title: String::new(), end: StepEnd::Done(outcome), elapsed: Duration::ZERO }
+            StepResult { end: StepEnd::Done(outcome), ..ran(0, 0) }
         };
         let of = |drills: &[Exit], failures: &[Exit]| {
             let failures = failures.iter().map(|exit| Failure::new(*exit, "")).collect();

@@ -3,6 +3,7 @@
 mod bars;
 pub mod json;
 mod plain;
+pub mod timings;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};

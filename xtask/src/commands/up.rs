@@ -16,7 +16,7 @@ use crate::local::jars::Jars;
 use crate::plan::{self, UpOptions};
 use crate::report;
 use crate::run::PlanReport;
-use crate::show::{print_text, tell};
+use crate::show::{print_text, tell, timings};
 use crate::signal::Stop;
 use crate::state::{ImageSource, LabRecord, put_aside, read_record};
 use crate::steps::preflight;
@@ -49,6 +49,9 @@ impl Session<'_> {
         let report = self.run_in("up", &ctx, &plan::up(&lab, options));
         if lab.format == Format::Json {
             report::json("up", &ctx, &report);
+        }
+        if up.timings && lab.format == Format::Text {
+            print_text(&timings::chart(&report));
         }
         self.conclude(up, &lab, &jars, &report)?;
         drop(lock);
