@@ -53,6 +53,7 @@ pub fn preview_start(ctx: &Ctx<'_>, service: Service) -> Vec<String> {
 /// What stopping `service` would run.
 pub fn preview_stop(lab: &Lab, service: Service) -> Vec<String> {
     match service.living(lab) {
+        Some(identity) if is_needless(lab, service) => vec![format!("kill -KILL {}", identity.pid)],
         Some(identity) => vec![format!("kill {}", identity.pid)],
         None => vec![format!("# {} is not running", service.name(lab))],
     }
@@ -353,7 +354,8 @@ pub fn died(lab: &Lab, services: &[Service]) -> Option<Failure> {
     })
 }
 
-/// Stops `service` if it is running: SIGTERM, and SIGKILL after a deadline.
+/// Stops `service` if it is running: SIGTERM, and SIGKILL after a deadline. A server is stopped only by `teardown`,
+/// which removes its data next, so it is killed at once unless its normal exit is of use.
 ///
 /// # Errors
 /// It does not end.
@@ -371,16 +373,17 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
         .iter()
         .map(|identity| format!("{} names pid {}, which is not this lab's: left alone", path.display(), identity.pid));
     let mut warnings: Vec<String> = foreign.collect();
+    let grace = grace(task, service, &found)?;
     // Before the signal: an `up` after an interruption must not reuse an exiting process.
     warnings.extend(files::remove_file(&path).err().map(|failure| failure.message));
     let mut proofs = Vec::new();
-    let grace = grace(task, service, &found)?;
     for identity in &found {
         (task.status)(&format!("pid {} is stopping", identity.pid));
         if identity.end(grace, task.ctx.stop, task.status)? {
             proofs.push(format!("pid {} ended", identity.pid));
         } else {
-            proofs.push(format!("pid {} killed after {} s", identity.pid, grace.as_secs()));
+            let after = if grace.is_zero() { String::new() } else { format!(" after {} s", grace.as_secs()) };
+            proofs.push(format!("pid {} killed{after}", identity.pid));
         }
     }
     if let Some((made, kept)) = record.and_then(|record| record.trains)
@@ -393,10 +396,24 @@ pub fn stop(task: &Task<'_>, service: Service) -> Result<Outcome> {
     Ok(Outcome { warnings, ..outcome })
 }
 
+/// Whether a normal exit of `service` is of no use: its data is removed next, and no server of the lab is to write a
+/// class-data archive.
+fn is_needless(lab: &Lab, service: Service) -> bool {
+    let trains = |server: Service| {
+        let record = Started::read(&server.record(lab));
+        record.and_then(|record| record.trains).is_some_and(|(_, kept)| !kept.exists())
+    };
+    // A broker exits quickly only while the others are there.
+    !matches!(service, Service::Client(..)) && !Service::servers(lab).into_iter().any(trains)
+}
+
 /// How long a process may take to stop. A broker hands its partitions over through the coordinator, and a client
 /// flushes to brokers: without them neither gets anywhere.
 fn grace(task: &Task<'_>, service: Service, found: &[Identity]) -> Result<Duration> {
     let lab = task.lab();
+    if is_needless(lab, service) {
+        return Ok(Duration::ZERO);
+    }
     let hopeless = !found.is_empty()
         && match service {
             Service::Coordinator => false,
