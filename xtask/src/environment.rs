@@ -33,8 +33,9 @@ const ALL: &[&str] = &[
 ];
 
 /// Fixed for all, because we parse what programs print. UTF-8, because a JVM before 18 otherwise cannot open paths with
-/// non-ASCII characters.
-const FIXED: &[(&str, &str)] = &[("LC_ALL", "C.UTF-8"), ("LANG", "C.UTF-8")];
+/// non-ASCII characters. kubectl 1.33 and newer: no flags and aliases from the user's `~/.kube/kuberc`, which may make
+/// `delete` ask before it deletes.
+const FIXED: &[(&str, &str)] = &[("LC_ALL", "C.UTF-8"), ("LANG", "C.UTF-8"), ("KUBERC", "off")];
 
 /// For programs that use the network: proxies and certificates.
 const NETWORK: &[&str] = &[
@@ -283,7 +284,8 @@ mod tests {
 
     #[test]
     fn the_language_is_the_same_for_everybody() {
-        let german = [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache")];
+        let german =
+            [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache"), ("KUBERC", "/mine")];
         let german = german.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fixed: Vec<(OsString, OsString)> = FIXED.iter().map(|(name, value)| (name.into(), value.into())).collect();
         assert_eq!(inherited_from(german, Purpose::Build, true), fixed);

@@ -95,3 +95,52 @@ impl Kubectl {
         named(self.cmd(Duration::from_secs(60), ["diff"]).args(SERVER_SIDE), files)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Env;
+    use crate::exec::{Exec, RealExec};
+    use crate::signal::Stop;
+    use crate::tools::kind::parse_version;
+
+    /// Changes what we parse, and lets `delete` end with 0 although nothing was deleted: nobody answers its question.
+    const KUBERC: &str = "apiVersion: kubectl.config.k8s.io/v1alpha1
+kind: Preference
+overrides:
+- {command: version, flags: [{name: output, default: json}]}
+- {command: delete, flags: [{name: interactive, default: \"true\"}]}
+";
+
+    /// The first line that a kubectl prints about itself.
+    fn version(cmd: &Cmd) -> String {
+        let output = RealExec.capture(cmd, Path::new("/dev/null"), &Stop::default());
+        output.map(|output| output.stdout.lines().next().unwrap_or_default().to_string()).unwrap_or_default()
+    }
+
+    /// With a real kubectl that knows the file: the recipe's or the one on PATH.
+    #[test]
+    fn the_users_kuberc_changes_nothing() {
+        let env = Env::read().unwrap();
+        let built = std::fs::read_dir(env.cache.join("images/node")).into_iter().flatten().flatten();
+        let built = built.filter(|entry| entry.file_name().to_string_lossy().starts_with("kubectl-"));
+        let programs = built.map(|entry| entry.path().join("kubectl")).filter(|program| program.exists());
+        let ask = |program: &Path| Cmd::new(program, ASK).args(["version", "--client"]);
+        let knows = |program: &PathBuf| parse_version(&version(&ask(program))).is_some_and(|found| found >= (1, 33));
+        let Some(program) = programs.chain(env.find("kubectl")).find(knows) else {
+            eprintln!("skipped: no kubectl 1.33 or newer on PATH or in the cache");
+            return;
+        };
+        let home = std::env::temp_dir().join(format!("kafka-lab-kuberc-{}", std::process::id()));
+        std::fs::create_dir_all(home.join(".kube")).unwrap();
+        std::fs::write(home.join(".kube/kuberc"), KUBERC).unwrap();
+        // Before 1.34 it is read only if that is asked for.
+        let at_home = ask(&program).env("HOME", &home).env("KUBECTL_KUBERC", "true");
+        assert_eq!(version(&at_home.clone().env("KUBERC", "")), "{", "the file has no effect to begin with");
+        let said = version(&at_home);
+        assert!(said.starts_with("Client Version: v1."), "{said}");
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}

@@ -100,7 +100,12 @@ fn what_the_callers_variables_mean_reaches_no_program() {
     let cargo = state.0.join("cargo").display().to_string();
     tools.tool("mvn", &format!("until [ -s '{cargo}' ]; do /bin/sleep 0.05; done; {}", dump("mvn")));
     tools.tool("cargo", &format!("/usr/bin/env >'{cargo}'; exec /bin/sleep 30"));
-    tools.tool("docker", &dump("docker"));
+    // An engine that answers, so that kubectl is asked for its version.
+    let info = "case $1 in info) echo '{\"ServerVersion\":\"28.2\",\"CgroupVersion\":\"2\"}';; esac";
+    tools.tool("docker", &format!("{info}; {}", dump("docker").replace("exit 1", "exit 0")));
+    tools.tool("zstd", "exit 0");
+    tools.tool("kind", "echo 'kind v0.30.0'");
+    tools.tool("kubectl", &dump("kubectl"));
     tools.tool(
         "java",
         &format!("/usr/bin/env >>'{}'; echo 'java version \"1.8.0\"' >&2", state.0.join("java").display()),
@@ -115,6 +120,7 @@ fn what_the_callers_variables_mean_reaches_no_program() {
         "GREP_OPTIONS",
         "RUSTFLAGS",
         "KUBECONFIG",
+        "KUBECTL_KUBERC",
     ];
     let chosen = |command: &mut Command| {
         command.envs(theirs.map(|name| (name, "/theirs"))).env("CARGO", tools.0.join("cargo"));
@@ -126,12 +132,13 @@ fn what_the_callers_variables_mean_reaches_no_program() {
     java(&tools, "java", "openjdk version \"17.0.1\" 2021-10-19");
     chosen(&mut up(&state, &tools, &[])).expect(4);
     let mut on_kind = xtask(&state.0, ["up", "--backend", "kind", "--name", "other"]);
-    chosen(on_kind.env("PATH", &tools.0)).expect(3);
+    chosen(on_kind.env("PATH", &tools.0)).expect(3).says(&["kubectl does not print its version"]);
     let network = ["https_proxy=", "DOCKER_CONTEXT=far"];
     let build = ["GOPROXY=", "CARGO_NET_OFFLINE=true"];
     for (name, more, less) in [
         ("java", &[][..], &[&network[..], &build].concat()[..]),
         ("docker", &network, &build),
+        ("kubectl", &["KUBERC=off"], &[&network[..], &build].concat()),
         ("mvn", &network, &[]),
         ("cargo", &build, &[]),
     ] {
