@@ -284,8 +284,7 @@ mod tests {
 
     #[test]
     fn the_language_is_the_same_for_everybody() {
-        let german =
-            [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache"), ("KUBERC", "/mine")];
+        let german = [("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE"), ("XDG_CACHE_HOME", "cache"), ("KUBERC", "/mine")];
         let german = german.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fixed: Vec<(OsString, OsString)> = FIXED.iter().map(|(name, value)| (name.into(), value.into())).collect();
         assert_eq!(inherited_from(german, Purpose::Build, true), fixed);

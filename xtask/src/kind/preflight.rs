@@ -102,7 +102,8 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
     };
     // A lab that is up on kind cannot change its backend.
     let other = if task.lab().kubeconfig().exists() { "" } else { "; `--backend local` works without" };
-    let start = format!("{}{other}", docker::START);
+    let start = |error: &str| format!("{}{other}", docker::start_line(error));
+    let default = "unset DOCKER_HOST and DOCKER_CONTEXT, or run `docker context use default`";
     match docker::parse_info(&output) {
         Ok(info) => {
             // Podman's socket answers Docker's client almost like Docker.
@@ -111,10 +112,25 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
                 not_docker(name, findings);
                 return Ok(None);
             }
+            if let Some((what, fix)) = info.lack() {
+                let fix = format!("{fix}; or use root's engine: {default}{other}");
+                findings.problem(format!("the Docker engine runs without root (rootless), and has {what}"), fix);
+            } else if info.rootless() {
+                let note = "the Docker engine runs without root (rootless): kind can use it, but this lab was never \
+                            tested with one";
+                findings.warnings.push(note.into());
+            }
             findings.notes.push(format!("Docker {}, cgroup v{}", info.server_version, info.cgroup_version));
             return Ok(Some(info));
         }
-        Err(NoEngine::NotRunning(error)) => findings.problem(format!("no Docker engine is running: {error}"), start),
+        Err(NoEngine::NotRunning(error)) => {
+            let fix = start(&error);
+            findings.problem(format!("no Docker engine is running: {error}"), fix);
+        }
+        // Its user's alone: no group opens it to others.
+        Err(NoEngine::NoPermission(error)) if error.contains("/run/user/") => {
+            findings.problem(format!("the Docker engine is another user's: {error}"), format!("{default}{other}"))
+        }
         Err(NoEngine::NoPermission(error)) => findings.problem(
             format!("no permission to use the Docker engine: {error}"),
             "`sudo usermod --append --groups docker $USER`, then log in again",
@@ -122,9 +138,12 @@ fn engine(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Info>> {
         Err(NoEngine::NotDocker(name)) => not_docker(name, findings),
         Err(NoEngine::Elsewhere(error)) => findings.problem(
             format!("the Docker engine that `docker` points to does not answer: {error}"),
-            format!("unset DOCKER_HOST and DOCKER_CONTEXT, or run `docker context use default`{other}"),
+            format!("{default}{other}"),
         ),
-        Err(NoEngine::Other(error)) => findings.problem(format!("the Docker engine cannot be used: {error}"), start),
+        Err(NoEngine::Other(error)) => {
+            let fix = start(&error);
+            findings.problem(format!("the Docker engine cannot be used: {error}"), fix);
+        }
     }
     Ok(None)
 }

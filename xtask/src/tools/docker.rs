@@ -13,6 +13,9 @@ use crate::signal::Stop;
 /// How to start an engine.
 pub const START: &str = "`systemctl start docker`, or on a machine without systemd `.ci/engine start`";
 
+/// How to start an engine that runs without root.
+const START_OWN: &str = "`systemctl --user start docker`";
+
 /// Limit for a question to the engine.
 const ASK: Duration = Duration::from_secs(20);
 
@@ -238,6 +241,51 @@ pub struct Info {
     pub operating_system: String,
     pub kernel_version: String,
     pub server_errors: Option<Vec<String>>,
+    pub cgroup_driver: String,
+    pub memory_limit: bool,
+    pub pids_limit: bool,
+    #[serde(rename = "CPUShares")]
+    pub cpu_shares: bool,
+    pub security_options: Option<Vec<String>>,
+}
+
+impl Info {
+    /// Whether the engine runs without root. Each option is a list such as `name=seccomp,profile=default`.
+    pub fn rootless(&self) -> bool {
+        let options = self.security_options.iter().flatten();
+        options.flat_map(|option| option.split(',')).any(|part| part == "name=rootless")
+    }
+
+    /// Returns what kind needs and this engine has not, with the fix. Only an engine without root can lack it; kind
+    /// refuses such an engine when it creates the cluster.
+    pub fn lack(&self) -> Option<(String, String)> {
+        if !self.rootless() {
+            return None;
+        }
+        if self.cgroup_version != "2" {
+            let what = format!("cgroup v{}, on which it cannot limit a node's resources", self.cgroup_version);
+            return Some((what, "boot with systemd.unified_cgroup_hierarchy=1".into()));
+        }
+        if self.cgroup_driver == "none" {
+            // What it says about limits then means nothing.
+            let what = "no cgroups: it was not started by the user's systemd".into();
+            return Some((what, format!("stop it and start it with {START_OWN}")));
+        }
+        let limits = [(self.cpu_shares, "cpu"), (self.memory_limit, "memory"), (self.pids_limit, "pids")];
+        let missing: Vec<&str> = limits.iter().filter(|(has, _)| !has).map(|(_, name)| *name).collect();
+        (!missing.is_empty()).then(|| {
+            let what = format!("no right to limit {}: systemd does not delegate it", missing.join(", "));
+            let fix = "as root, put the lines `[Service]` and `Delegate=cpu cpuset io memory pids` into \
+                       /etc/systemd/system/user@.service.d/delegate.conf and run `systemctl daemon-reload`; then log \
+                       out, log in, and restart the engine";
+            (what, fix.into())
+        })
+    }
+}
+
+/// How to start the engine that did not answer with this `error`, which names its socket.
+pub fn start_line(error: &str) -> &'static str {
+    if error.contains("unix:///run/user/") { START_OWN } else { START }
 }
 
 /// Why no engine can be used.
@@ -408,6 +456,39 @@ mod tests {
         assert_eq!(parts(&["Podman Engine", "Conmon", "OCI Runtime (crun)"]), Some("Podman"));
         assert_eq!(parts(&["containerd", "runc"]), Some("nerdctl"));
         assert_eq!(parse_version(&answer(1, "what?", "")), None);
+    }
+
+    /// The options are those of `SystemInfo` in the engine's API; what is needed is what kind 0.30 asks for.
+    #[test]
+    fn what_an_engine_without_root_lacks_for_kind_is_found() {
+        let said = |cgroups: &str, limits: [bool; 3], options: &[&str]| {
+            let [cpu, memory, pids] = limits;
+            let (version, driver) = cgroups.split_once(' ').unwrap();
+            let info = serde_json::json!({
+                "ServerVersion": "28.2.2", "CgroupVersion": version, "CgroupDriver": driver, "CPUShares": cpu,
+                "MemoryLimit": memory, "PidsLimit": pids, "SecurityOptions": options,
+            });
+            parse_info(&answer(0, &info.to_string(), "")).unwrap()
+        };
+        let (rootless, root) = (&["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"][..], &[][..]);
+        assert!(said("2 systemd", [true; 3], rootless).rootless() && !said("2 systemd", [true; 3], root).rootless());
+        for (cgroups, limits, options, lacks) in [
+            ("2 systemd", [true; 3], rootless, None),
+            ("1 cgroupfs", [false; 3], root, None),
+            ("1 none", [true; 3], rootless, Some(("cgroup v1", "unified_cgroup_hierarchy"))),
+            ("2 none", [true; 3], rootless, Some(("no cgroups", "systemctl --user start docker"))),
+            ("2 systemd", [false, true, false], rootless, Some(("limit cpu, pids:", "Delegate="))),
+        ] {
+            match (said(cgroups, limits, options).lack(), lacks) {
+                (None, None) => {}
+                (Some((what, fix)), Some(words)) => {
+                    assert!(what.contains(words.0) && fix.contains(words.1), "{what}: {fix}");
+                }
+                (found, lacks) => panic!("{cgroups} {limits:?}: {found:?} instead of {lacks:?}"),
+            }
+        }
+        let none = parse_info(&answer(0, r#"{"ServerVersion":"28.2","SecurityOptions":null}"#, "")).unwrap();
+        assert!(!none.rootless() && none.lack().is_none());
     }
 
     #[test]

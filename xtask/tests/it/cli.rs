@@ -465,6 +465,22 @@ fn the_usual_causes_of_a_missing_engine_are_told_apart() {
             "`docker` is Podman, not Docker",
             "--backend local",
         ),
+        (
+            "echo 'Cannot connect to the Docker daemon at unix:///run/user/1000/docker.sock. Is the docker daemon running?' >&2; exit 1",
+            "no Docker engine is running",
+            "systemctl --user start docker",
+        ),
+        (
+            "echo 'permission denied while trying to connect to the Docker daemon socket at unix:///run/user/1000/docker.sock' >&2; exit 1",
+            "the Docker engine is another user's",
+            "unset DOCKER_HOST",
+        ),
+        (
+            // As Docker 20.10 describes itself without root on cgroup v1: its limits mean nothing there.
+            "echo '{\"ServerVersion\":\"20.10.5\",\"CgroupDriver\":\"none\",\"CgroupVersion\":\"1\",\"MemoryLimit\":true,\"PidsLimit\":true,\"CPUShares\":true,\"SecurityOptions\":[\"name=seccomp,profile=default\",\"name=rootless\"]}'",
+            "runs without root (rootless), and has cgroup v1",
+            "systemd.unified_cgroup_hierarchy=1; or use root's engine: unset DOCKER_HOST",
+        ),
     ];
     for (script, what, fix) in table {
         run(&mut up_on_kind(&state, &tools, script, &[])).expect(3).says(&[what, fix]);
