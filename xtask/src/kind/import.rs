@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::own::read_own_text;
 use crate::files::{self, private_dir};
 use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::config::MARK;
@@ -189,7 +190,7 @@ fn clients_in_docker(task: &Task<'_>) -> Result<Outcome> {
     task.build(&build)
         .map_err(|failure| failure.fix(format!("fix the problem above, then rerun `{}`", task.lab().xtask("up"))))?;
     let written = id_file(task.lab());
-    let after = fs::read_to_string(&written).cannot("read", &written)?.trim().to_string();
+    let after = read_own_text(&written).cannot("read", &written)?.unwrap_or_default().trim().to_string();
     files::remove_file(&written)?;
     let name = own_name(&after);
     run(&docker::tag(&after, &name))?;

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::exec::Exec;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::own::open_own;
 use crate::files::private_dir;
 use crate::sha256::Hashing;
 use crate::signal::Stop;
@@ -41,11 +42,13 @@ pub struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// The cache folder for one kind of archive.
+    /// The cache folder for one kind of archive. None of the folders on the way may be a link or somebody else's.
     fn folder(&self, sort: &str) -> Result<PathBuf> {
-        private_dir(self.cache)?;
-        let folder = self.cache.join("images").join(sort);
-        fs::create_dir_all(&folder).cannot("create", &folder)?;
+        let images = self.cache.join("images");
+        let folder = images.join(sort);
+        for dir in [self.cache, &images, &folder] {
+            private_dir(dir)?;
+        }
         Ok(folder)
     }
 
@@ -105,16 +108,30 @@ impl Drop for Partial {
     }
 }
 
-/// Marks a file as used just now.
-fn touch(path: &Path) -> Result<()> {
-    let file = File::options().append(true).open(path).cannot("open", path)?;
-    file.set_modified(SystemTime::now()).cannot("date", path)
+/// Marks a file of the cache as used just now; false if it is absent or empty. A lab's folder may link to it too.
+fn touch(path: &Path) -> Result<bool> {
+    let file = match open_own(path, File::options().append(true)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file.cannot("open", path)?,
+    };
+    file.set_modified(SystemTime::now()).cannot("date", path)?;
+    Ok(file.metadata().cannot("read", path)?.len() > 0)
+}
+
+/// How long an entry of the cache is kept; `None` if its name is none that we give.
+fn kept(name: &str) -> Option<Duration> {
+    if name.starts_with("partial.") {
+        return Some(DAY);
+    }
+    let (hash, extension) = name.split_once('.')?;
+    let is_hash = hash.len() >= 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hash && ["tar", "id"].contains(&extension)).then_some(KEPT)
 }
 
 /// Removes archives that are no longer used, and unfinished files of killed processes.
 fn prune(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let limit = if entry.file_name().to_string_lossy().starts_with("partial.") { DAY } else { KEPT };
+        let Some(limit) = kept(&entry.file_name().to_string_lossy()) else { continue };
         let age = entry.metadata().and_then(|meta| meta.modified()).map(|modified| modified.elapsed());
         if !matches!(age, Ok(Ok(age)) if age > limit) {
             continue;
@@ -186,13 +203,14 @@ mod tests {
             File::open(&path).unwrap().set_modified(SystemTime::now() - DAY * days).unwrap();
             path
         };
-        for (name, days) in [("new.tar", 29), ("old.tar", 31), ("used.tar", 99), ("partial.1.0", 0), ("partial.1.1", 2)]
+        let (new, old, used) = ("0123456789ab.tar", "123456789abc.id", "23456789abcd.tar");
+        for (name, days) in [(new, 29), (old, 31), (used, 99), ("partial.1.0", 0), ("partial.1.1", 2), ("mine.tar", 99)]
         {
             aged(name, days);
         }
-        touch(&folder.join("used.tar")).unwrap();
+        assert!(touch(&folder.join(used)).unwrap() && !touch(&folder.join("absent")).unwrap());
         prune(&folder);
-        assert_eq!(names(&folder), ["new.tar", "partial.1.0", "used.tar"]);
+        assert_eq!(names(&folder), [new, used, "mine.tar", "partial.1.0"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::own::{open_own, read_own_text};
 use crate::kind::images::{Archive, full_name};
 use crate::kind::pack::oci::{self, Descriptor, Packed};
 use crate::kind::pack::{Packer, Partial, prune, touch};
@@ -27,12 +28,10 @@ pub fn pack(packer: &Packer<'_>, image: &str, id: &str) -> Result<Archive> {
     let name = sha256::of(format!("{id} {image}"));
     let file = folder.join(name.get(..24).unwrap_or(&name)).with_extension("tar");
     let id_file = file.with_extension("id");
-    let exists = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
-    if exists(&file) && exists(&id_file) {
-        touch(&file)?;
-        touch(&id_file)?;
-        let id = fs::read_to_string(&id_file).cannot("read", &id_file)?.trim().to_string();
-        return Ok(Archive { file, name: image.into(), id });
+    // Both, also if one is absent: neither is replaced if it is not ours.
+    let there = [touch(&file)?, touch(&id_file)?] == [true; 2];
+    if let Some(id) = read_own_text(&id_file).cannot("read", &id_file)?.filter(|_| there) {
+        return Ok(Archive { file, name: image.into(), id: id.trim().into() });
     }
     (packer.status)("packing the image, once");
     let work = Partial::new(&folder)?;
@@ -62,7 +61,7 @@ fn repack(packer: &Packer<'_>, image: &str, work: &Partial, archive: &Path) -> R
     let mut layers: Vec<(Descriptor, PathBuf)> = Vec::new();
     for layer in &listed.layers {
         let packed = work.path(&format!("layer.{}", layers.len()));
-        layers.push(repack_layer(packer, &saved.join(layer), packed)?);
+        layers.push(repack_layer(packer, &saved, layer, packed)?);
     }
     let config = saved.join(&listed.config);
     let config = (Descriptor::config(sha256::of_file(&config, packer.stop)?), config);
@@ -105,11 +104,16 @@ fn save(packer: &Packer<'_>, image: &str, into: &Path) -> Result<()> {
 }
 
 /// Compresses a layer unless it already is: newer engines save layers as they were pulled.
-fn repack_layer(packer: &Packer<'_>, layer: &Path, into: PathBuf) -> Result<(Descriptor, PathBuf)> {
+fn repack_layer(packer: &Packer<'_>, saved: &Path, layer: &str, into: PathBuf) -> Result<(Descriptor, PathBuf)> {
     // Older engines save equal layers as symbolic links, which zstd refuses.
-    let layer = layer.canonicalize().cannot("read", layer)?;
+    let named = saved.join(layer);
+    let layer = named.canonicalize().cannot("read", &named)?;
+    if !layer.starts_with(saved.canonicalize().cannot("read", saved)?) {
+        return Err(Failure::step(format!("docker save: {} leads out of the image", named.display())));
+    }
     let mut magic = Vec::new();
-    File::open(&layer).cannot("read", &layer)?.take(4).read_to_end(&mut magic).cannot("read", &layer)?;
+    let file = open_own(&layer, File::options().read(true)).cannot("read", &layer)?;
+    file.take(4).read_to_end(&mut magic).cannot("read", &layer)?;
     if let Some(packed) = Packed::of(&magic) {
         return Ok((Descriptor::layer(packed, sha256::of_file(&layer, packer.stop)?), layer));
     }
@@ -133,6 +137,11 @@ mod tests {
 
     /// The output of an older engine: the third layer is a link to the first one.
     fn saved() -> String {
+        saved_with("../1/layer.tar")
+    }
+
+    /// The same; the third layer is a link to `third`.
+    fn saved_with(third: &str) -> String {
         let mut tar = tar::Builder::new(Vec::new());
         let list =
             r#"[{"Config":"c.json","RepoTags":["kafka:1"],"Layers":["1/layer.tar","2/layer.tar","3/layer.tar"]}]"#;
@@ -148,7 +157,7 @@ mod tests {
         link.set_entry_type(tar::EntryType::Symlink);
         link.set_size(0);
         link.set_mode(0o777);
-        tar.append_link(&mut link, "3/layer.tar", "../1/layer.tar").unwrap();
+        tar.append_link(&mut link, "3/layer.tar", third).unwrap();
         String::from_utf8(tar.into_inner().unwrap()).unwrap()
     }
 
@@ -195,6 +204,63 @@ mod tests {
         let other = pack(&packer(&dir, &exec, &stop), "kafka:2", "sha256:e").unwrap();
         assert!(other.file != archive.file && other.id == archive.id && asked() > before);
         assert_eq!(names(archive.file.parent().unwrap()).len(), 4);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_planted_archive_is_refused_by_name_and_its_target_stays() {
+        let (dir, exec, stop) = (folder("planted"), FakeExec::new(answer), Stop::default());
+        let pack = || pack(&packer(&dir.join("cache"), &exec, &stop), "kafka:1", "sha256:e");
+        let archive = pack().unwrap();
+        let precious = dir.join("precious");
+        fs::write(&precious, "sha256:theirs").unwrap();
+        let before = fs::metadata(&precious).unwrap().modified().unwrap();
+        for file in [archive.file.clone(), archive.file.with_extension("id")] {
+            let bytes = fs::read(&file).unwrap();
+            let plant: [(&dyn Fn(), &str); 3] = [
+                (&|| std::os::unix::fs::symlink(&precious, &file).unwrap(), "it is a symbolic link"),
+                (&|| std::os::unix::fs::symlink(dir.join("absent"), &file).unwrap(), "it is a symbolic link"),
+                (
+                    &|| rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap(),
+                    "it is not a regular file",
+                ),
+            ];
+            for (plant, why) in plant {
+                fs::remove_file(&file).unwrap();
+                plant();
+                let failure = pack().unwrap_err();
+                assert!(failure.message.contains(why) && failure.message.contains(file.to_str().unwrap()), "{failure}");
+            }
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, bytes).unwrap();
+            assert_eq!(pack().unwrap(), archive);
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "sha256:theirs");
+        assert_eq!(fs::metadata(&precious).unwrap().modified().unwrap(), before);
+        // The folders on the way too.
+        for name in ["cache/images/packed", "cache/images"] {
+            fs::rename(dir.join(name), dir.join("moved")).unwrap();
+            std::os::unix::fs::symlink(dir.join("moved"), dir.join(name)).unwrap();
+            let failure = pack().unwrap_err();
+            assert!(failure.message.contains("it is a symbolic link"), "{failure}");
+            fs::remove_file(dir.join(name)).unwrap();
+            fs::rename(dir.join("moved"), dir.join(name)).unwrap();
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_layer_that_leads_out_of_the_image_is_refused() {
+        let (dir, stop) = (folder("outside"), Stop::default());
+        let outside = dir.join("outside");
+        fs::write(&outside, "theirs").unwrap();
+        let stdout = saved_with(outside.to_str().unwrap());
+        let exec = FakeExec::new(move |cmd: &Cmd| match cmd.program.to_str() {
+            Some("docker") => Ok(Output { code: Some(0), stdout: stdout.clone(), ..Output::default() }),
+            _ => answer(cmd),
+        });
+        let failure = pack(&packer(&dir, &exec, &stop), "kafka:1", "sha256:e").unwrap_err();
+        assert!(failure.message.contains("3/layer.tar leads out of the image"), "{failure}");
         fs::remove_dir_all(&dir).unwrap();
     }
 
