@@ -47,6 +47,18 @@ impl Findings {
         self.problems.iter().any(|problem| problem.programs)
     }
 
+    /// Returns what is missing in a few words each: the packages, then the problems that no package fixes.
+    pub fn lacks(&self) -> Vec<&str> {
+        let others = self.problems.iter().filter(|problem| problem.packages.is_empty());
+        self.packages().into_iter().chain(others.map(|problem| problem.what.as_str())).collect()
+    }
+
+    /// How much is missing, to compare two backends: first what no package fixes.
+    pub fn weight(&self) -> (usize, usize) {
+        let packages = self.packages().len();
+        (self.lacks().len() - packages, packages)
+    }
+
     /// Returns all packages that fix a problem, without duplicates.
     pub fn packages(&self) -> Vec<&'static str> {
         let mut packages: Vec<_> = self.problems.iter().flat_map(|problem| problem.packages.iter().copied()).collect();
@@ -132,5 +144,8 @@ mod tests {
         findings.package("no mvn", &["maven"]);
         findings.package("no java either", &["openjdk-17-jre-headless"]);
         assert_eq!(findings.packages(), ["maven", "openjdk-17-jre-headless"]);
+        findings.problem("no kind on PATH", "install it");
+        assert_eq!(findings.lacks(), ["maven", "openjdk-17-jre-headless", "no kind on PATH"]);
+        assert_eq!(findings.weight(), (1, 2));
     }
 }

@@ -11,6 +11,7 @@ use crate::config::{Lab, Overrides, state_dir};
 use crate::drivers;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
+use crate::findings::Findings;
 use crate::kind::setup;
 use crate::local::jars::Jars;
 use crate::plan::{self, UpOptions};
@@ -127,12 +128,10 @@ impl Session<'_> {
                 break;
             }
             fix::install(&findings.packages(), self.env, &RealExec).map_err(|failure| {
-                match self.with_less(lab, jars) {
-                    Some(backend) if failure.fix.is_some() => {
-                        let fix = failure.fix.clone().unwrap_or_default();
-                        failure.fix(format!("{fix}; or use `--backend {backend}`, which needs no other packages"))
-                    }
-                    _ => failure,
+                let other = failure.fix.clone().zip(self.compared(lab, jars, &findings));
+                match other {
+                    Some((fix, other)) => failure.fix(format!("{fix}; {other}")),
+                    None => failure,
                 }
             })?;
             if findings.programs() {
@@ -148,13 +147,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Returns another backend for which no package is missing.
-    fn with_less(&self, lab: &Lab, jars: &Jars) -> Option<Backend> {
-        Backend::ALL.into_iter().filter(|backend| *backend != lab.backend).find(|backend| {
-            let lab = Lab { backend: *backend, ..lab.clone() };
-            let ctx = self.ctx(&lab, jars, self.stop).forgetting_setup(false);
-            let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
-            preflight::look(&task).is_ok_and(|findings| findings.problems.is_empty())
+    /// Compares what the other backend lacks with the `findings` for this one, for whoever may not install packages.
+    fn compared(&self, lab: &Lab, jars: &Jars, findings: &Findings) -> Option<String> {
+        let other = Backend::ALL.into_iter().find(|backend| *backend != lab.backend)?;
+        let lab = Lab { backend: other, ..lab.clone() };
+        let ctx = self.ctx(&lab, jars, self.stop).forgetting_setup(false);
+        let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
+        let its = preflight::look(&task).ok()?;
+        Some(match its.lacks() {
+            lacks if lacks.is_empty() => format!("or use `--backend {other}`, which needs no other packages"),
+            lacks if its.weight() < findings.weight() => {
+                format!("or use `--backend {other}`, which needs less: {}", lacks.join(", "))
+            }
+            lacks => format!("`--backend {other}` would need more: {}", lacks.join(", ")),
         })
     }
 }

@@ -47,19 +47,17 @@ pub fn preview(lab: &Lab) -> Vec<String> {
 /// An interruption.
 pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let lab = task.lab();
-    if lab.env.find("docker").is_none() {
-        findings.package(
-            "no docker on PATH: kind's nodes are Docker containers; `--backend local` works without",
-            &["docker.io"],
-        );
-        return Ok(());
-    }
-    let Some(info) = engine(task, findings)? else { return Ok(()) };
-    builders(task, findings)?;
-    let setup = match settle(task, findings)? {
-        Some(setup) => setup,
-        None => return Ok(()),
+    let info = if lab.env.find("docker").is_some() {
+        engine(task, findings)?
+    } else {
+        let what = "no docker on PATH: kind's nodes are Docker containers; `--backend local` works without";
+        findings.package(what, &["docker.io"]);
+        None
     };
+    // Also without an engine, so that one command can install all that is missing.
+    builders(task, findings)?;
+    let setup = settle(task, findings)?;
+    let (Some(info), Some(setup)) = (info, setup) else { return Ok(()) };
     versions(task, &setup, &info, findings)?;
     let nodes = nodes::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
     if nodes.is_empty() {
@@ -218,11 +216,13 @@ fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 
 /// Chooses programs and images, or reports what is missing.
 fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>> {
+    let env = &task.lab().env;
     // Without their tools, the recipes cannot name their products.
-    if !findings.problems.is_empty() {
+    let asks_recipes = task.lab().images == ImageSource::Packages || env.find("go").is_some();
+    if asks_recipes && !findings.problems.is_empty() {
         return Ok(None);
     }
-    let images = task.lab().env.repo.join("manifests/images");
+    let images = env.repo.join("manifests/images");
     for script in ["stages", "node/build", "kafka/build"].map(|script| images.join(script)) {
         if std::fs::read(&script).is_ok_and(|text| text.windows(2).any(|pair| pair == b"\r\n")) {
             findings.problem(
@@ -240,7 +240,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>>
         }
         Err(failure) => {
             let line = "manifests/images/node/build kind kubectl";
-            if task.lab().env.find("go").is_some() {
+            if env.find("go").is_some() {
                 findings.problems.push(Problem {
                     what: failure.message,
                     fix: Some(format!("`{line}` builds both from Go modules, once; --fix runs it")),

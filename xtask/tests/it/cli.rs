@@ -10,7 +10,8 @@ use crate::common::{Dir, manifests, run, xtask};
 
 /// `up` with only the tools of `tools` on PATH, and empty caches.
 fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
-    let mut command = xtask(&state.0, [&["up", "--backend", "local", "--port-base", "21500"], args].concat());
+    let backend = if args.contains(&"--backend") { &[][..] } else { &["--backend", "local"] };
+    let mut command = xtask(&state.0, [&["up", "--port-base", "21500"], backend, args].concat());
     command
         .env("PATH", &tools.0)
         .env_remove("JAVA_HOME")
@@ -194,8 +195,12 @@ fn fix_runs_the_line_it_shows() {
         "--fix runs: ",
         &format!("apt-get {install}"),
         "exited with 1",
+        "`--backend kind` would need more: docker.io, zstd, no kind on PATH",
     ]);
     assert_eq!(std::fs::read_to_string(said).unwrap(), format!("update\n{install}\n"));
+    // Whoever asks for kind hears of the backend that needs less.
+    let mut on_kind = up(&state, &tools, &["--backend", "kind", "--fix"]);
+    run(&mut on_kind).expect(3).says(&["or use `--backend local`, which needs less: maven"]);
 }
 
 #[test]
@@ -438,9 +443,11 @@ fn up_on_kind(state: &Dir, tools: &Dir, script: &str, args: &[&str]) -> Command 
 fn the_usual_causes_of_a_missing_engine_are_told_apart() {
     let (state, tools) = (Dir::new("state"), basics());
     let mut none = xtask(&state.0, ["up", "--backend", "kind"]);
-    run(none.env("PATH", &tools.0))
-        .expect(3)
-        .says(&["no docker on PATH", "install -y --no-install-recommends docker.io"]);
+    run(none.env("PATH", &tools.0)).expect(3).says(&[
+        "no docker on PATH",
+        "install -y --no-install-recommends docker.io zstd",
+        "no kind on PATH",
+    ]);
     let table = [
         (
             "echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1",
