@@ -43,7 +43,8 @@ impl Session<'_> {
         }
         if !docker::answers(self.env, &RealExec, self.stop) {
             let what = "no Docker engine answers; one is needed to build the clients' image that clients.yml names";
-            return Err(Failure::new(Exit::Preflight, what).fix(format!("start it, {}", docker::START)));
+            let start = docker::start_line(self.env.docker_host.as_deref().unwrap_or_default());
+            return Err(Failure::new(Exit::Preflight, what).fix(format!("start it, {start}")));
         }
         let folder_was_there = lab.state.exists();
         let lock = self.lock("render")?;

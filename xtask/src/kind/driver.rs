@@ -115,7 +115,7 @@ impl Driver for KindDriver {
         // Without an engine nobody can look for nodes, and the record may be of an engine that is gone for good.
         let fix = format!(
             "restart it with {}, then rerun the command; if that engine is gone for good, forget the lab: rm -r {}",
-            docker::START,
+            docker::start_line(ctx.lab.env.docker_host.as_deref().unwrap_or_default()),
             quoted(ctx.lab.state.as_os_str())
         );
         (!answers).then(|| ("the Docker engine no longer answers".into(), fix))

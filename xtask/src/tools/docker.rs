@@ -10,8 +10,8 @@ use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, Output};
 use crate::signal::Stop;
 
-/// How to start an engine.
-pub const START: &str = "`systemctl start docker`, or on a machine without systemd `.ci/engine start`";
+/// How to start root's engine.
+const START: &str = "`systemctl start docker`, or on a machine without systemd `.ci/engine start`";
 
 /// How to start an engine that runs without root.
 const START_OWN: &str = "`systemctl --user start docker`";
@@ -283,9 +283,9 @@ impl Info {
     }
 }
 
-/// How to start the engine that did not answer with this `error`, which names its socket.
-pub fn start_line(error: &str) -> &'static str {
-    if error.contains("unix:///run/user/") { START_OWN } else { START }
+/// How to start the engine that does not answer at the socket that `told` names: an error, or DOCKER_HOST.
+pub fn start_line(told: &str) -> &'static str {
+    if told.contains("unix:///run/user/") { START_OWN } else { START }
 }
 
 /// Why no engine can be used.
