@@ -8,6 +8,7 @@ use anyhow::Result;
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::Metadata;
 
+use crate::context::LabContext;
 use crate::native::{self, NativeClient};
 use crate::sync::lock;
 
@@ -23,6 +24,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// connects again. A drill that kills all brokers ran into this on a busy machine. See librdkafka #5301.
 pub struct Bootstrap {
     addresses: CString,
+    context: LabContext,
     due: Mutex<Backoff>,
 }
 
@@ -39,21 +41,24 @@ impl Backoff {
 }
 
 impl Bootstrap {
-    /// For a client with these bootstrap addresses.
+    /// For a client with these bootstrap addresses and this context.
     ///
     /// # Errors
     /// If they contain a zero byte.
-    pub fn of(addresses: &str) -> Result<Self> {
-        Ok(Self { addresses: CString::new(addresses)?, due: Mutex::new(Backoff::after(PAUSE)) })
+    pub fn of(addresses: &str, context: LabContext) -> Result<Self> {
+        Ok(Self { addresses: CString::new(addresses)?, context, due: Mutex::new(Backoff::after(PAUSE)) })
     }
 
-    /// Call this with each metadata answer that `client` gets.
+    /// Call this with each metadata answer that `client` gets. Logs what is wrong with the addresses where none comes.
     pub fn on_answer(&self, client: &impl NativeClient, answer: &KafkaResult<Metadata>) {
         let mut due = lock(&self.due);
         if answer.as_ref().is_ok_and(|metadata| !metadata.brokers().is_empty()) {
             *due = Backoff::after(PAUSE);
         } else if Instant::now() >= due.at {
             native::add_brokers(client, &self.addresses);
+            if answer.is_err() {
+                self.context.explain();
+            }
             *due = Backoff::after((due.pause * 2).min(PAUSE_MAX));
         }
     }
@@ -69,15 +74,16 @@ mod tests {
     use rdkafka::producer::DefaultProducerContext;
 
     use super::*;
-    use crate::context::{LabConsumer, LabContext};
+    use crate::context::LabConsumer;
     use crate::output::Output;
     use crate::settings;
 
     #[test]
     fn a_client_that_knows_no_broker_finds_one_again() {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-        let bootstrap = Bootstrap::of(&cluster.bootstrap_servers()).unwrap();
-        let context = LabContext::new(Arc::new(Output::new(crate::cli::Format::Json, None).unwrap()));
+        let output = Arc::new(Output::new(crate::cli::Format::Json, None).unwrap());
+        let context = LabContext::new(output, &cluster.bootstrap_servers());
+        let bootstrap = Bootstrap::of(&cluster.bootstrap_servers(), context.clone()).unwrap();
         let mut config = settings::consumer_query("");
         config.remove("bootstrap.servers");
         let client: LabConsumer = config.create_with_context(context).unwrap();

@@ -25,6 +25,7 @@ use crate::batches::{self, PartitionRead};
 use crate::bootstrap::Bootstrap;
 use crate::cli::{ConsumerArgs, StartFrom};
 use crate::context::{LabConsumer, LabContext};
+use crate::listener::librdkafka_in_words;
 use crate::memory;
 use crate::metadata::{self, TopicState, topic_state};
 use crate::native::{Buffer, ErrorCode, Fetched, MessageBatch, Queue, Topic};
@@ -130,10 +131,10 @@ enum BatchOutcome {
 /// # Errors
 /// If librdkafka rejects its settings or refuses to read a partition.
 pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Result<u8> {
-    let context = || LabContext::new(Arc::clone(&output));
+    let context = LabContext::new(Arc::clone(&output), &args.target.brokers);
     let query_client: Arc<LabConsumer> =
-        Arc::new(settings::consumer_query(&args.target.brokers).create_with_context(context())?);
-    let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers)?);
+        Arc::new(settings::consumer_query(&args.target.brokers).create_with_context(context.clone())?);
+    let bootstrap = Arc::new(Bootstrap::of(&args.target.brokers, context.clone())?);
     let began = Instant::now();
     let startup = Startup { args: &args, output: &output, query_client: &query_client, bootstrap: &bootstrap, began };
     let found = tokio::select! {
@@ -167,7 +168,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
     let queues = settings::queues(spans.len());
     memory::reserve(queues * settings::QUEUE_BYTES);
     let client: Arc<LabConsumer> =
-        Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context())?);
+        Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context.clone())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let (name, stopped) = (args.target.topic.clone(), stop.clone());
     let topic_id = blocking_query(&query_client, move |query_client| {
@@ -216,7 +217,10 @@ async fn partition_count(
     blocking_query(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
         bootstrap.on_answer(client, &answer);
-        match topic_state(&answer.map_err(|error| anyhow!("no broker answers: {error}"))?, &topic) {
+        match topic_state(
+            &answer.map_err(|error| anyhow!("no broker answers: {}", librdkafka_in_words(&error)))?,
+            &topic,
+        ) {
             TopicState::Partitions(count, _) => Ok(count),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
         }
@@ -368,7 +372,10 @@ impl ReadSession {
         let watchdog = Arc::<Watchdog>::default();
         let stopped = stop.clone();
         Watchdog::watch(&watchdog, Arc::clone(&self.shared.output), move || stopped.requested())?;
-        let reader = (Arc::clone(client), Arc::new(Bootstrap::of(&self.shared.args.target.brokers)?));
+        let reader = (
+            Arc::clone(client),
+            Arc::new(Bootstrap::of(&self.shared.args.target.brokers, LabContext::clone(client.context()))?),
+        );
         tokio::spawn(watch_partitions(Arc::clone(&self.shared), reader, Arc::clone(&watchdog), found, unwatched));
         let mut known = i32::try_from(count)?;
         let mut tick = interval(TICK);
@@ -426,7 +433,11 @@ impl ReadSession {
             return Some(Reason::Error);
         }
         let (code, why) = client.client().fatal_error()?;
-        output.log(format_args!("{}: librdkafka reports a fatal error: {code:?}: {why}", args.target.topic));
+        output.log(format_args!(
+            "{}: librdkafka reports a fatal error: {}: {why}",
+            args.target.topic,
+            ErrorCode::from(code).name()
+        ));
         Some(Reason::Fatal)
     }
 

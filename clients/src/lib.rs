@@ -18,6 +18,7 @@
 //! | [`verifiable`] | the lines of Kafka's own verifiable clients, as a second opinion |
 //! | [`native`] | librdkafka calls that the rdkafka crate does not wrap; unsafe code is only here and in `memory` |
 //! | [`context`] | librdkafka's logs and errors |
+//! | [`listener`] | what listens at an address that does not answer as a broker |
 //! | [`bootstrap`], [`watchdog`] | workarounds for librdkafka losing all brokers, or hanging |
 //! | [`memory`] | the clients' own memory use |
 //! | [`stop`] | SIGTERM and SIGINT |
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod consumer;
 pub mod context;
 pub mod gaps;
+pub mod listener;
 pub mod memory;
 pub mod metadata;
 pub mod native;

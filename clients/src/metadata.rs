@@ -5,7 +5,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+use ledger::cause::in_words;
 use ledger::lines::{self, BrokerInfo, METADATA, PartitionInfo, TopicInfo};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::MetadataArgs;
 use crate::context::{LabConsumer, LabContext};
+use crate::listener::{librdkafka_in_words, no_broker};
 use crate::native::{self, ErrorCode, NativeClient};
 use crate::output::Output;
 use crate::settings;
@@ -79,7 +81,7 @@ fn line(broker: String, topic: Option<&str>, timeout: Duration, output: &Arc<Out
     };
     match answer {
         Ok(metadata) => (line.brokers, line.topics) = (brokers(&metadata), topics(&metadata)),
-        Err(error) => line.error = Some(format!("{error:#}")),
+        Err(error) => line.error = Some(in_words(format!("{error:#}"))),
     }
     line
 }
@@ -89,9 +91,13 @@ fn query(broker: &str, topic: Option<&str>, timeout: Duration, output: &Arc<Outp
     // librdkafka retries until the timeout, but an address where nothing listens should be reported immediately.
     let address = broker.to_socket_addrs().context("cannot resolve")?.next().context("resolves to no address")?;
     drop(TcpStream::connect_timeout(&address, timeout).context("cannot connect")?);
-    let client: LabConsumer = settings::query(broker).create_with_context(LabContext::new(Arc::clone(output)))?;
+    let client: LabConsumer =
+        settings::query(broker).create_with_context(LabContext::new(Arc::clone(output), broker))?;
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    Ok(client.fetch_metadata(topic, left)?)
+    client.fetch_metadata(topic, left).map_err(|error| match no_broker(broker) {
+        Some(why) => anyhow!("{broker} {why}"),
+        None => anyhow!("{}", librdkafka_in_words(&error)),
+    })
 }
 
 fn brokers(metadata: &Metadata) -> Vec<BrokerInfo> {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use ledger::cause::in_words;
 use ledger::lines::{OFFSETS, Offsets, Watermarks};
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::cli::OffsetsArgs;
 use crate::context::{LabConsumer, LabContext};
+use crate::listener::{librdkafka_in_words, why_no_broker};
 use crate::metadata::{TOPIC_ID_WITHIN, TopicState, answering_broker, topic_state};
 use crate::native;
 use crate::output::Output;
@@ -25,7 +27,7 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
     let topic = args.target.topic.clone();
     let (topic_id, partitions, error) = match answer {
         Ok((id, partitions)) => (id, partitions, None),
-        Err(error) => (None, Vec::new(), Some(format!("{error:#}"))),
+        Err(error) => (None, Vec::new(), Some(in_words(format!("{error:#}")))),
     };
     let code = u8::from(error.is_some());
     output.json(&Offsets { schema: OFFSETS.into(), topic, topic_id, partitions, error });
@@ -35,11 +37,12 @@ pub fn run(args: &OffsetsArgs, output: &Arc<Output>) -> Result<u8> {
 fn query(args: &OffsetsArgs, output: &Arc<Output>) -> Result<(Option<String>, Vec<Watermarks>)> {
     let deadline = Instant::now() + Duration::from_millis(args.timeout_ms);
     let left = || deadline.saturating_duration_since(Instant::now());
-    let client: LabConsumer =
-        settings::query(&args.target.brokers).create_with_context(LabContext::new(Arc::clone(output)))?;
-    let metadata = client
-        .fetch_metadata(Some(&args.target.topic), left())
-        .map_err(|error| anyhow!("no broker of {} answered: {error}", args.target.brokers))?;
+    let context = LabContext::new(Arc::clone(output), &args.target.brokers);
+    let client: LabConsumer = settings::query(&args.target.brokers).create_with_context(context)?;
+    let metadata = client.fetch_metadata(Some(&args.target.topic), left()).map_err(|error| {
+        let why = why_no_broker(&args.target.brokers).unwrap_or_else(|| librdkafka_in_words(&error));
+        anyhow!("no broker of {} answered: {why}", args.target.brokers)
+    })?;
     let count = match topic_state(&metadata, &args.target.topic) {
         TopicState::Partitions(count, _) => count,
         TopicState::NotYet(why) => return Err(anyhow!("topic {}: {why}", args.target.topic)),
@@ -84,7 +87,7 @@ pub fn of_partitions(
             one.error().with_context(|| format!("partition {}", one.partition()))?;
             match one.offset() {
                 Offset::Offset(offset) => Ok((one.partition(), offset)),
-                other => Err(anyhow!("partition {}: unexpected answer {other:?}", one.partition())),
+                _ => Err(anyhow!("partition {}: the offset is not known", one.partition())),
             }
         });
         offsets.collect()

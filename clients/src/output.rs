@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use ledger::cause::in_words;
 use ledger::lines::{GAP, Gap, Milestone};
 use serde::Serialize;
 
@@ -96,6 +97,15 @@ impl RotatingFile {
         Ok(())
     }
 
+    /// Adds a last line that says why no more follow. On a full disk there is mostly room for it in the file's last
+    /// block, since the lines that did not fit were taken back.
+    fn tell(&mut self, why: &str) {
+        let line = dated(&why);
+        if self.file.write_all(&line).is_err() {
+            let _ = self.file.set_len(self.size);
+        }
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         for n in (1..ROTATED_KEPT).rev() {
             // Files that do not exist yet cannot be renamed, which is fine.
@@ -122,6 +132,13 @@ enum Sink {
 }
 
 impl Sink {
+    /// Says in the log file why it ends. Whoever reads a stream learns it from standard error.
+    fn tell(&mut self, why: &str) {
+        if let Self::File(file) = self {
+            file.tell(why);
+        }
+    }
+
     /// Writes whole lines; calls `progressed` after each write.
     fn write(&mut self, lines: &[u8], progressed: impl Fn()) -> io::Result<()> {
         match self {
@@ -231,8 +248,10 @@ impl LineQueue {
             if let Err(error) = written
                 && !self.broken.swap(true, Ordering::Relaxed)
             {
+                let why = format!("{name}: cannot be written: {}", in_words(&error));
+                sink.tell(&format!("{why}; stopping"));
                 // If standard error is closed, there is nowhere left to report it.
-                let _ = writeln!(io::stderr(), "clients: {name}: cannot be written: {error}");
+                let _ = writeln!(io::stderr(), "clients: {why}");
             }
             lock(&self.pending).writing = 0;
             self.removed.notify_all();
@@ -465,7 +484,10 @@ impl Output {
             && let Err(error) = state.write(&bytes)
         {
             let path = state.path().display();
-            self.log_throttled("state file", format_args!("--state-file {path}: cannot be written: {error}"));
+            self.log_throttled(
+                "state file",
+                format_args!("--state-file {path}: cannot be written: {}", in_words(&error)),
+            );
         }
         if self.is_json() {
             self.line(&bytes);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use ledger::cause::in_words;
 use ledger::lines::{self, PROBE, ProbeEvent};
 use ledger::sent::SendOutcome;
 use ledger::stamp::{Encoder, ProducerId, RunId};
@@ -15,6 +16,7 @@ use rdkafka::producer::Producer;
 
 use crate::cli::ProbeArgs;
 use crate::context::{LabConsumer, LabContext, LabProducer};
+use crate::listener::why_no_broker;
 use crate::metadata::{TopicState, topic_state};
 use crate::native::{Buffer, Fetched, ProducerEvent, ProducerEvents, Queue, Topic};
 use crate::output::Output;
@@ -29,9 +31,13 @@ const ASK_EVERY: Duration = Duration::from_millis(25);
 /// Timeout of one query, so that brokers that come up later are tried too.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1000);
 
+/// The status until a broker answers.
+const ANY_BROKER: &str = "a broker to answer";
+
 struct ProbeRun<'a> {
     args: &'a ProbeArgs,
     output: &'a Arc<Output>,
+    context: LabContext,
     began: Instant,
     deadline: Instant,
     status: Mutex<String>,
@@ -44,11 +50,12 @@ struct ProbeRun<'a> {
 pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
     let began = Instant::now();
     let deadline = began + Duration::from_millis(args.timeout_ms);
-    let probe = ProbeRun { args, output, began, deadline, status: Mutex::default() };
+    let context = LabContext::new(Arc::clone(output), &args.target.brokers);
+    let probe = ProbeRun { args, output, context, began, deadline, status: Mutex::default() };
     match probe.run_to_end() {
         Ok(()) => Ok(0),
         Err(error) => {
-            probe.print(lines::Probe { error: Some(format!("{error:#}")), ..probe.line(ProbeEvent::Error) });
+            probe.print(lines::Probe { error: Some(in_words(format!("{error:#}"))), ..probe.line(ProbeEvent::Error) });
             Ok(1)
         }
     }
@@ -57,11 +64,11 @@ pub fn run(args: &ProbeArgs, output: &Arc<Output>) -> Result<u8> {
 impl ProbeRun<'_> {
     fn run_to_end(&self) -> Result<()> {
         let (brokers, topic) = (&self.args.target.brokers, self.args.target.topic.as_str());
-        let context = LabContext::new(Arc::clone(self.output));
-        let producer: Arc<LabProducer> = Arc::new(settings::probe_producer(brokers).create_with_context(context)?);
+        let producer: Arc<LabProducer> =
+            Arc::new(settings::probe_producer(brokers).create_with_context(self.context.clone())?);
         let reports = ProducerEvents::of(Arc::clone(&producer))?;
         let consumer: Arc<LabConsumer> =
-            Arc::new(settings::probe_consumer(brokers).create_with_context(LabContext::new(Arc::clone(self.output)))?);
+            Arc::new(settings::probe_consumer(brokers).create_with_context(self.context.clone())?);
         self.warm_up(&consumer);
 
         let partition = self.wait_for_leader(&producer, &reports)?;
@@ -117,7 +124,7 @@ impl ProbeRun<'_> {
 
     fn wait_for_leader(&self, producer: &LabProducer, reports: &ProducerEvents<LabProducer>) -> Result<i32> {
         let topic = self.args.target.topic.as_str();
-        self.set_status("a broker to answer");
+        self.set_status(ANY_BROKER);
         loop {
             self.poll_events(reports);
             match producer.client().fetch_metadata(Some(topic), ANSWER_WITHIN.min(self.left())) {
@@ -132,7 +139,7 @@ impl ProbeRun<'_> {
                 // The last query may have been cut short by the timeout; the previous status is the better reason.
                 Err(_) => {
                     self.in_time()?;
-                    self.set_status("a broker to answer");
+                    self.set_status(ANY_BROKER);
                 }
             }
             self.in_time()?;
@@ -170,15 +177,14 @@ impl ProbeRun<'_> {
 
     /// Handles librdkafka's events. Returns the message's outcome, an explanation and its offset, once known.
     fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(SendOutcome, String, i64)> {
-        let context = LabContext::new(Arc::clone(self.output));
         let mut settled = None;
         while reports.take(|event| match event {
             ProducerEvent::Report(report) => {
                 let why = format!("{} ({})", report.code.name(), report.code.description());
                 settled = Some((report.outcome, why, report.offset));
             }
-            ProducerEvent::Error { code, why } => context.on_error(code, &why),
-            ProducerEvent::Log { facility, message } => context.on_log(&facility, &message),
+            ProducerEvent::Error { code, why } => self.context.on_error(code, &why),
+            ProducerEvent::Log { facility, message } => self.context.on_log(&facility, &message),
         }) {}
         settled
     }
@@ -188,10 +194,13 @@ impl ProbeRun<'_> {
     }
 
     fn in_time(&self) -> Result<()> {
-        if self.left().is_zero() {
-            return Err(anyhow!("timed out after {} ms waiting for {}", self.args.timeout_ms, *lock(&self.status)));
+        if !self.left().is_zero() {
+            return Ok(());
         }
-        Ok(())
+        let status = lock(&self.status).clone();
+        let why = if status == ANY_BROKER { why_no_broker(&self.args.target.brokers) } else { None };
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        Err(anyhow!("timed out after {} ms waiting for {status}{why}", self.args.timeout_ms))
     }
 
     fn set_status(&self, status: &str) {

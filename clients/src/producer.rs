@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ledger::cause::in_words;
 use ledger::lines::{
     self, LINE_INTERVALS_MAX, Milestone, ProducerStart, ProducerState, Reason, SendPartition, SendStream, SendTotals,
     StateEvent,
@@ -201,7 +202,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
     let mut session = Session {
         args,
         output,
-        context: LabContext::new(Arc::clone(output)),
+        context: LabContext::new(Arc::clone(output), &args.target.brokers),
         stop,
         run: args.run.unwrap_or_else(RunId::random),
         // Not from the generator that the run id comes from: one seed would determine both.
@@ -352,7 +353,9 @@ impl Session<'_> {
     fn abandon_handle(&mut self, handle: &Handle) -> Option<Reason> {
         self.settle(handle, Some(SETTLE_WITHIN));
         let error = handle.client.client().fatal_error();
-        let (code, why) = error.map_or(("_FATAL".into(), String::new()), |(code, why)| (format!("{code:?}"), why));
+        let (code, why) = error.map_or((std::borrow::Cow::from("_FATAL"), String::new()), |(code, why)| {
+            (ErrorCode::from(code).name(), why)
+        });
         self.output.log(format_args!(
             "{}: librdkafka reports a fatal error for this producer handle: {code}: {why}; continuing with epoch {}",
             self.args.target.topic,
@@ -458,7 +461,7 @@ impl Session<'_> {
         let topic = Topic::open(Arc::clone(&client), &target.topic)?;
         let reports = ProducerEvents::of(Arc::clone(&client))?;
         let encoder = Encoder::new(self.run, self.producer, self.epoch, self.args.value_size.unwrap_or(0));
-        let bootstrap = Arc::new(Bootstrap::of(&target.brokers)?);
+        let bootstrap = Arc::new(Bootstrap::of(&target.brokers, self.context.clone())?);
         let renewal = Instant::now();
         let (partitions, closed) = Default::default();
         Ok(Handle { client, topic, reports, encoder, answering_broker: -1, bootstrap, renewal, partitions, closed })
@@ -514,7 +517,7 @@ impl Session<'_> {
         let watching = std::thread::Builder::new().name("partitions".into()).spawn(watch);
         if let Err(error) = watching {
             // Without the thread, only partitions added later go unnoticed: not worth failing for.
-            self.output.log(format_args!("partitions added later will not be noticed: {error}"));
+            self.output.log(format_args!("partitions added later will not be noticed: {}", in_words(&error)));
         }
         Some(count)
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use ledger::cause::in_words;
 
 use crate::output::Output;
 
@@ -67,7 +68,7 @@ impl Watchdog {
                         // Time for the output thread.
                         std::thread::sleep(Duration::from_secs(1));
                         let error = restart();
-                        output.log(format_args!("cannot restart: {error}"));
+                        output.log(format_args!("cannot restart: {}", in_words(&error)));
                     }
                     output.log(format_args!("{silent}; exiting without a final state"));
                     std::thread::sleep(Duration::from_secs(1));

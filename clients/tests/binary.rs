@@ -3,7 +3,8 @@
 #![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -162,6 +163,66 @@ fn metadata_of_an_address_where_nobody_listens_is_a_line_and_comes_at_once() {
         assert_eq!(line["ok"], false);
         assert!(line["error"].is_string());
     }
+}
+
+/// A listener that answers each connection once it has got `least` bytes, or keeps it open without a word.
+fn listener(least: usize, answer: Option<&'static [u8]>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut got = vec![0; least];
+            match answer {
+                Some(answer) => drop(stream.read_exact(&mut got).and_then(|()| stream.write_all(answer))),
+                None => kept.push(stream),
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn what_listens_in_a_brokers_place_is_named_by_every_command() {
+    const TLS: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+    for (least, answer, words) in [
+        (5, Some(TLS), "answers with TLS"),
+        (4, Some(&b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..]), "answers with HTTP"),
+        (0, None, "accepts connections but says nothing"),
+    ] {
+        let address = listener(least, answer);
+        for command in ["metadata", "offsets", "probe"] {
+            let asked = output(&mut clients(&[command, "--brokers", &address, "--timeout-ms", "1500"]));
+            assert_eq!(asked.status.code(), Some(1), "{command}");
+            let last = lines(&asked.stdout).pop().unwrap();
+            let error = last["error"].as_str().unwrap();
+            assert!(error.contains(&format!("{address} {words}")), "{command}: {last}");
+        }
+        for command in ["producer", "consumer"] {
+            let mut client =
+                Running::start(clients(&[command, "--brokers", &address]).stdout(Stdio::piped()).stderr(Stdio::null()));
+            let mut read = String::new();
+            for line in BufReader::new(client.stdout.take().unwrap()).lines() {
+                read += &(line.unwrap() + "\n");
+                if read.contains(&format!("no broker can be reached; retrying: {address} {words}")) {
+                    break;
+                }
+                assert!(read.lines().count() < 30, "{command}: {read}");
+            }
+            assert!(!read.contains("receive.message.max.bytes"), "{command}: {read}");
+        }
+    }
+}
+
+#[test]
+fn a_current_folder_that_is_gone_is_named() {
+    let gone = Folder::new("gone");
+    let run = format!("cd '{0}' && rmdir '{0}' && exec \"$0\" \"$@\"", gone.0.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &run, env!("CARGO_BIN_EXE_clients"), "state", "--state-file", "state.json"]);
+    let asked = output(&mut shell);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(text(&asked.stderr).contains("the current folder is gone"), "{}", text(&asked.stderr));
 }
 
 #[test]
@@ -338,7 +399,7 @@ fn a_line_that_cannot_be_written_is_told() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let read = output(clients(&["metadata", "--brokers", NOBODY]).stdout(full()));
     assert_eq!(read.status.code(), Some(1));
-    assert!(text(&read.stderr).contains("standard output: cannot be written: No space left"), "{}", text(&read.stderr));
+    assert!(text(&read.stderr).contains("standard output: cannot be written: no space left"), "{}", text(&read.stderr));
 
     let began = Instant::now();
     let bounded = ["consumer", "--brokers", NOBODY, "--end", "0:5", "--log-file", "/dev/full"];

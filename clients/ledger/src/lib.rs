@@ -13,6 +13,7 @@
 //! | [`lines`] | the JSON lines: both sides, queries to brokers, verdicts |
 //! | [`judge`] | the verdict |
 //! | [`size`] | how large a value may be |
+//! | [`cause`] | errors in words, for both programs |
 //!
 //! # Terms
 //!
@@ -80,6 +81,7 @@
 #![warn(clippy::too_many_lines)]
 #![warn(missing_docs)]
 
+pub mod cause;
 pub mod intervals;
 pub mod judge;
 pub mod lines;
