@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -173,9 +173,13 @@ fn listener(least: usize, answer: Option<&'static [u8]>) -> String {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().flatten() {
             let mut got = vec![0; least];
-            match answer {
-                Some(answer) => drop(stream.read_exact(&mut got).and_then(|()| stream.write_all(answer))),
-                None => kept.push(stream),
+            let Some(answer) = answer else {
+                kept.push(stream);
+                continue;
+            };
+            if stream.read_exact(&mut got).and_then(|()| stream.write_all(answer)).is_ok() {
+                // Closed with something unread, the connection would be reset, and the answer lost.
+                let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.read_to_end(&mut got));
             }
         }
     });

@@ -2,17 +2,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ledger::cause::in_words;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::environment::{self, Purpose};
 use crate::failure::{Exit, Failure, IoContext, Result, tail};
 use crate::files::own::append_own;
 use crate::signal::Stop;
+use crate::words::{advice, quoted};
 
 /// A command as data: it can be printed, pasted, and compared in tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,17 +122,6 @@ impl fmt::Display for Cmd {
     }
 }
 
-/// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.
-pub fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// The result of a command that ran to its end.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
@@ -159,7 +150,8 @@ impl Output {
     }
 }
 
-fn ended(code: Option<i32>) -> String {
+/// How a program ended, as the end of a sentence.
+pub fn ended(code: Option<i32>) -> String {
     match code {
         Some(code) => format!("exited with {code}"),
         None => "was killed by a signal".into(),
@@ -237,7 +229,7 @@ impl RealExec {
                     ));
                 }
                 Ok(None) => tick(),
-                Err(error) => break Failure::step(format!("cannot wait for {cmd}: {error}")),
+                Err(error) => break Failure::step(format!("cannot wait for {cmd}: {}", in_words(error))),
             }
         };
         let groups: Vec<Pid> =
@@ -366,7 +358,42 @@ impl<R: Read> Read for Until<R> {
 }
 
 fn cannot_start(cmd: &Cmd, error: &std::io::Error) -> Failure {
-    Failure::step(format!("cannot start {}: {error}", cmd.program.to_string_lossy())).command(cmd)
+    let (why, fix) = no_start(Path::new(&cmd.program), error);
+    let failure = Failure::step(format!("cannot start {}: {why}", cmd.program.to_string_lossy())).command(cmd);
+    match fix {
+        Some(fix) => failure.fix(fix),
+        None => failure,
+    }
+}
+
+/// Why a program does not start, and what helps. The system's own words are about permissions and missing files, and
+/// leave open which.
+fn no_start(program: &Path, error: &std::io::Error) -> (String, Option<String>) {
+    let why = in_words(error);
+    let there = program.is_file();
+    match error.kind() {
+        ErrorKind::PermissionDenied if there && noexec(program) => {
+            let fix = "set CARGO_TARGET_DIR and XDG_CACHE_HOME to folders on a disk that is not mounted with noexec";
+            ("its disk is mounted with noexec, so that no program runs from it".into(), Some(fix.into()))
+        }
+        ErrorKind::PermissionDenied if there => {
+            let path = quoted(program.as_os_str());
+            let fix = format!("`ls -l {path}` shows who may; its owner allows it with `chmod +x {path}`");
+            ("this user may not execute it".into(), Some(fix))
+        }
+        ErrorKind::NotFound if there => ("it needs an interpreter or a loader that is missing".into(), None),
+        _ => {
+            let fix = advice(&why).map(Into::into);
+            (why, fix)
+        }
+    }
+}
+
+/// Whether the disk of `path`, or of its nearest parent that exists, runs no programs.
+pub fn noexec(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    let flags = there.and_then(|path| rustix::fs::statvfs(path).ok()).map(|stat| stat.f_flag);
+    flags.is_some_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
 }
 
 /// Returns the text of `path` from byte `begin`, at most the last 64 KiB.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anstream::adapter::strip_str;
+use ledger::cause::in_words;
+
+use crate::words::{advice, quoted};
 
 /// Exit codes. They are an interface: docs/reference.md and docs/schema/xtask.json list them, [`Exit::worst`] ranks
 /// them.
@@ -109,10 +112,18 @@ impl Failure {
         self
     }
 
-    /// Adds the last lines of `text`.
+    /// Adds the last lines of `text`, and the fix if they name a cause with a known one.
     pub fn output(mut self, text: &str) -> Self {
         self.output = tail(text, 12);
+        if self.fix.is_none() {
+            self.fix = self.output.iter().find_map(|line| advice(line)).map(Into::into);
+        }
         self
+    }
+
+    /// Adds the fix, unless the cause has one of its own: a full disk is not mended by better proxy settings.
+    pub fn fix_unless_known(self, fix: impl Into<String>) -> Self {
+        if self.fix.is_some() { self } else { self.fix(fix) }
     }
 
     /// Adds the log file if it exists.
@@ -163,13 +174,24 @@ impl fmt::Display for Failure {
 
 /// Turns an I/O error into a failure that names the attempted action and the path.
 pub trait IoContext<T> {
-    /// Turns an error into "cannot `doing` `path`".
+    /// Turns an error into "cannot `doing` `path`", with the fix if the cause has a known one.
     fn cannot(self, doing: &str, path: &Path) -> Result<T>;
 }
 
 impl<T, E: fmt::Display> IoContext<T> for std::result::Result<T, E> {
     fn cannot(self, doing: &str, path: &Path) -> Result<T> {
-        self.map_err(|error| Failure::step(format!("cannot {doing} {}: {error}", path.display())))
+        self.map_err(|error| {
+            let why = in_words(error);
+            let failure = Failure::step(format!("cannot {doing} {}: {why}", path.display()));
+            match advice(&why) {
+                Some(fix) => failure.fix(fix),
+                None if why == "permission denied" => {
+                    let path = quoted(path.as_os_str());
+                    failure.fix(format!("`ls -ld {path}` shows who may; make it, or the folder it is in, yours"))
+                }
+                None => failure,
+            }
+        })
     }
 }
 
@@ -186,6 +208,23 @@ mod tests {
             }
         }
         assert_eq!(Exit::Step.worst(Exit::Preflight), Exit::Step, "of equals the first one counts");
+    }
+
+    #[test]
+    fn a_cause_that_the_system_names_brings_its_own_fix() {
+        let cannot = |errno| {
+            let failed: std::io::Result<()> = Err(std::io::Error::from_raw_os_error(errno));
+            failed.cannot("write", Path::new("/a b/c")).unwrap_err()
+        };
+        let full = cannot(28);
+        assert_eq!(full.message, "cannot write /a b/c: no space left on device");
+        assert!(full.fix.unwrap().starts_with("free disk space"));
+        assert!(cannot(30).fix.unwrap().contains("a disk that can be written"));
+        assert!(cannot(24).fix.unwrap().contains("`ulimit -n 4096`"));
+        assert!(cannot(13).fix.unwrap().contains("`ls -ld '/a b/c'`"));
+        assert_eq!(cannot(2).fix, None);
+        let failed = Failure::step("mvn exited with 1").output("[ERROR] x: No space left on device\n");
+        assert!(failed.fix_unless_known("check the proxy").fix.unwrap().starts_with("free disk space"));
     }
 
     #[test]

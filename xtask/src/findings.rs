@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::Lab;
-use crate::failure::Failure;
+use crate::failure::IoContext;
 use crate::files::private_dir;
 use crate::system::lack_of_space;
 
@@ -85,10 +85,7 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
     for (what, dir, variable) in [("state", &lab.state, "XDG_STATE_HOME"), ("cache", &lab.env.cache, "XDG_CACHE_HOME")]
     {
         let (probe, existed) = (dir.join(".writable"), dir.exists());
-        let result = private_dir(dir).and_then(|()| {
-            std::fs::write(&probe, "x")
-                .map_err(|error| Failure::step(format!("cannot write in {}: {error}", dir.display())))
-        });
+        let result = private_dir(dir).and_then(|()| std::fs::write(&probe, "x").cannot("write in", dir));
         let _ = std::fs::remove_file(&probe);
         if !existed {
             let _ = std::fs::remove_dir(dir);
@@ -96,7 +93,7 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
         if let Err(failure) = result {
             findings.problem(
                 format!("the {what} folder: {}", failure.message),
-                format!("make it writable, or set {variable} to a folder that is"),
+                failure.fix.unwrap_or_else(|| format!("make it writable, or set {variable} to a folder that is")),
             );
         }
     }

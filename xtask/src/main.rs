@@ -45,10 +45,12 @@ mod system;
 mod task;
 mod tools;
 mod wait;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use ledger::cause::in_words;
 
 use cli::{Cli, Command, Format};
 use commands::session::Session;
@@ -79,9 +81,10 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<i32> {
+    startable()?;
     let env = config::Env::read()?;
     let stop = signal::Stop::listen()
-        .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {error}")))?;
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {}", in_words(error))))?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
     let exit = match &cli.command {
         Command::Up(up) => session.up(up)?,
@@ -98,6 +101,26 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
     };
     Ok(exit as i32)
+}
+
+/// Fails where nothing can work: what is started inherits the current folder, and steps run in threads.
+fn startable() -> Result<()> {
+    if let Err(error) = std::env::current_dir() {
+        let (what, fix) = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                ("it is gone: somebody deleted or moved it".into(), "`cd` to a folder that exists")
+            }
+            _ => (in_words(error), "`cd` to a folder that you may read"),
+        };
+        let what = format!("the current folder cannot be used: {what}");
+        return Err(Failure::new(Exit::Preflight, what).fix(format!("{fix}, then rerun")));
+    }
+    if let Err(error) = std::thread::Builder::new().spawn(|| {}) {
+        let why = in_words(error);
+        let failure = Failure::new(Exit::Preflight, format!("cannot start a thread: {why}"));
+        return Err(failure.fix(words::advice(&why).unwrap_or("end other programs, then rerun")));
+    }
+    Ok(())
 }
 
 fn name(command: &Command) -> &'static str {

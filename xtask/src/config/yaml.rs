@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+use ledger::cause::in_words;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 #[cfg(test)]
@@ -96,7 +97,7 @@ impl<'a> ManifestReader<'a> {
         match text_of(&self.dir.join(file)) {
             Ok(text) => Some(text),
             Err(error) => {
-                self.problem(file, "file", format!("cannot be read in {}: {error}", self.dir.display()));
+                self.problem(file, "file", format!("cannot be read in {}: {}", self.dir.display(), in_words(error)));
                 None
             }
         }

@@ -6,32 +6,61 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ledger::cause;
+
 /// Limit of an answer, in bytes. A lab's dump has a few kilobytes.
 const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Limit for ZooKeeper's answer, and for that of another server in its place.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const OTHER_WITHIN: Duration = Duration::from_millis(250);
 
 /// Sends a four-letter word to ZooKeeper on 127.0.0.1:`port` and returns the answer.
 ///
 /// # Errors
-/// Nothing listens, there is no answer within two seconds, or the answer does not end.
+/// Nothing listens, there is no answer within two seconds, the answer does not end, or another server listens there.
 pub fn four_letter_word(port: u16, word: &str) -> std::io::Result<String> {
-    let limit = Duration::from_secs(2);
+    let other = |protocol| Error::other(format!("what listens there answers with {protocol}: it is not ZooKeeper"));
+    match exchange(port, word.as_bytes(), ANSWER_WITHIN) {
+        Ok(answer) => match cause::protocol(&answer) {
+            Some(protocol) => Err(other(protocol)),
+            None => Ok(String::from_utf8_lossy(&answer).into_owned()),
+        },
+        // A server of TLS or HTTP waits for the rest of such a short word.
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            let questions = [&cause::TLS_HELLO, cause::HTTP_REQUEST];
+            let answers = questions.into_iter().filter_map(|question| exchange(port, question, OTHER_WITHIN).ok());
+            Err(answers.into_iter().find_map(|answer| cause::protocol(&answer)).map_or(error, other))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends `question` to 127.0.0.1:`port` and returns everything until the other side closes the connection, unless that
+/// takes too long.
+fn exchange(port: u16, question: &[u8], limit: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    stream.write_all(word.as_bytes())?;
+    stream.write_all(question)?;
     // With a limit for single reads only, another program on that port could block us forever, byte by byte.
     let begin = Instant::now();
     let mut answer = Vec::new();
     let mut part = [0; 8192];
     loop {
-        let count = stream.read(&mut part).map_err(|error| match error.kind() {
+        let count = match stream.read(&mut part) {
+            // Another server may keep the connection open, or reset it.
+            Err(_) if cause::protocol(&answer).is_some() => 0,
             // The system says "resource temporarily unavailable".
-            ErrorKind::WouldBlock => Error::new(ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs())),
-            _ => error,
-        })?;
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let what = format!("it accepts connections, but gives no answer within {} s", limit.as_secs());
+                return Err(Error::new(ErrorKind::TimedOut, what));
+            }
+            count => count?,
+        };
         answer.extend_from_slice(&part[..count]);
         if count == 0 {
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
+            return Ok(answer);
         }
         if answer.len() > ANSWER_MAX || begin.elapsed() > 2 * limit {
             return Err(Error::other("the listener on that port never stops sending"));
@@ -187,7 +216,31 @@ mod tests {
     fn a_listener_that_is_silent_is_told_as_that() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let error = four_letter_word(listener.local_addr().unwrap().port(), "srvr").unwrap_err();
-        assert_eq!(error.to_string(), "no answer within 2 s");
+        assert_eq!(error.to_string(), "it accepts connections, but gives no answer within 2 s");
+    }
+
+    #[test]
+    fn another_server_in_its_place_is_told_by_its_protocol() {
+        for (least, answer, words) in [
+            (5, &[0x15, 3, 3, 0, 2, 2, 40][..], "answers with TLS"),
+            (16, b"HTTP/1.1 200 OK\r\n\r\n", "answers with HTTP"),
+            (4, b"HTTP/1.1 400 Bad Request\r\n\r\n", "answers with HTTP"),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            std::thread::spawn(move || {
+                for mut stream in listener.incoming().flatten() {
+                    let mut got = vec![0; least];
+                    if stream.read_exact(&mut got).is_ok() && (least != 16 || got.starts_with(b"GET ")) {
+                        let _ = stream.write_all(answer).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+                        // Closed with something unread, the connection would be reset, and the answer lost.
+                        let _ = stream.read_to_end(&mut got);
+                    }
+                }
+            });
+            let error = four_letter_word(port, "srvr").unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::brokers::{Ends, end_offsets};
 use crate::drill::client_logs::ClientLogs;
 use crate::drill::load::Load;
 use crate::drill::outcome::FinalRead;
+use crate::exec::ended;
 use crate::failure::{Exit, Failure, Result};
 use crate::task::Task;
 use crate::tools::clients;
@@ -101,7 +102,7 @@ fn final_read(
     match clients::received(&output.stdout).filter(|state| state.event == StateEvent::End) {
         Some(state) => Ok((state, elapsed_ms)),
         None => {
-            let what = format!("the final read has no last line (exit code {:?})", output.code);
+            let what = format!("the final read {} without its last line", ended(output.code));
             Err(Failure::new(Exit::Inconclusive, what).command(&cmd).output(&output.stderr).log(&task.log))
         }
     }

@@ -19,6 +19,7 @@ use crate::files::private_dir;
 use crate::local::process::{Identity, Memory, Started};
 use crate::task::Task;
 use crate::wait::Poll;
+use crate::words::listed;
 
 /// Acknowledged and received messages of each partition.
 type PartitionCounts = BTreeMap<u32, (u64, u64)>;
@@ -278,7 +279,7 @@ impl Load {
             if stuck.is_empty() || ended || Instant::now() >= end {
                 return Ok(Poll::Ready(stuck));
             }
-            Ok(Poll::NotYet(format!("partitions {stuck:?} have not continued yet")))
+            Ok(Poll::NotYet(format!("partitions {} have not continued yet", listed(&stuck))))
         })
     }
 

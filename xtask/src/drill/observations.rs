@@ -136,6 +136,12 @@ pub struct PodSeen {
     pub restarts: u64,
 }
 
+impl std::fmt::Display for PodSeen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pod {}, {} restarts", self.uid, self.restarts)
+    }
+}
+
 /// A broker's node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSeen {

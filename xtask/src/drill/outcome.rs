@@ -13,6 +13,7 @@ use crate::drill::promise::{Promise, PromiseState};
 use crate::drill::proof::{Proof, ProofResult, ProofStatus};
 use crate::drill::timing::PartitionTiming;
 use crate::failure::{Exit, Failure};
+use crate::words::listed;
 
 /// The schema of [`DrillResult`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";
@@ -184,8 +185,9 @@ impl FaultResult {
 
     /// Reports the partitions in which the load did not continue.
     pub fn stalled(&self) -> Option<String> {
-        let text =
-            || format!("the load did not continue in partitions {:?} after {} was mended", self.stuck, self.fault);
+        let text = || {
+            format!("the load did not continue in partitions {} after {} was mended", listed(&self.stuck), self.fault)
+        };
         (!self.stuck.is_empty()).then(text)
     }
 }
@@ -529,7 +531,7 @@ pub mod tests {
         let (pass, stands) = (Promise::Pass, Promise::PassStandingStill);
         let (fault, open) = (Exit::Fault, Exit::Inconclusive);
         const DIED: &str = "producer-1 ended by itself";
-        const STALLED: &str = "the load did not continue in partitions [1, 3] after two-brokers-down was mended";
+        const STALLED: &str = "the load did not continue in partitions 1, 3 after two-brokers-down was mended";
         const NOT_SEEN: &str = "two-brokers-down: not seen that ";
         let all: &[&str] = &["a stream is not exact", DIED, STALLED, NOT_SEEN];
         check(vec![

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::coordination::NAME;
 use crate::drill::moves::{EndSignal, Target};
-use crate::drill::observations::{LoadProgress, Observations, Registrations, Termination};
+use crate::drill::observations::{LoadProgress, Observations, PodSeen, Registrations, Termination};
 use crate::drill::timing;
+use crate::words::listed;
 
 /// The most messages of a partition that the producer hands to librdkafka at a time: a batch of 64 KiB with the
 /// shortest stamps.
@@ -214,11 +215,13 @@ impl Proof {
             Proof::TopicLate(ms) => topic_late(observed, ms),
             Proof::Emptied(target) => emptied(observed, target),
             Proof::TopicIdChanged => {
-                pair(&observed.topic_id.before, &observed.topic_id.after, "its id", |before, after| before != after)
+                pair(&observed.topic_id.before, &observed.topic_id.after, "its id", String::clone, |before, after| {
+                    before != after
+                })
             }
             Proof::PartitionsDoubled => {
                 let (before, after) = (&observed.partitions.before, &observed.partitions.after);
-                pair(before, after, "partitions", |before, after| *before > 0 && *after == 2 * before)
+                pair(before, after, "partitions", u32::to_string, |before, after| *before > 0 && *after == 2 * before)
             }
             Proof::NewPod(target) => pods(observed, target, |before, after| before.uid != after.uid),
             Proof::ContainerRestarted(target) => {
@@ -226,9 +229,13 @@ impl Proof {
             }
             Proof::NodePaused(target, ms) => node_paused(observed, target, ms),
             Proof::NodeRestarted(target) => node_restarted(observed, target),
-            Proof::DnsReplaced => pair(&observed.dns.before, &observed.dns.after, "its pods", |before, after| {
-                !before.is_empty() && !after.is_empty() && before.is_disjoint(after)
-            }),
+            Proof::DnsReplaced => pair(
+                &observed.dns.before,
+                &observed.dns.after,
+                "its pods",
+                |pods| listed(pods),
+                |before, after| !before.is_empty() && !after.is_empty() && before.is_disjoint(after),
+            ),
         }
     }
 }
@@ -249,15 +256,18 @@ fn seconds(ms: u64) -> String {
 }
 
 /// Compares a pair that must differ in the right way.
-fn pair<T: std::fmt::Debug>(
+fn pair<T>(
     before: &Option<T>,
     after: &Option<T>,
     what: &str,
+    shown: impl Fn(&T) -> String,
     differs: impl Fn(&T, &T) -> bool,
 ) -> Judgement {
     match (before, after) {
-        (Some(before), Some(after)) if differs(before, after) => Ok(format!("{what}: {before:?}, then {after:?}")),
-        (Some(before), Some(after)) => contradicted(format!("{what}: {before:?}, then {after:?}")),
+        (Some(before), Some(after)) => {
+            let text = format!("{what}: {}, then {}", shown(before), shown(after));
+            if differs(before, after) { Ok(text) } else { contradicted(text) }
+        }
         _ => absent(format!("{what} could not be observed")),
     }
 }
@@ -702,13 +712,9 @@ fn emptied(observed: &Observations, target: Target) -> Judgement {
     })
 }
 
-fn pods(
-    observed: &Observations,
-    target: Target,
-    differs: impl Fn(&crate::drill::observations::PodSeen, &crate::drill::observations::PodSeen) -> bool,
-) -> Judgement {
+fn pods(observed: &Observations, target: Target, differs: impl Fn(&PodSeen, &PodSeen) -> bool) -> Judgement {
     each(observed, target, |id| match observed.pods.get(&id) {
-        Some(seen) => pair(&seen.before, &seen.after, &format!("kafka-{id}"), &differs),
+        Some(seen) => pair(&seen.before, &seen.after, &format!("kafka-{id}"), PodSeen::to_string, &differs),
         None => absent(format!("pod kafka-{id} was not observed")),
     })
 }
@@ -726,9 +732,13 @@ fn node_paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
 
 fn node_restarted(observed: &Observations, target: Target) -> Judgement {
     each(observed, target, |id| match observed.nodes.get(&id) {
-        Some(node) => {
-            pair(&node.started.before, &node.started.after, &format!("node of kafka-{id} started"), |a, b| a != b)
-        }
+        Some(node) => pair(
+            &node.started.before,
+            &node.started.after,
+            &format!("node of kafka-{id} started"),
+            String::clone,
+            |a, b| a != b,
+        ),
         None => absent(format!("the node of kafka-{id} was not observed")),
     })
 }

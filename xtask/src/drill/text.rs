@@ -223,7 +223,7 @@ mod tests {
               NOT SEEN            the ZooKeeper session of the leader ended before mending began: the leader was not mended
               NOT SEEN            the partition of the leader got another leader, and its records a higher leader epoch: no consumer reported the leader epochs of partition 0
               seen                acknowledgements of the leader's partition paused for 1.0 s or more: nothing was struck
-              the load did not continue in partitions [1] after leader-kill was mended
+              the load did not continue in partitions 1 after leader-kill was mended
             delivery errors: 4 _MSG_TIMED_OUT
             final read: 100 records in 0.9 s
             sent 100, acked 100, received 98, missing 2, duplicate 0, out of order 0

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Lab;
 use crate::coordination;
-use crate::exec::{Cmd, Exec, Output, quoted};
+use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Result};
 use crate::findings::Findings;
 use crate::k8s::diagnostics::Diagnostics;
@@ -17,6 +17,7 @@ use crate::service::Service;
 use crate::signal::Stop;
 use crate::task::{Alive, Ctx, Driver, Left, LogSource, Outcome, Pace, Tail, Task};
 use crate::tools::{docker, kind};
+use crate::words::quoted;
 
 /// The driver of the kind backend.
 pub struct KindDriver;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ledger::cause::in_words;
+
 use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Exec, Output};
@@ -57,10 +59,8 @@ impl Driver for LocalDriver {
             if !service.record(lab).exists() && matches!(service, Service::Client(..)) {
                 return Ok(None);
             }
-            let log = if service.log(lab).exists() { service.log(lab) } else { service.out(lab) };
-            return Err(Failure::fault(format!("{} is not running", service.name(lab)))
-                .with_log_tail(&log)
-                .fix(lab.xtask("up")));
+            let ended = servers::ended(lab, service, &format!("{} is not running", service.name(lab)), 0);
+            return Err(Failure { exit: Exit::Fault, ..ended });
         };
         if identity.life() == Life::Paused {
             let what = format!("{} (pid {}) is paused (SIGSTOP)", service.name(lab), identity.pid);
@@ -111,7 +111,7 @@ impl Driver for LocalDriver {
     }
 
     fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {
-        Ok(coordination::ask(task.lab().ports.coordinator).map_err(|error| error.to_string()))
+        Ok(coordination::ask(task.lab().ports.coordinator).map_err(in_words))
     }
 
     fn serving(&self, task: &Task<'_>) -> Result<usize> {

@@ -1,5 +1,7 @@
 //! Checks this machine before a local lab.
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::config::{Lab, xtask_line};
 use crate::failure::{Exit, Result};
 use crate::findings::{Findings, compilers, lab_of, room, writable};
@@ -28,6 +30,7 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if !cfg!(target_os = "linux") {
         findings.problem("the local backend needs Linux", "use `--backend kind` with Docker, or a Linux machine");
     }
+    limits(findings);
     programs(task, findings)?;
     free_ports(task.lab(), task.ctx.stop, findings);
     memory(task.lab(), findings);
@@ -38,17 +41,16 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let env = &task.lab().env;
     if let Some(home) = env.java_home.as_ref().filter(|home| !crate::config::is_program(&home.join("bin/java"))) {
-        findings.warnings.push(format!("JAVA_HOME ({}) has no bin/java: using PATH", home.display()));
+        let why = if home.join("bin/java").exists() { "a bin/java that nobody may execute" } else { "no bin/java" };
+        findings.warnings.push(format!("JAVA_HOME ({}) has {why}: using PATH", home.display()));
     }
     match java::locate(env) {
         None => findings
             .package("no java in JAVA_HOME or on PATH; Kafka 3.3 runs on Java 11 or 17", &["openjdk-17-jre-headless"]),
         Some(program) => match java::ask(&program, task.ctx.exec, &task.log, task.ctx.stop) {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
-            Err(failure) => findings.problem(
-                format!("{}: {}", program.display(), failure.message),
-                failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17"),
-            ),
+            Err(failure) => findings
+                .problem(failure.message, failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17")),
             Ok(found) => {
                 let version = &found.version;
                 if version.major < 11 {
@@ -82,6 +84,36 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"]);
     }
     Ok(())
+}
+
+/// The shell's limits that a lab runs into: what is limited, the flag of `ulimit`, what a lab needs, the unit.
+const LIMITS: [(Resource, &str, &str, u64, u64); 4] = [
+    (Resource::Nofile, "open files", "-n", 1024, 1),
+    // A JVM has up to a hundred threads.
+    (Resource::Nproc, "processes and threads", "-u", 512, 1),
+    // Measured: `java -version` fails with 4 GB and runs with 6.
+    (Resource::As, "memory that a program may address", "-v", 6 * 1024 * MIB, MIB),
+    // ZooKeeper preallocates 64 MiB for its log.
+    (Resource::Fsize, "the size of a file", "-f", 128 * MIB, MIB),
+];
+
+fn limits(findings: &mut Findings) {
+    for (resource, what, flag, need, unit) in LIMITS {
+        let limit = getrlimit(resource);
+        // Java raises its own limit of open files, and root has any number of threads.
+        let held = match resource {
+            Resource::Nofile => limit.maximum,
+            Resource::Nproc if rustix::process::geteuid().is_root() => None,
+            _ => limit.current,
+        };
+        let Some(held) = held.filter(|held| *held < need) else { continue };
+        let (held, need, name) = (held / unit, need / unit, if unit == MIB { " MiB" } else { "" });
+        let raise = if unit == MIB { "unlimited".into() } else { (4 * need).to_string() };
+        findings.problem(
+            format!("the limit of {what} (`ulimit {flag}`) is {held}{name}; the lab needs {need}{name}"),
+            format!("`ulimit {flag} {raise}` in this shell, or a new shell if it may not raise the limit, then rerun"),
+        );
+    }
 }
 
 fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {

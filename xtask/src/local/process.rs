@@ -10,6 +10,7 @@ mod portable;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ledger::cause::in_words;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +151,7 @@ impl Identity {
         match system::signal(self, signal) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(error) => Err(Failure::step(format!("cannot signal process {}: {error}", self.pid))),
+            Err(error) => Err(Failure::step(format!("cannot signal process {}: {}", self.pid, in_words(error)))),
         }
     }
 

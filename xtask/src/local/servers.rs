@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ledger::cause::in_words;
 use rustix::process::Signal;
 
 use crate::backend::Reach;
 use crate::config::Lab;
 use crate::coordination::{self, Membership, NAME};
-use crate::exec::quoted;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::{self, private_dir};
 use crate::local::process::{self, Identity, Life, Started};
@@ -20,6 +20,7 @@ use crate::task::{Ctx, Outcome, Task};
 use crate::tools::causes::{self, Remedy};
 use crate::tools::java::Java;
 use crate::wait::Poll;
+use crate::words::quoted;
 
 /// How often a broker is started if its ZooKeeper session expires.
 const ATTEMPTS: u32 = 3;
@@ -290,7 +291,7 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             return Err(cause);
         }
         let ready = match service {
-            Service::Coordinator => coordination::serves(port).map_err(|error| error.to_string()),
+            Service::Coordinator => coordination::serves(port).map_err(in_words),
             Service::Broker(id) => task.membership()?.map(|Membership { registered, in_touch, .. }| match written {
                 Some(_) => registered.contains(&id),
                 // After an outage, the coordinator may keep a session that no broker uses any more.
@@ -328,20 +329,24 @@ fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> F
 }
 
 fn gone(lab: &Lab, service: Service, identity: &Identity, written: u64) -> Failure {
-    let what = format!("{} (pid {}) exited", service.name(lab), identity.pid);
+    ended(lab, service, &format!("{} (pid {}) exited", service.name(lab), identity.pid), written)
+}
+
+/// The failure that `what` happened to a service, with the cause that it left in its log after the first `written`
+/// bytes.
+pub fn ended(lab: &Lab, service: Service, what: &str, written: u64) -> Failure {
+    let text = format!("{}\n{}", log_since(&service.out(lab), 0), log_since(&service.log(lab), written));
     let cause = match service {
-        Service::Client(..) => None,
-        _ => causes::find(&format!("{}\n{}", log_since(&service.out(lab), 0), log_since(&service.log(lab), written))),
+        Service::Client(..) => causes::of_client(&text),
+        _ => causes::find(&text),
     };
-    match cause {
-        Some(cause) => {
-            quoting(lab, service, written, Failure::step(format!("{what}: {}", cause.what))).fix(cause.way.fix(lab))
-        }
-        None => {
-            let fix = format!("see the log; `{}` restarts it", lab.xtask("up"));
-            quoting(lab, service, written, Failure::step(what)).fix(fix)
-        }
-    }
+    let full = system::free_space(&lab.state).is_some_and(|free| free < MIB);
+    let (what, fix) = match cause {
+        Some(cause) => (format!("{what}: {}", cause.what), cause.way.fix(lab)),
+        None if full => (what.into(), Remedy::Disk.fix(lab)),
+        None => (what.into(), format!("see the log; `{}` restarts it", lab.xtask("up"))),
+    };
+    quoting(lab, service, written, Failure::step(what)).fix(fix)
 }
 
 /// The failure of the first service that was started and is gone, which others wait for in vain. Only valid for

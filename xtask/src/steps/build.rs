@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use ledger::cause::in_words;
 use xshell::{Shell, cmd};
 
 use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
-use crate::exec::{Cmd, quoted};
+use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
 use crate::files::own::{create_own, write_own};
 use crate::files::{beside, private_dir};
@@ -16,11 +17,10 @@ use crate::local::process;
 use crate::sha256;
 use crate::task::{Outcome, Task};
 use crate::wait::Poll;
+use crate::words::quoted;
 
 fn shell() -> Result<Shell> {
-    Shell::new().map_err(|error| {
-        Failure::step(format!("the current directory is unusable: {error}")).fix("cd to a directory that exists")
-    })
+    Shell::new().map_err(|error| Failure::step(format!("the current folder cannot be used: {}", in_words(error))))
 }
 
 fn maven(jars: &Jars, into: &std::path::Path, deadline: Duration) -> Result<Cmd> {
@@ -92,7 +92,7 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     task.wait("the cache's lock", timeout, Duration::from_millis(200), || match file.try_lock() {
         Ok(()) => Ok(Poll::Ready(())),
         Err(fs::TryLockError::WouldBlock) => Ok(Poll::NotYet("another lab is fetching the jars".into())),
-        Err(fs::TryLockError::Error(error)) => Err(Failure::step(format!("cannot lock {}: {error}", lock.display()))),
+        Err(fs::TryLockError::Error(error)) => Err(error).cannot("lock", &lock),
     })?;
     if jars.present() {
         return Ok(Outcome::unchanged(there()));
@@ -106,8 +106,9 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     private_dir(&partial)?;
     let cmd = maven(jars, &partial, timeout)?;
     task.build(&cmd).map_err(|failure| {
-        failure
-            .fix("Maven must reach a repository: check its proxy and mirror settings (~/.m2/settings.xml), then rerun")
+        failure.fix_unless_known(
+            "Maven must reach a repository: check its proxy and mirror settings (~/.m2/settings.xml), then rerun",
+        )
     })?;
     verify(task, &partial)?;
     let sizes = partial.join("sizes");

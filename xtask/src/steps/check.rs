@@ -5,13 +5,14 @@ use std::ffi::OsStr;
 use crate::brokers;
 use crate::config::Lab;
 use crate::coordination;
-use crate::exec::{Cmd, Output, quoted};
+use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::kafka_tools::Tool;
 use crate::service::Service;
 use crate::steps::{running_clients, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
 use crate::tools::kafka;
+use crate::words::quoted;
 
 /// A check with one of Kafka's tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIdsData)?;
     match coordination::parse_get(&output.stdout) {
         Some(found) if found == expected => Ok(Outcome::passed("null: the node has children but no data")),
-        found => Err(Failure::fault(format!("answered {found:?}, expected {expected}"))
+        found => Err(Failure::fault(format!("answered {}, expected {expected}", found.unwrap_or("nothing")))
             .command(cmd)
             .output(&output.stdout)
             .log(&task.log)),

@@ -13,7 +13,7 @@ use ledger::stamp::RunId;
 use crate::account::{table, totals};
 use crate::brokers;
 use crate::config::Lab;
-use crate::exec::Cmd;
+use crate::exec::{Cmd, ended};
 use crate::failure::{Exit, Failure, Result};
 use crate::system::now_ms;
 use crate::task::{Ctx, Outcome, Task};
@@ -125,8 +125,7 @@ fn offsets(task: &Task<'_>) -> Result<Offsets> {
 fn run_client<T>(task: &Task<'_>, role: &str, cmd: &Cmd, last: impl Fn(&str) -> Option<T>) -> Result<T> {
     let output = task.ctx.driver.client(task, role, cmd)?;
     last(&output.stdout).ok_or_else(|| {
-        let what =
-            format!("{} ended without its last line (exit code {:?})", cmd.program.to_string_lossy(), output.code);
+        let what = format!("{} {} without its last line", cmd.program.to_string_lossy(), ended(output.code));
         Failure::step(what).command(cmd).output(&output.stderr).log(&task.log)
     })
 }

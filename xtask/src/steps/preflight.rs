@@ -1,6 +1,7 @@
 //! Preflight: finds every problem of this machine, each with its fix, before anything is changed.
 
 use crate::config::Lab;
+use crate::exec::noexec;
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::{Findings, install_line};
 use crate::task::{Ctx, Outcome, Task};
@@ -55,9 +56,16 @@ pub fn look(task: &Task<'_>) -> Result<Findings> {
     Ok(findings)
 }
 
-/// librdkafka's makefiles, which run below cargo's target folder, do not support spaces in paths.
+/// The clients' program must run where cargo builds it. librdkafka's makefiles, which run below cargo's target folder,
+/// do not support spaces in paths.
 fn buildable(lab: &Lab, findings: &mut Findings) {
     let target = &lab.env.target;
+    if noexec(target) {
+        findings.problem(
+            format!("no program runs from {}: its disk is mounted with noexec", target.display()),
+            "move the project, or set CARGO_TARGET_DIR to a folder on another disk",
+        );
+    }
     if target.to_string_lossy().contains(char::is_whitespace) && !lab.clients_program().exists() {
         findings.problem(
             format!("librdkafka cannot be built in {}: the path contains a space", target.display()),

@@ -1,12 +1,12 @@
 //! Records what `up` decided, after a successful preflight.
 
 use crate::config::Lab;
-use crate::exec::quoted;
 use crate::failure::Result;
 use crate::files::private_dir;
 use crate::state::{LabRecord, RECORD_SCHEMA, read_record, write_record};
 use crate::system::now_ms;
 use crate::task::{Outcome, Task};
+use crate::words::quoted;
 
 /// Returns the preview of [`run`].
 pub fn preview(lab: &Lab) -> Vec<String> {

@@ -5,8 +5,9 @@ use std::io::ErrorKind::NotFound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ledger::cause::in_words;
+
 use crate::config::Lab;
-use crate::exec::quoted;
 use crate::failure::{Failure, Result, tail};
 use crate::local::servers::{MARK, is_mark};
 use crate::local::{ports, process};
@@ -14,6 +15,7 @@ use crate::service::Service;
 use crate::state::remains;
 use crate::task::{Outcome, Task};
 use crate::tools::docker;
+use crate::words::quoted;
 
 /// Returns the lab's folders: its state, and what is kept of a failed `up`.
 fn folders(lab: &Lab, failure_logs: bool) -> Vec<PathBuf> {
@@ -107,14 +109,14 @@ fn remove_tree(path: &Path, left: &mut Vec<String>) {
     if is_dir {
         match fs::read_dir(path) {
             Ok(entries) => entries.flatten().for_each(|entry| remove_tree(&entry.path(), left)),
-            Err(error) => left.push(format!("{}: {error}", path.display())),
+            Err(error) => left.push(format!("{}: {}", path.display(), in_words(error))),
         }
     }
     // A folder stays because of what is in it, which is named already.
     if left.len() == before {
         let removed = if is_dir { fs::remove_dir(path) } else { fs::remove_file(path) };
         if let Err(error) = removed.or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) }) {
-            left.push(format!("{}: {error}", path.display()));
+            left.push(format!("{}: {}", path.display(), in_words(error)));
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::task::{Outcome, Task};
 use crate::tools::clients;
 use crate::wait::Poll;
+use crate::words::listed;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -112,7 +113,7 @@ fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
     let still = now.stalled(first);
     if !still.is_empty() || now.counts.is_empty() {
         let errors: Vec<String> = state.errors.iter().map(|(code, count)| format!(", {count} × {code}")).collect();
-        let status = format!("no new acknowledgements in partitions {still:?}{}", errors.concat());
+        let status = format!("no new acknowledgements in partitions {}{}", listed(&still), errors.concat());
         return Ok(Poll::NotYet(status));
     }
     let acked: u64 = now.counts.values().sum();
@@ -146,7 +147,7 @@ fn look_at_consumer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> 
     let read_on = |partition: u32| i32::try_from(partition).is_ok_and(|partition| now.moved(first, partition));
     let still: Vec<u32> = lag.iter().filter(|(p, behind)| **behind > 0 && !read_on(**p)).map(|(p, _)| *p).collect();
     if !still.is_empty() {
-        return Ok(Poll::NotYet(format!("no new records are read in partitions {still:?}")));
+        return Ok(Poll::NotYet(format!("no new records are read in partitions {}", listed(&still))));
     }
     let records: u64 = state.partitions.iter().map(|row| row.counts.records).sum();
     Ok(Poll::Ready(format!(

@@ -14,6 +14,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::task::{Outcome, Task};
 use crate::tools::{clients, kafka};
 use crate::wait::Poll;
+use crate::words::listed;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -83,7 +84,7 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
             return Ok(Poll::Ready(()));
         }
         let (count, of, name) = (ids.len(), wanted.len(), coordination::NAME);
-        not_yet(task, format!("{count} of {of} brokers in touch with {name}: {ids:?}"))
+        not_yet(task, format!("{count} of {of} brokers in touch with {name}: {}", listed(&ids)))
     })
     .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;
     let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();

@@ -26,6 +26,10 @@ pub enum Remedy {
     Manifest,
     /// Free memory.
     Memory,
+    /// Free disk space.
+    Disk,
+    /// Raise a limit of the shell that starts the lab, `ulimit` with this flag.
+    Limit(&'static str),
 }
 
 impl Remedy {
@@ -40,6 +44,13 @@ impl Remedy {
                 format!("make the folder writable and owned by its user, then rerun `{}`; or {over}", lab.xtask("up"))
             }
             Remedy::Manifest => format!("correct kafka.yml, then rerun `{}`", lab.xtask("up")),
+            Remedy::Disk => format!(
+                "free disk space (`df -h` shows how much each disk has), then rerun `{}`; or {over}",
+                lab.xtask("up")
+            ),
+            Remedy::Limit(flag) => {
+                format!("raise the limit with `ulimit {flag} 4096` in this shell, then rerun `{}`", lab.xtask("up"))
+            }
             Remedy::Memory => {
                 format!("free memory, or lower KAFKA_HEAP_OPTS in kafka.yml, then rerun `{}`", lab.xtask("up"))
             }
@@ -49,6 +60,10 @@ impl Remedy {
 
 /// Text in a log line, what it means, and the fix. The first match in a log counts: the rest may be consequences.
 const SIGNS: &[(&str, &str, Remedy)] = &[
+    ("No space left on device", "its disk is full", Remedy::Disk),
+    ("Disk quota exceeded", "its user's disk quota is used up", Remedy::Disk),
+    ("Too many open files", "it may not open more files", Remedy::Limit("-n")),
+    ("unable to create native thread", "it may not start more threads", Remedy::Limit("-u")),
     (
         "InconsistentClusterIdException",
         "its data and ZooKeeper's belong to two Kafka clusters: ZooKeeper lost its data, or this is another lab's data",
@@ -88,6 +103,18 @@ pub fn find(log: &str) -> Option<Cause> {
     })
 }
 
+/// Returns the cause in the log of a client that ended because it could not write it.
+pub fn of_client(log: &str) -> Option<Cause> {
+    let (before, why) = log.lines().rev().find_map(|line| line.split_once(": cannot be written: "))?;
+    let why = why.trim_end_matches("; stopping");
+    let way = match why {
+        "no space left on device" | "disk quota exceeded" => Remedy::Disk,
+        _ => Remedy::Folder,
+    };
+    let file = before.split_once(" --").map_or(before, |(_, file)| file);
+    Some(Cause { what: format!("{file} cannot be written: {why}"), way })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +142,10 @@ mod tests {
                 "[x] ERROR Shutdown broker because none of the specified log dirs from /d can be created or validated",
                 Remedy::Folder,
             ),
+            ("java.io.IOException: No space left on device", Remedy::Disk),
+            ("java.io.IOException: Too many open files", Remedy::Limit("-n")),
+            ("java.lang.OutOfMemoryError: unable to create native thread: possibly", Remedy::Limit("-u")),
+            ("java.lang.OutOfMemoryError: Java heap space", Remedy::Memory),
             (
                 "org.apache.kafka.common.config.ConfigException: Invalid value lots for configuration log.segment.bytes",
                 Remedy::Manifest,
@@ -123,6 +154,16 @@ mod tests {
             assert_eq!(find(line).unwrap().way, way, "{line}");
         }
         assert_eq!(find("[x] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)\n"), None);
+    }
+
+    #[test]
+    fn a_client_that_could_not_write_its_log_says_so_in_the_end() {
+        let log = "2024/11/23 07:35:35 test: received 5\n\
+                   2024/11/23 07:35:36 --log-file /s/c.log: cannot be written: no space left on device; stopping\n";
+        let cause = of_client(log).unwrap();
+        assert_eq!(cause.what, "log-file /s/c.log cannot be written: no space left on device");
+        assert_eq!(cause.way, Remedy::Disk);
+        assert_eq!(of_client("2024/11/23 07:35:35 test: start\n"), None);
     }
 
     #[test]

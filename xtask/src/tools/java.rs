@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Env, is_program};
-use crate::exec::{Cmd, Exec};
+use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Failure, Result};
 use crate::signal::Stop;
 
@@ -61,7 +61,7 @@ pub fn locate(env: &Env) -> Option<PathBuf> {
 /// It does not run, prints no version, or the runtime behind it cannot be found.
 pub fn ask(program: &Path, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Java> {
     let cmd = question(program);
-    let output = exec.capture(&cmd, log, stop)?.success(&cmd, log)?;
+    let output = answer(program, &cmd, exec, log, stop)?;
     let output = format!("{}{}", output.stderr, output.stdout);
     let (banner, home) = parse_settings(&output);
     let Some(version) = parse_version(&banner) else {
@@ -107,7 +107,49 @@ fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result
         .args(["-c", "echo \"$$\"; exec \"$0\" \"$@\""])
         .arg(&java.program)
         .args(["-XX:+UseSerialGC", "-Xlog:gc=info:stdout:pid", "-version"]);
-    Ok(is_own_pid(&exec.capture(&cmd, log, stop)?.success(&cmd, log)?.stdout))
+    Ok(is_own_pid(&answer(&java.program, &cmd, exec, log, stop)?.stdout))
+}
+
+/// Runs a Java that should end well. One that does not is quoted.
+fn answer(program: &Path, cmd: &Cmd, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Output> {
+    let output = exec.capture(cmd, log, stop)?;
+    if output.code == Some(0) {
+        return Ok(output);
+    }
+    let said = format!("{}{}", output.stderr, output.stdout);
+    let (words, fix) = refusal(&said);
+    let what = match (words.is_empty(), output.code) {
+        (false, _) => format!("{} does not run: {words}", program.display()),
+        (true, Some(code)) => format!("{} does not run: it exits with {code} and says nothing", program.display()),
+        (true, None) => format!("{} does not run: a signal kills it", program.display()),
+    };
+    Err(Failure::step(what).command(cmd).output(&said).log(log).fix(fix))
+}
+
+/// What a Java that does not run says, and what helps.
+fn refusal(said: &str) -> (String, &'static str) {
+    let frame = |line: &&str| {
+        let line = line.trim_start();
+        line.is_empty()
+            || line.starts_with("at ")
+            || line.starts_with('[')
+            || ["#", "Error occurred during initialization of VM", "Property settings:"].contains(&line.trim_end())
+    };
+    let words: Vec<&str> = said.lines().filter(|line| !frame(line)).map(|line| line.trim_start_matches("# ")).collect();
+    let words = words.iter().take(2).map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let says = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
+    let fix = if says(&["working directory"]) {
+        "`cd` to a folder that exists, then rerun"
+    } else if says(&["native thread", "pthread_create"]) {
+        "end other programs, or raise the limit of processes with `ulimit -u 4096` in this shell, then rerun"
+    } else if says(&["allocate", "reserve", "insufficient memory", "map shared object"]) {
+        "free memory, or lift the limit of this shell with `ulimit -v unlimited`, then rerun"
+    } else if says(&["missing", "shared libraries", "shared object", "libjvm", "libjava", "jvm.cfg"]) {
+        "files of this Java are missing: install it again, or set JAVA_HOME to a complete Java 11 or 17"
+    } else {
+        "set JAVA_HOME to a working Java 11 or 17"
+    };
+    (words, fix)
 }
 
 /// Whether the process id in the first line is that of Java's line, `[PID] Using Serial`.
@@ -140,7 +182,6 @@ pub fn parse_version(banner: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Output;
     use crate::exec::fake::FakeExec;
 
     #[test]
@@ -178,11 +219,54 @@ mod tests {
     }
 
     #[test]
+    fn a_java_that_does_not_run_is_quoted_with_the_advice_that_fits() {
+        for (said, words, fix) in [
+            (
+                "Error occurred during initialization of VM\nCould not reserve enough space for code cache (245760K)\n",
+                "Could not reserve enough space for code cache (245760K)",
+                "ulimit -v",
+            ),
+            (
+                "[0.005s][warning][gc] Failed\nError occurred during initialization of VM\nFailed to allocate mark stack.\n",
+                "Failed to allocate mark stack.",
+                "ulimit -v",
+            ),
+            (
+                "#\n# There is insufficient memory for the Java Runtime Environment to continue.\n# Native memory\n",
+                "There is insufficient memory",
+                "ulimit -v",
+            ),
+            (
+                "Error occurred during initialization of VM\njava.lang.Error: Properties init: Could not determine current \
+                 working directory.\n\tat jdk.internal\n",
+                "working directory.",
+                "`cd`",
+            ),
+            (
+                "Error: missing `server' JVM at `/j/lib/server/libjvm.so'.\nPlease install or use the JRE\n",
+                "missing `server' JVM",
+                "install it again",
+            ),
+            (
+                "/j/bin/java: error while loading shared libraries: libjli.so: cannot open shared object file",
+                "libjli.so",
+                "install it again",
+            ),
+            ("Error: could not find libjava.so\n", "libjava.so", "install it again"),
+            ("java: what?", "java: what?", "a working Java"),
+        ] {
+            let (found, advice) = refusal(said);
+            assert!(found.contains(words) && !found.contains("\tat "), "{said}: {found}");
+            assert!(advice.contains(fix), "{said}: {advice}");
+        }
+    }
+
+    #[test]
     fn a_java_that_fails_is_an_error_with_its_words() {
         let exec =
             FakeExec::new(|_| Ok(Output { code: Some(1), stdout: String::new(), stderr: "no JVM found".into() }));
         let failure = ask(Path::new("/x/java"), &exec, Path::new("/dev/null"), &Stop::default()).unwrap_err();
-        assert_eq!(failure.output, ["no JVM found"]);
+        assert_eq!(failure.message, "/x/java does not run: no JVM found");
         let exec = FakeExec::new(|_| Ok(Output { code: Some(0), stdout: "hello".into(), stderr: String::new() }));
         assert!(ask(Path::new("/x/java"), &exec, Path::new("/dev/null"), &Stop::default()).is_err());
         let exec = FakeExec::new(|_| Err(Failure::step("cannot start")));

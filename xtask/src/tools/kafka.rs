@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::words::listed;
+
 /// A partition as `kafka-topics --describe` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -97,10 +99,10 @@ pub fn topic_faults(topic: &Topic, partitions: u32, replicas: u32) -> Vec<String
         }
         if set(&partition.replicas) != set(&partition.isr) {
             faults.push(format!(
-                "partition {}: ISR {:?} of replicas {:?}",
+                "partition {}: ISR {} of replicas {}",
                 partition.partition,
-                set(&partition.isr),
-                set(&partition.replicas)
+                listed(set(&partition.isr)),
+                listed(set(&partition.replicas))
             ));
         }
     }

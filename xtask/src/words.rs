@@ -1,0 +1,45 @@
+//! Words for people: lists, quoting for a shell, and what helps against causes that the system names. Pure.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+/// Writes items with commas between them.
+pub fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.
+pub fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+const DISK: &str = "free disk space (`df -h` shows how much each disk has), or set XDG_STATE_HOME, XDG_CACHE_HOME or \
+                    CARGO_TARGET_DIR to a folder on another disk";
+
+/// Causes that the system or a program names, in lower case, and what helps.
+const ADVICE: [(&str, &str); 6] = [
+    ("no space left on device", DISK),
+    ("disk quota exceeded", DISK),
+    (
+        "read-only file system",
+        "set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to a folder on a disk that can be written",
+    ),
+    ("too many open files", "raise the limit of open files, with `ulimit -n 4096` in this shell, then rerun"),
+    ("too many processes and threads", PROCESSES),
+    ("unable to create native thread", PROCESSES),
+];
+
+const PROCESSES: &str =
+    "end other programs, or raise the limit of processes with `ulimit -u 4096` in this shell, then rerun";
+
+/// Returns what helps against a cause that `text` names.
+pub fn advice(text: &str) -> Option<&'static str> {
+    let text = text.to_lowercase();
+    ADVICE.iter().find(|(cause, _)| text.contains(cause)).map(|(_, fix)| *fix)
+}
