@@ -19,6 +19,7 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
 use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
+use crate::words::quoted;
 use crate::state::{ImageSource, LabRecord, Toolchain};
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
@@ -197,7 +198,15 @@ impl Lab {
                 manifests.display(),
                 list.concat()
             );
-            Failure::usage(what)
+            let failure = Failure::usage(what);
+            if global.manifests.is_some() || record.is_none() {
+                return failure;
+            }
+            failure.fix(format!(
+                "the lab was brought up with this folder, says {}: mend it, or name another with `{}`",
+                state.join("lab.json").display(),
+                xtask_line(&global.name, &format!("up --manifests {}", quoted(env.repo.join("manifests").as_os_str())))
+            ))
         })?;
         let scaled = record.map(|record| record.scaled.clone()).unwrap_or_default();
         for client in &mut facts.clients {
@@ -207,7 +216,13 @@ impl Lab {
         let images = overrides.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
         let base =
             overrides.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
-        let ports = ports(base, &facts, &settings)?;
+        let ports = ports(base, &facts, &settings).map_err(|failure| match overrides.port_base {
+            None if record.is_some() => {
+                Failure { message: format!("{}: {}", state.join("lab.json").display(), failure.message), ..failure }
+                    .fix(xtask_line(&global.name, &format!("up --port-base {}", facts.brokers.host_port_base)))
+            }
+            _ => failure,
+        })?;
         let name = global.name.clone();
         let most = overrides.backend.name_max();
         if name.len() > most {

@@ -4,12 +4,13 @@ pub mod own;
 
 use std::fs::Permissions;
 use std::io::Error;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::failure::{IoContext, Result};
+use crate::failure::{Failure, IoContext, Result};
+use crate::words::quoted;
 use own::{alien, write_own};
 
 /// Serializes `value` as indented JSON.
@@ -31,25 +32,70 @@ pub fn beside(path: &Path, extension: &str) -> PathBuf {
 /// As [`open_own`], or the folder is full or cannot be written.
 pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
     let partial = beside(path, "partial");
-    write_own(&partial, text.as_bytes()).cannot("write", &partial)?;
-    std::fs::rename(&partial, path).cannot("write", path)
+    write_file(&partial, text)?;
+    std::fs::rename(&partial, path).cannot("write", path).map_err(|failure| naming_what_is_in_the_way(failure, path))
 }
 
-/// Creates `dir` with its parents, for its owner only. One that is there must be a folder of this user.
+/// Writes one of the lab's own files anew.
+///
+/// # Errors
+/// As [`open_own`](own::open_own), or the folder is full or cannot be written.
+pub fn write_file(path: &Path, text: &str) -> Result<()> {
+    let written = write_own(path, text.as_bytes()).cannot("write", path);
+    written.map_err(|failure| naming_what_is_in_the_way(failure, path))
+}
+
+/// Adds the way out if something else is where a file of the lab belongs: a folder, a link, a pipe, a file of another
+/// user. It may be precious, so nothing removes it unasked.
+pub fn naming_what_is_in_the_way(failure: Failure, path: &Path) -> Failure {
+    let there = std::fs::symlink_metadata(path);
+    match there.is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1 || alien(&meta).is_some()) {
+        true if failure.fix.is_none() => failure.fix(format!(
+            "look at what is there, which no lab makes; to remove it: `rm -r {}`; then rerun",
+            quoted(path.as_os_str())
+        )),
+        _ => failure,
+    }
+}
+
+/// The size of a file and the time of its last change, which tell whether it was cut or written over since.
+pub fn stamp(path: &Path) -> String {
+    std::fs::metadata(path).map_or("missing".into(), |meta| {
+        format!("{} bytes, changed {}.{:09}", meta.len(), meta.mtime(), meta.mtime_nsec())
+    })
+}
+
+/// Creates `dir` with its parents, for its owner only. One that is there must be a folder of this user, and no folder
+/// of the lab above it may be a link.
 ///
 /// # Errors
 /// It cannot be created, or is something else.
 pub fn private_dir(dir: &Path) -> Result<()> {
+    if let Some(link) = of_the_labs(dir).find(|above| above.is_symlink()) {
+        let refused = Err(Error::other("it is a symbolic link")).cannot("use the folder", link);
+        return refused.map_err(|failure| naming_what_is_in_the_way(failure, link));
+    }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).cannot("create", dir)?;
     let meta = std::fs::symlink_metadata(dir).cannot("read", dir)?;
-    let why = if meta.is_symlink() { Some("it is a symbolic link") } else { alien(&meta) };
-    if let Some(why) = why {
-        return Err(Error::other(why)).cannot("use the folder", dir);
+    if let Some(why) = alien(&meta) {
+        let refused = Err(Error::other(why)).cannot("use the folder", dir);
+        return refused.map_err(|failure| naming_what_is_in_the_way(failure, dir));
     }
     if meta.permissions().mode() & 0o077 != 0 {
         std::fs::set_permissions(dir, Permissions::from_mode(0o700)).cannot("protect", dir)?;
     }
     Ok(())
+}
+
+/// `dir` and the folders above it that the lab makes: those in the folder of all labs, or in the cache. What is above
+/// that is the user's, who may well have links there.
+fn of_the_labs(dir: &Path) -> impl Iterator<Item = &Path> {
+    let all = |path: &Path| path.ends_with("kafka-lab");
+    // The default lab has the name of the folder of all labs.
+    let is_root = move |path: &Path| all(path) && !path.parent().is_some_and(all);
+    let below = dir.ancestors().take_while(move |above| !is_root(above)).count();
+    let known = dir.ancestors().any(is_root);
+    dir.ancestors().take(if known { below.max(1) } else { 1 })
 }
 
 /// Removes a file; that it is absent is fine.
@@ -58,7 +104,9 @@ pub fn private_dir(dir: &Path) -> Result<()> {
 /// It is there and cannot be removed.
 pub fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", path),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).cannot("remove", path).map_err(|failure| naming_what_is_in_the_way(failure, path))
+        }
         _ => Ok(()),
     }
 }
@@ -86,6 +134,11 @@ mod tests {
         assert!(private_dir(&link).unwrap_err().to_string().contains("symbolic link"));
         std::fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
         private_dir(&dir).unwrap();
+        // Above the folder of all labs, a link is the user's; below it, nobody's.
+        let labs = link.join("kafka-lab");
+        private_dir(&labs.join("kafka-lab/logs")).unwrap();
+        symlink(&made, labs.join("lab")).unwrap();
+        assert!(private_dir(&labs.join("lab/logs")).is_err() && !made.join("logs").exists());
         assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::open_to_write;
-use crate::files::{private_dir, to_json};
+use crate::files::{naming_what_is_in_the_way, private_dir, to_json};
 use crate::signal::Stop;
 use crate::system::now_ms;
 use crate::wait::{self, Poll};
@@ -92,7 +92,9 @@ impl Lock {
         })?;
         let mut options = OpenOptions::new();
         options.truncate(false).read(true).write(true);
-        let mut file = open_to_write(path, &mut options).cannot("use the lock", path)?;
+        let mut file = open_to_write(path, &mut options)
+            .cannot("use the lock", path)
+            .map_err(|failure| naming_what_is_in_the_way(failure, path))?;
         match file.try_lock() {
             // A teardown removed the file while we waited for it, so this lock is void.
             Ok(()) => match (file.metadata(), std::fs::metadata(path)) {

@@ -94,10 +94,9 @@ pub type TakeOutcome<'a> = &'a mut dyn FnMut(&Outcome) -> Result<()>;
 /// Runs `plan`, each step with its own log file in `logs`. Sends what happens to `events`, and each outcome to `take`.
 pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeOutcome<'_>) -> PlanReport {
     let begin = Instant::now();
-    if ctx.lab.state.exists() {
-        // Without the folder, a step that needs its log fails.
-        let _ = crate::files::private_dir(logs);
-    }
+    // Without the folder, a step that needs its log fails.
+    let unusable = ctx.lab.state.exists() && crate::files::private_dir(logs).is_err();
+    let logs = if unusable { Path::new("/dev/null") } else { logs };
     let titles: Vec<String> = plan.steps.iter().map(|planned| planned.step.title(ctx.lab)).collect();
     events.send(&Event::PlanBegun { steps: titles.clone() });
     let ended = vec![None; plan.steps.len()];

@@ -10,6 +10,7 @@ use crate::backend::Backend;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::read_own_text;
 use crate::files::{private_dir, to_json, write_atomically};
+use crate::words::quoted;
 
 /// Source of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
     let text = read_own_text(&path).or_else(|error| {
         // Ours says what it is; the system's says why it cannot be read.
         let fix = match error.kind() {
-            ErrorKind::Other => format!("`rm {}`: `up` and `teardown` find what runs without it", path.display()),
+            ErrorKind::Other => without_record(state),
             _ => "make it readable, or set XDG_STATE_HOME to another folder".into(),
         };
         let failed = Err(error).cannot("read", &path);
@@ -90,13 +91,28 @@ pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
     let Some(text) = text else { return Ok(None) };
     match serde_json::from_str::<LabRecord>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
-        Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema))
-            .fix("use the version of xtask that brought this lab up, at least for `cargo xtask teardown`")),
-        Err(error) => Err(Failure::step(format!("cannot parse {}: {error}", path.display())).fix(format!(
-            "remove {} and rerun `cargo xtask up`; running processes are found by their mark",
-            path.display()
+        Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema)).fix(format!(
+            "use the version of xtask that brought this lab up, or `cargo xtask teardown --name {}`",
+            name(state)
         ))),
+        Err(error) => {
+            Err(Failure::step(format!("cannot parse {}: {error}", path.display())).fix(without_record(state)))
+        }
     }
+}
+
+fn name(state: &Path) -> std::borrow::Cow<'_, str> {
+    state.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// How to go on without the record: what runs is found by its mark, but nothing else says which port base it had.
+fn without_record(state: &Path) -> String {
+    let (path, name) = (state.join("lab.json"), name(state));
+    let kept = "with the --port-base that it had, if any; or";
+    format!(
+        "`rm -r {}`, then `cargo xtask up --name {name}` {kept} `cargo xtask teardown --name {name}`",
+        quoted(path.as_os_str())
+    )
 }
 
 /// Writes the record atomically.

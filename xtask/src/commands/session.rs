@@ -106,13 +106,15 @@ impl Session<'_> {
         Exit::Ok
     }
 
-    /// Loads the recorded lab, with the project's manifests if its own cannot be read.
+    /// Loads the recorded lab, with the project's manifests if its own cannot be read, and without the record if that
+    /// is impossible too.
     pub(super) fn load_or_own(&self, record: Option<&crate::state::LabRecord>, overrides: Overrides) -> Result<Lab> {
         Lab::load(self.global, self.env, record, overrides.clone()).or_else(|failure| {
             tell(&format!("teardown: {failure}\n  continuing with the project's own manifests"));
             let manifests = Some(self.env.repo.join("manifests"));
             let global = Global { manifests, ..self.global.clone() };
-            Lab::load(&global, self.env, record, overrides)
+            let load = |record| Lab::load(&global, self.env, record, overrides.clone());
+            load(record).or_else(|_| load(None))
         })
     }
 }

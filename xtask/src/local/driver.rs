@@ -142,9 +142,17 @@ impl Driver for LocalDriver {
         let lab = task.lab();
         let all = Service::clients(lab);
         let found = all.iter().find(|service| service.name(lab) == client);
-        // A client that has counted nothing yet has no file.
-        let text = |service: &Service| files::own::read_lossy(&service.state_file(lab));
-        Ok(found.map(text).ok_or_else(|| format!("no client {client}")))
+        let Some(service) = found else { return Ok(Err(format!("no client {client}"))) };
+        let path = service.state_file(lab);
+        match files::own::read_own(&path) {
+            // A client that has counted nothing yet has no file.
+            Ok(bytes) => Ok(Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())),
+            // The client cannot replace it either, so there is nothing to wait for.
+            Err(error) => {
+                let failed = Failure::fault(format!("cannot read {}: {error}", path.display()));
+                Err(files::naming_what_is_in_the_way(failed, &path))
+            }
+        }
     }
 
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)> {

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::config::Env;
 use crate::config::yaml::text_of;
 use crate::failure::{Failure, IoContext, Result};
+use crate::files::{stamp, write_file};
+
+/// The file in the jars' folder that says how each jar was when its checksum matched.
+pub const CHECKED: &str = "checked";
 
 /// Kafka's jars as the committed pom and its lock describe them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,23 +80,23 @@ impl Jars {
             .collect()
     }
 
-    /// Whether every jar of the lock exists. The folder gets its name only after every checksum matched, so the
-    /// recorded sizes are enough to find a file that was truncated since.
+    /// Whether every jar of the lock exists, unchanged since its checksum matched.
     pub fn present(&self) -> bool {
-        let sizes = std::fs::read_to_string(self.sizes_file()).unwrap_or_default();
-        !self.names.is_empty() && sizes == self.sizes(&self.dir)
+        let checked = std::fs::read_to_string(self.dir.join(CHECKED)).unwrap_or_default();
+        !self.names.is_empty() && checked == self.stamps(&self.dir)
     }
 
-    /// The file that records the sizes.
-    pub fn sizes_file(&self) -> PathBuf {
-        self.dir.join("sizes")
+    /// The name, size and time of change of each jar in `dir`, one per line.
+    fn stamps(&self, dir: &Path) -> String {
+        self.names.iter().map(|name| format!("{name} {}\n", stamp(&dir.join(name)))).collect()
     }
 
-    /// The name and size of each jar in `dir`, one per line.
-    pub fn sizes(&self, dir: &Path) -> String {
-        let size =
-            |name: &String| std::fs::metadata(dir.join(name)).map_or("missing".into(), |meta| meta.len().to_string());
-        self.names.iter().map(|name| format!("{name} {}\n", size(name))).collect()
+    /// Notes that the jars in `dir` match their checksums.
+    ///
+    /// # Errors
+    /// The folder is full or cannot be written.
+    pub fn note_checked(&self, dir: &Path) -> Result<()> {
+        write_file(&dir.join(CHECKED), &self.stamps(dir))
     }
 
     /// The class path: a wildcard for every jar in the folder, which java expands.

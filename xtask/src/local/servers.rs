@@ -13,7 +13,7 @@ use crate::coordination::{self, Membership, NAME};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::{self, private_dir};
 use crate::local::process::{self, Identity, Life, Started};
-use crate::local::service::Spec;
+use crate::local::service::{Spec, is_whole, stamp_of};
 use crate::service::Service;
 use crate::system::{self, MIB};
 use crate::task::{Ctx, Outcome, Task};
@@ -72,7 +72,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         _ => Some(task.java()?),
     };
     let unused = Java::unasked("");
-    let spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
+    let mut spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
     let record = Started::read(&service.record(lab));
     let found = process::find(record.as_ref(), &service.mark(lab));
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
@@ -90,11 +90,12 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             let resumed = identity.life() == Life::Paused && identity.signal(Signal::CONT)?;
             match ready(task, service, &identity, None) {
                 Ok(()) => {
+                    let mended = mend_files(&spec)?;
                     let proof = proof(lab, service, &identity);
-                    return Ok(if resumed {
-                        Outcome::changed(format!("was paused, resumed, {proof}"))
-                    } else {
-                        Outcome::unchanged(proof)
+                    return Ok(match (resumed, mended) {
+                        (true, _) => Outcome::changed(format!("was paused, resumed, {proof}")),
+                        (false, Some(name)) => Outcome::changed(format!("wrote its {name} again, {proof}")),
+                        (false, None) => Outcome::unchanged(proof),
                     });
                 }
                 Err(failure) if !is_away(lab, service, &identity, &failure) => return Err(failure),
@@ -129,6 +130,16 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
                 let again = if attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
                 return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
             }
+            // The archive only saves time; without it, this JVM starts.
+            Err(failure)
+                if attempt < ATTEMPTS && identity.life() == Life::Gone && crashed_on_archive(lab, service, &spec) =>
+            {
+                (task.status)("the JVM crashed: trying again without the class-data archive");
+                drop(failure);
+                attempt += 1;
+                spec.archive.iter().try_for_each(|archive| files::remove_file(archive))?;
+                spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
+            }
             // On a busy machine, the session can expire while the broker starts. Kubernetes would restart it too.
             Err(failure) if attempt < ATTEMPTS && identity.life() == Life::Gone && lost_session(&failure) => {
                 attempt += 1;
@@ -140,6 +151,24 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// Writes the configuration files anew that are not as they were written. The process has read them already; the next
+/// one will, and so may the user. Returns the name of one.
+fn mend_files(spec: &Spec) -> Result<Option<String>> {
+    let mut mended = None;
+    for (path, text) in &spec.files {
+        if files::own::read_own(path).ok().flatten().as_deref() != Some(text.as_bytes()) {
+            files::write_file(path, text)?;
+            mended = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(mended)
+}
+
+/// Whether the process started from a class-data archive and its JVM crashed.
+fn crashed_on_archive(lab: &Lab, service: Service, spec: &Spec) -> bool {
+    spec.archive.is_some() && log_since(&service.out(lab), 0).contains(causes::CRASH)
 }
 
 /// Whether a broker runs but stays unregistered although ZooKeeper serves. ZooKeeper rejects a broker that has seen
@@ -155,6 +184,10 @@ fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) 
 /// Checks a server's data before it is started. With wrong data, brokers would never become ready.
 fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
     let data = |service: Service| service.dir(lab).join("data");
+    if data(service).is_symlink() {
+        let what = format!("the data folder of {} is a symbolic link", service.name(lab));
+        return Some(files::naming_what_is_in_the_way(Failure::step(what), &data(service)));
+    }
     let (what, way) = match service {
         Service::Coordinator => {
             let cluster = |id: u32| stored(&data(Service::Broker(id)), "cluster.id");
@@ -225,7 +258,7 @@ fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
     private_dir(&service.dir(lab))?;
     private_dir(&lab.logs())?;
     for (path, text) in &spec.files {
-        files::own::write_own(path, text.as_bytes()).cannot("write", path)?;
+        files::write_file(path, text)?;
     }
     let out = service.out(lab);
     if out.exists() {
@@ -433,7 +466,7 @@ fn grace(task: &Task<'_>, service: Service, found: &[Identity]) -> Result<Durati
 
 /// Moves a class-data archive into the cache. Errors are ignored, because the archive only saves time.
 fn keep_archive(made: &Path, kept: &Path) {
-    if !made.exists() || kept.exists() {
+    if !made.exists() || is_whole(kept) {
         return;
     }
     let partial = kept.with_extension(format!("partial-{}", std::process::id()));
@@ -441,7 +474,8 @@ fn keep_archive(made: &Path, kept: &Path) {
         fs::create_dir_all(kept.parent().unwrap_or(Path::new(".")))?;
         // The state folder and the cache may be on different file systems.
         fs::copy(made, &partial)?;
-        fs::rename(&partial, kept)
+        fs::rename(&partial, kept)?;
+        files::own::write_own(&stamp_of(kept), files::stamp(kept).as_bytes())
     };
     if keep().is_err() {
         let _ = fs::remove_file(&partial);

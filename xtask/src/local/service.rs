@@ -9,6 +9,7 @@ use crate::config::Lab;
 use crate::config::broker_settings::property_name;
 use crate::config::facts::POD_NAME;
 use crate::exec::Cmd;
+use crate::files;
 use crate::local::jars::{Jars, fingerprint};
 use crate::local::process::{self, Identity, Started};
 use crate::service::Service;
@@ -23,6 +24,8 @@ pub struct Spec {
     pub cmd: Cmd,
     /// Everything that requires a restart if it changes.
     pub settings: String,
+    /// The class-data archive that it starts from.
+    pub archive: Option<PathBuf>,
     /// The class-data archive that the process writes on a normal exit, and the archive's place in the cache.
     pub trains: Option<(PathBuf, PathBuf)>,
 }
@@ -120,23 +123,26 @@ impl Service {
 
         // A class-data archive saves most of a JVM's startup time. The first lab's ZooKeeper and first broker write one
         // each when they exit, and `stop` moves it into the cache.
-        let mut archive = Vec::new();
-        let mut trains = None;
+        let (mut archive, mut trains) = (None, None);
+        let mut unsettled =
+            vec![format!("-XX:ErrorFile={}", lab.logs().join(format!("{}.crash", self.name(lab))).display())];
         if java.version.has_dynamic_archives() {
             let kind = if self == Service::Coordinator { "zookeeper" } else { "kafka" };
             let key = fingerprint(&[&jars.class_path(), &java.banner, &lab.settings.local.java_options.join(" ")]);
             let kept = lab.env.cache.join("class-data").join(format!("{kind}-{key}.jsa"));
-            if kept.exists() {
-                archive.push(format!("-XX:SharedArchiveFile={}", kept.display()));
+            if is_whole(&kept) {
+                unsettled.push(format!("-XX:SharedArchiveFile={}", kept.display()));
+                archive = Some(kept);
             } else if matches!(self, Service::Coordinator | Service::Broker(0)) {
                 let made = self.dir(lab).join("classes.jsa");
-                archive.push(format!("-XX:ArchiveClassesAtExit={}", made.display()));
+                unsettled.push(format!("-XX:ArchiveClassesAtExit={}", made.display()));
                 trains = Some((made, kept));
             }
         }
         // Without a UTF-8 locale, a JVM before 18 cannot open paths with non-ASCII letters.
-        let cmd = Cmd::new(&java.program, Duration::ZERO).env("LC_ALL", "C.UTF-8").args(archive).args(fixed).args(tail);
-        Spec { files: vec![(file, properties)], cmd, settings, trains }
+        let cmd =
+            Cmd::new(&java.program, Duration::ZERO).env("LC_ALL", "C.UTF-8").args(unsettled).args(fixed).args(tail);
+        Spec { files: vec![(file, properties)], cmd, settings, archive, trains }
     }
 
     fn client(self, lab: &Lab, index: usize) -> Spec {
@@ -153,8 +159,18 @@ impl Service {
         for (key, value) in env {
             cmd = cmd.env(key, value.replace(POD_NAME, &self.name(lab)));
         }
-        Spec { files: Vec::new(), cmd, settings, trains: None }
+        Spec { files: Vec::new(), cmd, settings, archive: None, trains: None }
     }
+}
+
+/// The file beside a class-data archive that says how it was when it was made.
+pub fn stamp_of(archive: &Path) -> PathBuf {
+    files::beside(archive, "checked")
+}
+
+/// Whether a class-data archive is as it was made. A JVM crashes on one that was cut short or written over.
+pub fn is_whole(archive: &Path) -> bool {
+    files::own::read_own_text(&stamp_of(archive)).is_ok_and(|text| text.as_ref() == Some(&files::stamp(archive)))
 }
 
 /// `path` as a URL, which log4j requires.

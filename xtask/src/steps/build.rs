@@ -10,7 +10,7 @@ use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
-use crate::files::own::{create_own, write_own};
+use crate::files::own::create_own;
 use crate::files::{beside, private_dir};
 use crate::local::jars::Jars;
 use crate::local::process;
@@ -97,6 +97,11 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     if jars.present() {
         return Ok(Outcome::unchanged(there()));
     }
+    // Copied or touched since, or fetched by an earlier version: fetched again only if a checksum is wrong.
+    if jars.dir.is_dir() && verify(task, &jars.dir).is_ok() {
+        jars.note_checked(&jars.dir)?;
+        return Ok(Outcome::unchanged(format!("{}, checksums match the lock", there())));
+    }
     let partial = beside(&jars.dir, "partial");
     for leftover in [&partial, &jars.dir] {
         if leftover.exists() {
@@ -111,8 +116,7 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
         )
     })?;
     verify(task, &partial)?;
-    let sizes = partial.join("sizes");
-    write_own(&sizes, jars.sizes(&partial).as_bytes()).cannot("write", &sizes)?;
+    jars.note_checked(&partial)?;
     fs::rename(&partial, &jars.dir).cannot("create", &jars.dir)?;
     Ok(Outcome::changed(format!("{}, checksums match the lock", there())))
 }
@@ -138,7 +142,7 @@ fn verify(task: &Task<'_>, dir: &std::path::Path) -> Result<()> {
     }
     for entry in fs::read_dir(dir).cannot("read", dir)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !jars.names.contains(&name) {
+        if name.ends_with(".jar") && !jars.names.contains(&name) {
             return Err(Failure::step(format!("Maven fetched {name}, which is not in {lock}")).fix(fix));
         }
     }

@@ -7,7 +7,7 @@ use crate::config::Lab;
 use crate::coordination;
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
-use crate::kafka_tools::Tool;
+use crate::kafka_tools::{KafkaTools, Tool};
 use crate::service::Service;
 use crate::steps::{running_clients, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
@@ -93,11 +93,17 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     if tool == Tool::KafkaTopics {
         brokers::any(task)?;
     }
-    let cmd = task.kafka_tools()?.tool(tool, args);
+    let tools = task.kafka_tools()?;
+    let damaged = matches!(tools, KafkaTools::Host { .. }) && !task.ctx.jars.present();
+    let cmd = tools.tool(tool, args);
     (task.status)("starting a JVM for the tool");
     let output = task.run(&cmd);
     // A tool that fails is a fault of the lab: other checks still run.
-    let output = output.map_err(|failure| Failure { exit: Exit::Fault, ..failure })?;
+    let output =
+        output.map_err(|failure| Failure { exit: Exit::Fault, ..failure }).map_err(|failure| match damaged {
+            true => failure.fix(format!("a jar was changed in the cache: `{}` fetches it again", lab.xtask("up"))),
+            false => failure,
+        })?;
     Ok((output, cmd, expected))
 }
 

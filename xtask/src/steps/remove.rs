@@ -9,6 +9,7 @@ use ledger::cause::in_words;
 
 use crate::config::Lab;
 use crate::failure::{Failure, Result, tail};
+use crate::local::jars::CHECKED;
 use crate::local::servers::{MARK, is_mark};
 use crate::local::{ports, process};
 use crate::service::Service;
@@ -174,7 +175,9 @@ pub fn caches(task: &Task<'_>) -> Result<Outcome> {
     let (mut removed, mut warnings) = images(task)?;
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
-        let jars = name.starts_with("kafka-") && (name.ends_with(".partial") || path.join("sizes").is_file());
+        // An earlier version noted only the sizes.
+        let noted = [CHECKED, "sizes"].iter().any(|file| path.join(file).is_file());
+        let jars = name.starts_with("kafka-") && (name.ends_with(".partial") || noted);
         if jars || name == "lock" || CACHED.contains(&name.as_str()) {
             let before = warnings.len();
             remove_tree(&path, &mut warnings);

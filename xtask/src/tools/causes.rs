@@ -1,6 +1,7 @@
 //! Finds in a server's log why it ended, by the exceptions of Kafka 3.3 and ZooKeeper 3.6. Pure.
 
 use crate::config::Lab;
+use crate::local::jars::CHECKED;
 
 /// Why a server ended, with the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,14 @@ pub enum Remedy {
     Disk,
     /// Raise a limit of the shell that starts the lab, `ulimit` with this flag.
     Limit(&'static str),
+    /// Fetch the jars again.
+    Jars,
+    /// Use another Java runtime.
+    Runtime,
 }
+
+/// What a JVM prints when it crashes.
+pub const CRASH: &str = "A fatal error has been detected by the Java Runtime Environment";
 
 impl Remedy {
     /// Returns the fix for a lab, as text.
@@ -53,6 +61,17 @@ impl Remedy {
             }
             Remedy::Memory => {
                 format!("free memory, or lower KAFKA_HEAP_OPTS in kafka.yml, then rerun `{}`", lab.xtask("up"))
+            }
+            Remedy::Jars => {
+                let checked = lab.env.cache.join("kafka-*").join(CHECKED);
+                format!("`rm {}`, then `{}`, which compares checksums again", checked.display(), lab.xtask("up"))
+            }
+            Remedy::Runtime => {
+                format!(
+                    "its report is in {}; set JAVA_HOME to another Java, then rerun `{}`",
+                    lab.logs().display(),
+                    lab.xtask("up")
+                )
             }
         }
     }
@@ -82,6 +101,12 @@ const SIGNS: &[(&str, &str, Remedy)] = &[
     ("There is insufficient memory for the Java", "this machine has no memory left", Remedy::Memory),
     ("Could not reserve enough space", "this machine has no memory left", Remedy::Memory),
     ("java.lang.OutOfMemoryError", "its heap is too small", Remedy::Memory),
+    ("zip END header not found", "a jar is damaged", Remedy::Jars),
+    ("java.util.zip.ZipException", "a jar is damaged", Remedy::Jars),
+    ("java.lang.ClassFormatError", "a jar is damaged", Remedy::Jars),
+    ("Could not find or load main class", "a jar is missing or damaged", Remedy::Jars),
+    ("java.lang.NoClassDefFoundError", "a jar is missing or damaged", Remedy::Jars),
+    (CRASH, "its JVM crashed", Remedy::Runtime),
     // ZooKeeper's own.
     ("DatadirException", "its data cannot be read or written", Remedy::Folder),
     ("No snapshot found, but there are log entries", "its data is incomplete", Remedy::StartOver),

@@ -181,7 +181,7 @@ fn jars_that_do_not_match_the_lock_are_not_kept() {
     let ran = run(up(&state, &tools, &[]).env("CARGO", tools.0.join("cargo")));
     ran.expect(4).says(&["42 of 42 jars do not match ", "zstd-jni-1.5.2-1.jar: wrong checksum"]);
     let kept: Vec<_> = std::fs::read_dir(state.0.join("cache/kafka-lab")).unwrap().flatten().collect();
-    assert!(kept.iter().all(|entry| !entry.path().join("sizes").exists()), "{kept:?}");
+    assert!(kept.iter().all(|entry| !entry.path().join("checked").exists()), "{kept:?}");
 }
 
 #[test]

@@ -221,11 +221,11 @@ fn wrong_server_data_is_reported_at_once_with_its_fix() {
 }
 
 /// A small file system mounted on a folder, unmounted when the test ends.
-struct Disk<'a>(&'a Path);
+pub struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
     /// Mounts it; `None` without permission.
-    fn mounted(at: &'a Path, size: &str) -> Option<Self> {
+    pub fn mounted(at: &'a Path, size: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).stderr(Stdio::null());
         if mount.status().is_ok_and(|status| status.success()) {
@@ -248,7 +248,7 @@ impl Drop for Disk<'_> {
 }
 
 /// Writes until the disk is full.
-fn fill(file: &Path) {
+pub fn fill(file: &Path) {
     let mut file = std::fs::File::create(file).unwrap();
     let block = vec![0; 1024 * 1024];
     while file.write_all(&block).is_ok() {}
