@@ -68,7 +68,7 @@ impl Env {
             match path.or_else(|| var("HOME").map(|home| PathBuf::from(home).join(below_home))) {
                 Some(path) => Ok(path.join("kafka-lab")),
                 None => Err(Failure::usage(format!("neither {xdg} nor HOME is set; one must name a folder for files"))
-                    .fix(format!("export {xdg}=DIR"))),
+                    .fix(format!("`export {xdg}=DIR`"))),
             }
         };
         let crate_dir = var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

@@ -373,7 +373,7 @@ fn no_start(program: &Path, error: &std::io::Error) -> (String, Option<String>) 
     let there = program.is_file();
     match error.kind() {
         ErrorKind::PermissionDenied if there && noexec(program) => {
-            let fix = "set CARGO_TARGET_DIR and XDG_CACHE_HOME to folders on a disk that is not mounted with noexec";
+            let fix = "use a folder on another disk: JAVA_HOME, CARGO_TARGET_DIR or XDG_CACHE_HOME names it";
             ("its disk is mounted with noexec, so that no program runs from it".into(), Some(fix.into()))
         }
         ErrorKind::PermissionDenied if there => {

@@ -28,9 +28,8 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         .fix("install your system's equivalents of these Debian packages, then rerun the command"));
     }
     if !env.root && env.find("sudo").is_none() {
-        return Err(
-            Failure::new(Exit::Preflight, "--fix needs root or sudo").fix(format!("as root: apt-get update && {line}"))
-        );
+        return Err(Failure::new(Exit::Preflight, "--fix needs root or sudo")
+            .fix(format!("as root: `apt-get update && {line}`")));
     }
     for words in ["apt-get update", &patient] {
         let words = if env.root { words.to_string() } else { format!("sudo {words}") };
@@ -44,7 +43,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         if code != 0 {
             let fix = match env.root {
                 true => "see its own message above".into(),
-                false => format!("if you may not use sudo, ask an administrator to run: apt-get update && {line}"),
+                false => format!("if you may not use sudo, ask an administrator to run: `apt-get update && {line}`"),
             };
             return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix(fix));
         }

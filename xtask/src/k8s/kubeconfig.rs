@@ -75,7 +75,7 @@ pub fn unmerge(task: &Task<'_>) -> Result<Outcome> {
     let left = task.run(&config(&["get-contexts", "--output=name"]))?.stdout;
     if left.lines().any(|line| line == context) {
         return Err(Failure::step(format!("context {context} is still in {}", theirs.display()))
-            .fix(format!("remove it yourself: kubectl config delete-context {context}"))
+            .fix(format!("remove it yourself: `kubectl config delete-context {context}`"))
             .log(&task.log));
     }
     Ok(Outcome::changed(format!("context {context} removed from {}", theirs.display())))

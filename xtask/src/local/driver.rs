@@ -64,7 +64,7 @@ impl Driver for LocalDriver {
         };
         if identity.life() == Life::Paused {
             let what = format!("{} (pid {}) is paused (SIGSTOP)", service.name(lab), identity.pid);
-            return Err(Failure::fault(what).fix(format!("kill -CONT {}, or {}", identity.pid, lab.xtask("up"))));
+            return Err(Failure::fault(what).fix(format!("`kill -CONT {}`, or `{}`", identity.pid, lab.xtask("up"))));
         }
         if let Some(port) = service.port(lab)
             && ports::is_free(port)

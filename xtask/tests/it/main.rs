@@ -6,6 +6,7 @@
     reason = "a test drives programs itself and fails by panicking"
 )]
 
+mod advice;
 mod cli;
 mod common;
 mod contract;
