@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<i32> {
     startable()?;
     let env = config::Env::read()?;
-    let stop = signal::Stop::listen()
+    let stop = signal::Stop::listen(local::process::resume_paused)
         .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {}", in_words(error))))?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
     let exit = match &cli.command {

@@ -14,16 +14,25 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Handles the signals. A second one ends the process at once with 130, in case the orderly stop hangs.
+    /// Handles the signals. A second one ends the process at once with 130, after `last_act`, in case the orderly stop
+    /// hangs.
     ///
     /// # Errors
     /// The system rejects a signal handler.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen(last_act: fn()) -> std::io::Result<Self> {
         let stop = Self::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop.signalled))?;
+        let all = [SIGINT, SIGTERM, SIGHUP];
+        for signal in all {
             signal_hook::flag::register(signal, Arc::clone(&stop.signalled))?;
         }
+        let mut signals = signal_hook::iterator::Signals::new(all)?;
+        let second = move || {
+            if signals.forever().nth(1).is_some() {
+                last_act();
+                signal_hook::low_level::exit(130);
+            }
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(second)?;
         Ok(stop)
     }
 

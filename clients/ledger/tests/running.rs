@@ -35,8 +35,8 @@ fn producer(number: u32, began_ms: u64, acked: u64) -> ProducerState {
     ProducerState {
         schema: PRODUCER.into(),
         event: StateEvent::Checkpoint,
-        time_ms: began_ms + 9_000,
-        elapsed_ms: 9_000,
+        time_ms: 60_000,
+        elapsed_ms: 60_000 - began_ms,
         run: run(number),
         producer: ProducerId(number),
         reason: None,
@@ -128,6 +128,18 @@ fn what_lies_before_where_reading_began_is_not_judged_and_that_is_said() {
     // Clocks may differ by five seconds, and not a millisecond more.
     let began = |began_ms| found(&judged(&[producer(1, began_ms, 20)], &consumer(90, &[(1, 4..20)]), 106, "first"));
     assert_eq!((began(55_000), began(55_001)), (vec![], vec![(Kind::Missing, 4)]));
+    // A wall clock that is moved between the two states makes nobody start later: neither by an hour back before the
+    // consumer's, nor by an hour forth before the producer's. Nor does an old state, of a producer that is paused.
+    let with = |change: fn(&mut ProducerState, &mut ConsumerState)| {
+        let (mut sent, mut read) = (producer(1, 40_000, 20), consumer(90, &[(1, 4..20)]));
+        sent.time_ms += 7_200_000;
+        read.time_ms += 7_200_000;
+        change(&mut sent, &mut read);
+        found(&judged(&[sent], &read, 106, "first"))
+    };
+    assert_eq!(with(|_, read| read.time_ms -= 3_600_000), vec![]);
+    assert_eq!(with(|sent, _| sent.time_ms += 3_600_000), vec![]);
+    assert_eq!(with(|sent, _| (sent.time_ms, sent.elapsed_ms) = (sent.time_ms - 19_000, 1_000)), vec![]);
     // No more messages than there are offsets can be there.
     let standing = judged(&[producer(1, 54_000, 20)], &consumer(1, &[]), 1, "first");
     assert_eq!((found(&standing), standing.partitions[0].unread), (vec![(Kind::Missing, 19)], 1));

@@ -23,7 +23,6 @@ use crate::failure::{Failure, IoContext, Result};
 use crate::local::process::{Identity, Life};
 use crate::local::servers;
 use crate::service::Service;
-use crate::system::now_ms;
 use crate::task::Task;
 use crate::wait::Poll;
 
@@ -211,7 +210,7 @@ impl<'a, 'b> Injector<'a, 'b> {
         if self.observed.struck_ms.is_none() {
             self.observed.progress.before = Some(self.load.progress());
             self.observed.struck_ms = Some(self.watch.clock.ms());
-            self.observed.wall.0 = now_ms();
+            self.observed.wall.0 = self.watch.clock.wall_ms();
         }
         if let Some(target) = target {
             self.observed.hit_ms.entry(target).or_insert(self.watch.clock.ms());
@@ -430,14 +429,14 @@ impl<'a, 'b> Injector<'a, 'b> {
     /// Notes that servers serve no more from here on.
     fn note_down(&mut self, target: Target) {
         if !matches!(target, Target::Producer | Target::Consumer) && !self.without.strike {
-            self.observed.down_wall = Some((now_ms(), u64::MAX));
+            self.observed.down_wall = Some((self.watch.clock.wall_ms(), u64::MAX));
         }
     }
 
     /// Notes that the servers that are down are about to serve again.
     fn note_up(&mut self) {
         if let Some((_, until)) = &mut self.observed.down_wall {
-            *until = (*until).min(now_ms());
+            *until = (*until).min(self.watch.clock.wall_ms());
         }
     }
 

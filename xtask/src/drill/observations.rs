@@ -166,7 +166,7 @@ pub struct Observations {
     pub wall: (u64, u64),
     /// When servers went down and came back, by the clients' clock.
     pub down_wall: Option<(u64, u64)>,
-    /// How far the wall clock was moved during the fault.
+    /// How far the wall clock was moved during the drill: gaps before and after the fault count too.
     pub clock_moved_ms: u64,
     /// The partition that [`Target::Leader`] refers to.
     pub partition: u32,

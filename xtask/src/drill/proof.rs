@@ -18,8 +18,8 @@ use crate::words::listed;
 /// shortest stamps.
 const BATCH: u64 = 520;
 
-/// How far the wall clock may drift from the monotonic one during a fault: it is slewed, and both are not read at once.
-const CLOCK_MS: u64 = 200;
+/// How far the wall clock may be from the monotonic one, besides drift: both are not read at once.
+pub const CLOCK_MS: u64 = 200;
 
 /// Evidence that a fault must leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use crate::drill::load::Load;
 use crate::drill::mend::mend;
 use crate::drill::observations::Observations;
 use crate::drill::outcome::{Conclusion, DrillOutcome, DrillResult, FaultResult, Finished, Peaks, SCHEMA, Unfinished};
+use crate::drill::proof::CLOCK_MS;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
 use crate::events::StepState;
@@ -173,7 +174,7 @@ fn require_servers(task: &Task<'_>) -> Result<()> {
 fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finished> {
     let without = load.without;
     let warm_up = if without.any() { Duration::ZERO } else { WARM_UP };
-    let clock = Clock(Instant::now());
+    let clock = Clock::start(now_ms);
     let mut topic_ids = Vec::new();
     start_load(task, scenario, load, &mut topic_ids, warm_up)?;
     let mut struck = Vec::new();
@@ -202,6 +203,9 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finishe
         let mut ids = topic_ids.into_iter();
         (one.observed.topic_id.before, one.observed.topic_id.after) = (ids.next(), ids.next_back());
     }
+    // Gaps are told apart by the wall clock over the whole drill.
+    let moved = struck.iter().map(|one| one.observed.clock_moved_ms).chain([clock.moved_ms()]).max().unwrap_or(0);
+    struck.iter_mut().for_each(|one| one.observed.clock_moved_ms = moved);
     Ok(conclude(task, scenario, load, account, struck))
 }
 
@@ -242,7 +246,7 @@ fn start_load(
 /// Injects a fault under observation, until everything is mended and in sync again and the load continues.
 fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock) -> Result<FaultResult> {
     let watch = Watch::new(clock);
-    let began = (clock.ms(), now_ms());
+    let began_ms = clock.wall_ms();
     let injected = std::thread::scope(|scope| {
         scope.spawn(|| watch.poll_coordinator(task));
         scope.spawn(|| watch.sample_processes());
@@ -251,10 +255,9 @@ fn inject(task: &Task<'_>, fault: &'static Fault, load: &mut Load, clock: Clock)
         injected
     });
     let (mut observed, stuck) = injected?;
+    observed.clock_moved_ms = watch.clock_moved_ms();
     (observed.registrations, observed.paused) = watch.seen();
-    // The clocks disagree if the wall clock was moved.
-    observed.clock_moved_ms = (clock.ms() - began.0).abs_diff(now_ms().saturating_sub(began.1));
-    let struck_ms = if observed.struck_ms.is_some() { observed.wall.0 } else { began.1 };
+    let struck_ms = if observed.struck_ms.is_some() { observed.wall.0 } else { began_ms };
     let mended_after_ms = observed.struck_ms.map_or(0, |struck| observed.mended_ms.saturating_sub(struck));
     observed.wall = (struck_ms, struck_ms + mended_after_ms);
     let brokers = observed.struck_brokers();
@@ -313,7 +316,10 @@ fn conclude(
         let here = gaps.iter().filter(|gap| gap.from_ms.saturating_add(2 * timing::LEAST_GAP_MS) < until);
         let here: Vec<Gap> = here.cloned().collect();
         let one = &mut struck[place];
-        one.partitions = timing::partitions(&here, account.partitions, one.struck_ms);
+        // Times by a clock that was moved say nothing.
+        if one.observed.clock_moved_ms <= CLOCK_MS {
+            one.partitions = timing::partitions(&here, account.partitions, one.struck_ms);
+        }
         one.observed.gaps = here;
         (one.observed.ends, one.observed.readers) = (ends.clone(), readers.clone());
         one.observed.run_start = load.before.iter().copied().collect();

@@ -109,16 +109,19 @@ impl FaultResult {
         let brokers = self.brokers.iter().map(|id| format!(" kafka-{id}")).collect::<String>();
         let mut lines = vec![format!("{}:{brokers}", self.fault)];
         lines.extend(self.detected_after_ms.map(|ms| format!("  session gone        after {}", seconds(ms))));
-        lines.extend([
-            format!("  acknowledged again  {}", last(|row| row.acked_after_ms)),
-            format!("  received again      {}", last(|row| row.received_after_ms)),
-            format!(
-                "  longest gap         {} between acknowledgements, {} between receipts",
-                longest(|row| row.longest_ack_gap_ms),
-                longest(|row| row.longest_receive_gap_ms)
-            ),
-            format!("  mended              after {}", seconds(self.mended_after_ms)),
-        ]);
+        match self.partitions.is_empty() {
+            true => lines.push("  gaps                unknown: the wall clock was moved".into()),
+            false => lines.extend([
+                format!("  acknowledged again  {}", last(|row| row.acked_after_ms)),
+                format!("  received again      {}", last(|row| row.received_after_ms)),
+                format!(
+                    "  longest gap         {} between acknowledgements, {} between receipts",
+                    longest(|row| row.longest_ack_gap_ms),
+                    longest(|row| row.longest_receive_gap_ms)
+                ),
+            ]),
+        }
+        lines.push(format!("  mended              after {}", seconds(self.mended_after_ms)));
         lines.extend(self.evidence.iter().map(|proof| {
             let mark = if proof.found == ProofStatus::Shown { "seen" } else { "NOT SEEN" };
             format!("  {mark:18}  {}: {}", proof.looked_for, proof.seen)

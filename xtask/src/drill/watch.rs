@@ -1,6 +1,6 @@
 //! Observes the lab during a fault: the brokers' registrations with the coordinator, and paused processes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,37 @@ use crate::wait;
 /// How often the state of processes is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A monotonic clock that starts with the drill.
+/// The clocks of a drill: a monotonic one that starts with it, and the wall clock, by which the clients report gaps.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(pub Instant);
+pub struct Clock {
+    began: Instant,
+    wall_began_ms: u64,
+    wall: fn() -> u64,
+}
+
+/// How far the two clocks may drift apart: one part in so many, which is more than a working clock does.
+const DRIFT: u64 = 10_000;
 
 impl Clock {
+    /// Starts the clocks. `wall` is the time since the Unix epoch in ms.
+    pub fn start(wall: fn() -> u64) -> Self {
+        Clock { began: Instant::now(), wall_began_ms: wall(), wall }
+    }
+
     /// The time since the drill began, in ms.
     pub fn ms(self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The wall clock's time, in ms since the Unix epoch.
+    pub fn wall_ms(self) -> u64 {
+        (self.wall)()
+    }
+
+    /// How far the wall clock is from where it would be if nobody had moved it since the drill began, in ms.
+    pub fn moved_ms(self) -> u64 {
+        let elapsed = self.ms();
+        self.wall_began_ms.saturating_add(elapsed).abs_diff(self.wall_ms()).saturating_sub(elapsed / DRIFT)
     }
 }
 
@@ -55,6 +78,7 @@ pub struct Watch {
     /// The drill's clock.
     pub clock: Clock,
     over: AtomicBool,
+    clock_moved_ms: AtomicU64,
     registrations: Mutex<Vec<Registrations>>,
     watched: Mutex<Vec<Watched>>,
 }
@@ -67,7 +91,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Watch {
     /// A watch that has observed nothing yet.
     pub fn new(clock: Clock) -> Self {
-        Watch { clock, over: AtomicBool::new(false), registrations: Mutex::default(), watched: Mutex::default() }
+        Watch {
+            clock,
+            over: AtomicBool::new(false),
+            clock_moved_ms: AtomicU64::new(clock.moved_ms()),
+            registrations: Mutex::default(),
+            watched: Mutex::default(),
+        }
     }
 
     /// Polls the coordinator until [`Watch::end`].
@@ -102,6 +132,8 @@ impl Watch {
     }
 
     fn sample(&self) {
+        // A clock that is moved and put back shows only in between.
+        self.clock_moved_ms.fetch_max(self.clock.moved_ms(), Ordering::SeqCst);
         let mut watched = lock(&self.watched);
         let now = self.clock.ms();
         watched.iter_mut().for_each(|one| one.sample(now));
@@ -125,6 +157,11 @@ impl Watch {
     pub fn off(&self, target: Target) {
         self.sample();
         lock(&self.watched).iter_mut().filter(|one| one.seen.target == target).for_each(|one| one.on = false);
+    }
+
+    /// The farthest that the wall clock was seen to be moved, in ms.
+    pub fn clock_moved_ms(&self) -> u64 {
+        self.clock_moved_ms.load(Ordering::SeqCst)
     }
 
     /// Whether the coordinator has been asked.
@@ -158,12 +195,32 @@ mod tests {
     use crate::exec::{Cmd, Exec, RealExec};
     use crate::local::process::Started;
 
+    /// A wall clock that a test moves.
+    static WALL: AtomicU64 = AtomicU64::new(1_800_000_000_000);
+
+    #[test]
+    fn a_wall_clock_that_is_moved_an_hour_is_noticed_even_if_it_is_put_back() {
+        const HOUR: u64 = 3_600_000;
+        let clock = Clock::start(|| WALL.load(Ordering::SeqCst));
+        for there in [WALL.load(Ordering::SeqCst) + HOUR, WALL.load(Ordering::SeqCst) - HOUR] {
+            let (before, watch) = (WALL.load(Ordering::SeqCst), Watch::new(clock));
+            watch.sample();
+            assert!(watch.clock_moved_ms() < HOUR / 2, "{}", watch.clock_moved_ms());
+            WALL.store(there, Ordering::SeqCst);
+            watch.sample();
+            WALL.store(before, Ordering::SeqCst);
+            watch.sample();
+            assert!(watch.clock_moved_ms() > HOUR / 2, "{}", watch.clock_moved_ms());
+            assert!(clock.ms() < HOUR / 2, "the drill's own clock does not care");
+        }
+    }
+
     #[test]
     fn only_the_time_that_a_process_is_paused_counts() {
         let cmd = Cmd::new("sleep", Duration::ZERO).arg("60");
         let pid = RealExec.start(&cmd, std::path::Path::new("/dev/null")).unwrap();
         let identity = Started::of(pid, String::new(), cmd.to_string(), None).unwrap().identity;
-        let watch = Watch::new(Clock(Instant::now()));
+        let watch = Watch::new(Clock::start(crate::system::now_ms));
         let pause = |ms| wait::pause(&Stop::default(), Duration::from_millis(ms)).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| watch.sample_processes());

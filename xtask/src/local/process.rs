@@ -8,6 +8,7 @@ mod linux;
 mod portable;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledger::cause::in_words;
@@ -148,6 +149,13 @@ impl Identity {
     /// # Errors
     /// The system refuses, for example for another user's process.
     pub fn signal(&self, signal: Signal) -> Result<bool> {
+        // Held until the signal is sent: after `resume_paused`, nothing is paused any more.
+        let mut paused = PAUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        match signal {
+            Signal::STOP => paused.push(self.clone()),
+            Signal::CONT => paused.retain(|other| other != self),
+            _ => {}
+        }
         match system::signal(self, signal) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
@@ -176,6 +184,20 @@ impl Identity {
         }
         Ok(begin.elapsed() <= grace)
     }
+}
+
+/// The processes that this command has paused and not resumed.
+static PAUSED: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
+
+/// Resumes what this command has paused, and lets it pause nothing more: the last act of a command that a second
+/// signal ends, so that nothing stands still for good.
+pub fn resume_paused() {
+    let paused = PAUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    for identity in paused.iter() {
+        // It may have ended.
+        let _ = system::signal(identity, Signal::CONT);
+    }
+    std::mem::forget(paused);
 }
 
 /// Every process with `mark` among its arguments.

@@ -38,7 +38,8 @@ pub fn lag(consumer: &ConsumerState, offsets: &Offsets) -> BTreeMap<u32, u64> {
 /// What one process of a client has counted in each partition. A restarted client counts from zero.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Look {
-    began_ms: u64,
+    /// How long the process has been running, by its own monotonic clock.
+    elapsed_ms: u64,
     counts: BTreeMap<i32, u64>,
 }
 
@@ -46,7 +47,7 @@ impl Look {
     /// Counts what a producer has had acknowledged.
     pub fn at_producer(state: &ProducerState) -> Self {
         Look {
-            began_ms: state.time_ms.saturating_sub(state.elapsed_ms),
+            elapsed_ms: state.elapsed_ms,
             counts: state.partitions.iter().map(|row| (row.partition, row.acked)).collect(),
         }
     }
@@ -55,14 +56,14 @@ impl Look {
     pub fn at_consumer(state: &ConsumerState) -> Self {
         let count = |next: i64| u64::try_from(next).unwrap_or(0);
         Look {
-            began_ms: state.time_ms.saturating_sub(state.elapsed_ms),
+            elapsed_ms: state.elapsed_ms,
             counts: state.partitions.iter().map(|row| (row.partition, count(row.next))).collect(),
         }
     }
 
-    /// Whether both are of the same process. The tolerance allows for rounding, not for a reset clock.
-    fn same_process(&self, other: &Look) -> bool {
-        self.began_ms.abs_diff(other.began_ms) < 1_000
+    /// Whether both are of the same process: another one begins at 0. The wall clock does not matter.
+    fn same_process(&self, before: &Look) -> bool {
+        self.elapsed_ms >= before.elapsed_ms
     }
 
     /// Whether a partition has advanced since `before`. One that was unknown then had counted nothing.
@@ -98,10 +99,10 @@ pub fn progress(task: &Task<'_>, deployment: &str, client: &str) -> Result<Strin
 
 /// Returns the first look at this process, and the current one.
 fn since(first: &mut Option<Look>, now: Look) -> (&Look, Look) {
-    if first.as_ref().is_none_or(|first| !first.same_process(&now)) {
-        *first = Some(Look { began_ms: now.began_ms, counts: now.counts.clone() });
+    if first.as_ref().is_none_or(|first| !now.same_process(first)) {
+        *first = Some(Look { elapsed_ms: now.elapsed_ms, counts: now.counts.clone() });
     }
-    (first.get_or_insert_with(|| Look { began_ms: 0, counts: BTreeMap::new() }), now)
+    (first.get_or_insert_with(|| Look { elapsed_ms: 0, counts: BTreeMap::new() }), now)
 }
 
 fn look_at_producer(task: &Task<'_>, client: &str, first: &mut Option<Look>) -> Result<Poll<String>> {
@@ -337,8 +338,11 @@ mod tests {
         let now = Look::at_consumer(&consumer(&[20, 10, 11, 0, 7]));
         assert_eq!(now.stalled(&before), [1, 3], "a partition that is new has moved once there is something");
         assert!(now.moved(&before, 4) && !now.moved(&before, 5));
+        let mut moved = consumer(&[20, 10, 11]);
+        (moved.elapsed_ms, moved.time_ms) = (moved.elapsed_ms + 1_000, moved.time_ms - 3_600_000.min(moved.time_ms));
+        assert!(Look::at_consumer(&moved).same_process(&before), "an hour back on the wall is the same process");
         let mut other = Look::at_consumer(&consumer(&[5, 5, 5]));
-        other.began_ms += 3_000;
+        other.elapsed_ms = 500;
         assert!(now.same_process(&before) && !other.same_process(&before));
         let mut first = Some(before);
         let (since, now) = since(&mut first, other);

@@ -265,9 +265,15 @@ impl RunningJudge<'_> {
     /// that was the log's first offset, or if the producer started after the consumer.
     fn before_reading(&self, read: &ReceivePartition, claim: &Claim, received: Option<&ReceiveStream>) -> u64 {
         let began = |time_ms: u64, elapsed_ms: u64| time_ms.saturating_sub(elapsed_ms);
-        let producer = claim.state.as_ref().map_or(0, |state| began(state.time_ms, state.elapsed_ms));
-        let consumer = began(self.running.received.time_ms, self.running.received.elapsed_ms);
-        if read.start == 0 || producer > consumer.saturating_add(CLOCKS_MS) {
+        let consumer = self.running.received;
+        let later = claim.state.as_ref().is_some_and(|producer| {
+            // A wall clock may be moved between the two states, and the state of a process that was paused is old.
+            // Neither makes both of these true.
+            let by_wall = began(producer.time_ms, producer.elapsed_ms)
+                > began(consumer.time_ms, consumer.elapsed_ms).saturating_add(CLOCKS_MS);
+            by_wall && consumer.elapsed_ms > producer.elapsed_ms.saturating_add(CLOCKS_MS)
+        });
+        if read.start == 0 || later {
             return 0;
         }
         // A stream that was never seen may be there entirely.

@@ -176,6 +176,23 @@ fn a_command_that_is_struck_at_a_random_moment_leaves_nothing_to_the_next() {
 }
 
 #[test]
+fn a_drill_that_is_interrupted_twice_while_a_broker_is_paused_leaves_none_paused() {
+    let lab = Lab::new("paused");
+    lab.up(&["--no-clients"]);
+    let mut drill = crate::common::start(&mut lab.command(&["drill", "leader-pause-long"]));
+    let pid = Pid::from_raw(i32::try_from(drill.id()).unwrap()).unwrap();
+    let paused = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
+    wait_for("a paused broker", 60, || of_the_lab(&lab).iter().any(|(pid, _)| paused(pid)));
+    for _ in 0..2 {
+        kill_process(pid, Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    assert_eq!(drill.wait().unwrap().code(), Some(130));
+    nothing_paused(&lab, "interrupted twice");
+    lab.teardown();
+}
+
+#[test]
 #[ignore = "a long form"]
 fn up_and_teardown_killed_at_many_moments() {
     let (lab, mut random) = (Lab::new("killed-up"), random());
