@@ -97,11 +97,13 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Adds a last line that says why no more follow. On a full disk there is mostly room for it in the file's last
-    /// block, since the lines that did not fit were taken back.
-    fn tell(&mut self, why: &str) {
-        let line = dated(&why);
-        if self.file.write_all(&line).is_err() {
+    /// Adds a last line that says why no more follow: the first of `why` for which there is room. On a full disk there
+    /// often is some in the file's last block, since the lines that did not fit were taken back.
+    fn tell(&mut self, why: &[&str]) {
+        for words in why {
+            if self.file.write_all(&dated(words)).is_ok() {
+                return;
+            }
             let _ = self.file.set_len(self.size);
         }
     }
@@ -133,7 +135,7 @@ enum Sink {
 
 impl Sink {
     /// Says in the log file why it ends. Whoever reads a stream learns it from standard error.
-    fn tell(&mut self, why: &str) {
+    fn tell(&mut self, why: &[&str]) {
         if let Self::File(file) = self {
             file.tell(why);
         }
@@ -249,7 +251,7 @@ impl LineQueue {
                 && !self.broken.swap(true, Ordering::Relaxed)
             {
                 let why = format!("{name}: cannot be written: {}", in_words(&error));
-                sink.tell(&format!("{why}; stopping"));
+                sink.tell(&[&format!("{why}; stopping"), &in_words(&error)]);
                 // If standard error is closed, there is nowhere left to report it.
                 let _ = writeln!(io::stderr(), "clients: {why}");
             }

@@ -403,7 +403,7 @@ fn a_line_that_cannot_be_written_is_told() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let read = output(clients(&["metadata", "--brokers", NOBODY]).stdout(full()));
     assert_eq!(read.status.code(), Some(1));
-    assert!(text(&read.stderr).contains("standard output: cannot be written: no space left"), "{}", text(&read.stderr));
+    assert!(text(&read.stderr).contains("standard output: cannot be written: No space left"), "{}", text(&read.stderr));
 
     let began = Instant::now();
     let bounded = ["consumer", "--brokers", NOBODY, "--end", "0:5", "--log-file", "/dev/full"];

@@ -185,9 +185,16 @@ impl<T, E: fmt::Display> IoContext<T> for std::result::Result<T, E> {
             let failure = Failure::step(format!("cannot {doing} {}: {why}", path.display()));
             match advice(&why) {
                 Some(fix) => failure.fix(fix),
-                None if why == "permission denied" => {
-                    let path = quoted(path.as_os_str());
-                    failure.fix(format!("`ls -ld {path}` shows who may; make it, or the folder it is in, yours"))
+                None if why == "Permission denied" => {
+                    // A folder that could not be created is not there to be looked at.
+                    let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+                    let shown = format!("`ls -ld {}` shows who may", quoted(there.as_os_str()));
+                    failure.fix(match doing {
+                        "read" | "open" => format!("{shown}: make it readable"),
+                        _ => format!(
+                            "{shown}: make it writable, or set XDG_STATE_HOME or XDG_CACHE_HOME to a folder that is"
+                        ),
+                    })
                 }
                 None => failure,
             }
@@ -217,11 +224,11 @@ mod tests {
             failed.cannot("write", Path::new("/a b/c")).unwrap_err()
         };
         let full = cannot(28);
-        assert_eq!(full.message, "cannot write /a b/c: no space left on device");
+        assert_eq!(full.message, "cannot write /a b/c: No space left on device");
         assert!(full.fix.unwrap().starts_with("free disk space"));
-        assert!(cannot(30).fix.unwrap().contains("a disk that can be written"));
+        assert!(cannot(30).fix.unwrap().contains("make it writable, or set XDG_STATE_HOME"));
         assert!(cannot(24).fix.unwrap().contains("`ulimit -n 4096`"));
-        assert!(cannot(13).fix.unwrap().contains("`ls -ld '/a b/c'`"));
+        assert!(cannot(13).fix.unwrap().starts_with("`ls -ld /` shows who may: make it writable"));
         assert_eq!(cannot(2).fix, None);
         let failed = Failure::step("mvn exited with 1").output("[ERROR] x: No space left on device\n");
         assert!(failed.fix_unless_known("check the proxy").fix.unwrap().starts_with("free disk space"));

@@ -87,8 +87,7 @@ impl Lock {
     fn attempt(state: &Path, path: &Path) -> Result<std::result::Result<File, String>> {
         private_dir(state.parent().unwrap_or(state)).map_err(|failure| Failure {
             exit: Exit::Preflight,
-            fix: Some("make it writable, or set XDG_STATE_HOME to a folder that is".into()),
-            ..failure
+            ..failure.fix_unless_known("make it writable, or set XDG_STATE_HOME to a folder that is")
         })?;
         let mut options = OpenOptions::new();
         options.truncate(false).read(true).write(true);

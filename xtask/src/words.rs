@@ -28,7 +28,7 @@ const ADVICE: [(&str, &str); 6] = [
     ("disk quota exceeded", DISK),
     (
         "read-only file system",
-        "set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to a folder on a disk that can be written",
+        "make it writable, or set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to a folder on another disk",
     ),
     ("too many open files", "raise the limit of open files, with `ulimit -n 4096` in this shell, then rerun"),
     ("too many processes and threads", PROCESSES),

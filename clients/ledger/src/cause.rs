@@ -3,25 +3,25 @@
 
 use std::fmt::Display;
 
-/// What the system says, as written by Rust and by libc, and what that means here.
+/// What the system says, and what that means here.
 const MEANINGS: [(&str, &str); 3] = [
-    ("too many open files", "too many open files (the limit is `ulimit -n`)"),
-    ("resource temporarily unavailable", "too many processes and threads (the limit is `ulimit -u`), or no memory"),
-    ("exec format error", "it is not a program for this machine"),
+    ("Too many open files", "too many open files (the limit is `ulimit -n`)"),
+    ("Resource temporarily unavailable", "too many processes and threads (the limit is `ulimit -u`), or no memory"),
+    ("Exec format error", "it is not a program for this machine"),
 ];
 
-/// An error's text for people: without Rust's `(os error 28)`, and in lower case like the rest of a message.
+/// An error's text for people: without Rust's `(os error 28)`, and with words that say what is meant.
 pub fn in_words(error: impl Display) -> String {
     let text = error.to_string();
     let mut words = String::new();
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once(" (os error ") {
         let Some((_, end)) = after.split_once(')') else { break };
-        let said = before.rsplit_once(": ").map_or(before, |(_, said)| said);
-        let mut letters = said.chars();
-        let lower: String = letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect();
-        words += &before[..before.len() - said.len()];
-        words += MEANINGS.iter().find(|(system, _)| *system == lower).map_or(lower.as_str(), |(_, meaning)| meaning);
+        words += before;
+        if let Some((system, meaning)) = MEANINGS.iter().find(|(system, _)| before.ends_with(system)) {
+            words.truncate(words.len() - system.len());
+            words += meaning;
+        }
         rest = end;
     }
     words + rest
@@ -77,10 +77,13 @@ mod tests {
     #[test]
     fn errors_are_words_without_numbers() {
         let full = Error::from_raw_os_error(28);
-        assert_eq!(in_words(&full), "no space left on device");
-        assert_eq!(in_words(format!("cannot write x: {full}")), "cannot write x: no space left on device");
+        assert_eq!(in_words(&full), "No space left on device");
+        assert_eq!(in_words(format!("cannot write x: {full}!")), "cannot write x: No space left on device!");
         assert_eq!(in_words(Error::from_raw_os_error(24)), "too many open files (the limit is `ulimit -n`)");
-        assert_eq!(in_words("größer: Ärger (os error 5)!"), "größer: Ärger!");
+        assert_eq!(
+            in_words(format!("a: {}; {full}", Error::from_raw_os_error(24))),
+            "a: too many open files (the limit is `ulimit -n`); No space left on device"
+        );
         for plain in ["", "a (b) c", "odd (os error ", "it is a symbolic link"] {
             assert_eq!(in_words(plain), plain);
         }

@@ -133,7 +133,7 @@ pub fn of_client(log: &str) -> Option<Cause> {
     let (before, why) = log.lines().rev().find_map(|line| line.split_once(": cannot be written: "))?;
     let why = why.trim_end_matches("; stopping");
     let way = match why {
-        "no space left on device" | "disk quota exceeded" => Remedy::Disk,
+        "No space left on device" | "Disk quota exceeded" => Remedy::Disk,
         _ => Remedy::Folder,
     };
     let file = before.split_once(" --").map_or(before, |(_, file)| file);
@@ -184,9 +184,9 @@ mod tests {
     #[test]
     fn a_client_that_could_not_write_its_log_says_so_in_the_end() {
         let log = "2024/11/23 07:35:35 test: received 5\n\
-                   2024/11/23 07:35:36 --log-file /s/c.log: cannot be written: no space left on device; stopping\n";
+                   2024/11/23 07:35:36 --log-file /s/c.log: cannot be written: No space left on device; stopping\n";
         let cause = of_client(log).unwrap();
-        assert_eq!(cause.what, "log-file /s/c.log cannot be written: no space left on device");
+        assert_eq!(cause.what, "log-file /s/c.log cannot be written: No space left on device");
         assert_eq!(cause.way, Remedy::Disk);
         assert_eq!(of_client("2024/11/23 07:35:35 test: start\n"), None);
     }
