@@ -1,5 +1,6 @@
 //! Advice that can be followed: every command that a message suggests is read from the sources and tried. Those of
-//! `cargo xtask` must parse, those that change nothing beyond a folder of the test run, others are asked for their help.
+//! `cargo xtask` must parse; those that change nothing outside a folder of the test run; others are asked for their
+//! help.
 
 use std::collections::BTreeSet;
 use std::fs;
