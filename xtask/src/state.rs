@@ -92,7 +92,8 @@ pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
     match serde_json::from_str::<LabRecord>(&text) {
         Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
         Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema)).fix(format!(
-            "use the version of xtask that brought this lab up, or `cargo xtask teardown --name {}`",
+            "`cargo xtask teardown --name {0}`, then `cargo xtask up --name {0}`, which loses its messages; or use the \
+             version of xtask that brought this lab up",
             name(state)
         ))),
         Err(error) => {

@@ -66,13 +66,7 @@ pub fn preview_stop(lab: &Lab, service: Service) -> Vec<String> {
 /// It exits, or is not ready in time. The failure quotes its log.
 pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let lab = task.lab();
-    // Clients need no java, so a lab without one can still start them.
-    let java = match service {
-        Service::Client(..) => None,
-        _ => Some(task.java()?),
-    };
-    let unused = Java::unasked("");
-    let mut spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
+    let spec = spec_of(task, service)?;
     let record = Started::read(&service.record(lab));
     let found = process::find(record.as_ref(), &service.mark(lab));
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
@@ -120,6 +114,20 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         }
         former_session_gone(task, id)?;
     }
+    start_anew(task, service, spec, why)
+}
+
+/// What a service's process needs. Clients need no java, so a lab without one can still start them.
+fn spec_of(task: &Task<'_>, service: Service) -> Result<Spec> {
+    Ok(match service {
+        Service::Client(..) => service.spec(task.lab(), task.ctx.jars, &Java::unasked("")),
+        _ => service.spec(task.lab(), task.ctx.jars, &task.java()?),
+    })
+}
+
+/// Starts a service that does not run, and again if it may start then. `why` says why it was started.
+fn start_anew(task: &Task<'_>, service: Service, mut spec: Spec, why: &str) -> Result<Outcome> {
+    let lab = task.lab();
     let mut attempt = 1;
     loop {
         let written = fs::metadata(service.log(lab)).map_or(0, |meta| meta.len());
@@ -131,14 +139,13 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
                 return Ok(Outcome::changed(format!("{why}{again}, {}", proof(lab, service, &identity))));
             }
             // The archive only saves time; without it, this JVM starts.
-            Err(failure)
+            Err(_)
                 if attempt < ATTEMPTS && identity.life() == Life::Gone && crashed_on_archive(lab, service, &spec) =>
             {
                 (task.status)("the JVM crashed: trying again without the class-data archive");
-                drop(failure);
                 attempt += 1;
                 spec.archive.iter().try_for_each(|archive| files::remove_file(archive))?;
-                spec = service.spec(lab, task.ctx.jars, java.as_ref().unwrap_or(&unused));
+                spec = spec_of(task, service)?;
             }
             // On a busy machine, the session can expire while the broker starts. Kubernetes would restart it too.
             Err(failure) if attempt < ATTEMPTS && identity.life() == Life::Gone && lost_session(&failure) => {

@@ -78,7 +78,7 @@ fn at(lab: &Lab, disk: &Path, lack: Lack, args: &[&str], nth: usize) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(serde_json::from_str::<Value>(&text).is_ok(), "{what}: {} has {text:?}", file.display());
     }
-    if nth % 2 == 0 {
+    if nth.is_multiple_of(2) {
         // `teardown` works without a free byte or inode.
         lab.run(&["teardown"]).expect(0);
         assert_eq!(lab.processes(), Vec::<String>::new(), "{what}");
