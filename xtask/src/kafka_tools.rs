@@ -136,7 +136,7 @@ impl KafkaTools {
             let (host, port) = address.rsplit_once(':')?;
             ["localhost", "127.0.0.1"].contains(&host).then_some(port.parse::<u16>().ok()?)
         };
-        let dead = server.split(',').all(|address| local(address).is_some_and(ports::is_free));
+        let dead = server.split(',').all(|address| local(address).is_some_and(ports::refuses));
         if !dead {
             return Ok(());
         }
@@ -238,7 +238,7 @@ mod tests {
         };
         let said = check(Tool::KafkaTopics, &["--zookeeper", "localhost:2181", "--list"]).unwrap();
         assert!(said.contains("no --zookeeper since Kafka 3.0"), "{said}");
-        // Nothing listens at port 1.
+        // Nothing listens at port 1, which only root could bind.
         let said = check(Tool::KafkaTopics, &["--list", "--bootstrap-server", "localhost:1"]).unwrap();
         assert!(said.contains("nothing listens at localhost:1") && said.contains(&lab.bootstrap()), "{said}");
         let said = check(Tool::ZooKeeperShell, &["-server", "127.0.0.1:1", "ls", "/"]).unwrap();

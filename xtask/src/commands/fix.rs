@@ -29,7 +29,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
     }
     if !env.root && env.find("sudo").is_none() {
         return Err(Failure::new(Exit::Preflight, "--fix needs root or sudo")
-            .fix(format!("as root: `apt-get update && {line}`")));
+            .fix(format!("ask an administrator to run `apt-get update && {line}`")));
     }
     for words in ["apt-get update", &patient] {
         let words = if env.root { words.to_string() } else { format!("sudo {words}") };
@@ -43,7 +43,7 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         if code != 0 {
             let fix = match env.root {
                 true => "see its own message above".into(),
-                false => format!("if you may not use sudo, ask an administrator to run: `apt-get update && {line}`"),
+                false => format!("if you may not use sudo, ask an administrator to run `apt-get update && {line}`"),
             };
             return Err(Failure::new(Exit::Preflight, format!("{cmd} exited with {code}")).fix(fix));
         }
@@ -103,7 +103,7 @@ mod tests {
         let (mut env, exec) = with_apt(0);
         env.root = false;
         let failure = install(&["maven"], &env, &exec).unwrap_err();
-        assert!(failure.fix.unwrap().contains("apt-get install -y"), "no line to copy");
+        assert!(failure.fix.unwrap().ends_with("`apt-get update && apt-get install -y --no-install-recommends maven`"));
         std::fs::remove_dir_all(&env.path[0]).unwrap();
         env.path.clear();
         assert!(install(&["maven"], &env, &exec).unwrap_err().message.contains("maven"));

@@ -1,6 +1,7 @@
 //! Finds free ports, and the process that holds a port.
 
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,13 @@ const DYING: Duration = Duration::from_secs(5);
 /// Whether 127.0.0.1:`port` can be bound.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// Whether nothing listens at `port`. Also for ports below 1024, which only root can bind.
+pub fn refuses(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let connected = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// The ports that cannot be bound, each with a description of its holder.
