@@ -203,7 +203,7 @@ impl Lab {
                 return failure;
             }
             failure.fix(format!(
-                "the lab was brought up with this folder, says {}: mend it, or name another with `{}`",
+                "`{1}`, or mend the folder, with which the lab was brought up, says {0}",
                 state.join("lab.json").display(),
                 xtask_line(&global.name, &format!("up --manifests {}", quoted(env.repo.join("manifests").as_os_str())))
             ))

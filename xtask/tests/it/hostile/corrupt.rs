@@ -246,6 +246,9 @@ mod of_a_running_lab {
         let all = state.chain(AT_START.iter().map(|row| (row, true)));
         let all = all.flat_map(|((file, damages), dies)| damages.iter().map(move |damage| (*file, *damage, dies)));
         let mut count = 0;
+        // To repeat some only.
+        let only = std::env::var("KAFKA_LAB_DAMAGE").unwrap_or_default();
+        let all = all.filter(|(file, damage, _)| format!("{file} {damage:?}").contains(&only));
         for (_, (file, damage, dies)) in all.enumerate().filter(|(n, _)| wanted(*n)) {
             case.try_all(file, damage, dies);
             count += 1;
