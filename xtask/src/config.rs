@@ -19,8 +19,8 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
 use crate::coordination::NAME;
 use crate::failure::{Exit, Failure, Result};
-use crate::words::quoted;
 use crate::state::{ImageSource, LabRecord, Toolchain};
+use crate::words::quoted;
 use facts::{BuiltOn, Facts, Settings, Timeouts};
 
 /// The environment, read once.

@@ -275,7 +275,7 @@ impl Info {
         let missing: Vec<&str> = limits.iter().filter(|(has, _)| !has).map(|(_, name)| *name).collect();
         (!missing.is_empty()).then(|| {
             let what = format!("no right to limit {}: systemd does not delegate it", missing.join(", "));
-            let fix = "as root, put the lines `[Service]` and `Delegate=cpu cpuset io memory pids` into \
+            let fix = "as root, put the lines [Service] and Delegate=cpu cpuset io memory pids into \
                        /etc/systemd/system/user@.service.d/delegate.conf and run `systemctl daemon-reload`; then log \
                        out, log in, and restart the engine";
             (what, fix.into())
