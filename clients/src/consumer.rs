@@ -141,7 +141,7 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         found = startup.partitions() => found,
         () = stop.wait() => Err(Reason::Signal),
     };
-    let (count, spans) = match found {
+    let (Known { count, servers }, spans) = match found {
         Ok(found) => found,
         Err(reason) => {
             let partitions = BTreeMap::new();
@@ -166,9 +166,9 @@ pub async fn run(args: ConsumerArgs, output: Arc<Output>, mut stop: Stop) -> Res
         partitions: spans.clone(),
     });
     let queues = settings::queues(spans.len());
-    memory::reserve(queues * settings::QUEUE_BYTES);
+    memory::reserve(settings::RESERVED_BYTES);
     let client: Arc<LabConsumer> =
-        Arc::new(settings::consumer(&args.target.brokers, spans.len()).create_with_context(context.clone())?);
+        Arc::new(settings::consumer(&args.target.brokers, spans.len(), servers).create_with_context(context.clone())?);
     let topic = Arc::new(Topic::open(Arc::clone(&client), &args.target.topic)?);
     let (name, stopped) = (args.target.topic.clone(), stop.clone());
     let topic_id = blocking_query(&query_client, move |query_client| {
@@ -206,22 +206,29 @@ async fn blocking_query<T: Send + 'static>(
     Ok(spawn_blocking(move || query(&query_client)).await?)
 }
 
-/// The number of partitions of the topic. A client that reaches no broker gets its bootstrap addresses again.
+/// What a broker tells about the topic.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Number of its partitions.
+    count: usize,
+    /// Number of brokers.
+    servers: usize,
+}
+
+/// The number of partitions of the topic, and of brokers. A client that reaches no broker gets its bootstrap addresses again.
 async fn partition_count(
     client: &Arc<LabConsumer>,
     bootstrap: &Arc<Bootstrap>,
     topic: &str,
     within: Duration,
-) -> Result<usize> {
+) -> Result<Known> {
     let (topic, bootstrap) = (topic.to_owned(), Arc::clone(bootstrap));
     blocking_query(client, move |client| {
         let answer = client.fetch_metadata(Some(&topic), within);
         bootstrap.on_answer(client, &answer);
-        match topic_state(
-            &answer.map_err(|error| anyhow!("no broker answers: {}", librdkafka_in_words(&error)))?,
-            &topic,
-        ) {
-            TopicState::Partitions(count, _) => Ok(count),
+        let answer = answer.map_err(|error| anyhow!("no broker answers: {}", librdkafka_in_words(&error)))?;
+        match topic_state(&answer, &topic) {
+            TopicState::Partitions(count, _) => Ok(Known { count, servers: answer.brokers().len() }),
             TopicState::NotYet(why) => Err(anyhow!("{why}")),
         }
     })
@@ -265,31 +272,29 @@ struct Startup<'a> {
 
 impl Startup<'_> {
     /// The number of partitions of the topic, and the spans to read. Waits for a topic that does not exist yet.
-    async fn partitions(&self) -> Result<(usize, Vec<Span>), Reason> {
+    async fn partitions(&self) -> Result<(Known, Vec<Span>), Reason> {
         let topic = &self.args.target.topic;
         let highest = self.args.start.iter().chain(&self.args.end).map(|p| p.partition).max().unwrap_or(-1);
         let mut logged = String::new();
-        let count = loop {
+        let known = loop {
             let state = match partition_count(self.query_client, self.bootstrap, topic, Duration::from_secs(1)).await {
-                Ok(count) if i32::try_from(count).is_ok_and(|count| count > highest) => {
-                    break count;
-                }
-                Ok(count) => {
+                Ok(known) if i32::try_from(known.count).is_ok_and(|count| count > highest) => break known,
+                Ok(Known { count, .. }) => {
                     format!("it has {count} partitions, but partition {highest} was requested")
                 }
                 Err(error) => error.to_string(),
             };
             self.wait(&mut logged, state).await?;
         };
-        let all = 0..i32::try_from(count).unwrap_or(i32::MAX);
+        let all = 0..i32::try_from(known.count).unwrap_or(i32::MAX);
         let read: Vec<i32> = all.filter(|p| self.args.end.is_empty() || self.args.end_of(*p).is_some()).collect();
         let unknown: Vec<i32> = read.iter().copied().filter(|p| self.args.start_of(*p).is_none()).collect();
-        let known = self.starts_of(unknown, &mut logged).await?;
+        let starts = self.starts_of(unknown, &mut logged).await?;
         let spans = read.into_iter().filter_map(|partition| {
-            let start = self.args.start_of(partition).or_else(|| known.get(&partition).copied())?;
+            let start = self.args.start_of(partition).or_else(|| starts.get(&partition).copied())?;
             Some(Span { partition, start, end: self.args.end_of(partition) })
         });
-        Ok((count, spans.collect()))
+        Ok((known, spans.collect()))
     }
 
     /// Start offsets of partitions that `--start` does not list.
@@ -653,8 +658,8 @@ async fn watch_partitions(
             }
         }
         // Brokers that are down are logged elsewhere.
-        if let Ok(count) = partition_count(&shared.query_client, &shared.bootstrap, topic, within).await
-            && let Ok(count) = i32::try_from(count)
+        if let Ok(known) = partition_count(&shared.query_client, &shared.bootstrap, topic, within).await
+            && let Ok(count) = i32::try_from(known.count)
             && shared.args.end.is_empty()
             && found.send(count).await.is_err()
         {

@@ -20,6 +20,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use ledger::sent::SendOutcome;
@@ -210,11 +211,12 @@ impl<O: NativeClient> ProducerEvents<O> {
         Ok(Self { queue, _owner: owner })
     }
 
-    /// Takes one event, such as a batch of reports, without waiting, and passes its contents to `sink`. Returns false
-    /// if there was none.
-    pub fn take(&self, mut sink: impl FnMut(ProducerEvent<'_>)) -> bool {
+    /// Takes one event, such as a batch of reports, and passes its contents to `sink`. Returns false if there was none
+    /// `within` that time, in whole milliseconds.
+    pub fn take(&self, within: Duration, mut sink: impl FnMut(ProducerEvent<'_>)) -> bool {
+        let ms = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is valid, and we own the event.
-        let event = unsafe { rdk::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
+        let event = unsafe { rdk::rd_kafka_queue_poll(self.queue.as_ptr(), ms) };
         let Some(event) = NonNull::new(event) else { return false };
         let event = Owned(event, rdk::rd_kafka_event_destroy);
         let event = event.get();
@@ -377,15 +379,15 @@ impl<O: NativeClient> Topic<O> {
         use rdk::rd_kafka_vu_s__bindgen_ty_1 as Of;
         let bytes =
             rdk::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: value.as_ptr().cast_mut().cast(), size: value.len() };
+        // Written in place: each argument is mostly padding, which is not worth copying for every message.
         let message = [
-            (Type::RD_KAFKA_VTYPE_RKT, Of { rkt: self.topic.as_ptr() }),
-            (Type::RD_KAFKA_VTYPE_PARTITION, Of { i32_: partition }),
-            (Type::RD_KAFKA_VTYPE_MSGFLAGS, Of { i: rdk::RD_KAFKA_MSG_F_COPY }),
-            (Type::RD_KAFKA_VTYPE_VALUE, Of { mem: bytes }),
-            (Type::RD_KAFKA_VTYPE_TIMESTAMP, Of { i64_: time_ms }),
-            (Type::RD_KAFKA_VTYPE_OPAQUE, Of { ptr: opaque as *mut c_void }),
-        ]
-        .map(|(vtype, u)| rdk::rd_kafka_vu_t { vtype, u });
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_RKT, u: Of { rkt: self.topic.as_ptr() } },
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_PARTITION, u: Of { i32_: partition } },
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_MSGFLAGS, u: Of { i: rdk::RD_KAFKA_MSG_F_COPY } },
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_VALUE, u: Of { mem: bytes } },
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_TIMESTAMP, u: Of { i64_: time_ms } },
+            rdk::rd_kafka_vu_t { vtype: Type::RD_KAFKA_VTYPE_OPAQUE, u: Of { ptr: opaque as *mut c_void } },
+        ];
         // SAFETY: the topic is valid, and each argument has the type that its tag says. RD_KAFKA_MSG_F_COPY makes
         // librdkafka copy the value before it returns. The opaque is never dereferenced. We own the error and destroy
         // it.

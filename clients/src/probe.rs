@@ -178,7 +178,7 @@ impl ProbeRun<'_> {
     /// Handles librdkafka's events. Returns the message's outcome, an explanation and its offset, once known.
     fn poll_events(&self, reports: &ProducerEvents<LabProducer>) -> Option<(SendOutcome, String, i64)> {
         let mut settled = None;
-        while reports.take(|event| match event {
+        while reports.take(Duration::ZERO, |event| match event {
             ProducerEvent::Report(report) => {
                 let why = format!("{} ({})", report.code.name(), report.code.description());
                 settled = Some((report.outcome, why, report.offset));

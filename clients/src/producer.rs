@@ -28,7 +28,7 @@ use crate::metadata::{self, TopicState, answering_broker, topic_state};
 use crate::native::topic_setting::topic_setting;
 use crate::native::{DeliveryReport, ErrorCode, ProducerEvent, ProducerEvents, Topic};
 use crate::output::Output;
-use crate::pace::{Pacer, Partitioner};
+use crate::pace::{Pacer, Partitioner, Spread};
 use crate::random::random;
 use crate::settings::{self, Sizes};
 use crate::state;
@@ -65,6 +65,10 @@ const LINE_EVERY: u64 = 1000;
 struct DeliveryTally {
     /// The current epoch's streams, by partition.
     streams: Vec<SendLedger>,
+    /// Messages of the current epoch that are not settled.
+    unsettled: u64,
+    /// Partitions whose messages are all settled since this was last checked.
+    idle: Vec<usize>,
     /// Acked messages of all epochs.
     acked: u64,
     /// Failed deliveries by error name.
@@ -81,8 +85,14 @@ impl DeliveryTally {
         if output.is_verifiable() {
             output.verifiable(verifiable(topic, report));
         }
-        if let Some(stream) = usize::try_from(partition).ok().and_then(|p| self.streams.get_mut(p)) {
+        if let Ok(number) = usize::try_from(partition)
+            && let Some(stream) = self.streams.get_mut(number)
+        {
             stream.settle(sequence as u64, outcome);
+            self.unsettled = self.unsettled.saturating_sub(1);
+            if stream.in_flight() == 0 {
+                self.idle.push(number);
+            }
         }
         if outcome == SendOutcome::Acked {
             output.progressed(Milestone::Acked, partition);
@@ -214,7 +224,7 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         folded: Vec::new(),
         folded_epochs: 0,
         sent: 0,
-        partitioner: Partitioner::new(sizes.messages(), args.count, args.rate),
+        partitioner: Partitioner::new(sizes.limits(), args.count, args.rate),
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
@@ -382,6 +392,7 @@ impl Session<'_> {
                 Some(limit) if limit < self.sizes.batch => self.shrink(limit),
                 _ => {
                     handle.renewal = Instant::now() + Duration::from_secs(self.args.renew_after);
+                    self.partitioner.restart();
                     return Ok(Ok((handle, partitions)));
                 }
             }
@@ -417,7 +428,7 @@ impl Session<'_> {
             "{topic}: max.message.bytes is {limit}; limiting batches to that size, which reduces throughput"
         ));
         self.sizes.batch = limit;
-        self.partitioner.set_batch(self.sizes.messages());
+        self.partitioner.set_limits(self.sizes.limits());
     }
 
     fn report_refused(&self, code: ErrorCode) {
@@ -476,7 +487,7 @@ impl Session<'_> {
             if self.finished() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return None;
             }
-            self.poll_events(handle);
+            self.poll_events(handle, Duration::ZERO);
             let answer = handle.client.client().fetch_metadata(Some(topic), Duration::from_millis(500));
             handle.bootstrap.on_answer(&*handle.client, &answer);
             let state = match answer {
@@ -539,14 +550,22 @@ impl Session<'_> {
             }
             let now = Instant::now();
             let left = if self.args.count == 0 { u64::MAX } else { self.args.count - self.sent };
-            let burst = pacer.due(now).min(BURST).min(left);
+            let due = pacer.due(now);
+            let spread = if pacer.is_behind(due) { Spread::InBatches } else { Spread::Evenly };
+            let burst = due.min(BURST).min(left);
             let sent_ms = now_ms();
             let mut wait = if burst == 0 { pacer.wait(now) } else { Duration::ZERO };
+            let mut events_within = Duration::ZERO;
             for _ in 0..burst {
-                match self.send_one(handle, now, sent_ms) {
+                match self.send_one(handle, spread, now, sent_ms) {
                     SendAttempt::Yes => pacer.sent(),
+                    // Only a report helps. One that keeps its rate need not wake up for each.
+                    SendAttempt::Waits if spread == Spread::InBatches => {
+                        events_within = Duration::from_millis(5);
+                        break;
+                    }
                     SendAttempt::Waits => {
-                        wait = Duration::from_millis(if self.args.rate == 0 { 1 } else { 5 });
+                        wait = Duration::from_millis(5);
                         break;
                     }
                     SendAttempt::Full => {
@@ -572,7 +591,7 @@ impl Session<'_> {
                 }
             }
             std::thread::sleep(wait);
-            self.poll_events(handle);
+            self.poll_events(handle, events_within);
         }
         StopReason::Finished
     }
@@ -582,7 +601,7 @@ impl Session<'_> {
         let deadline = Instant::now() + DRAIN_WITHIN;
         while self.in_flight() > 0 && Instant::now() < deadline && !self.stop.requested() {
             std::thread::sleep(Duration::from_millis(1));
-            self.poll_events(handle);
+            self.poll_events(handle, Duration::ZERO);
         }
         handle.renewal = Instant::now() + self.renewal_retry();
         self.in_flight() == 0
@@ -592,12 +611,12 @@ impl Session<'_> {
         RENEW_AGAIN.min(Duration::from_secs(self.args.renew_after))
     }
 
-    /// Handles all pending events without waiting.
-    fn poll_events(&mut self, handle: &Handle) {
+    /// Handles all pending events. Waits for the first one `within` that time.
+    fn poll_events(&mut self, handle: &Handle, mut within: Duration) {
         let (tally, output, context, topic) =
             (&mut self.tally, self.output, &self.context, self.args.target.topic.as_str());
         // Each event is a batch of reports, an error, or a log line.
-        while handle.reports.take(|event| match event {
+        while handle.reports.take(std::mem::take(&mut within), |event| match event {
             ProducerEvent::Report(report) => tally.settle(&report, topic, output),
             ProducerEvent::Error { code, why } => {
                 tally.failed = true;
@@ -605,16 +624,18 @@ impl Session<'_> {
             }
             ProducerEvent::Log { facility, message } => context.on_log(&facility, &message),
         }) {}
+        self.tally.idle.drain(..).for_each(|partition| self.partitioner.settled(partition));
     }
 
     /// Offers one message to the partition whose turn it is. Changes nothing unless it is accepted.
-    fn send_one(&mut self, handle: &mut Handle, now: Instant, sent_ms: u64) -> SendAttempt {
+    fn send_one(&mut self, handle: &mut Handle, spread: Spread, now: Instant, sent_ms: u64) -> SendAttempt {
         let partitions = handle.partitions.load(Ordering::Relaxed).max(1);
         let tally = &mut self.tally;
         if tally.streams.len() < partitions {
             tally.streams.resize_with(partitions, SendLedger::default);
         }
-        let Some(partition) = self.partitioner.pick(partitions, now, |p| tally.streams[p].in_flight()) else {
+        let in_flight = |p: usize| tally.streams[p].in_flight();
+        let Some(partition) = self.partitioner.pick(partitions, now, spread, tally.unsettled, in_flight) else {
             return SendAttempt::Waits;
         };
         let sequence = tally.streams[partition].next_sequence();
@@ -623,6 +644,7 @@ impl Session<'_> {
         match handle.topic.produce(partition as i32, value, sent_ms.cast_signed(), sequence as usize) {
             Ok(()) => {
                 tally.streams[partition].accepted();
+                tally.unsettled += 1;
                 self.partitioner.assigned(partition);
                 self.sent += 1;
                 SendAttempt::Yes
@@ -661,13 +683,13 @@ impl Session<'_> {
             }
             self.checkpoint_if_due();
             std::thread::sleep(Duration::from_millis(2));
-            self.poll_events(handle);
+            self.poll_events(handle, Duration::ZERO);
         }
         handle.client.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + Duration::from_millis(500);
         while self.in_flight() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
-            self.poll_events(handle);
+            self.poll_events(handle, Duration::ZERO);
         }
         self.tally.streams.iter_mut().for_each(SendLedger::abandon);
     }
@@ -678,7 +700,7 @@ impl Session<'_> {
 
     fn close_epoch(&mut self) {
         let mut streams = std::mem::take(&mut self.tally.streams);
-        (self.tally.failed, self.tally.too_large) = (false, false);
+        (self.tally.failed, self.tally.too_large, self.tally.unsettled) = (false, false, 0);
         streams.iter_mut().for_each(SendLedger::abandon);
         let streams_each = streams.len().max(1);
         self.past.push_back((self.epoch, streams));

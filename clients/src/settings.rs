@@ -2,44 +2,45 @@
 
 use std::time::Duration;
 
-use ledger::size::BATCH_OVERHEAD;
+use ledger::size;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::cli::Acks;
+use crate::pace::Limits;
 
 /// Maximum number of fetch queues of a consumer. With more partitions than this, partitions share queues. librdkafka's
 /// limits apply per queue, so this bounds the memory of fetched records however many partitions there are.
 pub const QUEUES_MAX: usize = 16;
 
-/// Fetched records in all queues of a consumer together, in KiB.
+/// Values of fetched records in all queues of a consumer together, in KiB.
 const FETCHED_KBYTES: usize = 8 * 1024;
 
-/// Fetched records that a queue may hold before fetching pauses; each costs about 400 bytes beside its own size. Must
-/// exceed a batch of our producer, which has up to 520 records: a partition whose queue is full is left out of the next
-/// fetch request, and if the other partitions have no data, that request lasts for all of `fetch.wait.max.ms`. Not many
-/// more, so that memory peaks with the first backlog and does not grow later.
-const FETCHED_RECORDS: usize = 600;
+/// Fetched records in all queues of a consumer together; each costs about 400 bytes beside its own size.
+const FETCHED_RECORDS: usize = 24_000;
 
-/// Memory that a queue can use, in bytes: `FETCHED_RECORDS`, one more batch, and the responses that contain them.
-pub const QUEUE_BYTES: usize = 512 * 1024;
+/// Fetched records that a queue may hold before fetching pauses. With few queues it exceeds a batch of our producer: a
+/// partition whose queue is full is left out of the next fetch request, and if the other partitions have no data, that
+/// request lasts for all of `fetch.wait.max.ms`.
+const QUEUE_RECORDS_MAX: usize = 6000;
 
-/// Bytes that the fetches in progress for all partitions may return together.
-const FETCHING_BYTES: usize = 128 * 1024;
+/// Memory that a consumer takes when it starts, in bytes.
+pub const RESERVED_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes that one fetch response may contain over all partitions. A first batch that is larger is still returned whole.
-const ANSWER_BYTES: usize = 1024 * 1024;
+/// Bytes that the responses in progress may contain together, over all brokers. A first batch that is larger than its
+/// limit is still returned whole. They add to what the queues hold, and each record in them costs as much as there.
+const FETCHING_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long messages wait for others to join their batch. At 1000 messages per second this makes about 80 requests per
 /// second; 5 ms makes 800. The lab's JVMs and its user share two cores.
 pub const LINGER: Duration = Duration::from_millis(50);
 
-/// Maximum produce request, in bytes. Brokers return batches whole, whatever the fetch size (KIP-74): with 512 KiB, a
-/// consumer that catches up needs half as much memory again.
-const BATCH_BYTES: usize = 65_536;
+/// Memory for messages that are not settled, in bytes. `pace` uses half of it unless batches are stuck; that half must
+/// hold several of the largest batches.
+const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
-/// Maximum overhead of a record beside its value, in bytes, in the message format of KIP-98.
-const RECORD_OVERHEAD: usize = 36;
+/// What librdkafka allocates for a message beside its value, in bytes, rounded up.
+const MESSAGE_BYTES: usize = 300;
 
 /// What librdkafka adds to a value before it compares it with `message.max.bytes`, rounded up.
 const MESSAGE_OVERHEAD: usize = 1024;
@@ -56,13 +57,13 @@ pub struct Sizes {
 impl Sizes {
     /// Sizes for values of up to `value` bytes and a topic with default limits.
     pub fn of_values(value: usize) -> Self {
-        Self { value, batch: BATCH_BYTES }
+        Self { value, batch: size::BATCH_BYTES }
     }
 
-    /// Messages per batch.
-    pub fn messages(self) -> u32 {
-        let room = self.batch.saturating_sub(BATCH_OVERHEAD);
-        u32::try_from(room / (self.value + RECORD_OVERHEAD)).unwrap_or(u32::MAX).max(1)
+    /// The same as numbers of messages.
+    pub fn limits(self) -> Limits {
+        let window = u32::try_from(WINDOW_BYTES / (self.value + MESSAGE_BYTES)).unwrap_or(u32::MAX);
+        Limits { batch: size::records(self.batch, self.value), window: window.max(1) }
     }
 }
 
@@ -114,9 +115,9 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> Cl
         // shutdown.
         .set("message.timeout.ms", "0")
         .set("linger.ms", LINGER.as_millis().to_string())
-        // Bounds memory. librdkafka counts values only, and each message costs some 200 bytes more, hence both limits.
-        .set("queue.buffering.max.messages", "30000")
-        .set("queue.buffering.max.kbytes", "16384")
+        // `pace` keeps within this: it bounds memory.
+        .set("queue.buffering.max.messages", sizes.limits().window.to_string())
+        .set("queue.buffering.max.kbytes", (WINDOW_BYTES / 1024).to_string())
         // Idempotence allows five requests in flight. After a leader change, a later one can be appended before an
         // earlier one is retried. librdkafka then starts a new producer epoch and resends what was not acknowledged,
         // although it may be in the log already (librdkafka #4953; a drill of this lab found it). With one request in
@@ -125,7 +126,7 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> Cl
         // Larger requests compensate. What `pace` gives a partition at a time is one request, whichever limit is
         // reached first.
         .set("batch.size", sizes.batch.to_string())
-        .set("batch.num.messages", sizes.messages().to_string())
+        .set("batch.num.messages", sizes.limits().batch.to_string())
         // librdkafka's default, 1 000 000 bytes, is below the brokers' limit.
         .set("message.max.bytes", (sizes.value + MESSAGE_OVERHEAD).max(1_000_000).to_string())
         // A newly started broker may not know the topic yet. Once this time has passed since the topic was first seen,
@@ -148,9 +149,10 @@ pub fn queues(partitions: usize) -> usize {
     partitions.clamp(1, QUEUES_MAX)
 }
 
-/// Settings of a consumer of `partitions` partitions.
-pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
-    let share = partitions.max(1);
+/// Settings of a consumer of `partitions` partitions from `servers` brokers. Its limits cannot change while it runs, and
+/// need not: a response has no more than there is to read, and a queue no more than is not accounted for yet.
+pub fn consumer(brokers: &str, partitions: usize, servers: usize) -> ClientConfig {
+    let queues = queues(partitions);
     let mut config = common(brokers, "kafka-lab-consumer");
     config
         // Reading must never create a topic: it would get the brokers' default shape.
@@ -173,12 +175,19 @@ pub fn consumer(brokers: &str, partitions: usize) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "2")
         .set("fetch.error.backoff.ms", "100")
         // Per queue.
-        .set("queued.min.messages", FETCHED_RECORDS.to_string())
-        .set("queued.max.messages.kbytes", (FETCHED_KBYTES / queues(partitions)).clamp(64, 2048).to_string())
-        // Per partition, and per response. A larger batch comes alone: librdkafka raises the limit of a partition that
-        // returned nothing.
-        .set("fetch.message.max.bytes", (FETCHING_BYTES / share).clamp(32_768, 524_288).to_string())
-        .set("fetch.max.bytes", ANSWER_BYTES.to_string());
+        .set("queued.min.messages", (FETCHED_RECORDS / queues).min(QUEUE_RECORDS_MAX).to_string())
+        .set("queued.max.messages.kbytes", (FETCHED_KBYTES / queues).min(2048).to_string())
+        // Per partition: a batch of ours, or two if there are few partitions. What is cut off a batch is fetched again.
+        // A larger batch comes alone: librdkafka raises the limit of a partition that returned nothing.
+        .set(
+            "fetch.message.max.bytes",
+            (FETCHING_BYTES / partitions.max(1)).clamp(size::BATCH_BYTES, 2 * size::BATCH_BYTES).to_string(),
+        )
+        // Per response, and there is one in progress from each broker.
+        .set(
+            "fetch.max.bytes",
+            (FETCHING_BYTES / servers.max(1)).clamp(size::BATCH_BYTES, 4 * size::BATCH_BYTES).to_string(),
+        );
     config
 }
 
@@ -208,7 +217,7 @@ pub fn probe_producer(brokers: &str) -> ClientConfig {
 
 /// Settings of the probe's consumer.
 pub fn probe_consumer(brokers: &str) -> ClientConfig {
-    let mut config = consumer(brokers, 1);
+    let mut config = consumer(brokers, 1, 1);
     low_latency(&mut config);
     config.set("client.id", "kafka-lab-probe").set("fetch.error.backoff.ms", "10");
     config

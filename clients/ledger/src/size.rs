@@ -10,6 +10,19 @@ pub const BATCH_OVERHEAD: usize = 61;
 /// The longest value that fits into [`MESSAGE_MAX_BYTES`], in bytes.
 pub const VALUE_SIZE_MAX: usize = 1_048_516;
 
+/// The largest batch that a producer of ours makes of several records, in bytes. More in a request costs everybody less
+/// for each record. Brokers return batches whole, whatever the fetch size (KIP-74), so a consumer needs room for them.
+pub const BATCH_BYTES: usize = 524_288;
+
+/// Largest size of a record beside its value, in bytes: attributes, three lengths, two deltas, the number of headers.
+const RECORD_OVERHEAD: usize = 36;
+
+/// Records of `value_size` bytes that certainly fit into a batch of `batch` bytes, but at least one.
+pub fn records(batch: usize, value_size: usize) -> u32 {
+    let room = batch.saturating_sub(BATCH_OVERHEAD);
+    u32::try_from(room / (value_size + RECORD_OVERHEAD)).unwrap_or(u32::MAX).max(1)
+}
+
 /// Size of a batch with one record, in bytes, for a value of `value_size` bytes without key and headers.
 pub const fn batch_of_one(value_size: usize) -> usize {
     // Attributes, the two deltas and the number of headers are 0, the key's length is -1: a byte each.
@@ -61,6 +74,18 @@ mod tests {
     fn lengths_take_more_bytes_where_they_grow() {
         assert_eq!([0, 63, 64, 8191, 8192, 1_048_575, 1_048_576].map(length), [1, 1, 2, 2, 3, 3, 4]);
         assert_eq!([0, 1, 57, 58, 63, 64].map(batch_of_one), [68, 69, 125, 127, 132, 134]);
+    }
+
+    #[test]
+    fn as_many_records_as_certainly_fit_and_at_least_one() {
+        assert_eq!([0, 1, 100, 1_000_000].map(|size| records(0, size)), [1; 4]);
+        assert_eq!(records(BATCH_OVERHEAD + 5 * 136, 100), 5);
+        assert_eq!(records(BATCH_OVERHEAD + 5 * 136 - 1, 100), 4);
+        for size in [0, 90, 100, 5000] {
+            // No length field is longer than 5 bytes, nor is any delta within a batch.
+            let count = records(BATCH_BYTES, size) as usize;
+            assert!(BATCH_OVERHEAD + count * (batch_of_one(size) - BATCH_OVERHEAD + 2 * 4) <= BATCH_BYTES, "{size}");
+        }
     }
 
     #[test]

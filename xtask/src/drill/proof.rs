@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use ledger::lines::{Gap, Milestone, Reason};
+use ledger::size;
+use ledger::stamp::{Encoder, RunId};
 use serde::Serialize;
 
 use crate::coordination::NAME;
@@ -14,9 +16,10 @@ use crate::drill::observations::{LoadProgress, Observations, PodSeen, Registrati
 use crate::drill::timing;
 use crate::words::listed;
 
-/// The most messages of a partition that the producer hands to librdkafka at a time: a batch of 64 KiB with the
-/// shortest stamps.
-const BATCH: u64 = 520;
+/// The most messages of a partition that the producer hands to librdkafka at a time: a batch of stamps alone.
+fn batch() -> u64 {
+    size::records(size::BATCH_BYTES, Encoder::minimum_size(RunId::random())).into()
+}
 
 /// How far the wall clock may be from the monotonic one, besides drift: both are not read at once.
 pub const CLOCK_MS: u64 = 200;
@@ -611,7 +614,7 @@ fn held_back(observed: &Observations) -> Judgement {
     let text = format!("{} in flight", after.in_flight);
     match after.in_flight {
         0 => contradicted(text),
-        more if more > BATCH * u64::from(count) => contradicted(text),
+        more if more > batch() * u64::from(count) => contradicted(text),
         _ => Ok(text),
     }
 }
