@@ -102,6 +102,9 @@ pub enum Command {
     KafkaTopics(Passthrough),
     /// Run ZooKeeper's shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
     ZookeeperShell(Passthrough),
+    /// Measure the lab's clients beside other clients of Kafka, on a lab of its own; `bench --help` lists its flags
+    #[command(disable_help_flag = true)]
+    Bench(Passthrough),
     /// Run the project's tests: format, clippy, licences, unit and integration tests, and the real lab end to end
     Test(TestArgs),
 }
@@ -254,7 +257,7 @@ pub struct ClientLogsArgs {
 /// Arguments passed to a tool unchanged.
 #[derive(Clone, Debug, Args)]
 pub struct Passthrough {
-    /// Arguments for the tool; the server's address is added
+    /// Arguments for the program; the server's address is added for Kafka's and ZooKeeper's tools
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub args: Vec<String>,
 }

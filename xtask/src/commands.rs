@@ -1,5 +1,6 @@
 //! The commands. Each loads a [`crate::config::Lab`], runs a plan, reports, and returns an exit code.
 
+pub mod bench;
 pub mod by_hand;
 pub mod clients;
 pub mod drill;

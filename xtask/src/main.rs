@@ -98,6 +98,7 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Kubectl(args) => return session.kubectl(args),
         Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
         Command::ZookeeperShell(args) => return session.tool(Tool::ZooKeeperShell, args),
+        Command::Bench(args) => return commands::bench::run(args, &cli.global, &env),
         Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
     };
     Ok(exit as i32)
@@ -136,6 +137,7 @@ fn name(command: &Command) -> &'static str {
         Command::Kubectl(_) => "kubectl",
         Command::KafkaTopics(_) => "kafka-topics",
         Command::ZookeeperShell(_) => "zookeeper-shell",
+        Command::Bench(_) => "bench",
         Command::Test(_) => "test",
     }
 }

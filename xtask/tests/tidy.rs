@@ -13,6 +13,9 @@ fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
+/// The sources of each crate.
+const SOURCES: [&str; 5] = ["xtask/src", "bench/src", "clients/src", "clients/ledger/src", "clients/schema/src"];
+
 fn files(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
@@ -54,10 +57,10 @@ fn xtask_stays_light() {
 }
 
 #[test]
-fn only_the_clients_know_rdkafka_and_tokio() {
+fn xtask_knows_neither_rdkafka_nor_those_who_do() {
     let manifest = std::fs::read_to_string(repo().join("xtask/Cargo.toml")).unwrap();
     for line in manifest.lines().filter(|line| !line.trim_start().starts_with('#')) {
-        for name in ["rdkafka", "tokio", "clients"] {
+        for name in ["rdkafka", "tokio", "clients", "bench"] {
             assert!(!line.starts_with(name), "{line}");
         }
     }
@@ -66,7 +69,7 @@ fn only_the_clients_know_rdkafka_and_tokio() {
 #[test]
 fn every_module_says_what_it_is_for() {
     let mut sources = Vec::new();
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
+    for dir in SOURCES {
         files(&repo().join(dir), "rs", &mut sources);
     }
     assert!(sources.len() > 30);
@@ -93,7 +96,7 @@ fn one_module_each_for_yaml_and_bars() {
     }
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "up",
     "verify",
     "teardown",
@@ -105,6 +108,7 @@ const COMMANDS: [&str; 12] = [
     "kubectl",
     "kafka-topics",
     "zookeeper-shell",
+    "bench",
     "test",
 ];
 
@@ -154,7 +158,7 @@ fn the_page_of_modules_is_made_of_their_first_lines() {
         "# Modules\n\nEvery source file and what it is for: its own first lines. [architecture.md](architecture.md) tells\nhow \
          they fit together. `UPDATE_EXPECT=1 cargo test -p xtask --test tidy` writes this page.\n",
     );
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
+    for dir in SOURCES {
         let mut sources = Vec::new();
         files(&repo().join(dir), "rs", &mut sources);
         // A folder comes after the files beside it.
@@ -374,7 +378,7 @@ fn imports(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn imports_go_in_no_circle() {
-    for dir in ["clients/src", "clients/ledger/src", "xtask/src"] {
+    for dir in ["bench/src", "clients/src", "clients/ledger/src", "xtask/src"] {
         let mut left = imports(&repo().join(dir));
         assert!(left.values().any(|used| !used.is_empty()), "{dir}: no imports found");
         // What uses none of those that are left is in no circle.
@@ -434,7 +438,7 @@ fn few_files_know_who_coordinates() {
 #[test]
 fn every_schema_is_declared_once() {
     let mut sources = Vec::new();
-    for dir in ["xtask/src", "clients/src", "clients/ledger/src", "clients/schema/src"] {
+    for dir in SOURCES {
         files(&repo().join(dir), "rs", &mut sources);
     }
     let mut declared: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

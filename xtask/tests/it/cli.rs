@@ -422,6 +422,7 @@ fn a_state_folder_that_cannot_be_made_says_so() {
 fn help_teaches_every_command() {
     let state = Dir::new("state");
     let help = run(&mut xtask(&state.0, ["--help"])).expect(0).stdout;
+    assert!(help.lines().any(|line| line.trim_start().starts_with("bench")), "{help}");
     for command in ["up", "verify", "teardown", "status", "logs", "clients", "kafka-topics", "zookeeper-shell", "test"]
     {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in:\n{help}");

@@ -7,6 +7,8 @@
 )]
 
 mod advice;
+#[cfg(feature = "lab")]
+mod bench;
 mod cli;
 mod common;
 mod contract;

@@ -1,0 +1,41 @@
+//! `bench`: builds and starts the benchmark, a program of its own (`bench/`), which knows what xtask does not.
+
+use std::time::Duration;
+
+use crate::cli::{Format, Global, Passthrough};
+use crate::config::Env;
+use crate::environment::Purpose;
+use crate::exec::{Cmd, Exec, RealExec};
+use crate::failure::{Exit, Failure, Result};
+use crate::show::print_text;
+
+/// Builds the clients and the benchmark, and runs it on our terminal; returns its exit code.
+///
+/// # Errors
+/// A flag has no meaning here, or cargo cannot be started.
+pub fn run(args: &Passthrough, global: &Global, env: &Env) -> Result<i32> {
+    if global.name != "kafka-lab" || global.manifests.is_some() {
+        let what = "bench brings up labs of its own: --name and --manifests have no meaning";
+        return Err(Failure::usage(what).fix("leave them out"));
+    }
+    let us = std::env::current_exe()
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("our own program is not known: {error}")))?;
+    // As `up` builds it, and before anything is pinned to a core.
+    let build = cargo(env, "build").args(["--package", "clients"]);
+    let bench = cargo(env, "run").args(["--quiet", "--package", "bench", "--", "--xtask"]).arg(us);
+    let format: &[&str] = if global.format == Format::Json { &["--format", "json"] } else { &[] };
+    let bench = bench.args(format).args(&args.args);
+    if global.dry_run {
+        print_text(&format!("{build}\n{bench}\n"));
+        return Ok(0);
+    }
+    match RealExec.attached(&build)? {
+        0 => RealExec.attached(&bench),
+        failed => Ok(failed),
+    }
+}
+
+fn cargo(env: &Env, command: &str) -> Cmd {
+    let cargo = Cmd::new(&env.cargo, Duration::ZERO).args([command, "--release", "--locked", "--target-dir"]);
+    cargo.arg(&env.target).purpose(Purpose::Build).dir(&env.repo)
+}
