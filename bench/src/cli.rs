@@ -10,8 +10,9 @@ use crate::rust_peer::PeerArgs;
 
 /// Measures the lab's clients beside other clients of Kafka, on one lab and in the same run.
 ///
-/// Brings up a lab of its own and takes it down again. In each round everybody runs once, one after the other; the first
-/// round does not count. What was delivered is checked by end offsets. Who lacks a program is named, with what to install.
+/// Brings up a lab of its own and takes it down again. In each round everybody runs once, one after the other; the
+/// first round does not count. What was delivered is checked by end offsets. Who lacks a program is named, with what
+/// to install.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", version, max_term_width = 120)]
 #[command(args_conflicts_with_subcommands = true)]

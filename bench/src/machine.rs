@@ -43,13 +43,12 @@ pub struct Busy {
 impl Busy {
     /// What was used until now.
     pub fn now(pids: &[u32]) -> Self {
-        let ticks = rustix::param::clock_ticks_per_second() as f64;
         let of = |pid: &str| {
             let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-            process_ticks(&stat) as f64 / ticks
+            cpu_seconds(&stat)
         };
         Self {
-            machine: machine_ticks(&read("/proc/stat")) as f64 / ticks,
+            machine: machine_ticks(&read("/proc/stat")) as f64 / rustix::param::clock_ticks_per_second() as f64,
             processes: pids.iter().map(|pid| of(&pid.to_string())).sum(),
             us: of("self"),
         }
@@ -66,6 +65,11 @@ impl Busy {
 }
 
 /// User and system time in `/proc/PID/stat`, without children.
+pub fn cpu_seconds(stat: &str) -> f64 {
+    process_ticks(stat) as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// The same in ticks.
 fn process_ticks(stat: &str) -> u64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()

@@ -280,6 +280,7 @@ impl Rounds<'_> {
             seconds: said.seconds,
             wall_s: ran.wall_s,
             cpu_s: ran.cpu_s,
+            busy_cores: ran.busy(said.seconds),
             peak_kib: ran.peak_kib,
             delivered: 0,
             servers_cpu_s: busy.processes,

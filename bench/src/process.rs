@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use wait4::Wait4;
 
+use crate::machine;
 use crate::stop::{Interrupted, Stop};
 
 /// How often a process is looked at.
@@ -37,7 +38,11 @@ pub struct Running {
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
     peak_kib: u64,
+    samples: Vec<Sample>,
 }
+
+/// The CPU seconds that a process had used at a time since its start.
+type Sample = (f64, f64);
 
 /// How a program ran.
 #[derive(Debug)]
@@ -48,6 +53,24 @@ pub struct Ran {
     pub cpu_s: f64,
     /// Peak resident memory of the process.
     pub peak_kib: u64,
+    samples: Vec<Sample>,
+}
+
+impl Ran {
+    /// How many cores the process kept busy in the busiest period of `seconds`. What it measures of itself is such a
+    /// period; its start and its end are not.
+    pub fn busy(&self, seconds: f64) -> f64 {
+        busiest(&self.samples, seconds)
+    }
+}
+
+fn busiest(samples: &[Sample], seconds: f64) -> f64 {
+    let Some(last) = samples.last() else { return 0.0 };
+    let share = |(at, (begin, before)): (usize, &Sample)| {
+        let end = samples[at..].iter().find(|(time, _)| time - begin >= seconds).unwrap_or(last);
+        (end.1 - before) / (end.0 - begin).max(seconds)
+    };
+    samples.iter().enumerate().map(share).fold(0.0, f64::max)
 }
 
 fn reading(from: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
@@ -84,7 +107,7 @@ impl Running {
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let (stdout, stderr) = (reading(child.stdout.take()), reading(child.stderr.take()));
         let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, child, begin, stdout, stderr, peak_kib: 0 })
+        Ok(Self { name, child, begin, stdout, stderr, peak_kib: 0, samples: Vec::new() })
     }
 
     fn signal(&self, signal: Signal) {
@@ -105,7 +128,9 @@ impl Running {
         if let Some(peak) = peak_kib(&read("status")) {
             self.peak_kib = peak;
         }
-        read("stat").rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+        let stat = read("stat");
+        self.samples.push((self.begin.elapsed().as_secs_f64(), machine::cpu_seconds(&stat)));
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
     }
 
     /// Waits until it ends by itself.
@@ -143,7 +168,7 @@ impl Running {
             bail!("{} ended with {}: {}", self.name, used.status, lines[lines.len().saturating_sub(8)..].join("\n"));
         }
         let cpu_s = (used.rusage.utime + used.rusage.stime).as_secs_f64();
-        Ok(Ran { stdout, wall_s, cpu_s, peak_kib: self.peak_kib })
+        Ok(Ran { stdout, wall_s, cpu_s, peak_kib: self.peak_kib, samples: self.samples })
     }
 }
 
@@ -188,6 +213,16 @@ mod tests {
         assert!(ran.cpu_s > 0.02 && ran.cpu_s < ran.wall_s * 1.5 && ran.peak_kib > 100, "{ran:?}");
         let child = sh("sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; true", 60_000).unwrap();
         assert!(child.cpu_s > 0.02, "{child:?}");
+    }
+
+    #[test]
+    fn the_busiest_period_is_found_wherever_it_is() {
+        // A second of waiting, two of work on one core, a second of waiting.
+        let samples: Vec<Sample> =
+            (0..=40).map(|at| f64::from(at) / 10.0).map(|t| (t, (t - 1.0).clamp(0.0, 2.0))).collect();
+        let near = |seconds, expected: f64| (busiest(&samples, seconds) - expected).abs() < 0.01;
+        assert!(near(2.0, 1.0) && near(1.0, 1.0) && near(4.0, 0.5) && near(100.0, 0.02));
+        assert_eq!((busiest(&[], 1.0), busiest(&[(0.0, 0.0)], 1.0)), (0.0, 0.0));
     }
 
     #[test]

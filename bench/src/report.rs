@@ -177,6 +177,7 @@ pub mod sample {
             seconds,
             wall_s: seconds + 0.1,
             cpu_s: 0.2,
+            busy_cores: 0.3,
             peak_kib: 8192,
             delivered: 300_000,
             servers_cpu_s: 1.0,

@@ -146,6 +146,8 @@ pub struct Round {
     pub wall_s: f64,
     /// User and system time of the process and its children.
     pub cpu_s: f64,
+    /// How many cores it kept busy in the busiest period of `seconds`.
+    pub busy_cores: f64,
     /// Peak resident memory.
     pub peak_kib: u64,
     /// What the end offsets show, or what the consumer counted.

@@ -15,8 +15,9 @@ pub fn void(regime: RegimeName, server_cores: usize, rounds: &[Round]) -> Option
         return None;
     }
     let share = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure)).map(|spread| spread.median);
-    let client = share(|round| round.cpu_s / round.wall_s)?;
-    let servers = share(|round| round.servers_cpu_s / round.wall_s)? / server_cores.max(1) as f64;
+    let client = share(|round| round.busy_cores)?;
+    // They work for this client alone, so that their time belongs to its seconds.
+    let servers = share(|round| round.servers_cpu_s / round.seconds)? / server_cores.max(1) as f64;
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
     if client < CLIENT_BUSY {
         let (seen, needed) = (percent(client), percent(CLIENT_BUSY));
@@ -39,6 +40,7 @@ mod tests {
             seconds: 10.0,
             wall_s: 10.0,
             cpu_s: client,
+            busy_cores: client / 10.0,
             peak_kib: 1,
             delivered: 1,
             servers_cpu_s: servers,
