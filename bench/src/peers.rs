@@ -102,6 +102,7 @@ const WALL: &str = "from the start of the process to its end: it reports no time
 
 const SARAMA: &str = "Version 3.3.2, RequiredAcks WaitForAll, Idempotent, MaxOpenRequests 1 (which idempotence \
                       requires), CompressionNone, ChannelBufferSize 65536; defaults otherwise";
+const SARAMA_ASYNC: &str = "as sync, with Flush.Frequency 50 ms and Flush.MaxMessages 50000";
 const FRANZ_GO: &str = "idempotence and acks=all (its defaults), NoCompression, MaxBufferedRecords 500000, ProducerLinger \
                         50 ms; defaults otherwise";
 
@@ -194,7 +195,7 @@ pub const CONTESTANTS: &[Contestant] = &[
         family: Family::Sarama,
         role: Role::Producer,
         timed: GO_SENT,
-        settings: SARAMA,
+        settings: SARAMA_ASYNC,
         one_of: 1,
         args: |job| go("sarama-async", job),
         read: one_json_line,

@@ -23,7 +23,11 @@ func saramaConfig() *sarama.Config {
 }
 
 func saramaAsync(j job) error {
-	producer, err := sarama.NewAsyncProducer(j.brokers, saramaConfig())
+	config := saramaConfig()
+	// What the others call linger.
+	config.Producer.Flush.Frequency = 50 * time.Millisecond
+	config.Producer.Flush.MaxMessages = 50_000
+	producer, err := sarama.NewAsyncProducer(j.brokers, config)
 	if err != nil {
 		return err
 	}
