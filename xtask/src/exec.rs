@@ -226,7 +226,8 @@ impl RealExec {
                         "{} did not end within {:.0} s",
                         cmd.program.to_string_lossy(),
                         cmd.deadline.as_secs_f64()
-                    ));
+                    ))
+                    .fix("see the log; if the machine was busy, rerun when it is not");
                 }
                 Ok(None) => tick(),
                 Err(error) => break Failure::step(format!("cannot wait for {cmd}: {}", in_words(error))),
