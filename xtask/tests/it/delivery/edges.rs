@@ -117,7 +117,8 @@ fn a_renewed_handle_goes_on_where_the_former_ended(clients: &Clients, others: &O
 /// A batch that cannot be read is told of as long as it cannot, and not any longer.
 fn a_damaged_batch_is_told_of_until_it_is_mended(lab: &Lab, clients: &Clients, others: &Others) {
     others.run(&["topic", "damaged", "1", "1", "min.insync.replicas=1"]);
-    clients.run("sound", &["producer", "--topic", "damaged", "--rate", "0", "--count", "1000", "--value-size", "100"]);
+    // More than one batch.
+    clients.run("sound", &["producer", "--topic", "damaged", "--rate", "0", "--count", "1000", "--value-size", "1000"]);
     let file = Path::new("data/damaged-0/00000000000000000000.log");
     let logs = (0..3).map(|broker| lab.folder().join(format!("kafka-{broker}")).join(file));
     let log = logs.into_iter().find(|path| path.exists()).unwrap();

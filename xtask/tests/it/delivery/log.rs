@@ -122,7 +122,8 @@ fn a_topic_that_was_deleted_is_missed(lab: &Lab) {
 fn a_log_that_was_cut_back_is_told(lab: &Lab, clients: &Clients) {
     let create = ["--create", "--topic", "cut", "--replica-assignment", "1", "--config", "min.insync.replicas=1"];
     lab.run(&[&["kafka-topics", "--"][..], &create].concat()).expect(0);
-    let producer = ["producer", "--topic", "cut", "--format", "json", "--rate", "0", "--value-size", "100", "--count"];
+    // Four batches: a log is cut back to the end of one.
+    let producer = ["producer", "--topic", "cut", "--format", "json", "--rate", "0", "--value-size", "1000", "--count"];
     clients.run("sent", &[&producer[..], &["2000", "--run", "cut"]].concat());
     let mut reading =
         clients.start("reading", &["consumer", "--topic", "cut", "--run", "cut", "--start", "0:0", "--format", "json"]);
