@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::peers::Family;
 use crate::result::{RegimeName, Role};
 use crate::rust_peer::PeerArgs;
+use crate::scale::Chosen;
 
 /// Measures the lab's clients beside other clients of Kafka, on one lab and in the same run.
 ///
@@ -20,7 +21,7 @@ pub struct Cli {
     #[command(flatten)]
     pub run: RunArgs,
     #[command(subcommand)]
-    pub command: Option<Hidden>,
+    pub command: Option<Command>,
 }
 
 /// Flags of a run.
@@ -74,9 +75,6 @@ pub struct RunArgs {
     /// Measure nothing; show, compare or write this result instead
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
-    /// The program that brings up the lab [default: `cargo run --package xtask`]
-    #[arg(long, hide = true, value_name = "PROGRAM")]
-    pub xtask: Option<String>,
 }
 
 /// The format of the result.
@@ -86,12 +84,38 @@ pub enum Format {
     Json,
 }
 
-/// What the benchmark starts itself as.
+/// What else there is.
 #[derive(Debug, Subcommand)]
-pub enum Hidden {
+pub enum Command {
+    /// Measure what more work costs the lab's clients: time, CPU and memory by messages, partitions and so on
+    Scale(ScaleArgs),
     /// Run a client of the rdkafka crate once
     #[command(hide = true)]
     Peer(PeerArgs),
+}
+
+/// Flags of `scale`.
+#[derive(Debug, clap::Args)]
+pub struct ScaleArgs {
+    /// What grows, and its values, as in `--sweep partitions=4,100`; several may be given [default: all of messages,
+    /// partitions, size, consumers, brokers]
+    #[arg(long, value_name = "NAME[=VALUE,...]")]
+    pub sweep: Vec<Chosen>,
+    /// Rounds that count
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Tables, or the result as one JSON line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write plots to this folder, as SVG
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
+    /// Measure nothing; show or draw this result instead
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
 }
 
 impl RunArgs {
@@ -125,6 +149,8 @@ mod tests {
         assert_eq!(run.regime, [RegimeName::Real, RegimeName::ClientBound]);
         assert_eq!(run.families(), [Family::Ours, Family::RdkafkaPerformance]);
         assert_eq!(run.roles(RegimeName::ClientBound), [Role::Producer, Role::Consumer]);
+        let scale = read(&["scale", "--sweep", "brokers=1,2", "--sweep", "size"]).unwrap().command;
+        assert!(matches!(scale, Some(Command::Scale(args)) if args.sweep.len() == 2 && args.sweep[0].values == [1, 2]));
         let default = read(&[]).unwrap().run;
         assert_eq!((default.families().len(), default.roles(RegimeName::Real).len()), (7, 3));
         for (args, needle) in

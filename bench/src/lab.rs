@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::machine;
-use crate::process::{Running, Variables, find, words};
+use crate::process::{Ran, Running, Variables, find, words};
 use crate::result::RegimeName;
 use crate::stop::Stop;
 
@@ -34,6 +34,28 @@ pub struct Lab {
     pub servers: Vec<u32>,
     /// Cores of the servers and the core of clients, if they are pinned.
     pub pinned: Option<Pinned>,
+    /// How long `up` took, and the CPU time of xtask and what it waited for meanwhile: the servers' is not in it.
+    pub up_s: f64,
+    pub up_cpu_s: f64,
+}
+
+/// What a lab is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The end of the lab's name.
+    pub name: &'static str,
+    /// Files in memory, and servers and clients on cores of their own.
+    pub client_bound: bool,
+    /// `None` for as many as the manifests say.
+    pub brokers: Option<usize>,
+}
+
+impl Shape {
+    /// The lab of a regime.
+    pub fn of(regime: RegimeName) -> Self {
+        let client_bound = regime == RegimeName::ClientBound;
+        Self { name: regime.name(), client_bound, brokers: client_bound.then_some(1) }
+    }
 }
 
 /// Which cores belong to whom.
@@ -55,72 +77,69 @@ impl Pinned {
 }
 
 impl Lab {
-    /// Brings up the lab of a regime. `xtask` is the command that does it.
+    /// Brings up a lab of its own. `xtask` is the command that does it.
     ///
     /// # Errors
     /// The lab does not come up; what came up is taken down.
-    pub fn up(regime: RegimeName, xtask: &[String], repo: &Path, stop: &Stop) -> Result<Self> {
-        let home = match regime {
-            RegimeName::Real => std::env::temp_dir(),
-            RegimeName::ClientBound => PathBuf::from("/dev/shm"),
-        };
-        let pinned = match regime {
-            RegimeName::Real => None,
-            RegimeName::ClientBound => {
-                if !in_memory(&home, &std::fs::read_to_string("/proc/mounts").unwrap_or_default()) {
-                    bail!("{} is no tmpfs", home.display());
-                }
-                find("taskset").context("taskset is missing; `apt-get install util-linux` has it")?;
-                Some(Pinned::of(machine::cores()).context("this machine has one core, and two are needed")?)
+    pub fn up(shape: &Shape, xtask: &[String], repo: &Path, stop: &Stop) -> Result<Self> {
+        let home = if shape.client_bound { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let pinned = if shape.client_bound {
+            if !in_memory(&home, &std::fs::read_to_string("/proc/mounts").unwrap_or_default()) {
+                bail!("{} is no tmpfs", home.display());
             }
+            find("taskset").context("taskset is missing; `apt-get install util-linux` has it")?;
+            Some(Pinned::of(machine::cores()).context("this machine has one core, and two are needed")?)
+        } else {
+            None
         };
-        let name = format!("bench-{}", regime.name());
+        let name = format!("bench-{}", shape.name);
         let folder = home.join(format!("kafka-lab-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let (brokers, client, java, class_path) = Default::default();
         let xtask = xtask.to_vec();
+        let (servers, up_s, up_cpu_s) = Default::default();
         let mut lab =
-            Self { xtask, name, folder, brokers, count: 0, client, java, class_path, servers: Vec::new(), pinned };
+            Self { xtask, name, folder, brokers, count: 0, client, java, class_path, servers, pinned, up_s, up_cpu_s };
         let manifests = repo.join("manifests");
-        let manifests = if regime == RegimeName::Real { manifests } else { lab.one_broker(&manifests)? };
+        let manifests = shape.brokers.map_or(Ok(manifests.clone()), |count| lab.manifests(&manifests, count))?;
         let manifests = manifests.to_str().context("the path of the manifests is no text")?;
         let base = free_ports()?.to_string();
         let up = ["up", "--backend", "local", "--no-clients", "--port-base", &base, "--manifests", manifests];
-        lab.xtask(&up, Duration::from_secs(3600), stop)?;
+        let ran = lab.xtask(&up, Duration::from_secs(3600), stop)?;
+        (lab.up_s, lab.up_cpu_s) = (ran.wall_s, ran.cpu_s);
         lab.learn(stop)?;
         Ok(lab)
     }
 
-    /// A copy of the manifests with one broker.
-    fn one_broker(&self, manifests: &Path) -> Result<PathBuf> {
+    /// A copy of the manifests with another number of brokers.
+    fn manifests(&self, manifests: &Path, brokers: usize) -> Result<PathBuf> {
         let copy = self.folder.join("manifests");
         // Kafka's log4j files are below it.
         copy_folder(manifests, &copy)?;
         let path = copy.join("kafka.yml");
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        std::fs::write(&path, with_one_broker(&text)?)?;
+        std::fs::write(&path, with_brokers(&text, brokers)?)?;
         Ok(copy)
     }
 
-    fn xtask(&self, args: &[&str], within: Duration, stop: &Stop) -> Result<String> {
+    fn xtask(&self, args: &[&str], within: Duration, stop: &Stop) -> Result<Ran> {
         // What xtask starts inherits the cores.
         let pin = self.pinned.as_ref().map(|pinned| words(&["taskset", "--cpu-list", &pinned.servers]));
         let mut argv = [pin.unwrap_or_default(), self.xtask.clone(), words(&["--name", &self.name])].concat();
         argv.extend(words(args));
         let running = Running::start(&argv, Variables::All, &[("XDG_STATE_HOME", &self.folder)])?;
-        let ran = running.finish(within, stop);
-        Ok(ran.with_context(|| format!("`xtask {}` failed", args.join(" ")))?.stdout)
+        running.finish(within, stop).with_context(|| format!("`xtask {}` failed", args.join(" ")))
     }
 
     /// Asks the lab for what the benchmark needs.
     fn learn(&mut self, stop: &Stop) -> Result<()> {
         let within = Duration::from_secs(120);
-        let status = self.xtask(&["status", "--format", "json"], within, stop)?;
+        let status = self.xtask(&["status", "--format", "json"], within, stop)?.stdout;
         let report: Value = serde_json::from_str(status.lines().last().unwrap_or_default())
             .context("`xtask status` did not end with a report")?;
         let brokers: Vec<&str> = report["brokers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         (self.brokers, self.count) = (brokers.join(","), brokers.len());
-        let plan = self.xtask(&["up", "--dry-run"], within, stop)?;
+        let plan = self.xtask(&["up", "--dry-run"], within, stop)?.stdout;
         let line = plan.lines().find(|line| line.contains(" metadata --brokers")).unwrap_or_default();
         self.client = line.split(' ').next().unwrap_or_default().to_owned();
         for entry in std::fs::read_dir(self.folder.join("kafka-lab").join(&self.name))?.flatten() {
@@ -175,7 +194,7 @@ impl Drop for Lab {
 /// A first port so that the lab's ports are free.
 fn free_ports() -> Result<u16> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let lab = |base: &u16| (*base..base + 10).chain([base + ZOOKEEPER_ABOVE]).all(free);
+    let lab = |base: &u16| (*base..base + 20).chain([base + ZOOKEEPER_ABOVE]).all(free);
     (20_100..30_000).step_by(20).find(lab).context("no free ports for a lab between 20100 and 32091")
 }
 
@@ -202,20 +221,20 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// kafka.yml with one broker instead of three: every count of brokers or replicas becomes 1.
-fn with_one_broker(text: &str) -> Result<String> {
+/// kafka.yml with another number of brokers than three, and no more replicas than there are brokers.
+fn with_brokers(text: &str, count: usize) -> Result<String> {
     let mut changed = 0;
     let mut line = |line: &str| {
-        let replicas = line.trim() == "replicas: 3";
-        let counts = ["_REPLICATION_FACTOR,", "_MIN_INSYNC_REPLICAS,", "_MIN_ISR,"];
-        if replicas {
+        let most = |names: &[&str], least| names.iter().any(|name| line.contains(name)).then_some(count.min(least));
+        let replicas = most(&["_REPLICATION_FACTOR,"], 3).or(most(&["_MIN_INSYNC_REPLICAS,", "_MIN_ISR,"], 2));
+        if line.trim() == "replicas: 3" {
             changed += 1;
-            return line.replace('3', "1");
+            return line.replace('3', &count.to_string());
         }
-        match line.split_once("value: \"") {
-            Some((name, _)) if counts.iter().any(|count| name.contains(count)) => {
+        match (line.split_once("value: \""), replicas) {
+            (Some((name, _)), Some(replicas)) => {
                 changed += 1;
-                format!("{name}value: \"1\"}}")
+                format!("{name}value: \"{replicas}\"}}")
             }
             _ => line.to_owned(),
         }
@@ -233,15 +252,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_broker_is_made_of_the_manifest() {
+    fn the_manifest_gets_another_number_of_brokers() {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/kafka.yml")).unwrap();
-        let one = with_one_broker(&text).unwrap();
+        let one = with_brokers(&text, 1).unwrap();
         let differ: Vec<(&str, &str)> = text.lines().zip(one.lines()).filter(|(a, b)| a != b).collect();
         assert_eq!((differ.len(), text.lines().count()), (6, one.lines().count()));
         assert_eq!(differ[0], ("  replicas: 3", "  replicas: 1"));
         assert!(one.contains("{name: KAFKA_MIN_INSYNC_REPLICAS, value: \"1\"}"));
         assert!(one.contains("{name: KAFKA_NUM_PARTITIONS, value: \"4\"}"));
-        assert!(with_one_broker("replicas: 3\n").unwrap_err().to_string().contains("1 lines"));
+        assert_eq!(with_brokers(&text, 3).unwrap(), text);
+        let ten = with_brokers(&text, 10).unwrap();
+        assert_eq!(text.lines().zip(ten.lines()).filter(|(a, b)| a != b).count(), 1);
+        assert!(with_brokers("replicas: 3\n", 1).unwrap_err().to_string().contains("1 lines"));
     }
 
     #[test]

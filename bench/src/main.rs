@@ -15,8 +15,10 @@ mod programs;
 mod report;
 mod result;
 mod rust_peer;
+mod scale;
 mod stats;
 mod stop;
+mod sweep;
 mod table;
 mod topics;
 mod verdict;
@@ -28,10 +30,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use cli::{Cli, Format, Hidden, RunArgs};
+use cli::{Cli, Command, Format, RunArgs, ScaleArgs};
 use measure::Order;
 use process::{Variables, run, words};
 use result::{BENCH, Bench, RegimeName};
+use scale::{Chosen, SCALE, Scale};
 use stop::{Interrupted, Stop};
 
 /// Plots of docs/performance.md, seen from there.
@@ -40,7 +43,8 @@ const PLOTS: &str = "plots";
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(Hidden::Peer(args)) => rust_peer::run(args).map(|()| true),
+        Some(Command::Peer(args)) => rust_peer::run(args).map(|()| true),
+        Some(Command::Scale(args)) => scale(args),
         None => bench(&cli.run),
     };
     match done {
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
 
 /// Measures or reads a result, and shows it. Returns whether no client failed.
 fn bench(args: &RunArgs) -> Result<bool> {
-    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate is in no folder")?;
+    let repo = repo()?;
     let old = args.compare.as_deref().map(read).transpose()?;
     let found = match &args.from {
         Some(file) => read(file)?,
@@ -70,13 +74,13 @@ fn bench(args: &RunArgs) -> Result<bool> {
         write(file, &(serde_json::to_string_pretty(&found)? + "\n"))?;
     }
     if let Some(folder) = &args.svg {
-        draw(&found, folder)?;
+        draw(plot::all(&found), folder)?;
     }
     if args.write_docs {
         let page = repo.join("docs/performance.md");
         let text = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
         write(&page, &docs::replaced(&text, &docs::section(&found, PLOTS))?)?;
-        draw(&found, &repo.join("docs").join(PLOTS))?;
+        draw(plot::all(&found), &repo.join("docs").join(PLOTS))?;
     }
     match args.format {
         Format::Json => println!("{}", serde_json::to_string(&found)?),
@@ -99,21 +103,73 @@ fn bench(args: &RunArgs) -> Result<bool> {
     Ok(found.regimes.iter().all(|regime| regime.failed.is_empty()))
 }
 
-fn measured(args: &RunArgs, repo: &Path) -> Result<Bench> {
+/// Goes through the sweeps or reads a result, and shows it. Returns whether no work failed.
+fn scale(args: &ScaleArgs) -> Result<bool> {
+    let found: Scale = match &args.from {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let found: Scale = serde_json::from_str(&text)
+                .with_context(|| format!("{} is no result of `cargo xtask bench scale --out`", file.display()))?;
+            let (file, schema) = (file.display(), &found.schema);
+            anyhow::ensure!(*schema == SCALE, "{file} has schema {schema}, and this program reads {SCALE}");
+            found
+        }
+        None => swept(args)?,
+    };
+    if let Some(file) = &args.out {
+        write(file, &(serde_json::to_string_pretty(&found)? + "\n"))?;
+    }
+    if let Some(folder) = &args.svg {
+        draw(scale::plots(&found), folder)?;
+    }
+    match args.format {
+        Format::Json => println!("{}", serde_json::to_string(&found)?),
+        Format::Text => print!("{}", scale::text(&found)),
+    }
+    Ok(found.sweeps.iter().flat_map(|swept| &swept.problems).all(|problem| !problem.failed))
+}
+
+fn swept(args: &ScaleArgs) -> Result<Scale> {
+    let (repo, stop) = (repo()?, listen()?);
+    let (time_ms, machine, commit) = (now_ms(), machine::describe(), commit(repo, &stop));
+    let chosen = if args.sweep.is_empty() { Chosen::all() } else { args.sweep.clone() };
+    let run = |one: &Chosen| sweep::run(one, args.rounds, &xtask(repo), repo, &stop);
+    let sweeps = chosen.iter().map(run).collect::<Result<_>>()?;
+    Ok(Scale { schema: SCALE.into(), time_ms, commit, machine, sweeps })
+}
+
+fn repo() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate is in no folder")
+}
+
+fn listen() -> Result<Stop> {
     anyhow::ensure!(cfg!(target_os = "linux"), "the benchmark reads /proc, which Linux has");
-    let stop = Stop::listen()?;
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Stop::listen()?)
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The command that brings up labs: the xtask that started us, or a new one.
+fn xtask(repo: &Path) -> Vec<String> {
+    match std::env::var("KAFKA_LAB_XTASK") {
+        Ok(program) => vec![program],
+        Err(_) => {
+            let manifest = repo.join("Cargo.toml").display().to_string();
+            words(&["cargo", "run", "--quiet", "--manifest-path", &manifest, "--package", "xtask", "--"])
+        }
+    }
+}
+
+fn measured(args: &RunArgs, repo: &Path) -> Result<Bench> {
+    let stop = listen()?;
+    let time_ms = now_ms();
     let machine = machine::describe();
     let commit = commit(repo, &stop);
     let size = usize::try_from(args.size)?;
     let limits = if args.no_limits { Vec::new() } else { limits::measure(size, &stop)? };
-    let xtask = match &args.xtask {
-        Some(program) => vec![program.clone()],
-        None => {
-            let manifest = repo.join("Cargo.toml").display().to_string();
-            words(&["cargo", "run", "--quiet", "--manifest-path", &manifest, "--package", "xtask", "--"])
-        }
-    };
     let regime = |name: &RegimeName| {
         let order = Order {
             families: args.families(),
@@ -125,10 +181,9 @@ fn measured(args: &RunArgs, repo: &Path) -> Result<Bench> {
             rate: args.rate.into(),
             latency_seconds: args.latency_seconds.into(),
         };
-        measure::regime(*name, &order, &xtask, repo, &stop)
+        measure::regime(*name, &order, &xtask(repo), repo, &stop)
     };
     let regimes = args.regime.iter().map(regime).collect::<Result<_>>()?;
-    let time_ms = u64::try_from(time.as_millis())?;
     Ok(Bench { schema: BENCH.into(), time_ms, commit, machine, limits, regimes })
 }
 
@@ -161,9 +216,9 @@ fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn draw(bench: &Bench, folder: &Path) -> Result<()> {
+fn draw(plots: Vec<(String, String)>, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for (name, svg) in plot::all(bench) {
+    for (name, svg) in plots {
         let file: PathBuf = folder.join(name);
         write(&file, &svg)?;
     }

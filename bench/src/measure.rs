@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Shape};
 use crate::latency;
 use crate::machine::Busy;
 use crate::peers::{CONTESTANTS, Clock, Contestant, Family, Job, PACED, Paced, Seen};
@@ -54,7 +54,7 @@ struct Rounds<'a> {
 /// The lab does not come up, or a signal arrived. A client that fails is in the result.
 pub fn regime(name: RegimeName, order: &Order, xtask: &[String], repo: &Path, stop: &Stop) -> Result<Regime> {
     eprintln!("bench: {}: bringing the lab up", name.name());
-    let lab = Lab::up(name, xtask, repo, stop)?;
+    let lab = Lab::up(&Shape::of(name), xtask, repo, stop)?;
     let programs = programs::prepare(&order.families, &lab, repo, stop)?;
     for absent in &programs.not_run {
         eprintln!("bench: not run: {}: {}", absent.name, absent.why);

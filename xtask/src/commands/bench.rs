@@ -22,9 +22,10 @@ pub fn run(args: &Passthrough, global: &Global, env: &Env) -> Result<i32> {
         .map_err(|error| Failure::new(Exit::Unexpected, format!("our own program is not known: {error}")))?;
     // As `up` builds it, and before anything is pinned to a core.
     let build = cargo(env, "build").args(["--package", "clients"]);
-    let bench = cargo(env, "run").args(["--quiet", "--package", "bench", "--", "--xtask"]).arg(us);
+    let bench = cargo(env, "run").args(["--quiet", "--package", "bench", "--"]).env("KAFKA_LAB_XTASK", us);
+    // As it is typed: the first word may be a command of the benchmark.
     let format: &[&str] = if global.format == Format::Json { &["--format", "json"] } else { &[] };
-    let bench = bench.args(format).args(&args.args);
+    let bench = bench.args(&args.args).args(format);
     if global.dry_run {
         print_text(&format!("{build}\n{bench}\n"));
         return Ok(0);
