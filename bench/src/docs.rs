@@ -38,9 +38,15 @@ fn wrapped(text: &str, indent: &str) -> String {
 /// The section: limits, tables, plots and everybody's exact settings. `plots` is their folder, seen from the page.
 pub fn section(bench: &Bench, plots: &str) -> String {
     let machine = &bench.machine;
+    let kernel: Vec<&str> = machine.kernel.split('.').take(2).collect();
     let intro = format!(
         "Measured at {} on {}: {} cores, {} MiB, Linux {}. The load was {:.1} before it began.",
-        bench.commit, machine.processor, machine.cores, machine.memory_mib, machine.kernel, machine.load
+        bench.commit,
+        machine.processor,
+        machine.cores,
+        machine.memory_mib,
+        kernel.join("."),
+        machine.load
     );
     let mut text = format!("\n{}", wrapped(&intro, ""));
     if !bench.limits.is_empty() {

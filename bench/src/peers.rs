@@ -345,7 +345,7 @@ pub const PACED: &[Paced] = &[
         },
     },
     Paced {
-        name: "FutureProducer, StreamConsumer",
+        name: "rdkafka crate",
         family: Family::RustRdkafka,
         timed: OPEN_LOOP,
         settings: "",
@@ -369,7 +369,7 @@ pub const PACED: &[Paced] = &[
         args: |job| [words(&["-rate", &job.rate.to_string()]), go("sarama-latency", job)].concat(),
     },
     Paced {
-        name: "EndToEndLatency",
+        name: "EndToEndLatency (closed)",
         family: Family::Kafka,
         timed: "closed loop: one message at a time, and the next when that was read. It knows no rate, and what waits \
                 behind a slow message is not counted; in whole milliseconds",
