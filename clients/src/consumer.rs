@@ -215,7 +215,8 @@ struct Known {
     servers: usize,
 }
 
-/// The number of partitions of the topic, and of brokers. A client that reaches no broker gets its bootstrap addresses again.
+/// The number of partitions of the topic, and of brokers. A client that reaches no broker gets its bootstrap addresses
+/// again.
 async fn partition_count(
     client: &Arc<LabConsumer>,
     bootstrap: &Arc<Bootstrap>,

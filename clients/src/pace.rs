@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::settings::LINGER;
+use crate::settings::{LINGER, Limits};
 
 /// How long a batch accepts messages after its first one. librdkafka sends it shortly after.
 const OPEN: Duration = LINGER.saturating_sub(Duration::from_millis(10));
@@ -66,15 +66,6 @@ impl Pacer {
         let least = if self.rate > 100 { 10 } else { 1 };
         at.saturating_duration_since(now).clamp(Duration::from_millis(least), Duration::from_millis(50))
     }
-}
-
-/// How many messages may be unsettled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// In a batch of one partition.
-    pub batch: u32,
-    /// In all partitions together.
-    pub window: u32,
 }
 
 /// How messages are spread over partitions.

@@ -7,7 +7,6 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::cli::Acks;
-use crate::pace::Limits;
 
 /// Maximum number of fetch queues of a consumer. With more partitions than this, partitions share queues. librdkafka's
 /// limits apply per queue, so this bounds the memory of fetched records however many partitions there are.
@@ -52,6 +51,15 @@ pub struct Sizes {
     pub value: usize,
     /// Largest batch, in bytes. A batch of a single message may exceed it.
     pub batch: usize,
+}
+
+/// How many messages may be unsettled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In a batch of one partition.
+    pub batch: u32,
+    /// In all partitions together.
+    pub window: u32,
 }
 
 impl Sizes {
@@ -149,8 +157,8 @@ pub fn queues(partitions: usize) -> usize {
     partitions.clamp(1, QUEUES_MAX)
 }
 
-/// Settings of a consumer of `partitions` partitions from `servers` brokers. Its limits cannot change while it runs, and
-/// need not: a response has no more than there is to read, and a queue no more than is not accounted for yet.
+/// Settings of a consumer of `partitions` partitions from `servers` brokers. Its limits cannot change while it runs,
+/// and need not: a response has no more than there is to read, and a queue no more than is not accounted for yet.
 pub fn consumer(brokers: &str, partitions: usize, servers: usize) -> ClientConfig {
     let queues = queues(partitions);
     let mut config = common(brokers, "kafka-lab-consumer");
