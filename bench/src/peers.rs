@@ -142,7 +142,8 @@ pub const CONTESTANTS: &[Contestant] = &[
         family: Family::RustRdkafka,
         role: Role::Producer,
         timed: "by the program, from before the first send until the last acknowledgement, connecting included",
-        settings: "up to 100000 futures at a time",
+        settings: "acks=all, enable.idempotence=true, linger.ms=50, queue.buffering.max.messages=500000; up to 100000 futures at \
+                   a time",
         one_of: 1,
         args: |job| rust("future-producer", job),
         read: one_json_line,
@@ -230,7 +231,7 @@ pub const CONTESTANTS: &[Contestant] = &[
         family: Family::RdkafkaPerformance,
         role: Role::Consumer,
         timed: GO_READ,
-        settings: "",
+        settings: "its own defaults otherwise",
         one_of: 1,
         args: |job| {
             let partitions = (0..job.partitions).flat_map(|partition| ["-p".to_owned(), partition.to_string()]);
@@ -244,7 +245,7 @@ pub const CONTESTANTS: &[Contestant] = &[
         family: Family::RustRdkafka,
         role: Role::Consumer,
         timed: GO_READ,
-        settings: "",
+        settings: "all partitions assigned from their beginning, enable.auto.commit=false; defaults otherwise",
         one_of: 1,
         args: |job| rust("stream-consumer", job),
         read: one_json_line,
@@ -348,7 +349,7 @@ pub const PACED: &[Paced] = &[
         name: "rdkafka crate",
         family: Family::RustRdkafka,
         timed: OPEN_LOOP,
-        settings: "",
+        settings: "FutureProducer with linger.ms=0, StreamConsumer; otherwise as at full speed",
         clock: Clock::Lines,
         args: |job| [rust("latency", job), words(&["--rate", &job.rate.to_string()])].concat(),
     },

@@ -126,7 +126,8 @@ impl Workshop<'_> {
     fn kcat(&self) -> Result<Program, Missing> {
         let missing = Missing { why: "kcat is not installed".into(), fix: Some("apt-get install kcat") };
         let kcat = find("kcat").ok_or(missing)?;
-        let said = self.run(&[&kcat, "-V"])?;
+        // As it is measured: cargo's LD_LIBRARY_PATH would give it our librdkafka.
+        let said = run(&words(&[&kcat, "-V"]), Variables::Few, BUILD_WITHIN, self.stop)?.stdout;
         // `Version 1.7.1 (JSON, …, librdkafka 2.0.2 builtin.features=…)`
         let after = |word: &str| said.split(word).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("?");
         let version = format!("kcat {}, librdkafka {}", after("Version "), after("librdkafka "));

@@ -1,21 +1,22 @@
 //! Topics of the benchmark, and their offsets.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rdkafka::ClientConfig;
+use anyhow::{Context, Result, bail, ensure};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
 
 use crate::stop::Stop;
 
 /// How long the brokers may take for an answer.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// How long one answer may take before the question is asked again.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Creates, looks at and deletes topics.
 pub struct Topics {
@@ -105,8 +106,23 @@ impl Topics {
     fn ask_offsets(&self, topic: &str, partitions: u32) -> Result<Offsets> {
         // A handle that once heard that a new topic does not exist goes on believing it for a while.
         let consumer: BaseConsumer = self.config.create()?;
-        let of = |partition| Ok(consumer.fetch_watermarks(topic, i32::try_from(partition)?, ANSWER_WITHIN)?);
-        Ok(Offsets((0..partitions).map(of).collect::<Result<_>>()?))
+        let all_at = |place: Offset| -> Result<Vec<i64>> {
+            let mut list = TopicPartitionList::new();
+            for partition in 0..partitions {
+                // A place in the log is asked for in the way of a time, for all partitions at once.
+                list.add_partition_offset(topic, i32::try_from(partition)?, place)?;
+            }
+            let mut offsets = BTreeMap::new();
+            for answer in consumer.offsets_for_times(list, ANSWER_WITHIN)?.elements() {
+                answer.error()?;
+                if let Offset::Offset(offset) = answer.offset() {
+                    offsets.insert(answer.partition(), offset);
+                }
+            }
+            ensure!(offsets.len() == usize::try_from(partitions)?, "some partitions have no answer");
+            Ok(offsets.into_values().collect())
+        };
+        Ok(Offsets(all_at(Offset::Beginning)?.into_iter().zip(all_at(Offset::End)?).collect()))
     }
 
     /// # Errors
