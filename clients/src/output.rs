@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,9 @@ pub const ROTATE_AT: u64 = 5 * 1024 * 1024;
 
 /// Rotated files to keep; `PATH.1` is the newest.
 pub const ROTATED_KEPT: u32 = 3;
+
+/// How far before the room that it needs a last line looks for the start of a line.
+const END_SEARCHED: u64 = 4096;
 
 /// Log messages of the same kind are written at most this often.
 const THROTTLE: Duration = Duration::from_secs(10);
@@ -65,18 +69,20 @@ struct RotatingFile {
     path: PathBuf,
     file: File,
     size: u64,
+    /// Whether its last line was written.
+    ended: bool,
 }
 
 impl RotatingFile {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path: path.to_path_buf(), file, size })
+        Ok(Self { path: path.to_path_buf(), file, size, ended: false })
     }
 
-    /// Writes whole lines. A line that cannot be written leaves no partial line behind.
+    /// Writes whole lines, unless the file has ended. A line that cannot be written leaves no partial line behind.
     fn write(&mut self, mut lines: &[u8]) -> io::Result<()> {
-        while !lines.is_empty() {
+        while !lines.is_empty() && !self.ended {
             let line_end = |from: usize| lines[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at + 1);
             let mut end = line_end(0).unwrap_or(lines.len());
             if self.size > 0 && self.size + end as u64 > ROTATE_AT {
@@ -97,15 +103,33 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Adds a last line that says why no more follow: the first of `why` for which there is room. On a full disk there
-    /// often is some in the file's last block, since the lines that did not fit were taken back.
-    fn tell(&mut self, why: &[&str]) {
-        for words in why {
-            if self.file.write_all(&dated(words)).is_ok() {
-                return;
-            }
+    /// Ends the file with a line that says why no more follow. On a full disk that line replaces the last ones, which
+    /// take no new block.
+    fn tell(&mut self, why: &str) {
+        self.ended = true;
+        let line = dated(&why);
+        if self.file.write_all(&line).is_err() {
             let _ = self.file.set_len(self.size);
+            // There is nowhere left to report an error.
+            let _ = self.replace_end(&line);
         }
+    }
+
+    /// Replaces as many of the last lines as `line` needs room; none if the file is too short.
+    fn replace_end(&self, line: &[u8]) -> io::Result<()> {
+        let length = line.len() as u64;
+        // Not in append mode, which ignores positions.
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let from = self.size.saturating_sub(length + END_SEARCHED);
+        let mut end = vec![0; usize::try_from(self.size - from).unwrap_or(0)];
+        file.read_exact_at(&mut end, from)?;
+        let before = end.len().saturating_sub(line.len());
+        let start = end[..before].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1);
+        if length <= self.size - from - start {
+            file.write_all_at(line, from + start)?;
+            file.set_len(from + start + length)?;
+        }
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -135,7 +159,7 @@ enum Sink {
 
 impl Sink {
     /// Says in the log file why it ends. Whoever reads a stream learns it from standard error.
-    fn tell(&mut self, why: &[&str]) {
+    fn tell(&mut self, why: &str) {
         if let Self::File(file) = self {
             file.tell(why);
         }
@@ -251,7 +275,7 @@ impl LineQueue {
                 && !self.broken.swap(true, Ordering::Relaxed)
             {
                 let why = format!("{name}: cannot be written: {}", in_words(&error));
-                sink.tell(&[&format!("{why}; stopping"), &in_words(&error)]);
+                sink.tell(&format!("{why}; stopping"));
                 // If standard error is closed, there is nowhere left to report it.
                 let _ = writeln!(io::stderr(), "clients: {why}");
             }
@@ -589,6 +613,22 @@ mod tests {
         }
         assert!(!output.broken());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_last_line_replaces_whole_lines_if_there_is_no_room() {
+        let path = std::env::temp_dir().join(format!("clients-last-{}", std::process::id()));
+        let mut log = RotatingFile::open(&path).unwrap();
+        log.write(b"one\ntwo two\nthree\n").unwrap();
+        let read = || std::fs::read_to_string(&path).unwrap();
+        log.replace_end(b"longer than all the lines\n").unwrap();
+        assert_eq!(read(), "one\ntwo two\nthree\n");
+        log.replace_end(b"cannot\n").unwrap();
+        assert_eq!(read(), "one\ncannot\n", "three has no room for it");
+        log.size = read().len() as u64;
+        log.replace_end(b"all of it\n").unwrap();
+        assert_eq!(read(), "all of it\n");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
+use crate::common::clients::Clients;
 use crate::common::lab::Lab;
 use crate::common::report::Report;
 use crate::common::strike::strike;
@@ -282,7 +283,19 @@ fn a_full_disk_is_reported_before_and_while_it_fills() {
     lab.assert_nothing_left();
     // With free space, up works again.
     std::fs::remove_file(&filler).unwrap();
-    lab.up(&["--no-clients"]);
+    lab.up(&[]);
+    // A client that ends for want of space says so in its log, for those who come when there is space again.
+    let log = folder.0.join("log");
+    let args = ["consumer", "--topic", "test", "--verifiable", "--log-file", log.to_str().unwrap()];
+    let mut client = Clients::of(&lab).command(&args).stdout(Stdio::null()).spawn().unwrap();
+    wait_for("records in the log", 60, || std::fs::metadata(&log).is_ok_and(|log| log.len() > 10_000));
+    fill(&filler);
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let (others, last) = text.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.contains("cannot be written: No space left on device; stopping"), "{last}");
+    assert!(others.lines().all(|line| line.starts_with('2') || line.starts_with('{')), "a torn line: {others}");
+    std::fs::remove_file(&filler).unwrap();
     lab.teardown();
 }
 
