@@ -36,6 +36,7 @@ use process::{Variables, run, words};
 use result::{BENCH, Bench, RegimeName};
 use scale::{Chosen, SCALE, Scale};
 use stop::{Interrupted, Stop};
+use sweep::Maker;
 
 /// Plots of docs/performance.md, seen from there.
 const PLOTS: &str = "plots";
@@ -133,8 +134,7 @@ fn swept(args: &ScaleArgs) -> Result<Scale> {
     let (repo, stop) = (repo()?, listen()?);
     let (time_ms, machine, commit) = (now_ms(), machine::describe(), commit(repo, &stop));
     let chosen = if args.sweep.is_empty() { Chosen::all() } else { args.sweep.clone() };
-    let run = |one: &Chosen| sweep::run(one, args.rounds, &xtask(repo), repo, &stop);
-    let sweeps = chosen.iter().map(run).collect::<Result<_>>()?;
+    let sweeps = sweep::run(&chosen, args.rounds, &Maker { xtask: xtask(repo), repo, stop: &stop })?;
     Ok(Scale { schema: SCALE.into(), time_ms, commit, machine, sweeps })
 }
 

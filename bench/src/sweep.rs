@@ -26,14 +26,26 @@ struct Place {
     lab: Lab,
 }
 
-/// Goes through a sweep.
+/// What brings up labs.
+pub struct Maker<'a> {
+    pub xtask: Vec<String>,
+    pub repo: &'a Path,
+    pub stop: &'a Stop,
+}
+
+/// Goes through sweeps.
 ///
 /// # Errors
 /// A lab does not come up, or a signal arrived. Work that fails is in the result.
-pub fn run(chosen: &Chosen, rounds: u32, xtask: &[String], repo: &Path, stop: &Stop) -> Result<Swept> {
+pub fn run(all: &[Chosen], rounds: u32, maker: &Maker<'_>) -> Result<Vec<Swept>> {
+    let mut place = None;
+    all.iter().map(|chosen| through(chosen, rounds, maker, &mut place)).collect()
+}
+
+fn through(chosen: &Chosen, rounds: u32, maker: &Maker<'_>, place: &mut Option<Place>) -> Result<Swept> {
+    let Maker { xtask, repo, stop } = maker;
     let sweep = chosen.sweep().context("the sweep has gone")?;
     let mut swept = Swept { name: chosen.name.clone(), points: Vec::new(), problems: Vec::new() };
-    let mut place: Option<Place> = None;
     for value in &chosen.values {
         let mut work = BASE;
         (sweep.set)(&mut work, *value);
@@ -46,7 +58,7 @@ pub fn run(chosen: &Chosen, rounds: u32, xtask: &[String], repo: &Path, stop: &S
             drop(place.take());
             let shape = Shape { name: "scale", client_bound: false, brokers: Some(work.brokers) };
             let lab = Lab::up(&shape, xtask, repo, stop)?;
-            place = Some(Place { brokers: work.brokers, topics: Topics::of(&lab.brokers)?, lab });
+            *place = Some(Place { brokers: work.brokers, topics: Topics::of(&lab.brokers)?, lab });
         }
         let place = place.as_ref().context("there is no lab")?;
         let (up_s, up_cpu_s) = (place.lab.up_s, place.lab.up_cpu_s);
