@@ -191,11 +191,15 @@ impl Drop for Lab {
     }
 }
 
-/// A first port so that the lab's ports are free.
+/// A first port so that the lab's ports are free. Where the search begins depends on the process, so that two
+/// benchmarks that start at once do not find the same ports.
 fn free_ports() -> Result<u16> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let lab = |base: &u16| (*base..base + 20).chain([base + ZOOKEEPER_ABOVE]).all(free);
-    (20_100..30_000).step_by(20).find(lab).context("no free ports for a lab between 20100 and 32091")
+    let lab = |first: &u16| (*first..first + 20).chain([first + ZOOKEEPER_ABOVE]).all(free);
+    let all = (20_100..30_000).step_by(20);
+    let begin = std::process::id() as usize % all.len();
+    let mut turned = all.clone().skip(begin).chain(all.take(begin));
+    turned.find(lab).context("no free ports for a lab between 20100 and 32091")
 }
 
 /// Whether a folder is where a tmpfs is mounted.

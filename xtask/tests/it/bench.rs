@@ -65,6 +65,7 @@ fn ctrl_c_takes_the_lab_down() {
     let mut child = start(bench(&temporary, &endless).process_group(0));
     // A broker's log of the first topic means that a client is about to run.
     wait_for("a first topic", 300, || {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
         let folders = left(&temporary).into_iter().flat_map(|lab| {
             let data = temporary.0.join(lab).join("kafka-lab/bench-real/kafka-0/data");
             std::fs::read_dir(data).into_iter().flatten().flatten()
