@@ -195,7 +195,9 @@ pub fn consumer(brokers: &str, partitions: usize, servers: usize) -> ClientConfi
         .set(
             "fetch.max.bytes",
             (FETCHING_BYTES / servers.max(1)).clamp(size::BATCH_BYTES, 4 * size::BATCH_BYTES).to_string(),
-        );
+        )
+        // It limits requests, of which a consumer has none of that size. librdkafka wants it below `fetch.max.bytes`.
+        .set("message.max.bytes", size::BATCH_BYTES.to_string());
     config
 }
 
@@ -237,6 +239,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use rdkafka::ClientContext;
+    use rdkafka::consumer::BaseConsumer;
     use rdkafka::error::KafkaError;
     use rdkafka::message::DeliveryResult;
     use rdkafka::mocking::MockCluster;
@@ -281,6 +284,16 @@ mod tests {
         cluster.topic_error("test", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
         client.flush(Duration::from_secs(30)).unwrap();
         ends.0.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn librdkafka_accepts_the_settings_of_a_consumer_whatever_their_numbers() {
+        for (partitions, servers) in [(1, 1), (4, 3), (6, 5), (1, 10), (1000, 3), (1000, 100), (0, 0)] {
+            consumer("127.0.0.1:1", partitions, servers).create::<BaseConsumer>().unwrap();
+        }
+        for value in [100, 1_000_000] {
+            producer("127.0.0.1:1", Acks::All, true, Sizes::of_values(value)).create::<BaseProducer>().unwrap();
+        }
     }
 
     #[test]
