@@ -9,6 +9,7 @@ use ledger::cause::in_words;
 
 use crate::config::Lab;
 use crate::failure::{Failure, Result, tail};
+use crate::kind::config::MARK as MARK_IN_NODES;
 use crate::local::jars::CHECKED;
 use crate::local::servers::{MARK, is_mark};
 use crate::local::{ports, process};
@@ -201,6 +202,12 @@ const OUR_IMAGES: &str = "kafka-lab-";
 fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut removed, mut kept) = (Vec::new(), Vec::new());
     if task.lab().env.find("docker").is_none() {
+        return Ok((removed, kept));
+    }
+    // The nodes of another lab need them again when they are recreated.
+    let clusters = task.capture(&docker::clusters_of_labs(MARK_IN_NODES))?.stdout;
+    if let Some(cluster) = clusters.lines().next() {
+        kept.push(format!("images are kept: cluster {cluster} is of another lab, which uses them"));
         return Ok((removed, kept));
     }
     let list = docker::our_images();

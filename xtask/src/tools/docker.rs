@@ -112,6 +112,13 @@ pub fn our_images() -> Cmd {
     docker(ASK).args(["image", "ls", "--filter", "label=kafka-lab.made-from", "--format", "{{.Repository}}:{{.Tag}}"])
 }
 
+/// Prints the cluster of each node of a lab, whichever lab: its nodes mount `mark`.
+pub fn clusters_of_labs(mark: &str) -> Cmd {
+    let volume = format!("volume={mark}");
+    let cluster = r#"{{.Label "io.x-k8s.kind.cluster"}}"#;
+    docker(ASK).args(["ps", "--all", "--filter", &volume, "--format", cluster])
+}
+
 /// Starts stopped containers.
 pub fn start(containers: &[&str]) -> Cmd {
     docker(Duration::from_secs(120)).arg("start").args(containers.iter().copied())

@@ -15,7 +15,7 @@ use crate::common::lab::Lab;
 use crate::common::registry::Registry;
 use crate::common::report::Report;
 use crate::common::strike::strike;
-use crate::common::{Dir, Ran, manifests, run, start, wait_for};
+use crate::common::{Dir, Ran, manifests, run, start, wait_for, xtask};
 
 impl Lab {
     /// A lab on its own kind cluster.
@@ -89,6 +89,7 @@ fn the_walk_of_the_course_and_what_breaks_on_the_way() {
     part("a restarted node comes back", || a_restarted_node_comes_back(&lab));
     part("stopped nodes are started", || stopped_nodes_are_started(&lab));
     part("a broken setting fails fast and is mended", || a_broken_setting_fails_fast_and_is_mended(&lab));
+    part("a purge elsewhere leaves the images", || a_purge_elsewhere_leaves_the_images(&lab));
     part("a cluster that differs is not touched unasked", || a_cluster_that_differs_is_not_touched_unasked(&lab));
     part("changed facts are followed", || changed_facts_are_followed(&mut lab));
     part("kubeconfig merged", || kubeconfig_merged(&lab));
@@ -381,6 +382,15 @@ fn changed_facts_are_followed(lab: &mut Lab) {
     let words: Vec<&str> = fix.strip_prefix("cargo xtask ").unwrap().split(' ').collect();
     lab.run(&words).expect(0);
     assert_eq!(verified(lab).step("flow")["flow"]["partitions"].as_array().unwrap().len(), 6);
+}
+
+/// `teardown --purge` of a lab with another state folder and cache.
+fn a_purge_elsewhere_leaves_the_images(lab: &Lab) {
+    let elsewhere = Dir::new("elsewhere");
+    let mut purge = xtask(&elsewhere.0, ["teardown", "--purge"]);
+    run(purge.env("XDG_CACHE_HOME", &elsewhere.0)).expect(0).says(&[&format!("images are kept: cluster {}", lab.name)]);
+    let images = docker(&["image", "ls", "--format", "{{.Repository}}"]);
+    assert!(images.lines().any(|image| image == "kafka-lab-kafka"), "{images}");
 }
 
 fn a_cluster_that_differs_is_not_touched_unasked(lab: &Lab) {
