@@ -387,8 +387,10 @@ fn changed_facts_are_followed(lab: &mut Lab) {
 /// `teardown --purge` of a lab with another state folder and cache.
 fn a_purge_elsewhere_leaves_the_images(lab: &Lab) {
     let elsewhere = Dir::new("elsewhere");
+    let cache = elsewhere.0.join("cache");
+    std::fs::create_dir_all(cache.join("kafka-lab")).unwrap();
     let mut purge = xtask(&elsewhere.0, ["teardown", "--purge"]);
-    run(purge.env("XDG_CACHE_HOME", &elsewhere.0)).expect(0).says(&[&format!("images are kept: cluster {}", lab.name)]);
+    run(purge.env("XDG_CACHE_HOME", &cache)).expect(0).says(&[&format!("images are kept: cluster {}", lab.name)]);
     let images = docker(&["image", "ls", "--format", "{{.Repository}}"]);
     assert!(images.lines().any(|image| image == "kafka-lab-kafka"), "{images}");
 }
