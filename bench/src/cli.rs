@@ -57,15 +57,8 @@ pub struct RunArgs {
     /// Leave out what this machine can do at all
     #[arg(long)]
     pub no_limits: bool,
-    /// Tables, or the result as one JSON line
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// Write the result to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write plots to this folder, as SVG
-    #[arg(long, value_name = "DIR")]
-    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Show what changed since an earlier result
     #[arg(long, value_name = "OLD.json")]
     pub compare: Option<PathBuf>,
@@ -75,6 +68,20 @@ pub struct RunArgs {
     /// Measure nothing; show, compare or write this result instead
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+}
+
+/// Where a result goes.
+#[derive(Debug, clap::Args)]
+pub struct OutputArgs {
+    /// Tables, or the result as one JSON line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write plots to this folder, as SVG
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
 }
 
 /// The format of the result.
@@ -104,15 +111,8 @@ pub struct ScaleArgs {
     /// Rounds that count
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Tables, or the result as one JSON line
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// Write the result to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write plots to this folder, as SVG
-    #[arg(long, value_name = "DIR")]
-    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Measure nothing; show or draw this result instead
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,

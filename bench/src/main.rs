@@ -29,8 +29,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use cli::{Cli, Command, Format, RunArgs, ScaleArgs};
+use cli::{Cli, Command, Format, OutputArgs, RunArgs, ScaleArgs};
 use measure::Order;
 use process::{Variables, run, words};
 use result::{BENCH, Bench, RegimeName};
@@ -66,27 +68,19 @@ fn main() -> ExitCode {
 /// Measures or reads a result, and shows it. Returns whether no client failed.
 fn bench(args: &RunArgs) -> Result<bool> {
     let repo = repo()?;
-    let old = args.compare.as_deref().map(read).transpose()?;
+    let old = args.compare.as_deref().map(earlier).transpose()?;
     let found = match &args.from {
-        Some(file) => read(file)?,
+        Some(file) => earlier(file)?,
         None => measured(args, repo)?,
     };
-    if let Some(file) = &args.out {
-        write(file, &(serde_json::to_string_pretty(&found)? + "\n"))?;
-    }
-    if let Some(folder) = &args.svg {
-        draw(plot::all(&found), folder)?;
-    }
+    save(&found, &args.output, plot::all)?;
     if args.write_docs {
         let page = repo.join("docs/performance.md");
         let text = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
         write(&page, &docs::replaced(&text, &docs::section(&found, PLOTS))?)?;
         draw(plot::all(&found), &repo.join("docs").join(PLOTS))?;
     }
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&found)?),
-        Format::Text => print!("{}", report::text(&found)),
-    }
+    show(&found, args.output.format, report::text)?;
     if let Some(old) = old {
         let (table, remarks) = compare::compare(&old, &found);
         // The result alone is what `--format json` promises.
@@ -96,7 +90,7 @@ fn bench(args: &RunArgs) -> Result<bool> {
             table.text(),
             remarks.iter().map(|r| format!("\n{r}\n")).collect::<String>()
         );
-        match args.format {
+        match args.output.format {
             Format::Json => eprint!("{text}"),
             Format::Text => print!("{text}"),
         }
@@ -106,27 +100,12 @@ fn bench(args: &RunArgs) -> Result<bool> {
 
 /// Goes through the sweeps or reads a result, and shows it. Returns whether no work failed.
 fn scale(args: &ScaleArgs) -> Result<bool> {
-    let found: Scale = match &args.from {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let found: Scale = serde_json::from_str(&text)
-                .with_context(|| format!("{} is no result of `cargo xtask bench scale --out`", file.display()))?;
-            let (file, schema) = (file.display(), &found.schema);
-            anyhow::ensure!(*schema == SCALE, "{file} has schema {schema}, and this program reads {SCALE}");
-            found
-        }
+    let found = match &args.from {
+        Some(file) => read(file, "bench scale", SCALE, |found: &Scale| &found.schema)?,
         None => swept(args)?,
     };
-    if let Some(file) = &args.out {
-        write(file, &(serde_json::to_string_pretty(&found)? + "\n"))?;
-    }
-    if let Some(folder) = &args.svg {
-        draw(scale::plots(&found), folder)?;
-    }
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&found)?),
-        Format::Text => print!("{}", scale::text(&found)),
-    }
+    save(&found, &args.output, scale::plots)?;
+    show(&found, args.output.format, scale::text)?;
     Ok(found.sweeps.iter().flat_map(|swept| &swept.problems).all(|problem| !problem.failed))
 }
 
@@ -199,21 +178,42 @@ fn commit(repo: &Path, stop: &Stop) -> String {
     format!("{}{}", commit.trim(), if changed { "+" } else { "" })
 }
 
-fn read(file: &Path) -> Result<Bench> {
+fn earlier(file: &Path) -> Result<Bench> {
+    read(file, "bench", BENCH, |found: &Bench| &found.schema)
+}
+
+/// Reads a result that `cargo xtask COMMAND --out` wrote.
+fn read<T: DeserializeOwned>(file: &Path, command: &str, reads: &str, schema: fn(&T) -> &String) -> Result<T> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let found: Bench = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no result of `cargo xtask bench --out`", file.display()))?;
-    anyhow::ensure!(
-        found.schema == BENCH,
-        "{} has schema {}, and this program reads {BENCH}",
-        file.display(),
-        found.schema
-    );
+    let found: T = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no result of `cargo xtask {command} --out`", file.display()))?;
+    let (file, schema) = (file.display(), schema(&found));
+    anyhow::ensure!(schema == reads, "{file} has schema {schema}, and this program reads {reads}");
     Ok(found)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Writes a result and its plots where the flags say.
+fn save<T: Serialize>(found: &T, output: &OutputArgs, plots: fn(&T) -> Vec<(String, String)>) -> Result<()> {
+    if let Some(file) = &output.out {
+        write(file, &(serde_json::to_string_pretty(found)? + "\n"))?;
+    }
+    match &output.svg {
+        Some(folder) => draw(plots(found), folder),
+        None => Ok(()),
+    }
+}
+
+/// Prints a result.
+fn show<T: Serialize>(found: &T, format: Format, text: fn(&T) -> String) -> Result<()> {
+    match format {
+        Format::Json => println!("{}", serde_json::to_string(found)?),
+        Format::Text => print!("{}", text(found)),
+    }
+    Ok(())
 }
 
 fn draw(plots: Vec<(String, String)>, folder: &Path) -> Result<()> {
