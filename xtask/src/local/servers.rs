@@ -357,9 +357,14 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
     )
 }
 
+/// Whether no space is left on the disk of the lab's state.
+fn is_disk_full(lab: &Lab) -> bool {
+    system::free_space(&lab.state).is_some_and(|free| free < MIB)
+}
+
 /// Adds the service's output to the failure, without that of earlier processes. On a full disk, there may be none.
 fn quoting(lab: &Lab, service: Service, written: u64, mut failure: Failure) -> Failure {
-    if system::free_space(&lab.state).is_some_and(|free| free < MIB) {
+    if is_disk_full(lab) {
         failure.message += &format!("; no space is left on the disk of {}", lab.state.display());
     }
     let (log, out) = (service.log(lab), service.out(lab));
@@ -380,10 +385,9 @@ pub fn ended(lab: &Lab, service: Service, what: &str, written: u64) -> Failure {
         Service::Client(..) => causes::of_client(&text),
         _ => causes::find(&text),
     };
-    let full = system::free_space(&lab.state).is_some_and(|free| free < MIB);
     let (what, fix) = match cause {
         Some(cause) => (format!("{what}: {}", cause.what), cause.way.fix(lab)),
-        None if full => (what.into(), Remedy::Disk.fix(lab)),
+        None if is_disk_full(lab) => (what.into(), Remedy::Disk.fix(lab)),
         None => (what.into(), format!("see the log; `{}` restarts it", lab.xtask("up"))),
     };
     quoting(lab, service, written, Failure::step(what)).fix(fix)
