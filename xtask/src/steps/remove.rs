@@ -204,18 +204,18 @@ fn images(task: &Task<'_>) -> Result<(Vec<String>, Vec<String>)> {
     if task.lab().env.find("docker").is_none() {
         return Ok((removed, kept));
     }
+    let answer = |cmd| task.capture(&cmd).map(|output| (output.code == Some(0)).then_some(output.stdout));
+    let (clusters, images) = (answer(docker::clusters_of_labs(MARK_IN_NODES))?, answer(docker::our_images())?);
+    let (Some(clusters), Some(images)) = (clusters, images) else {
+        kept.push("no Docker engine answers: its images are kept".into());
+        return Ok((removed, kept));
+    };
     // The nodes of another lab need them again when they are recreated.
-    let clusters = task.capture(&docker::clusters_of_labs(MARK_IN_NODES))?.stdout;
     if let Some(cluster) = clusters.lines().next() {
         kept.push(format!("images are kept: cluster {cluster} is of another lab, which uses them"));
         return Ok((removed, kept));
     }
-    let list = docker::our_images();
-    let output = task.capture(&list)?;
-    if output.code != Some(0) {
-        kept.push("no Docker engine answers: its images are kept".into());
-    }
-    for image in output.stdout.lines().filter(|image| image.starts_with(OUR_IMAGES)) {
+    for image in images.lines().filter(|image| image.starts_with(OUR_IMAGES)) {
         let remove = docker::remove_image(image);
         let output = task.capture(&remove)?;
         match output.code {
