@@ -329,21 +329,35 @@ pub fn ours_reading(job: &Job) -> Vec<String> {
     words(&["consumer", "--brokers", &job.brokers, "--topic", &job.topic, "--verifiable"])
 }
 
+/// The lab's producer of a latency run.
+fn ours_paced(job: &Job) -> Vec<String> {
+    let rate = ["--rate", &job.rate.to_string(), "--count", &job.messages.to_string()].map(str::to_owned);
+    let to = ["producer", "--brokers", &job.brokers, "--topic", &job.topic, "--no-create-topic"];
+    let rest = words(&["--run", "bench", "--format", "json", "--value-size", &job.size.to_string()]);
+    [words(&to), rest, rate.to_vec()].concat()
+}
+
+const OURS_TIMED: &str = "open loop: from the time at which each message was due, sent late or not, until the consumer, \
+                          another process, prints it. The schedule is that of the earliest stamps; their clock has \
+                          milliseconds";
+
 /// Everybody whose latency is measured.
 pub const PACED: &[Paced] = &[
     Paced {
         name: "ours",
         family: Family::Ours,
-        timed: "open loop: from the time at which each message was due, sent late or not, until the consumer, another \
-                process, prints it. The schedule is that of the earliest stamps; their clock has milliseconds",
+        timed: OURS_TIMED,
         settings: "those of clients/src/settings.rs; the consumer runs with --verifiable",
         clock: Clock::Ours,
-        args: |job| {
-            let rate = ["--rate", &job.rate.to_string(), "--count", &job.messages.to_string()].map(str::to_owned);
-            let to = ["producer", "--brokers", &job.brokers, "--topic", &job.topic, "--no-create-topic"];
-            let rest = words(&["--run", "bench", "--format", "json", "--value-size", &job.size.to_string()]);
-            [words(&to), rest, rate.to_vec()].concat()
-        },
+        args: |job| [ours_paced(job), words(&["--linger-ms", "1"])].concat(),
+    },
+    Paced {
+        name: "ours, linger of the lab",
+        family: Family::Ours,
+        timed: OURS_TIMED,
+        settings: "those of clients/src/settings.rs, with linger.ms=50; the consumer runs with --verifiable",
+        clock: Clock::Ours,
+        args: ours_paced,
     },
     Paced {
         name: "rdkafka crate",

@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::settings::{LINGER, Limits};
+use crate::settings::Limits;
 
 /// How long a batch accepts messages after its first one. librdkafka sends it shortly after.
-const OPEN: Duration = LINGER.saturating_sub(Duration::from_millis(10));
+fn open_for(linger: Duration) -> Duration {
+    linger * 4 / 5
+}
 
 /// A partition that was blocked for longer than this catches up on no more than this.
 const BEHIND: Duration = Duration::from_millis(100);
@@ -21,12 +23,13 @@ pub struct Pacer {
     rate: u32,
     origin: Instant,
     sent: u64,
+    linger: Duration,
 }
 
 impl Pacer {
-    /// Starts at `now`. A rate of 0 means no limit.
-    pub fn new(rate: u32, now: Instant) -> Self {
-        Self { rate, origin: now, sent: 0 }
+    /// Starts at `now`. A rate of 0 means no limit. Batches stay open for up to `linger`.
+    pub fn new(rate: u32, now: Instant, linger: Duration) -> Self {
+        Self { rate, origin: now, sent: 0, linger }
     }
 
     /// The number of messages that may be sent now.
@@ -39,7 +42,7 @@ impl Pacer {
         let due = u64::try_from(planned).unwrap_or(u64::MAX).saturating_sub(self.sent);
         if due > u64::from(self.rate) {
             // More than a second behind: do not make up for a long stall.
-            *self = Self::new(self.rate, now);
+            *self = Self::new(self.rate, now, self.linger);
             return 1;
         }
         due
@@ -56,15 +59,16 @@ impl Pacer {
     }
 
     /// Time until the next message is due. At higher rates it covers several messages, so that the thread sleeps in
-    /// between.
+    /// between: for a fifth of the linger, up to 10 ms.
     pub fn wait(&self, now: Instant) -> Duration {
         if self.rate == 0 {
             return Duration::ZERO;
         }
         let next = u128::from(self.sent + 1) * 1_000_000_000 / u128::from(self.rate);
         let at = self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX));
-        let least = if self.rate > 100 { 10 } else { 1 };
-        at.saturating_duration_since(now).clamp(Duration::from_millis(least), Duration::from_millis(50))
+        let tick = (self.linger / 5).clamp(Duration::from_millis(1), Duration::from_millis(10));
+        let least = if self.rate > 100 { tick } else { Duration::from_millis(1) };
+        at.saturating_duration_since(now).clamp(least, Duration::from_millis(50))
     }
 }
 
@@ -95,6 +99,8 @@ pub struct Partitioner {
     window: u64,
     count: u64,
     rate: u32,
+    /// How long a batch accepts messages after its first one.
+    open_for: Duration,
     /// How far a partition may be behind the one that is ahead.
     behind: u64,
     ahead: u64,
@@ -139,13 +145,15 @@ enum Accepts {
 }
 
 impl Partitioner {
-    /// For `count` messages (0: no limit) at `rate` per second (0: no limit).
-    pub fn new(limits: Limits, count: u64, rate: u32) -> Self {
+    /// For `count` messages (0: no limit) at `rate` per second (0: no limit), in batches that librdkafka sends after
+    /// `linger`.
+    pub fn new(limits: Limits, count: u64, rate: u32, linger: Duration) -> Self {
         let mut new = Self {
             batch: 0,
             window: 0,
             count,
             rate,
+            open_for: open_for(linger),
             behind: 0,
             ahead: 0,
             partitions: Vec::new(),
@@ -250,7 +258,7 @@ impl Partitioner {
             return Accepts::Never;
         }
         if in_flight > 0 {
-            let open = load.in_batch < load.batch && now < load.began + OPEN;
+            let open = load.in_batch < load.batch && now < load.began + self.open_for;
             return if open { Accepts::Yes } else { Accepts::Closed };
         }
         let batch = self.batch.min(self.window.saturating_sub(self.stuck) / 8).max(1);
@@ -305,12 +313,16 @@ impl Partitioner {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
+    use crate::cli::LINGER_MS;
+
+    const LINGER: Duration = Duration::from_millis(LINGER_MS);
+    const OPEN: Duration = Duration::from_millis(40);
 
     #[test]
     fn the_pace_is_even_and_does_not_catch_up_after_a_long_stall() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut pacer = Pacer::new(1000, start);
+        let mut pacer = Pacer::new(1000, start, LINGER);
         let mut sent = 0;
         for ms in (0..=2000).step_by(10) {
             let due = pacer.due(at(ms));
@@ -327,11 +339,11 @@ mod tests {
     #[test]
     fn slow_rates_wait_for_their_moment_and_no_rate_never_waits() {
         let start = Instant::now();
-        let mut slow = Pacer::new(2, start);
+        let mut slow = Pacer::new(2, start, LINGER);
         assert_eq!(slow.due(start + Duration::from_millis(499)), 0);
         assert_eq!(slow.due(start + Duration::from_millis(500)), 1);
         assert_eq!(slow.wait(start), Duration::from_millis(50), "waits are short, so that a signal is seen");
-        let mut unlimited = Pacer::new(0, start);
+        let mut unlimited = Pacer::new(0, start, LINGER);
         assert_eq!((unlimited.due(start), unlimited.wait(start)), (u64::MAX, Duration::ZERO));
     }
 
@@ -339,7 +351,7 @@ mod tests {
     const LARGE: u32 = 1_000_000;
 
     fn partitioner(batch: u32, count: u64, rate: u32) -> Partitioner {
-        Partitioner::new(Limits { batch, window: LARGE }, count, rate)
+        Partitioner::new(Limits { batch, window: LARGE }, count, rate, LINGER)
     }
 
     /// Takes as many messages as possible at `now`, and returns the messages in flight per partition.
@@ -377,7 +389,7 @@ mod tests {
             partitioner.settled(0);
             assert_eq!(partitioner.pick(1, start + OPEN, spread, 0, |_| 0), Some(0));
         }
-        assert!(OPEN < LINGER);
+        assert_eq!(open_for(LINGER), OPEN);
     }
 
     #[test]
@@ -442,16 +454,16 @@ mod tests {
             order.push(at);
         }
         assert_eq!(order, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
-        let pacer = Pacer::new(1000, start);
+        let pacer = Pacer::new(1000, start, LINGER);
         assert!(!pacer.is_behind(200) && pacer.is_behind(201));
-        assert!(Pacer::new(0, start).is_behind(u64::MAX));
+        assert!(Pacer::new(0, start, LINGER).is_behind(u64::MAX));
     }
 
     #[test]
     fn partitions_without_a_leader_do_not_hold_up_the_others() {
         let start = Instant::now();
         for spread in [Spread::Evenly, Spread::InBatches] {
-            let mut partitioner = Partitioner::new(Limits { batch: 100, window: 1000 }, 0, 0);
+            let mut partitioner = Partitioner::new(Limits { batch: 100, window: 1000 }, 0, 0, LINGER);
             let mut in_flight = vec![0; 30];
             let mut sent = Vec::new();
             for ms in 0..15_000 {
@@ -474,7 +486,7 @@ mod tests {
         let start = Instant::now();
         for (batch, window, partitions) in [(10, 100, 1000), (1, 15, 1000), (5, 5, 3), (7, 3, 4)] {
             for spread in [Spread::Evenly, Spread::InBatches] {
-                let mut partitioner = Partitioner::new(Limits { batch, window }, 0, 0);
+                let mut partitioner = Partitioner::new(Limits { batch, window }, 0, 0, LINGER);
                 let mut in_flight = vec![0; partitions];
                 for ms in 0..1000 {
                     in_flight = fill(&mut partitioner, spread, start + Duration::from_millis(ms), in_flight);

@@ -48,6 +48,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const RENEW_WITHIN: Duration = Duration::from_secs(5);
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long a producer waits when no partition accepts a message.
+const WAITS_FOR: Duration = Duration::from_millis(5);
+
 /// Messages sent between two looks at delivery reports and the clock.
 const BURST: u64 = 64;
 
@@ -188,6 +191,7 @@ struct Session<'a> {
     producer: ProducerId,
     epoch: u32,
     sizes: Sizes,
+    linger: Duration,
     tally: DeliveryTally,
     past: VecDeque<(u32, Vec<SendLedger>)>,
     folded: Vec<SendTotals>,
@@ -208,6 +212,7 @@ struct Session<'a> {
 pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8> {
     let now = Instant::now();
     let sizes = Sizes::of_values(args.longest_value());
+    let linger = Duration::from_millis(args.linger_ms);
     fastrand::seed(random());
     let mut session = Session {
         args,
@@ -219,12 +224,13 @@ pub fn run(args: &ProducerArgs, output: &Arc<Output>, stop: &Stop) -> Result<u8>
         producer: ProducerId(random() as u32),
         epoch: 0,
         sizes,
+        linger,
         tally: DeliveryTally::default(),
         past: VecDeque::new(),
         folded: Vec::new(),
         folded_epochs: 0,
         sent: 0,
-        partitioner: Partitioner::new(sizes.limits(), args.count, args.rate),
+        partitioner: Partitioner::new(sizes.limits(), args.count, args.rate, linger),
         queue_full: 0,
         began: now,
         next_checkpoint: now + Duration::from_secs(1),
@@ -252,7 +258,7 @@ impl Session<'_> {
             Err(reason) => return Ok(reason),
         };
         self.announce(&handle, partitions);
-        let mut pacer = Pacer::new(self.args.rate, self.began);
+        let mut pacer = Pacer::new(self.args.rate, self.began, self.linger);
         loop {
             let ended = match self.send_and_settle(&mut handle, &mut pacer) {
                 StopReason::Renewal => {
@@ -463,7 +469,8 @@ impl Session<'_> {
     /// Opens a handle for the current epoch.
     fn open(&mut self) -> Result<Handle> {
         let target = &self.args.target;
-        let mut config = settings::producer(&target.brokers, self.args.acks, !self.args.no_idempotence, self.sizes);
+        let (acks, idempotent) = (self.args.acks, !self.args.no_idempotence);
+        let mut config = settings::producer(&target.brokers, acks, idempotent, self.sizes, self.linger);
         if self.args.no_create_topic {
             // A producer's metadata query creates the topic unless told otherwise.
             config.set("allow.auto.create.topics", "false");
@@ -559,13 +566,13 @@ impl Session<'_> {
             for _ in 0..burst {
                 match self.send_one(handle, spread, now, sent_ms) {
                     SendAttempt::Yes => pacer.sent(),
-                    // Only a report helps. One that keeps its rate need not wake up for each.
-                    SendAttempt::Waits if spread == Spread::InBatches => {
-                        events_within = Duration::from_millis(5);
+                    // Only a report helps. One that keeps its rate need not wake up for each, unless latency counts.
+                    SendAttempt::Waits if spread == Spread::InBatches || self.linger <= WAITS_FOR => {
+                        events_within = WAITS_FOR;
                         break;
                     }
                     SendAttempt::Waits => {
-                        wait = Duration::from_millis(5);
+                        wait = WAITS_FOR;
                         break;
                     }
                     SendAttempt::Full => {

@@ -30,10 +30,6 @@ pub const RESERVED_BYTES: usize = 2 * 1024 * 1024;
 /// limit is still returned whole. They add to what the queues hold, and each record in them costs as much as there.
 const FETCHING_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long messages wait for others to join their batch. At 1000 messages per second this makes about 80 requests per
-/// second; 5 ms makes 800. The lab's JVMs and its user share two cores.
-pub const LINGER: Duration = Duration::from_millis(50);
-
 /// Memory for messages that are not settled, in bytes. `pace` uses half of it unless batches are stuck; that half must
 /// hold several of the largest batches.
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
@@ -111,8 +107,8 @@ fn low_latency(config: &mut ClientConfig) {
         .set("socket.nagle.disable", "true");
 }
 
-/// Settings of the long-running producer.
-pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> ClientConfig {
+/// Settings of the long-running producer, whose messages wait for others for `linger`.
+pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes, linger: Duration) -> ClientConfig {
     let mut config = common(brokers, "kafka-lab-producer");
     config
         // Retries then neither duplicate nor reorder messages; implies unlimited retries. Idempotence requires
@@ -122,7 +118,7 @@ pub fn producer(brokers: &str, acks: Acks, idempotent: bool, sizes: Sizes) -> Cl
         // Messages never expire: an expired message would be a gap that nobody asked for. We enforce a deadline at
         // shutdown.
         .set("message.timeout.ms", "0")
-        .set("linger.ms", LINGER.as_millis().to_string())
+        .set("linger.ms", linger.as_millis().to_string())
         // `pace` keeps within this: it bounds memory.
         .set("queue.buffering.max.messages", sizes.limits().window.to_string())
         .set("queue.buffering.max.kbytes", (WINDOW_BYTES / 1024).to_string())
@@ -247,6 +243,7 @@ mod tests {
     use rdkafka::types::RDKafkaRespErr;
 
     use super::*;
+    use crate::cli::LINGER_MS;
 
     /// Collects the result of each delivery.
     #[derive(Clone, Default)]
@@ -266,7 +263,13 @@ mod tests {
     fn ends_when_the_topic_is_not_known(propagation: Option<&str>) -> Vec<Option<KafkaError>> {
         let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         cluster.create_topic("test", 1, 1).unwrap();
-        let mut config = producer(&cluster.bootstrap_servers(), Acks::All, true, Sizes::of_values(100));
+        let mut config = producer(
+            &cluster.bootstrap_servers(),
+            Acks::All,
+            true,
+            Sizes::of_values(100),
+            Duration::from_millis(LINGER_MS),
+        );
         // Keeps messages queued meanwhile; flushing ignores it.
         config.set("linger.ms", "60000");
         if let Some(ms) = propagation {
@@ -291,8 +294,10 @@ mod tests {
         for (partitions, servers) in [(1, 1), (4, 3), (6, 5), (1, 10), (1000, 3), (1000, 100), (0, 0)] {
             consumer("127.0.0.1:1", partitions, servers).create::<BaseConsumer>().unwrap();
         }
-        for value in [100, 1_000_000] {
-            producer("127.0.0.1:1", Acks::All, true, Sizes::of_values(value)).create::<BaseProducer>().unwrap();
+        for (value, linger) in [(100, 1), (100, 1000), (1_000_000, LINGER_MS)] {
+            producer("127.0.0.1:1", Acks::All, true, Sizes::of_values(value), Duration::from_millis(linger))
+                .create::<BaseProducer>()
+                .unwrap();
         }
     }
 

@@ -224,6 +224,7 @@ mod tests {
             "RUN_ID",
             "STATE_FILE",
             "VALUE_SIZE",
+            "LINGER_MS",
             // Of Kafka and Java.
             "KAFKA_OPTS",
             "KAFKA_HEAP_OPTS",

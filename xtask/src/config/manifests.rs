@@ -19,8 +19,8 @@ use crate::config::yaml::{self, Document, ManifestProblem, ManifestReader, Value
 const START: &str = "/etc/confluent/docker/run";
 
 /// Variables that the clients' program reads.
-const CLIENT_VARIABLES: [&str; 9] =
-    ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "RUN_ID", "FORMAT", "STATE_FILE"];
+const CLIENT_VARIABLES: [&str; 10] =
+    ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "LINGER_MS", "RUN_ID", "FORMAT", "STATE_FILE"];
 
 /// Reads and checks every manifest and lab.yml in `dir`.
 ///
@@ -435,6 +435,11 @@ impl ManifestReader<'_> {
             if let Some(rate) = env.get("RATE").filter(|rate| rate.parse::<u32>().is_err()) {
                 let message = format!("is \"{rate}\", must be a whole number: messages per second, 0 for no limit");
                 self.problem("clients.yml", format!("Deployment {name} RATE"), message);
+            }
+            let is_linger = |text: &str| text.parse::<u64>().is_ok_and(|ms| (1..=1000).contains(&ms));
+            if let Some(linger) = env.get("LINGER_MS").filter(|linger| !is_linger(linger)) {
+                let message = format!("is \"{linger}\", must be a whole number of milliseconds from 1 to 1000");
+                self.problem("clients.yml", format!("Deployment {name} LINGER_MS"), message);
             }
             if let Some(text) = env.get("VALUE_SIZE")
                 && let Some(problem) = value_size(text)
@@ -857,6 +862,12 @@ mod tests {
             "name: RATE, value: \"1000\"",
             "name: VALUE_SIZE, value: big",
             "Deployment producer VALUE_SIZE: is \"big\", must be a whole number",
+        ),
+        (
+            "clients.yml",
+            "name: RATE, value: \"1000\"",
+            "name: LINGER_MS, value: \"0\"",
+            "Deployment producer LINGER_MS: is \"0\", must be a whole number of milliseconds from 1 to 1000",
         ),
         (
             "kafka.yml",
