@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod zookeeper;
 
-pub use zookeeper::{has_stored, parse_get, parse_ls};
+pub use zookeeper::{has_stored, headless_logs, parse_get, parse_ls};
 
 /// Its name in messages.
 pub const NAME: &str = "ZooKeeper";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ledger::cause;
@@ -66,6 +66,22 @@ fn exchange(port: u16, question: &[u8], limit: Duration) -> std::io::Result<Vec<
             return Err(Error::other("the listener on that port never stops sending"));
         }
     }
+}
+
+/// Bytes in the header of a transaction log: magic number, version and database id.
+const LOG_HEADER: u64 = 16;
+
+/// The transaction logs in `dir` that end within their header, as a full disk leaves them. They hold no transaction,
+/// and ZooKeeper 3.6 does not start with one (ZOOKEEPER-1621).
+pub fn headless_logs(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_headless = |file: &std::fs::DirEntry| {
+        let name = file.file_name();
+        let zxid = name.to_str().and_then(|name| name.strip_prefix("log."));
+        zxid.is_some_and(|zxid| u64::from_str_radix(zxid, 16).is_ok())
+            && file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < LOG_HEADER)
+    };
+    files.filter(is_headless).map(|file| file.path()).collect()
 }
 
 /// Whether the snapshots and logs in `dir` contain `text`. True also for compressed files, which are not searched.

@@ -111,6 +111,7 @@ const SIGNS: &[(&str, &str, Remedy)] = &[
     ("DatadirException", "its data cannot be read or written", Remedy::Folder),
     ("No snapshot found, but there are log entries", "its data is incomplete", Remedy::StartOver),
     ("Unable to load database on disk", "its data is damaged", Remedy::StartOver),
+    ("at org.apache.zookeeper.server.persistence.", "its data is damaged", Remedy::StartOver),
 ];
 
 /// The first lines of a server that starts. What precedes them is from an earlier run.
@@ -124,7 +125,9 @@ pub fn find(log: &str) -> Option<Cause> {
         // Java's message names the value, folder or port.
         let words = line.split_once("Exception: ").or(line.split_once("Error: ")).map_or(line, |(_, words)| words);
         let words: String = words.trim().chars().take(300).collect();
-        Some(Cause { what: format!("{what} ({words})"), way: *way })
+        // A line of a stack trace says nothing more.
+        let what = if words.starts_with("at ") { (*what).into() } else { format!("{what} ({words})") };
+        Some(Cause { what, way: *way })
     })
 }
 
