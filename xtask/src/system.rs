@@ -42,6 +42,24 @@ pub fn free_space(dir: &Path) -> Option<u64> {
     Some(stat.f_bavail * stat.f_frsize)
 }
 
+/// Whether another file system, or another folder, is mounted at `dir`. Unknown means no.
+#[cfg(target_os = "linux")]
+pub fn is_mount_point(dir: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    statx(CWD, dir, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).is_ok_and(|found| {
+        let known = found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+        known && found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    })
+}
+
+/// Whether another file system is mounted at `dir`. Unknown means no.
+#[cfg(not(target_os = "linux"))]
+pub fn is_mount_point(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |dir: &Path| dir.symlink_metadata().map(|meta| meta.dev()).ok();
+    dir.parent().is_some_and(|parent| device(parent) != device(dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +68,12 @@ mod tests {
     fn free_space_is_that_of_the_nearest_parent() {
         assert!(free_space(Path::new("/nonexistent/a/b")).is_some());
         assert!(available_memory().is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mount_point_is_known() {
+        assert!(is_mount_point(Path::new("/proc")));
+        assert!(!is_mount_point(Path::new("/proc/self")) && !is_mount_point(Path::new("/nonexistent")));
     }
 }

@@ -174,7 +174,12 @@ impl Identity {
         let begin = Instant::now();
         while !self.is_over() {
             if begin.elapsed() > grace + Duration::from_secs(10) {
-                return Err(Failure::step(format!("process {} does not end, even after SIGKILL", self.pid)));
+                let what = format!("process {} does not end, even after SIGKILL", self.pid);
+                return Err(Failure::step(what).fix(format!(
+                    "it waits in the kernel, as for a disk that does not answer: `ps -o pid,stat,wchan,args -p {}` shows \
+                     where; rerun when it is gone",
+                    self.pid
+                )));
             }
             if begin.elapsed() > grace {
                 status(&format!("pid {} did not end within {} s: SIGKILL", self.pid, grace.as_secs()));
@@ -200,9 +205,23 @@ pub fn resume_paused() {
     std::mem::forget(paused);
 }
 
-/// Every process with `mark` among its arguments.
+/// Every process of a lab with `mark` among its arguments.
 pub fn marked(mark: &str) -> Vec<Identity> {
-    with_argument(|arg| arg == mark.as_bytes())
+    with_mark(|arg| arg == mark.as_bytes())
+}
+
+/// Every process of a lab with an argument that `ours` accepts, except zombies.
+pub fn with_mark(ours: impl Fn(&[u8]) -> bool) -> Vec<Identity> {
+    with_arguments(|args| is_started_by_a_lab(args) && args.iter().any(|arg| ours(arg)))
+}
+
+/// Whether a command line is of a program that a lab starts: Java, the clients', or what starts them. An argument alone
+/// is no proof: an editor or a search may have it too.
+fn is_started_by_a_lab(args: &[&[u8]]) -> bool {
+    let name = |at: usize| args.get(at).and_then(|arg| arg.rsplit(|byte| *byte == b'/').next()).unwrap_or_default();
+    let is_one_of = |at: usize, names: &[&str]| names.iter().any(|one| one.as_bytes() == name(at));
+    // Of a script in Java's place, the interpreter comes first.
+    is_one_of(0, &["setsid", "nohup", "env"]) || (0..2).any(|at| is_one_of(at, &["java", "clients"]))
 }
 
 /// Every process with an argument that `ours` accepts, except zombies.
@@ -232,7 +251,10 @@ pub fn find(record: Option<&Started>, mark: &str) -> Option<Identity> {
 /// that was just started has no arguments for a moment.
 pub fn bears(identity: &Identity, mark: &str) -> bool {
     let line = system::command_lines().find(|(pid, _)| *pid == identity.pid).map(|(_, line)| line);
-    line.is_some_and(|line| line.is_empty() || line.split(|byte| *byte == 0).any(|arg| arg == mark.as_bytes()))
+    line.is_some_and(|line| {
+        let args: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        line.is_empty() || is_started_by_a_lab(&args) && args.contains(&mark.as_bytes())
+    })
 }
 
 #[cfg(test)]
@@ -240,16 +262,27 @@ mod tests {
     use super::*;
     use crate::exec::{Cmd, Exec, RealExec};
 
-    fn sleeper(mark: &str) -> Started {
-        let cmd = Cmd::new("sh", Duration::ZERO).args(["-c", "while :; do sleep 0.05; done", mark]);
+    /// A shell under the name of a program, with an argument.
+    fn running(program: &str, mark: &str) -> Started {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-process-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let program = dir.join(program);
+        let _ = std::os::unix::fs::symlink("/bin/sh", &program);
+        let name = program.to_str().unwrap().to_string();
+        let cmd = Cmd::new(&name, Duration::ZERO).args(["-c", "while :; do sleep 0.05; done", mark]);
         let pid = RealExec.start(&cmd, Path::new("/dev/null")).unwrap();
         // Until the shell runs, the arguments are those of setsid(1), or for a moment none.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(b"sh\0") && Instant::now() < deadline
+        let begins = format!("{name}\0").into_bytes();
+        while !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().starts_with(&begins) && Instant::now() < deadline
         {
             wait::pause(&Stop::default(), Duration::from_millis(1)).unwrap();
         }
         Started::of(pid, String::new(), cmd.to_string(), None).unwrap()
+    }
+
+    fn sleeper(mark: &str) -> Started {
+        running("java", mark)
     }
 
     fn mark(name: &str) -> String {
@@ -300,6 +333,21 @@ mod tests {
         assert_eq!(find(None, &format!("{mark}-other")), None);
         started.identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap();
         assert_eq!(find(Some(&started), &mark), None);
+    }
+
+    #[test]
+    fn a_mark_alone_makes_no_process_ours_and_a_thread_of_the_kernel_is_none() {
+        let mark = mark("foreign");
+        let theirs = running("editor", &mark);
+        assert_eq!(find(None, &mark), None);
+        assert!(!bears(&theirs.identity, &mark));
+        theirs.identity.end(Duration::from_secs(10), &Stop::default(), &|_| {}).unwrap();
+        let with =
+            |program: &[&str]| is_started_by_a_lab(&program.iter().map(|arg| arg.as_bytes()).collect::<Vec<_>>());
+        assert!(
+            with(&["/opt/jdk/bin/java"]) && with(&["/bin/sh", "/opt/wrapped/java", "-X"]) && with(&["setsid", "x"])
+        );
+        assert!(!with(&["perl", "-e", "java"]) && !with(&["grep", "-r", "clients"]) && !with(&[]));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Identity, Life, Memory, Stat};
 
+/// Of the kernel's own threads, the flag `PF_KTHREAD` of linux/sched.h.
+const OF_THE_KERNEL: u64 = 0x0020_0000;
+
 /// The id of the current boot.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
@@ -17,15 +20,19 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Parses /proc/PID/stat. The command name, in parentheses, may itself contain spaces and parentheses.
+/// Parses /proc/PID/stat. The command name, in parentheses, may itself contain spaces and parentheses. A thread of the
+/// kernel is no process.
 ///
-/// The fields of proc(5) are 3 for the state, 20 for the threads, 22 for the start and 23 for the virtual memory. An
-/// exiting process releases its memory long before it is a zombie, and then its files, locks and ports, thread by
-/// thread.
+/// The fields of proc(5) are 3 for the state, 9 for the flags, 20 for the threads, 22 for the start and 23 for the
+/// virtual memory. An exiting process releases its memory long before it is a zombie, and then its files, locks and
+/// ports, thread by thread.
 pub fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     let (threads, start_ticks, memory) = (number(20)?, number(22)?, number(23)?);
+    if number(9)? & OF_THE_KERNEL != 0 {
+        return None;
+    }
     let (life, over) = match *fields.first()? {
         "Z" | "X" | "x" => (Life::Gone, threads <= 1),
         "T" | "t" => (Life::Paused, false),
@@ -83,6 +90,8 @@ mod tests {
         assert_eq!(parse_stat(&line("D", 1, 0)), stat(Life::Gone, false));
         assert_eq!(parse_stat(&line("Z", 3, 0)), stat(Life::Gone, false));
         assert_eq!(parse_stat(&line("Z", 1, 0)), stat(Life::Gone, true));
+        let thread = "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 2 0 0 20 0 1 0 3 0 0 18446744073709551615";
+        assert_eq!(parse_stat(thread), None);
         assert_eq!(parse_stat("garbage"), None);
         assert_eq!(parse_stat("1 (x) S 1"), None);
     }
