@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::config::facts::MAX_CLIENTS;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::read_own_text;
 use crate::files::{private_dir, to_json, write_atomically};
+use crate::sha256;
 use crate::words::quoted;
 
 /// Source of the images.
@@ -70,6 +72,14 @@ pub struct LabRecord {
     pub merged: Option<PathBuf>,
 }
 
+impl LabRecord {
+    /// What no command writes.
+    fn problem(&self) -> Option<String> {
+        let (name, replicas) = self.scaled.iter().find(|(_, replicas)| **replicas > MAX_CLIENTS)?;
+        Some(format!("scaled.{name} is {replicas}, the limit is {MAX_CLIENTS}"))
+    }
+}
+
 /// The schema of [`LabRecord`] that this version reads and writes.
 pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 
@@ -83,14 +93,19 @@ pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
         // Ours says what it is; the system's says why it cannot be read.
         let fix = match error.kind() {
             ErrorKind::Other => without_record(state),
-            _ => "make it readable, or set XDG_STATE_HOME to another folder".into(),
+            ErrorKind::PermissionDenied => "make it readable, or set XDG_STATE_HOME to another folder".into(),
+            // Such as a path that is too long, or links that lead to themselves.
+            _ => "set XDG_STATE_HOME to another folder".into(),
         };
         let failed = Err(error).cannot("read", &path);
         failed.map_err(|failure| Failure { exit: Exit::Preflight, fix: Some(fix), ..failure })
     })?;
     let Some(text) = text else { return Ok(None) };
     match serde_json::from_str::<LabRecord>(&text) {
-        Ok(record) if record.schema == RECORD_SCHEMA => Ok(Some(record)),
+        Ok(record) if record.schema == RECORD_SCHEMA => match record.problem() {
+            None => Ok(Some(record)),
+            Some(problem) => Err(Failure::step(format!("{}: {problem}", path.display())).fix(without_record(state))),
+        },
         Ok(record) => Err(Failure::step(format!("{} has schema {}", path.display(), record.schema)).fix(format!(
             "`cargo xtask teardown --name {0}`, then `cargo xtask up --name {0}`, which loses its messages; or use the \
              version of xtask that brought this lab up",
@@ -124,6 +139,65 @@ pub fn write_record(state: &Path, record: &LabRecord) -> Result<()> {
     write_atomically(&state.join("lab.json"), &to_json(record))
 }
 
+/// The names in a lab's state folder, beside the folders of its services. Add each new one: without a record,
+/// `teardown` refuses a folder that holds another.
+const NAMES_A_LAB_MAKES: [&str; 11] = [
+    "lab.json",
+    "logs",
+    "diagnostics",
+    "manifests",
+    "kubectl",
+    "kubeconfig",
+    "kubeconfig.merge",
+    "mark",
+    "cluster.made",
+    "clients.id",
+    "drill",
+];
+
+/// Whether a lab makes a file or folder called `name` in its state folder, other than that of a service.
+pub fn is_made_by_a_lab(name: &str) -> bool {
+    NAMES_A_LAB_MAKES.contains(&name) || name.starts_with("restart-")
+}
+
+/// The folder of the cache with a file for each lab that uses it. A lab may have any state folder, and its servers may
+/// be dead.
+pub const USERS: &str = "labs";
+
+/// The file in the cache for the lab with this state folder, whose path is in it.
+fn user_file(cache: &Path, state: &Path) -> PathBuf {
+    let path = state.as_os_str().as_encoded_bytes();
+    cache.join(USERS).join(format!("{}-{}", name(state), &sha256::of(path)[..16]))
+}
+
+/// Notes that the lab with this state folder uses the cache.
+///
+/// # Errors
+/// The cache is not writable.
+pub fn note_user(cache: &Path, state: &Path) -> Result<()> {
+    let file = user_file(cache, state);
+    private_dir(cache)?;
+    private_dir(&cache.join(USERS))?;
+    match read_own_text(&file).ok().flatten().is_some_and(|text| Path::new(&text) == state) {
+        true => Ok(()),
+        false => write_atomically(&file, &state.to_string_lossy()),
+    }
+}
+
+/// Removes what [`note_user`] noted.
+pub fn forget_user(cache: &Path, state: &Path) {
+    let _ = std::fs::remove_file(user_file(cache, state));
+    // Fails, as intended, if there are others.
+    let _ = std::fs::remove_dir(cache.join(USERS));
+}
+
+/// Returns the state folders of other labs that use the cache and are recorded.
+pub fn other_users(cache: &Path, state: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(cache.join(USERS)).into_iter().flatten().flatten();
+    let states = files.filter_map(|file| Some(PathBuf::from(read_own_text(&file.path()).ok()??)));
+    states.filter(|other| other != state && is_record_of_a_lab(other)).collect()
+}
+
 /// Returns the folder that keeps the logs and diagnostics of a failed `up`. It is beside the state folder, under a name
 /// that no lab can have.
 pub fn remains(state: &Path) -> PathBuf {
@@ -138,7 +212,7 @@ pub fn put_aside(state: &Path) -> Result<PathBuf> {
     let kept = remains(state);
     remove_remains(state)?;
     private_dir(&kept)?;
-    for name in ["logs", "diagnostics"] {
+    for name in KEPT {
         let dir = state.join(name);
         if dir.exists() {
             std::fs::rename(&dir, kept.join(name)).cannot("move", &dir)?;
@@ -147,12 +221,37 @@ pub fn put_aside(state: &Path) -> Result<PathBuf> {
     Ok(kept)
 }
 
+/// Whether `dir` has a record of a lab, of whichever version. Anything else may have a file of that name too.
+pub fn is_record_of_a_lab(dir: &Path) -> bool {
+    let text = read_own_text(&dir.join("lab.json")).ok().flatten().unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    record["schema"].as_str().is_some_and(|schema| schema.starts_with("kafka-lab.record/"))
+}
+
+/// What [`put_aside`] keeps.
+const KEPT: [&str; 2] = ["logs", "diagnostics"];
+
+/// Why `dir` was not made by [`put_aside`].
+pub fn not_of_a_failed_up(dir: &Path) -> Option<String> {
+    if dir.is_symlink() {
+        return Some("is a symbolic link, which no lab makes; left alone".into());
+    }
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let strange = names.into_iter().find(|name| !KEPT.contains(&name.as_str()))?;
+    Some(format!("holds {strange}, which no lab keeps of a failed `up`; left alone"))
+}
+
 /// Removes what [`put_aside`] kept.
 ///
 /// # Errors
-/// A file cannot be removed.
+/// A file cannot be removed, or is not of a failed `up`.
 fn remove_remains(state: &Path) -> Result<()> {
     let kept = remains(state);
+    if let Some(why) = not_of_a_failed_up(&kept) {
+        let fix = format!("move it elsewhere: `mv {0} {0}.theirs`, then rerun", quoted(kept.as_os_str()));
+        return Err(Failure::step(format!("{} {why}", kept.display())).fix(fix));
+    }
     match std::fs::remove_dir_all(&kept) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).cannot("remove", &kept),
         _ => Ok(()),
@@ -165,6 +264,40 @@ mod tests {
 
     fn dir(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("kafka-lab-state-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_lab_in_whichever_folder_is_known_as_a_user_of_the_cache_until_its_record_is_gone() {
+        let (cache, state, other) = (dir("cache"), dir("user"), dir("other"));
+        for lab in [&state, &other] {
+            private_dir(lab).unwrap();
+            std::fs::write(lab.join("lab.json"), r#"{"schema": "kafka-lab.record/1"}"#).unwrap();
+            note_user(&cache, lab).unwrap();
+            note_user(&cache, lab).unwrap();
+        }
+        assert_eq!(other_users(&cache, &state), std::slice::from_ref(&other));
+        std::fs::remove_dir_all(&other).unwrap();
+        assert!(other_users(&cache, &state).is_empty());
+        forget_user(&cache, &other);
+        forget_user(&cache, &state);
+        assert!(!cache.join(USERS).exists());
+        std::fs::remove_dir_all(&cache).unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn only_what_a_failed_up_left_is_replaced() {
+        let state = dir("remains");
+        for name in KEPT {
+            private_dir(&state.join(name)).unwrap();
+        }
+        let kept = put_aside(&state).unwrap();
+        assert!(not_of_a_failed_up(&kept).is_none() && kept.join("logs").is_dir());
+        std::fs::write(kept.join("thesis.txt"), "precious").unwrap();
+        assert!(put_aside(&state).unwrap_err().message.contains("thesis.txt"));
+        assert_eq!(std::fs::read_to_string(kept.join("thesis.txt")).unwrap(), "precious");
+        std::fs::remove_dir_all(&kept).unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
     }
 
     #[test]
@@ -184,9 +317,14 @@ mod tests {
         };
         write_record(&state, &record).unwrap();
         assert_eq!(read_record(&state).unwrap().as_ref(), Some(&record));
-        write_record(&state, &LabRecord { schema: "kafka-lab.record/9".into(), ..record }).unwrap();
+        write_record(&state, &LabRecord { schema: "kafka-lab.record/9".into(), ..record.clone() }).unwrap();
         assert!(read_record(&state).is_err());
+        assert!(is_record_of_a_lab(&state), "of another version");
+        let many = LabRecord { scaled: [("consumer".into(), u32::MAX)].into(), ..record.clone() };
+        write_record(&state, &many).unwrap();
+        assert!(read_record(&state).unwrap_err().message.contains("scaled.consumer is 4294967295, the limit is"));
         std::fs::write(state.join("lab.json"), "{").unwrap();
+        assert!(!is_record_of_a_lab(&state));
         assert!(read_record(&state).is_err());
         std::fs::remove_dir_all(&state).unwrap();
     }

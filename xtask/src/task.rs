@@ -151,6 +151,11 @@ pub trait Driver: Sync {
         None
     }
 
+    /// Returns the servers that are paused: they accept connections and never answer, so whoever asks them waits.
+    fn paused(&self, _lab: &Lab) -> Vec<Service> {
+        Vec::new()
+    }
+
     /// Returns the backend's timings.
     fn pace(&self, lab: &Lab) -> Pace;
 

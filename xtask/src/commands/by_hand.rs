@@ -17,7 +17,7 @@ use crate::kafka_tools::Tool;
 use crate::kind::{config, images, setup};
 use crate::local::jars::Jars;
 use crate::plan;
-use crate::show::print_text;
+use crate::show::{print_text, tell};
 use crate::state::{Toolchain, read_record};
 use crate::task::Task;
 use crate::tools::docker;
@@ -113,6 +113,10 @@ impl Session<'_> {
         if self.global.dry_run {
             print_text(&format!("{cmd}\n"));
             return Ok(0);
+        }
+        for server in ctx.driver.paused(&lab) {
+            let name = server.name(&lab);
+            tell(&format!("note: {name} is paused: the tool may wait for it; `{}` resumes it", lab.xtask("up")));
         }
         RealExec.attached(&cmd)
     }

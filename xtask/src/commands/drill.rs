@@ -1,7 +1,7 @@
 //! `drill …`: breaks the lab on purpose, and reports whether every promise was kept.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::drill::outcome::{DrillResult, RecordedDrill};
 use crate::drill::run::{Drill, Options, commit};
 use crate::drill::text;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::own::{open_regular, open_regular_with};
 use crate::plan::{self, Plan};
 use crate::run::{self, StepEnd};
 use crate::show::{self, print_json, print_text};
@@ -49,6 +50,10 @@ impl Session<'_> {
         }
         for scenario in scenarios(args, Some(lab.backend))? {
             enough_disk(&lab, scenario, args.rate)?;
+        }
+        if let Some(file) = &out {
+            // Before anything breaks.
+            open_results(file).map_err(|failure| Failure { exit: Exit::Usage, ..failure })?;
         }
         let _lock = self.lock("drill")?;
         // Another command may have changed the lab, or the file, while we waited for the lock.
@@ -140,16 +145,23 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
 
 /// Reads the drills of this commit and backend from a file: those that were kept or broken.
 fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<RecordedDrill>> {
-    let text = match fs::read_to_string(file) {
+    let found = match open_regular(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.cannot("read", file)?,
+        found => found.cannot("read", file)?,
     };
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<RecordedDrill>(line).ok());
+    let lines = BufReader::new(found).lines().collect::<std::io::Result<Vec<_>>>().cannot("read", file)?;
+    let lines = lines.iter().filter_map(|line| serde_json::from_str::<RecordedDrill>(line).ok());
     Ok(lines.filter(|line| line.is_of(commit, backend) && line.outcome().is_some()).collect())
 }
 
+/// Opens the file of results to add to it; creates it if it is absent.
+fn open_results(file: &Path) -> Result<fs::File> {
+    let opened = open_regular_with(file, fs::OpenOptions::new().create(true).append(true)).cannot("write", file);
+    opened.map_err(|failure| failure.fix_unless_known("`--out FILE` names a file in a folder that exists"))
+}
+
 fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
-    let mut out = fs::OpenOptions::new().create(true).append(true).open(file).cannot("write", file)?;
+    let mut out = open_results(file)?;
     let line = serde_json::to_string(drill).map_err(|error| Failure::step(error.to_string()))?;
     writeln!(out, "{line}").cannot("write", file)
 }

@@ -1,6 +1,6 @@
 //! The lab's own files, opened as what they must be.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -21,11 +21,7 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
     let file = match opened {
         // The kernel says "too many levels of symbolic links".
         Err(_) if path.is_symlink() => return Err(Error::other("it is a symbolic link")),
-        // A socket, or a pipe without a reader.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-            return Err(Error::other("it is not a regular file"));
-        }
-        opened => opened?,
+        opened => named(opened)?,
     };
     let meta = file.metadata()?;
     match alien(&meta) {
@@ -33,6 +29,34 @@ pub fn open_own(path: &Path, options: &mut OpenOptions) -> Result<File> {
         None => Err(Error::other("it is not a regular file")),
         Some(why) => Err(Error::other(why)),
     }
+}
+
+/// Opens a file of the user's to read it. It may be a link, but must be a regular file: a pipe does not block.
+///
+/// # Errors
+/// It is absent, is something else, or cannot be opened.
+pub fn open_regular(path: &Path) -> Result<File> {
+    open_regular_with(path, OpenOptions::new().read(true))
+}
+
+/// As [`open_regular`], in another way than to read it.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> Result<File> {
+    let file = named(options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path))?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(Error::other("it is not a regular file")),
+    }
+}
+
+/// Names what the system answers for a socket, or for a pipe without a reader.
+fn named(opened: Result<File>) -> Result<File> {
+    opened.map_err(|error| match error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+        true => Error::other("it is not a regular file"),
+        false => error,
+    })
 }
 
 /// Opens one of the lab's own files to write; creates it if it is absent.
@@ -107,6 +131,23 @@ pub fn create_own(path: &Path) -> Result<File> {
     // One that an earlier command left behind keeps its mode.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
+}
+
+/// Locks one of the lab's own files (flock(2)), which is created if it is absent. `None` if somebody else has it, or
+/// removed it meanwhile.
+///
+/// # Errors
+/// As [`open_own`].
+pub fn try_lock_own(path: &Path) -> Result<Option<File>> {
+    let file = create_own(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let is_same =
+        std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
+    Ok(is_same.then_some(file))
 }
 
 /// Writes one of the lab's own files anew.

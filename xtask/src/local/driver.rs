@@ -120,6 +120,11 @@ impl Driver for LocalDriver {
         Ok(lab.broker_ids().filter(|id| runs(id) && !ports::is_free(lab.ports.broker(*id))).count())
     }
 
+    fn paused(&self, lab: &Lab) -> Vec<Service> {
+        let paused = |server: &Service| server.living(lab).is_some_and(|found| found.life() == Life::Paused);
+        Service::servers(lab).into_iter().filter(paused).collect()
+    }
+
     fn client_brokers(&self, lab: &Lab) -> String {
         lab.bootstrap()
     }
@@ -176,7 +181,7 @@ impl Driver for LocalDriver {
     }
 
     fn has_remains(&self, lab: &Lab, _exec: &dyn Exec, _stop: &Stop) -> bool {
-        !process::with_argument(|arg| servers::is_mark(lab, arg)).is_empty()
+        !process::with_mark(|arg| servers::is_mark(lab, arg)).is_empty()
     }
 
     fn restore(&self, task: &Task<'_>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Starts and stops the lab's processes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ledger::cause::in_words;
@@ -114,7 +114,19 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         }
         former_session_gone(task, id)?;
     }
-    start_anew(task, service, spec, why)
+    let mut warnings = Vec::new();
+    if service == Service::Coordinator {
+        for log in coordination::headless_logs(&coordinator_files(lab)) {
+            files::remove_file(&log)?;
+            warnings.push(format!("removed {}, which a full disk left empty", log.display()));
+        }
+    }
+    Ok(Outcome { warnings, ..start_anew(task, service, spec, why)? })
+}
+
+/// The folder of the coordinator's snapshots and logs.
+fn coordinator_files(lab: &Lab) -> PathBuf {
+    Service::Coordinator.dir(lab).join("data/version-2")
 }
 
 /// What a service's process needs. Clients need no java, so a lab without one can still start them.
@@ -198,7 +210,7 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
     let (what, way) = match service {
         Service::Coordinator => {
             let cluster = |id: u32| stored(&data(Service::Broker(id)), "cluster.id");
-            let version = data(service).join("version-2");
+            let version = coordinator_files(lab);
             let strangers: Vec<String> = lab
                 .broker_ids()
                 .filter(|id| cluster(*id).is_some_and(|cluster| !coordination::has_stored(&version, &cluster)))
@@ -505,7 +517,7 @@ pub fn end_strays(task: &Task<'_>) -> Result<Outcome> {
         Reach::Pods => Vec::new(),
     };
     let wanted: Vec<String> = services.into_iter().map(|service: Service| service.mark(lab)).collect();
-    let strays = process::with_argument(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
+    let strays = process::with_mark(|arg| is_mark(lab, arg) && !wanted.iter().any(|mark| mark.as_bytes() == arg));
     // They hand nothing over to each other.
     let grace = match lab.backend.reaches() {
         Reach::Processes => lab.timeout(|t| t.stop),

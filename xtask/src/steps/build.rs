@@ -10,7 +10,7 @@ use crate::config::{Lab, static_target};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Failure, IoContext, Result};
-use crate::files::own::create_own;
+use crate::files::own::try_lock_own;
 use crate::files::{beside, private_dir};
 use crate::local::jars::Jars;
 use crate::local::process;
@@ -87,12 +87,12 @@ pub fn jars(task: &Task<'_>) -> Result<Outcome> {
     private_dir(cache)?;
     // Two labs may need the same jars at once; the second waits for the first.
     let lock = cache.join("lock");
-    let file = create_own(&lock).cannot("open", &lock)?;
     let timeout = task.lab().timeout(|t| t.jars);
-    task.wait("the cache's lock", timeout, Duration::from_millis(200), || match file.try_lock() {
-        Ok(()) => Ok(Poll::Ready(())),
-        Err(fs::TryLockError::WouldBlock) => Ok(Poll::NotYet("another lab is fetching the jars".into())),
-        Err(fs::TryLockError::Error(error)) => Err(error).cannot("lock", &lock),
+    let _held = task.wait("the cache's lock", timeout, Duration::from_millis(200), || {
+        Ok(match try_lock_own(&lock).cannot("lock", &lock)? {
+            Some(file) => Poll::Ready(file),
+            None => Poll::NotYet("another lab is fetching the jars, or removes them".into()),
+        })
     })?;
     if jars.present() {
         return Ok(Outcome::unchanged(there()));

@@ -84,14 +84,21 @@ pub fn preview_tool(check: ToolCheck, ctx: &Ctx<'_>) -> Vec<String> {
 fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     let lab = task.lab();
     let (tool, args, expected) = check.command(lab);
-    // Without an answer, the shell would retry for half a minute.
-    if tool == Tool::ZooKeeperShell
+    // Without an answer, the shell would retry for half a minute, and a broker that is asked for a topic's settings,
+    // which are in the coordinator, for a minute.
+    if (tool == Tool::ZooKeeperShell || check == ToolCheck::TopicShape)
         && let Err(why) = task.ctx.driver.ask_coordinator(task)?
     {
         return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
     }
     if tool == Tool::KafkaTopics {
         brokers::any(task)?;
+        // The tool may choose a paused one, and would wait for it until its deadline.
+        let paused = task.ctx.driver.paused(lab);
+        if let Some(broker) = paused.into_iter().find(|server| matches!(server, Service::Broker(_))) {
+            let what = format!("{} is paused: kafka-topics could wait for its answer", broker.name(lab));
+            return Err(Failure::fault(what).fix(lab.xtask("up")));
+        }
     }
     let tools = task.kafka_tools()?;
     let damaged = matches!(tools, KafkaTools::Host { .. }) && !task.ctx.jars.present();

@@ -3,7 +3,7 @@
 use crate::config::Lab;
 use crate::failure::Result;
 use crate::files::private_dir;
-use crate::state::{LabRecord, RECORD_SCHEMA, read_record, write_record};
+use crate::state::{LabRecord, RECORD_SCHEMA, note_user, read_record, write_record};
 use crate::system::now_ms;
 use crate::task::{Outcome, Task};
 use crate::words::quoted;
@@ -39,6 +39,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
         scaled: lab.scaled.clone(),
         merged: lab.merged.clone(),
     };
+    note_user(&lab.env.cache, &lab.state)?;
     let proof = format!("backend {}, state in {}", lab.backend, lab.state.display());
     if before.as_ref() == Some(&record) {
         return Ok(Outcome::unchanged(proof));

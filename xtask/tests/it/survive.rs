@@ -217,7 +217,29 @@ fn wrong_server_data_is_reported_at_once_with_its_fix() {
     std::fs::remove_dir_all(data("zookeeper")).unwrap();
     std::fs::rename(&emptied, data("zookeeper")).unwrap();
     lab.up(&["--no-clients"]);
-    lab.verify(0);
+
+    // A full disk leaves a log without its header, with which ZooKeeper does not start.
+    end(&lab, "zookeeper");
+    let headless = data("zookeeper").join("version-2/log.7fffffff");
+    std::fs::write(&headless, "ZK").unwrap();
+    run(&mut lab.up_command(&["--no-clients"])).expect(0).says(&["log.7fffffff, which a full disk left empty"]);
+    assert!(!headless.exists());
+
+    // A paused server is known to give no answer, so no tool waits for it.
+    for (server, words) in [("kafka-1", "kafka-1 is paused"), ("zookeeper", "ZooKeeper does not answer")] {
+        kill_process(lab.pid(server), Signal::STOP).unwrap();
+        let begin = std::time::Instant::now();
+        lab.run(&["verify"]).expect(5).says(&[words]);
+        assert!(begin.elapsed() < SOON, "{server}: after {:?}", begin.elapsed());
+        kill_process(lab.pid(server), Signal::CONT).unwrap();
+    }
+    wait_for("a lab that passes again", 60, || lab.run(&["verify"]).code == 0);
+    end(&lab, "zookeeper");
+    std::fs::write(&headless, format!("ZKLG{}", "\0".repeat(8))).unwrap();
+    for entry in std::fs::read_dir(data("zookeeper").join("version-2")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "garbled, and longer than the header of a log").unwrap();
+    }
+    refused(&[&teardown]);
     lab.teardown();
 }
 

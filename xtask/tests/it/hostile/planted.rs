@@ -4,8 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::{Planted, soon};
+
+#[test]
+fn a_folder_with_a_file_that_is_called_like_our_record_is_theirs() {
+    for text in [r#"{"my": "notes"}"#, "notes", ""] {
+        let lab = Planted::new("namesake");
+        fs::create_dir_all(lab.file("photos")).unwrap();
+        fs::write(lab.file("lab.json"), text).unwrap();
+        fs::write(lab.file("photos/one"), "precious").unwrap();
+        let ran = soon(&mut lab.command(&["teardown"]));
+        assert!(ran.code != 0 && ran.stderr.contains("photos"), "{ran:?}");
+        assert_eq!(fs::read_to_string(lab.file("photos/one")).unwrap(), "precious", "{ran:?}");
+    }
+}
 
 /// Names, contents, modes, owners and times of everything below a folder.
 fn snapshot(dir: &Path, found: &mut BTreeMap<PathBuf, String>) {
@@ -32,9 +46,11 @@ enum Planting {
     Copy(&'static str),
     /// The path belongs to another user.
     Owner(&'static str),
+    /// Their folder is mounted in one of the lab's.
+    Mount(&'static str),
 }
 
-use Planting::{Copy, Hard, Link, Owner};
+use Planting::{Copy, Hard, Link, Mount, Owner};
 
 const LAB: &str = "kafka-lab/lab";
 
@@ -64,6 +80,11 @@ const PLANTINGS: &[Planting] = &[
     Copy("cache/kafka-lab/kafka-notes"),
     Copy("cache/kafka-lab/notes"),
     Copy("kafka-lab/notes"),
+    Copy("kafka-lab/lab.failed"),
+    Copy("kafka-lab/lab/photos"),
+    Mount("kafka-lab/lab/logs/mounted"),
+    Mount("kafka-lab/lab.failed/logs"),
+    Mount("cache/kafka-lab/class-data"),
     Owner("kafka-lab/lab/lab.json"),
     Owner("kafka-lab/lab.lock"),
     Owner("cache/kafka-lab"),
@@ -88,6 +109,12 @@ impl Planting {
                 fs::write(at.join("file"), "precious").unwrap();
                 return Some(vec![theirs, at]);
             }
+            Mount(at) => {
+                let at = root.join(at);
+                fs::create_dir_all(&at).unwrap();
+                let mounted = Command::new("mount").arg("--bind").arg(&theirs).arg(&at).output().ok()?;
+                return mounted.status.success().then(|| vec![theirs, at]);
+            }
             Owner(at) => {
                 let at = root.join(at);
                 fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -111,6 +138,7 @@ impl Planting {
             Hard(at, to) => format!("{at} is a hard link to {to}"),
             Copy(at) => format!("{at} is theirs"),
             Owner(at) => format!("{at} belongs to another user"),
+            Mount(at) => format!("their folder is mounted at {at}"),
         }
     }
 }
@@ -135,7 +163,7 @@ fn nothing_that_somebody_planted_changes_by_a_byte() {
                 fs::write(root.join("theirs").join(file), "precious").unwrap();
             }
             let Some(watched) = planting.plant(root) else {
-                eprintln!("left out: {}: only root can give a file away", planting.name());
+                eprintln!("left out: {}: only root can do that", planting.name());
                 break;
             };
             let look = || {
@@ -145,7 +173,11 @@ fn nothing_that_somebody_planted_changes_by_a_byte() {
             };
             let before = look();
             let ran = soon(&mut lab.command(args));
-            assert_eq!(look(), before, "{}, {args:?}: {ran:?}", planting.name());
+            let after = look();
+            if let Mount(at) = planting {
+                assert!(Command::new("umount").arg(root.join(at)).status().unwrap().success());
+            }
+            assert_eq!(after, before, "{}, {args:?}: {ran:?}", planting.name());
             runs += 1;
         }
         planted += 1;
