@@ -184,6 +184,7 @@ fn earlier(file: &Path) -> Result<Bench> {
 
 /// Reads a result that `cargo xtask COMMAND --out` wrote.
 fn read<T: DeserializeOwned>(file: &Path, command: &str, reads: &str, schema: fn(&T) -> &String) -> Result<T> {
+    anyhow::ensure!(!file.exists() || file.is_file(), "{} is not a regular file", file.display());
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let found: T = serde_json::from_str(&text)
         .with_context(|| format!("{} is no result of `cargo xtask {command} --out`", file.display()))?;

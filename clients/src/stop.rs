@@ -11,6 +11,9 @@ use tokio::sync::watch;
 /// for SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
+/// The signal for a file that grows beyond `ulimit -f`; the same number on Linux and macOS.
+const SIGXFSZ: i32 = 25;
+
 /// Whether a stop was requested.
 #[derive(Debug, Clone)]
 pub struct Stop {
@@ -27,6 +30,8 @@ impl Stop {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
         let (mut terminate, mut interrupt) = {
             let _entered = runtime.enter();
+            // Beyond `ulimit -f`, a write then fails with its reason instead of ending this program.
+            let _ignored = signal(SignalKind::from_raw(SIGXFSZ)).context("cannot listen for SIGXFSZ")?;
             let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
             (terminate, signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?)
         };

@@ -63,12 +63,15 @@ impl Env {
     pub fn read() -> Result<Self> {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dir = |xdg: &str, below_home: &str| -> Result<PathBuf> {
-            // The XDG specification requires that relative paths are ignored.
-            let path = var(xdg).map(PathBuf::from).filter(|path| path.is_absolute());
-            match path.or_else(|| var("HOME").map(|home| PathBuf::from(home).join(below_home))) {
+            // The XDG specification requires that relative paths are ignored. In another folder, one of HOME would be
+            // another lab.
+            let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            match absolute(xdg).or_else(|| absolute("HOME").map(|home| home.join(below_home))) {
                 Some(path) => Ok(path.join("kafka-lab")),
-                None => Err(Failure::usage(format!("neither {xdg} nor HOME is set; one must name a folder for files"))
-                    .fix(format!("`export {xdg}=DIR`"))),
+                None => Err(Failure::usage(format!(
+                    "neither {xdg} nor HOME is set to an absolute path; one must name a folder for files"
+                ))
+                .fix(format!("`export {xdg}=/DIR`"))),
             }
         };
         let crate_dir = var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

@@ -194,6 +194,11 @@ fn is_usable(name: &OsStr, value: &OsStr) -> bool {
     match name.to_str().unwrap_or_default() {
         "JAVA_HOME" => is_program(&path.join("bin/java")),
         xdg if xdg.starts_with("XDG_") => path.is_absolute(),
+        // A program opens the file that it names, and a pipe would block it.
+        "TZ" => {
+            let file = value.to_str().map_or(path, |text| Path::new(text.trim_start_matches(':')));
+            !file.is_absolute() || file.is_file()
+        }
         _ => true,
     }
 }

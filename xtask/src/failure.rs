@@ -196,6 +196,15 @@ impl<T, E: fmt::Display> IoContext<T> for std::result::Result<T, E> {
                         ),
                     })
                 }
+                // Also for root: such as an immutable file.
+                None if why == "Operation not permitted" => {
+                    let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
+                    failure.fix(format!(
+                        "`lsattr -d {0}` shows whether its attributes forbid that: `chattr -i -a {0}`, or use another \
+                         folder",
+                        quoted(there.as_os_str())
+                    ))
+                }
                 None => failure,
             }
         })

@@ -74,8 +74,7 @@ impl Lock {
             },
         );
         let mut file = file.map_err(|failure| {
-            let fix = "wait for the other command, or end it; the lock ends with its process";
-            if failure.fix.is_none() { failure.fix(fix) } else { failure }
+            failure.fix_unless_known("wait for the other command, or end it; the lock ends with its process")
         })?;
         let holder = Holder { command: command.into(), pid: std::process::id(), since_ms: now_ms() };
         // The lock holds whether or not a full disk lets us write whose it is.
@@ -93,7 +92,8 @@ impl Lock {
         options.truncate(false).read(true).write(true);
         let mut file = open_to_write(path, &mut options)
             .cannot("use the lock", path)
-            .map_err(|failure| naming_what_is_in_the_way(failure, path))?;
+            .map_err(|failure| naming_what_is_in_the_way(failure, path))
+            .map_err(|failure| failure.fix_unless_known("set XDG_STATE_HOME to another folder"))?;
         match file.try_lock() {
             // A teardown removed the file while we waited for it, so this lock is void.
             Ok(()) => match (file.metadata(), std::fs::metadata(path)) {
@@ -113,7 +113,9 @@ impl Lock {
                     Err(_) => "another command".into(),
                 }))
             }
-            Err(TryLockError::Error(error)) => Err(error).cannot("lock", path),
+            Err(TryLockError::Error(error)) => Err(error)
+                .cannot("lock", path)
+                .map_err(|failure| failure.fix_unless_known("set XDG_STATE_HOME to a folder on a local disk")),
         }
     }
 }

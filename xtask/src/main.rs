@@ -58,7 +58,15 @@ use failure::{Exit, Failure, Result};
 use kafka_tools::Tool;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version are output too.
+        Err(error) => {
+            let written = error.print();
+            let code = if written.is_ok() { error.exit_code() } else { Exit::Unexpected as i32 };
+            return ExitCode::from(u8::try_from(code).unwrap_or(1));
+        }
+    };
     let code = match dispatch(&cli) {
         Ok(code) => code,
         Err(failure) => {
@@ -82,9 +90,9 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<i32> {
     startable()?;
-    let env = config::Env::read()?;
     let stop = signal::Stop::listen(local::process::resume_paused)
         .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {}", in_words(error))))?;
+    let env = config::Env::read()?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
     let exit = match &cli.command {
         Command::Up(up) => session.up(up)?,

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// Whether to stop, because of a signal or because a step of the same plan failed.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ impl Stop {
         for signal in all {
             signal_hook::flag::register(signal, Arc::clone(&stop.signalled))?;
         }
+        // Beyond `ulimit -f`, a write then fails with its reason instead of ending this program.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = signal_hook::iterator::Signals::new(all)?;
         let second = move || {
             if signals.forever().nth(1).is_some() {

@@ -23,13 +23,14 @@ const DISK: &str = "free disk space (`df -h` shows how much each disk has), or s
                     CARGO_TARGET_DIR to a folder on another disk";
 
 /// Causes that the system or a program names, in lower case, and what helps.
-const ADVICE: [(&str, &str); 6] = [
+const ADVICE: [(&str, &str); 7] = [
     ("no space left on device", DISK),
     ("disk quota exceeded", DISK),
     (
         "read-only file system",
         "make it writable, or set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to a folder on another disk",
     ),
+    ("file too large", "raise the limit of a file's size, with `ulimit -f unlimited` in this shell, then rerun"),
     ("too many open files", "raise the limit of open files, with `ulimit -n 4096` in this shell, then rerun"),
     ("too many processes and threads", PROCESSES),
     ("unable to create native thread", PROCESSES),

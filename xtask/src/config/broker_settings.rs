@@ -9,11 +9,19 @@ const NAMES: &str = include_str!("broker-settings.txt");
 /// How many letters a misspelt name differs in, at most.
 const TYPOS: usize = 3;
 
+/// Variables that only the image's start scripts use, without `KAFKA_`.
+const NOT_PROPERTIES: [&str; 6] = ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];
+
+/// Returns the variable of the start scripts that `key` is most likely meant to be, and is not.
+pub fn misspelt_variable(key: &str) -> Option<String> {
+    let name = key.strip_prefix("KAFKA_")?;
+    let near = NOT_PROPERTIES.iter().map(|one| (damerau_levenshtein(one, name), *one)).min()?;
+    ((1..=2).contains(&near.0) && near.0 <= name.len() / 4).then(|| format!("KAFKA_{}", near.1))
+}
+
 /// The property that cp-kafka derives from an environment variable: `_` becomes a dot, `__` an underscore, `___` a
 /// dash. `None` for variables that only its start scripts use.
 pub fn property_name(key: &str) -> Option<String> {
-    const NOT_PROPERTIES: [&str; 6] =
-        ["VERSION", "HEAP_OPTS", "OPTS", "JMX_OPTS", "JVM_PERFORMANCE_OPTS", "GC_LOG_OPTS"];
     let name = key.strip_prefix("KAFKA_")?;
     if NOT_PROPERTIES.contains(&name) || name.starts_with("LOG4J_") || name.starts_with("TOOLS_LOG4J_") {
         return None;

@@ -6,17 +6,35 @@ use std::path::Path;
 
 use ledger::size;
 use ledger::stamp::{Encoder, RunId};
+use strsim::damerau_levenshtein;
 
-use crate::config::broker_settings::{misspelt, property_name};
+use crate::config::broker_settings::{misspelt, misspelt_variable, property_name};
 use crate::config::facts::{
     Brokers, Client, Cluster, Coordinator, Facts, MAX_BROKERS, MAX_CLIENTS, Node, Requests, Settings,
 };
 use crate::config::objects::{ClusterConfig, ConfigMap, Container, ServiceObject, Workload, WorkloadSpec};
 use crate::config::variables::{NAMESPACE, Owner, Sources};
 use crate::config::yaml::{self, Document, ManifestProblem, ManifestReader, Value, readable};
+use crate::coordination;
+use crate::state::is_made_by_a_lab;
 
 /// The script in the image that turns the brokers' variables into properties.
 const START: &str = "/etc/confluent/docker/run";
+
+/// The most partitions of a topic: Kafka numbers them with 32 bits and a sign. Far fewer fit on one machine.
+const MAX_PARTITIONS: u32 = 100_000;
+
+/// Whether Kubernetes accepts `name` for an object: a DNS subdomain (RFC 1123).
+fn is_object_name(name: &str) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(is_letter)
+            && bytes.last().is_some_and(is_letter)
+            && bytes.iter().all(|byte| is_letter(byte) || *byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_part)
+}
 
 /// Variables that the clients' program reads.
 const CLIENT_VARIABLES: [&str; 10] =
@@ -32,6 +50,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
     let host_access = reader.documents("host-access.yml");
     let clients = reader.documents("clients.yml");
     for (file, documents) in [("kafka.yml", &kafka), ("host-access.yml", &host_access), ("clients.yml", &clients)] {
+        reader.names(file, documents);
         reader.namespaces(file, documents);
         reader.pull_policies(file, documents);
     }
@@ -91,6 +110,42 @@ impl ManifestReader<'_> {
         }
         self.problems.dedup();
         found
+    }
+
+    /// Checks that every object has a name of its own, which Kubernetes accepts: folders and processes have it too.
+    fn names(&mut self, file: &str, documents: &[Document]) {
+        let mut seen = std::collections::BTreeSet::new();
+        for Document { kind, name, .. } in documents.iter().filter(|document| !document.name.is_empty()) {
+            if !is_object_name(name) {
+                let message =
+                    "must have lower-case letters, digits, '-' and '.', and begin and end with one of the first";
+                self.problem(file, format!("{kind} {name} metadata.name"), message);
+            }
+            if !seen.insert((kind, name)) {
+                self.problem(file, format!("{kind} {name}"), "is there twice: remove one");
+            }
+        }
+    }
+
+    /// Checks that clients have other names than the servers, than the files of a lab, and than each other's replicas.
+    fn client_names(&mut self, clients: &[Client]) {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        for Client { name, .. } in clients {
+            let of_a_server = name == coordination::WORKLOAD || name.strip_prefix("kafka-").is_some_and(is_number);
+            let replica_of = |other: &&Client| {
+                name.strip_prefix(&other.name).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_number)
+            };
+            let why = if of_a_server {
+                "is the name of a server".into()
+            } else if is_made_by_a_lab(name) {
+                "is the name of a file that every lab has".into()
+            } else if let Some(other) = clients.iter().find(replica_of) {
+                format!("is the name of a replica of {}", other.name)
+            } else {
+                continue;
+            };
+            self.problem("clients.yml", format!("Deployment {name} metadata.name"), format!("{why}: choose another"));
+        }
     }
 
     /// Checks that every object is in the lab's namespace.
@@ -303,7 +358,7 @@ impl ManifestReader<'_> {
         // Skip errors that only follow from an invalid count.
         let count = count.unwrap_or(MAX_BROKERS);
         // The defaults of KafkaConfig 3.3.2.
-        let partitions = self.number(&env, "KAFKA_NUM_PARTITIONS", 1, 1, u32::MAX);
+        let partitions = self.number(&env, "KAFKA_NUM_PARTITIONS", 1, 1, MAX_PARTITIONS);
         let replication_factor = self.replicas(&env, "KAFKA_DEFAULT_REPLICATION_FACTOR", 1, count);
         let min_isr = self.replicas(&env, "KAFKA_MIN_INSYNC_REPLICAS", 1, count);
         if let (Some(min_isr), Some(factor)) = (min_isr, replication_factor)
@@ -423,6 +478,14 @@ impl ManifestReader<'_> {
             }
             let known = |variable: &str| CLIENT_VARIABLES.contains(&variable);
             let env = self.environment(("clients.yml", "Deployment", &name), container, known, objects, sources);
+            for variable in env.keys() {
+                let meant =
+                    CLIENT_VARIABLES.iter().find(|known| (1..=2).contains(&damerau_levenshtein(known, variable)));
+                if let Some(meant) = meant.filter(|_| !known(variable)) {
+                    let message = format!("is not read by the clients: {meant} is");
+                    self.problem("clients.yml", format!("Deployment {name} {variable}"), message);
+                }
+            }
             let role = env.get("ROLE").cloned().unwrap_or_default();
             if !["producer", "consumer"].contains(&role.as_str()) {
                 let message = format!("is \"{role}\", must be producer or consumer");
@@ -455,11 +518,11 @@ impl ManifestReader<'_> {
             let replicas = replicas.unwrap_or_default();
             clients.push(Client { name, role, replicas, env });
         }
+        self.client_names(&clients);
         let topic = self.topic(&clients);
         (clients, topic)
     }
 
-    /// Returns the topic of the clients, which must be the same.
     /// Finds settings that the brokers would ignore without a word.
     fn spelling(&mut self, env: &BTreeMap<String, String>) {
         for key in env.keys() {
@@ -467,6 +530,13 @@ impl ManifestReader<'_> {
             if let Some(rest) = key.strip_prefix("KAFKA_CFG_") {
                 let message = format!("is the spelling of another image: this one reads KAFKA_{rest}");
                 self.problem("kafka.yml", key, message);
+            } else if key == "KAFKA_BROKER_ID" {
+                self.problem("kafka.yml", key, "is not read: the id of a broker is the number of its pod");
+            } else if key.to_ascii_uppercase().starts_with("KAFKA_") && !key.starts_with("KAFKA_") {
+                let message = format!("is not read by the image: write {}", key.to_ascii_uppercase());
+                self.problem("kafka.yml", key, message);
+            } else if let Some(name) = misspelt_variable(key) {
+                self.problem("kafka.yml", key, format!("is not read by the image: {name} is"));
             } else if let Some(name) = property_name(key).and_then(|property| misspelt(&property)) {
                 let message = format!("is no setting of Kafka 3.3's brokers, which ignore it: {} is", meant(name));
                 self.problem("kafka.yml", key, message);
@@ -862,6 +932,50 @@ mod tests {
             "name: RATE, value: \"1000\"",
             "name: VALUE_SIZE, value: big",
             "Deployment producer VALUE_SIZE: is \"big\", must be a whole number",
+        ),
+        (
+            "kafka.yml",
+            "name: KAFKA_NUM_PARTITIONS,",
+            "name: KAFKA_BROKER_ID, value: \"7\"}\n            - {name: KAFKA_NUM_PARTITIONS,",
+            "KAFKA_BROKER_ID: is not read: the id of a broker is the number of its pod",
+        ),
+        (
+            "kafka.yml",
+            "name: KAFKA_NUM_PARTITIONS,",
+            "name: kafka_num_io_threads, value: \"7\"}\n            - {name: KAFKA_NUM_PARTITIONS,",
+            "kafka_num_io_threads: is not read by the image: write KAFKA_NUM_IO_THREADS",
+        ),
+        (
+            "kafka.yml",
+            "name: KAFKA_NUM_PARTITIONS,",
+            "name: KAFKA_HEAP_OPT, value: -Xmx1g}\n            - {name: KAFKA_NUM_PARTITIONS,",
+            "KAFKA_HEAP_OPT: is not read by the image: KAFKA_HEAP_OPTS is",
+        ),
+        ("clients.yml", "  name: producer\n", "  name: ../../x\n", "Deployment ../../x metadata.name: must have"),
+        (
+            "clients.yml",
+            "  name: producer\n",
+            "  name: kafka-0\n",
+            "Deployment kafka-0 metadata.name: is the name of a server",
+        ),
+        (
+            "clients.yml",
+            "  name: producer\n",
+            "  name: lab.json\n",
+            "Deployment lab.json metadata.name: is the name of a file",
+        ),
+        (
+            "clients.yml",
+            "  name: producer\n",
+            "  name: consumer-0\n",
+            "metadata.name: is the name of a replica of consumer",
+        ),
+        ("clients.yml", "  name: producer\n", "  name: consumer\n", "Deployment consumer: is there twice: remove one"),
+        (
+            "clients.yml",
+            "name: RATE, value: \"1000\"",
+            "name: RATES, value: \"1000\"",
+            "Deployment producer RATES: is not read by the clients: RATE is",
         ),
         (
             "clients.yml",

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 pub use serde_yaml::Deserializer;
 pub use serde_yaml::{Mapping, Value, from_str, to_string};
 
+use crate::files::own::open_regular;
+
 /// Limit of a file's size, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
 
@@ -69,18 +71,36 @@ pub(super) struct Document {
 /// Reads the text of a manifest. Removes a byte order mark and converts Windows line ends.
 ///
 /// # Errors
-/// The file cannot be read, is too large, or is not UTF-8.
+/// The file cannot be read, is no regular file, is too large, is not UTF-8, or is nested too deeply.
 pub fn text_of(path: &Path) -> std::io::Result<String> {
-    // Bounded, because some files have no end.
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(std::io::Error::other(format!("it is larger than {FILE_MAX} bytes")));
     }
     let other = |_| std::io::Error::other("it is not UTF-8: save it as UTF-8");
     let text = String::from_utf8(bytes).map_err(other)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if is_deep(text) {
+        return Err(std::io::Error::other(format!("more than {DEPTH_MAX} brackets are open at once")));
+    }
     Ok(text.replace("\r\n", "\n"))
+}
+
+/// Brackets that may be open at once. The parser takes quadratic time for them.
+const DEPTH_MAX: usize = 200;
+
+/// Whether more brackets are open at once than any manifest has. Text in quotes counts too.
+fn is_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
 }
 
 impl<'a> ManifestReader<'a> {
@@ -168,4 +188,28 @@ pub(super) fn readable<'a, T: DeserializeOwned + 'a>(
     kind: &'a str,
 ) -> impl Iterator<Item = T> + 'a {
     documents.iter().filter(move |doc| doc.kind == kind).filter_map(|doc| from_str(&doc.text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_or_no_ground_is_refused_at_once() {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-yaml-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (pipe, deep, socket) = (dir.join("pipe"), dir.join("deep"), dir.join("socket"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        std::fs::write(&deep, "[".repeat(20_000)).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, why) in [(&pipe, "not a regular file"), (&socket, "not a regular file"), (&deep, "brackets")] {
+            let error = text_of(path).unwrap_err().to_string();
+            assert!(error.contains(why), "{}: {error}", path.display());
+        }
+        assert!(text_of(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a regular file"));
+        // A manifest may be a link.
+        std::os::unix::fs::symlink("/etc/hostname", dir.join("link")).unwrap();
+        assert!(text_of(&dir.join("link")).is_ok());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

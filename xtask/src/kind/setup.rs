@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
-use crate::failure::{Failure, Result};
+use crate::failure::{Exit, Failure, Result};
 use crate::kind::images::{Stage, parse_stages};
 use crate::signal::Stop;
 use crate::state::{ImageSource, Toolchain};
@@ -89,7 +89,10 @@ pub fn resolve(lab: &Lab, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<To
                 }
             }
             let [found_kind, found_kubectl] = programs;
-            let missing = |name: &str| Failure::step(format!("no {name} on PATH"));
+            let missing = |name: &str| {
+                Failure::new(Exit::Preflight, format!("no {name} on PATH"))
+                    .fix(format!("install {name}, or use `--images packages`, which builds it"))
+            };
             let kind_program = found_kind.ok_or_else(|| missing("kind"))?;
             // The first image in cluster.yml stands for all nodes.
             let named = lab.facts.cluster.nodes.iter().find_map(|node| node.image.clone());

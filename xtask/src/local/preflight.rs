@@ -30,8 +30,10 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     if !cfg!(target_os = "linux") {
         findings.problem("the local backend needs Linux", "use `--backend kind` with Docker, or a Linux machine");
     }
-    limits(findings);
-    programs(task, findings)?;
+    // A JVM that gets no memory leaves a report in the current folder.
+    if limits(findings) {
+        programs(task, findings)?;
+    }
     free_ports(task.lab(), task.ctx.stop, findings);
     memory(task.lab(), findings);
     folders(task, findings);
@@ -87,17 +89,23 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
 }
 
 /// The shell's limits that a lab runs into: what is limited, the flag of `ulimit`, what a lab needs, the unit.
-const LIMITS: [(Resource, &str, &str, u64, u64); 4] = [
+const LIMITS: [(Resource, &str, &str, u64, u64); 6] = [
     (Resource::Nofile, "open files", "-n", 1024, 1),
     // A JVM has up to a hundred threads.
     (Resource::Nproc, "processes and threads", "-u", 512, 1),
     // Measured: `java -version` fails with 4 GB and runs with 6.
     (Resource::As, "memory that a program may address", "-v", 6 * 1024 * MIB, MIB),
+    // The heap of a broker, its threads' stacks and its compiled code.
+    (Resource::Data, "a program's data", "-d", 2 * 1024 * MIB, MIB),
+    // The system ends a program that has used more, and a server uses some for as long as it runs.
+    (Resource::Cpu, "CPU time in seconds", "-t", 24 * 3600, 1),
     // ZooKeeper preallocates 64 MiB for its log.
     (Resource::Fsize, "the size of a file", "-f", 128 * MIB, MIB),
 ];
 
-fn limits(findings: &mut Findings) {
+/// Finds limits of this shell that are too low. Returns whether Java can be asked for its version.
+fn limits(findings: &mut Findings) -> bool {
+    let mut java_runs = true;
     for (resource, what, flag, need, unit) in LIMITS {
         let limit = getrlimit(resource);
         // Java raises its own limit of open files, and root has any number of threads.
@@ -108,12 +116,17 @@ fn limits(findings: &mut Findings) {
         };
         let Some(held) = held.filter(|held| *held < need) else { continue };
         let (held, need, name) = (held / unit, need / unit, if unit == MIB { " MiB" } else { "" });
-        let raise = if unit == MIB { "unlimited".into() } else { (4 * need).to_string() };
+        let raise = match resource {
+            Resource::Nofile | Resource::Nproc => (4 * need).to_string(),
+            _ => "unlimited".into(),
+        };
         findings.problem(
             format!("the limit of {what} (`ulimit {flag}`) is {held}{name}; the lab needs {need}{name}"),
             format!("`ulimit {flag} {raise}` in this shell, or a new shell if it may not raise the limit, then rerun"),
         );
+        java_runs &= !matches!(resource, Resource::As | Resource::Data);
     }
+    java_runs
 }
 
 fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {

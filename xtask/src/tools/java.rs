@@ -112,7 +112,9 @@ fn becomes_java(java: &Java, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result
 
 /// Runs a Java that should end well. One that does not is quoted.
 fn answer(program: &Path, cmd: &Cmd, exec: &dyn Exec, log: &Path, stop: &Stop) -> Result<Output> {
-    let output = exec.capture(cmd, log, stop)?;
+    let output = exec.capture(cmd, log, stop).map_err(|failure| {
+        failure.fix("set JAVA_HOME to a Java 11 or 17 that runs; if the machine was busy, rerun when it is not")
+    })?;
     if output.code == Some(0) {
         return Ok(output);
     }

@@ -68,7 +68,9 @@ fn struck(command: &mut Command, signals: &[(Duration, Signal)], expected: i32) 
     assert!(!text.contains("panicked") && status.code() != Some(101), "{command:?}: {text}");
     let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
     let is_drill = command.get_args().any(|arg| arg == "drill");
-    let allowed = [expected, 0].contains(&code) || (is_drill && code == 7);
+    // On a busy machine, a signal can come before the program has begun.
+    let had_not_begun = text.is_empty() && signals.iter().any(|(_, signal)| code == -signal.as_raw());
+    let allowed = [expected, 0].contains(&code) || (is_drill && code == 7) || had_not_begun;
     assert!(allowed, "{command:?} after {signals:?}: exit code {code}: {text}");
     code
 }
