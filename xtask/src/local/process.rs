@@ -176,8 +176,8 @@ impl Identity {
             if begin.elapsed() > grace + Duration::from_secs(10) {
                 let what = format!("process {} does not end, even after SIGKILL", self.pid);
                 return Err(Failure::step(what).fix(format!(
-                    "it waits in the kernel, as for a disk that does not answer: `ps -o pid,stat,wchan,args -p {}` shows \
-                     where; rerun when it is gone",
+                    "it waits in the kernel, as for a disk that does not answer: `cat /proc/{}/wchan` names the place; \
+                     rerun when it is gone",
                     self.pid
                 )));
             }

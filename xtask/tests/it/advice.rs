@@ -205,13 +205,28 @@ fn follow(suggestion: &str) -> Result<(), String> {
             }
             [setting] if setting.starts_with("kind.") => {}
             ["kind.clients_image:", "host"] => {}
+            // They have no such flag as --help, or look at this system's file systems and groups before it.
+            [program @ ("lsattr" | "chattr" | "usermod"), ..] if is_on_path(program) => {
+                runs(&[&["command", "-v"], &words[..1]].concat())?
+            }
             // Asked for its help, a program reads its flags and does nothing.
             [program, ..] if is_on_path(program) => {
                 ran(Command::new(program).args(words[1..].iter().map(|word| word.replace('|', ""))).arg("--help"))?;
             }
             [program, _, ..]
-                if ["docker", "kind", "kubectl", "systemctl", "usermod", "rustup", "apt-get", "echo"]
-                    .contains(&program) =>
+                if [
+                    "docker",
+                    "kind",
+                    "kubectl",
+                    "systemctl",
+                    "usermod",
+                    "rustup",
+                    "apt-get",
+                    "echo",
+                    "lsattr",
+                    "chattr",
+                ]
+                .contains(&program) =>
             {
                 eprintln!("left out, since there is no {program} here: {command}");
             }
