@@ -82,8 +82,12 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Stop the lab and remove everything it created, except caches
     Teardown(TeardownArgs),
-    /// Show what runs, and whether it is healthy
-    Status,
+    /// Show what runs, whether it is healthy, and which command is at work on the lab or was interrupted
+    #[command(after_help = "Examples:
+  cargo xtask status                exit code 0 healthy, 5 unhealthy, 6 nothing up, 7 could not ask
+  cargo xtask status --watch        again and again, until Ctrl-C
+  cargo xtask status --format json  for programs")]
+    Status(StatusArgs),
     /// Print the last lines of the logs
     Logs(LogsArgs),
     /// Build, start, stop and scale the producer and the consumer
@@ -202,6 +206,17 @@ pub struct TeardownArgs {
     /// Also remove the caches: Kafka's jars, class-data archives, built images and their products
     #[arg(long)]
     pub purge: bool,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Keep looking until Ctrl-C: a table that is redrawn on a terminal, a block for each look elsewhere
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
 }
 
 /// Flags of `logs`.

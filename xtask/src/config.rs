@@ -46,6 +46,10 @@ pub struct Env {
     pub colour: bool,
     /// Whether standard error is a terminal that can redraw lines.
     pub terminal: bool,
+    /// Whether standard output is a terminal that can redraw lines.
+    pub screen: bool,
+    /// Whether to use colour on standard output, as [`Env::colour`].
+    pub screen_colour: bool,
     /// Whether we are root.
     pub root: bool,
     /// The user's kubeconfig: the first of KUBECONFIG, or `~/.kube/config`.
@@ -76,7 +80,9 @@ impl Env {
         };
         let crate_dir = var("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let repo = Path::new(&crate_dir).parent().unwrap_or(Path::new(".")).to_path_buf();
-        let terminal = std::io::stderr().is_terminal() && var("TERM").is_none_or(|term| term != "dumb");
+        let redraws = var("TERM").is_none_or(|term| term != "dumb");
+        let (terminal, screen) =
+            (std::io::stderr().is_terminal() && redraws, std::io::stdout().is_terminal() && redraws);
         Ok(Env {
             state_root: dir("XDG_STATE_HOME", ".local/state")?,
             cache: dir("XDG_CACHE_HOME", ".cache")?,
@@ -90,6 +96,8 @@ impl Env {
                 .map_or_else(|| repo.join("target"), |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into())),
             colour: terminal && var("NO_COLOR").is_none(),
             terminal,
+            screen,
+            screen_colour: screen && var("NO_COLOR").is_none(),
             root: rustix::process::geteuid().is_root(),
             kubeconfig: var("KUBECONFIG")
                 .and_then(|list| std::env::split_paths(&list).find(|path| !path.as_os_str().is_empty()))
@@ -399,6 +407,8 @@ pub mod sample {
             target: "/repo/target".into(),
             colour: false,
             terminal: false,
+            screen: false,
+            screen_colour: false,
             root: true,
             kubeconfig: None,
             docker_host: None,

@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::config::Lab;
 use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
+use crate::lock::{Holder, Work};
 use crate::run::{PlanReport, StepEnd, StepResult};
 use crate::show::{print_failure, print_json};
 use crate::task::Ctx;
@@ -26,6 +27,27 @@ struct ReportLine<'a> {
     #[serde(rename = "zookeeper")]
     coordinator: String,
     steps: Vec<StepLine<'a>>,
+    #[serde(flatten)]
+    work: WorkFields<'a>,
+}
+
+/// Which command is at work on the lab, or was interrupted. Only `status` says it.
+#[derive(Default, Serialize)]
+struct WorkFields<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_work: Option<Option<&'a Holder>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<&'a Holder>,
+}
+
+impl<'a> From<&'a Work> for WorkFields<'a> {
+    fn from(work: &'a Work) -> Self {
+        match work {
+            Work::Busy(holder) => WorkFields { at_work: Some(holder.as_ref()), interrupted: None },
+            Work::Interrupted(holder) => WorkFields { at_work: None, interrupted: Some(holder) },
+            Work::None | Work::Unknown(_) => WorkFields::default(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -67,6 +89,8 @@ struct EarlyReportLine<'a> {
     command: &'a str,
     exit: i32,
     failure: FailureLine<'a>,
+    #[serde(flatten)]
+    work: WorkFields<'a>,
 }
 
 /// The schema of both lines.
@@ -119,6 +143,12 @@ pub fn json(command: &str, ctx: &Ctx<'_>, report: &PlanReport) {
     print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
 }
 
+/// Prints the report of `status`, with its exit code and what is at work.
+pub fn json_status(ctx: &Ctx<'_>, report: &PlanReport, exit: Exit, work: &Work) {
+    let line = line("status", ctx.lab, ctx.driver.coordinator_address(ctx.lab), report);
+    print_json(&ReportLine { exit: exit as i32, work: work.into(), ..line });
+}
+
 fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a PlanReport) -> ReportLine<'a> {
     ReportLine {
         schema: REPORT_SCHEMA,
@@ -130,16 +160,23 @@ fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Pla
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
         coordinator,
         steps: report.steps.iter().map(StepLine::from).collect(),
+        work: WorkFields::default(),
     }
 }
 
 /// Prints a failure before the first step as a JSON line.
 pub fn json_failure(command: &str, failure: &Failure) {
-    print_json(&early_line(command, failure));
+    print_json(&early_line(command, failure, &Work::None));
 }
 
-fn early_line<'a>(command: &'a str, failure: &'a Failure) -> EarlyReportLine<'a> {
-    EarlyReportLine { schema: REPORT_SCHEMA, command, exit: failure.exit as i32, failure: failure.into() }
+/// Prints a failure of `status` before the first step, with what is at work.
+pub fn json_status_failure(failure: &Failure, work: &Work) {
+    print_json(&early_line("status", failure, work));
+}
+
+fn early_line<'a>(command: &'a str, failure: &'a Failure, work: &'a Work) -> EarlyReportLine<'a> {
+    let (exit, work) = (failure.exit as i32, work.into());
+    EarlyReportLine { schema: REPORT_SCHEMA, command, exit, failure: failure.into(), work }
 }
 
 /// Prints every failure as text.
@@ -237,10 +274,15 @@ pub mod tests {
         let report = PlanReport { steps, elapsed: Duration::from_secs(2), failures: vec![failed.clone()] };
         let local = sample::lab();
         let kind = Lab { backend: Backend::Kind, ..sample::lab() };
+        let holder = || Holder { command: "drill".into(), pid: 7, since_ms: 1 };
+        let again = line("status", &local, local.coordinator_address(), &report);
         vec![
             to_value(line("verify", &local, local.coordinator_address(), &report)).unwrap(),
             to_value(line("verify", &kind, coordination::SERVICE_ADDRESS.into(), &report)).unwrap(),
-            to_value(early_line("up", &failed)).unwrap(),
+            to_value(early_line("up", &failed, &Work::None)).unwrap(),
+            to_value(early_line("status", &failed, &Work::Interrupted(holder()))).unwrap(),
+            to_value(ReportLine { work: (&Work::Busy(Some(holder()))).into(), ..again }).unwrap(),
+            to_value(early_line("status", &failed, &Work::Busy(None))).unwrap(),
         ]
     }
 

@@ -3,6 +3,8 @@
 mod bars;
 pub mod json;
 mod plain;
+pub mod screen;
+pub mod table;
 pub mod timings;
 
 use std::io::{ErrorKind, Write, stderr, stdout};

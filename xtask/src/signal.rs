@@ -43,6 +43,12 @@ impl Stop {
         self.signalled.load(Ordering::SeqCst)
     }
 
+    /// Acts as a signal does.
+    #[cfg(test)]
+    pub fn signal(&self) {
+        self.signalled.store(true, Ordering::SeqCst);
+    }
+
     /// Whether to stop, for either reason.
     pub fn requested(&self) -> bool {
         self.signalled() || self.cancelled.load(Ordering::SeqCst)

@@ -75,18 +75,28 @@ impl Listener for Plain {
     }
 }
 
+/// Returns the mark of a state, one character wide.
+pub fn mark(state: StepState, colour: bool) -> String {
+    let (mark, code) = match state {
+        StepState::Changed | StepState::Passed => ("✓", "32"),
+        StepState::Unchanged => ("=", "2"),
+        StepState::Skipped | StepState::NotRun => ("-", "2"),
+        StepState::Failed => ("✗", "31"),
+    };
+    if colour { format!("\u{1b}[{code}m{mark}\u{1b}[0m") } else { mark.into() }
+}
+
 /// Returns the lines to print for an event.
 pub fn lines(event: &Event, colour: bool) -> Vec<String> {
     match event {
         Event::StepFinished { step, state, text, warnings, elapsed } => {
-            let (mark, code, before) = match state {
-                StepState::Changed | StepState::Passed => ("✓", "32", ""),
-                StepState::Unchanged => ("=", "2", "unchanged: "),
-                StepState::Skipped => ("-", "2", "skipped: "),
-                StepState::NotRun => ("-", "2", "not run: "),
-                StepState::Failed => ("✗", "31", ""),
+            let before = match state {
+                StepState::Changed | StepState::Passed | StepState::Failed => "",
+                StepState::Unchanged => "unchanged: ",
+                StepState::Skipped => "skipped: ",
+                StepState::NotRun => "not run: ",
             };
-            let mark = if colour { format!("\u{1b}[{code}m{mark}\u{1b}[0m") } else { mark.to_string() };
+            let mark = mark(*state, colour);
             let ended = format!(" {mark} {:18} {before}{text}  {:.1} s", step.title, elapsed.as_secs_f64());
             let warned = warnings.iter().map(|warning| format!(" ! {:18} {warning}", step.title));
             std::iter::once(ended).chain(warned).collect()

@@ -92,6 +92,8 @@ pub fn progress(task: &Task<'_>, deployment: &str, client: &str) -> Result<Strin
         _ => look_at_consumer(task, client, &mut first),
     });
     found.map_err(|failure| match failure.exit {
+        // Without the program that asks, nothing is known of the client.
+        Exit::Step if !lab.clients_program().exists() => failure.fix(lab.xtask("clients build")),
         Exit::Step => Failure { exit: Exit::Fault, ..failure }.log(&task.log).fix(lab.xtask("clients logs -n 200")),
         _ => failure,
     })
