@@ -41,6 +41,12 @@ pub struct Global {
     /// Print the plan as commands that can be pasted; change nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
+    /// Show results and failures only, no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show each step when it starts and whatever it is doing or waiting for, as lines
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
 }
 
 /// Format of the results.

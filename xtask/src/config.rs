@@ -394,6 +394,12 @@ pub mod sample {
 
     use super::*;
 
+    /// Returns the flags of every command, for a lab of this name.
+    pub fn global(name: &str) -> Global {
+        let (name, format) = (name.into(), Format::Text);
+        Global { name, manifests: None, format, dry_run: false, quiet: false, verbose: false }
+    }
+
     /// Returns a lab with the committed manifests and invented folders.
     pub fn lab() -> Lab {
         let env = Env {
@@ -413,7 +419,7 @@ pub mod sample {
             kubeconfig: None,
             docker_host: None,
         };
-        let global = Global { name: "kafka-lab".into(), manifests: None, format: Format::Text, dry_run: false };
+        let global = global("kafka-lab");
         Lab::load(&global, &env, None, Overrides::recorded(Backend::Local)).unwrap()
     }
 
@@ -445,7 +451,7 @@ mod tests {
     #[test]
     fn invalid_names_are_refused() {
         let lab = sample::lab();
-        let mut global = Global { name: "a-1".into(), manifests: None, format: Format::Text, dry_run: false };
+        let mut global = sample::global("a-1");
         assert_eq!(state_dir(&global, &lab.env).unwrap(), Path::new("/state/kafka-lab/a-1"));
         for name in ["", "..", "a/b", "A", "-a", "a b", "ä"] {
             global.name = name.into();

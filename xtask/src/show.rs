@@ -12,23 +12,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::cli::{Format, Global};
 use crate::config::Env;
 use crate::events::{Events, Listener};
 use crate::failure::{Exit, Failure};
 
 /// Returns where a command's events go: the one list of listeners.
-pub fn events(command: &str, lab: &str, format: Format, env: &Env) -> Events {
-    Events::to(vec![listener(command, lab, format, env)])
+pub fn events(command: &str, lab: &str, global: &Global, env: &Env) -> Events {
+    Events::to(listener(command, lab, global, env).into_iter().collect())
 }
 
 /// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise
-/// bars on a terminal and plain lines elsewhere.
-fn listener(command: &str, lab: &str, format: Format, env: &Env) -> Box<dyn Listener + Send> {
-    match format {
-        Format::Json => Box::new(json::Json::new(command, lab, Box::new(Stdout))),
-        Format::Text if env.terminal => Box::new(bars::Bars::new(env.colour)),
-        Format::Text => Box::new(plain::Plain::new(env.colour, Box::new(stderr()))),
+/// bars on a terminal and plain lines elsewhere. `--quiet` wants none of the latter, and `--verbose` lines everywhere.
+fn listener(command: &str, lab: &str, global: &Global, env: &Env) -> Option<Box<dyn Listener + Send>> {
+    let plain = || plain::Plain::new(env.colour, Box::new(stderr()));
+    match global.format {
+        Format::Json => Some(Box::new(json::Json::new(command, lab, Box::new(Stdout)))),
+        Format::Text if global.quiet => None,
+        Format::Text if global.verbose => Some(Box::new(plain().verbose())),
+        Format::Text if env.terminal => Some(Box::new(bars::Bars::new(env.colour))),
+        Format::Text => Some(Box::new(plain())),
     }
 }
 

@@ -61,7 +61,7 @@ impl Session<'_> {
         let stop = self.stop.next_plan();
         let ctx = self.ctx(&lab, &jars, &stop);
         let plan = drill_plan(args, out.as_deref(), &ctx)?;
-        let events = show::events("drill", &lab.name, lab.format, self.env);
+        let events = show::events("drill", &lab.name, self.global, self.env);
         let mut take = |outcome: &Outcome| match &outcome.drill {
             Some(result) => publish(result, lab.format, out.as_deref()),
             None => Ok(()),

@@ -63,7 +63,7 @@ impl Session<'_> {
 
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> PlanReport {
         let lab = ctx.lab;
-        let events = show::events(command, &lab.name, lab.format, self.env);
+        let events = show::events(command, &lab.name, self.global, self.env);
         let logs = lab.logs().join("steps").join(command.replace(' ', "-"));
         let mut report = run::run(plan, ctx, &events, &logs, &mut |_| Ok(()));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));

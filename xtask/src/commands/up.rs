@@ -39,7 +39,7 @@ impl Session<'_> {
         let lock = self.lock("up")?;
         // Another command may have changed the record while we waited for the lock.
         let (lab, jars) = self.requested(up, read_record(&state)?.as_ref())?;
-        if self.global.format == Format::Text {
+        if self.global.format == Format::Text && !self.global.quiet {
             tell(&format!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why));
         }
         if up.fix {

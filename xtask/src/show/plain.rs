@@ -20,6 +20,7 @@ struct RunningStep {
 /// Writes a line for each step that ends, and a heartbeat for long ones.
 pub struct Plain {
     colour: bool,
+    verbose: bool,
     out: Box<dyn Write + Send>,
     running: BTreeMap<usize, RunningStep>,
 }
@@ -27,7 +28,12 @@ pub struct Plain {
 impl Plain {
     /// Writes to `out`, with or without colour.
     pub fn new(colour: bool, out: Box<dyn Write + Send>) -> Self {
-        Plain { colour, out, running: BTreeMap::new() }
+        Plain { colour, verbose: false, out, running: BTreeMap::new() }
+    }
+
+    /// Also writes a line when a step starts, and whenever its status changes.
+    pub fn verbose(self) -> Self {
+        Plain { verbose: true, ..self }
     }
 
     /// Writes the status of each step without a line since [`HEARTBEAT`].
@@ -50,10 +56,17 @@ impl Listener for Plain {
                 let running =
                     RunningStep { title: step.title.clone(), begin: now, status: String::new(), last_line: now };
                 self.running.insert(step.number, running);
+                if self.verbose {
+                    let _ = writeln!(self.out, " > {:18} started", step.title);
+                }
             }
-            Event::StepStatus { step, text, .. } => {
+            Event::StepStatus { step, text, elapsed } => {
                 if let Some(running) = self.running.get_mut(&step.number) {
                     running.status.clone_from(text);
+                    if self.verbose {
+                        running.last_line = Instant::now();
+                        let _ = writeln!(self.out, "   {:18} {:.1} s: {text}", step.title, elapsed.as_secs_f64());
+                    }
                 }
             }
             Event::StepFinished { step, state, .. } => {
@@ -146,6 +159,15 @@ mod tests {
             diagnostics: /state/diagnostics
         "#]]
         .assert_eq(&text.replace('\u{1b}', "ESC"));
+    }
+
+    #[test]
+    fn a_verbose_listener_tells_when_a_step_starts_and_what_it_is_doing() {
+        let text = written(|out| Box::new(Plain::new(false, out).verbose()));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], " > preflight          started");
+        assert!(lines.contains(&"   kafka jars         1.2 s: [INFO] Downloading"), "{text}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with(" > ")).count(), 5, "{text}");
     }
 
     #[test]
