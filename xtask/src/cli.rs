@@ -35,7 +35,7 @@ pub struct Global {
     /// Folder with the manifests [default: the one that `up` recorded, or manifests/]
     #[arg(long, global = true, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Text, or JSON lines on standard output (up, verify, status, teardown, drill, clients)
+    /// Text, or JSON lines on standard output (up, verify, status, doctor, teardown, drill, clients)
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub format: Format,
     /// Print the plan as commands that can be pasted; change nothing
@@ -63,7 +63,14 @@ pub enum Format {
 pub struct BackendChoice(pub Option<Backend>);
 
 fn backend_choice() -> impl TypedValueParser<Value = BackendChoice> {
-    let auto = "The recorded backend; otherwise kind if a Docker engine answers, else local";
+    backends("The recorded backend; otherwise kind if a Docker engine answers, else local")
+}
+
+fn ground_choice() -> impl TypedValueParser<Value = BackendChoice> {
+    backends("All backends")
+}
+
+fn backends(auto: &'static str) -> impl TypedValueParser<Value = BackendChoice> {
     let named = |backend: Backend| PossibleValue::new(backend.name()).help(backend.about());
     let values = std::iter::once(PossibleValue::new("auto").help(auto)).chain(Backend::ALL.map(named));
     PossibleValuesParser::new(values)
@@ -96,6 +103,11 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the last lines of the logs
     Logs(LogsArgs),
+    /// Show everything that each backend needs, what is missing here, and the commands that install it; changes nothing
+    #[command(after_help = "Examples:
+  cargo xtask doctor                                what each backend needs and has
+  cargo xtask doctor --backend local --format json  one backend, for programs")]
+    Doctor(DoctorArgs),
     /// Build, start, stop and scale the producer and the consumer
     Clients {
         /// The subcommand.
@@ -150,6 +162,20 @@ pub struct UpArgs {
     /// kind: also add the lab's context to your own kubeconfig; teardown removes it
     #[arg(long)]
     pub merge_kubeconfig: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// The backend to look at; `auto` looks at all
+    #[arg(long, default_value = "auto", value_name = "BACKEND", value_parser = ground_choice())]
+    pub backend: BackendChoice,
+    /// Port of broker 0, as for `up`
+    #[arg(long, value_name = "PORT")]
+    pub port_base: Option<u16>,
+    /// kind: source of the images [default: the recorded one, else registry]
+    #[arg(long, value_name = "FROM")]
+    pub images: Option<ImagesChoice>,
 }
 
 /// Flags of `drill`.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod by_hand;
 pub mod clients;
+pub mod doctor;
 pub mod drill;
 pub mod fix;
 pub mod logs;

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use crate::config::Lab;
+use ledger::cause::in_words;
+
+use crate::config::{Env, Lab};
 use crate::failure::IoContext;
 use crate::files::private_dir;
-use crate::system::lack_of_space;
+use crate::system::{MIB, lack_of_space};
 
 /// Something this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,44 @@ pub struct Problem {
     pub programs: bool,
 }
 
+/// The command that builds kind and kubectl, in the project's folder.
+pub const BUILD_PROGRAMS: &str = "manifests/images/node/build kind kubectl";
+
+impl Problem {
+    /// Returns the commands that fix it; none if the fix is no command, or this system has no apt-get.
+    pub fn commands(&self, env: &Env) -> Vec<String> {
+        let own = self.fix.as_deref().filter(|fix| fix.starts_with("sysctl -w ")).map(|fix| as_root(fix, env));
+        let packages = (!self.packages.is_empty() && has_apt(env)).then(|| as_root(&install_line(&self.packages), env));
+        let programs = self.programs.then(|| BUILD_PROGRAMS.to_string());
+        packages.into_iter().chain(own).chain(programs).collect()
+    }
+
+    /// Returns the fix: a command to paste where there is one.
+    pub fn advice(&self, env: &Env) -> String {
+        match (&self.fix, &self.commands(env)[..]) {
+            (Some(fix), _) => fix.clone(),
+            (None, [command, ..]) => command.clone(),
+            (None, []) => {
+                let packages = self.packages.join(", ");
+                format!("install your system's equivalent of what Debian calls {packages}")
+            }
+        }
+    }
+}
+
+/// Whether packages can be installed with apt-get.
+fn has_apt(env: &Env) -> bool {
+    cfg!(target_os = "linux") && env.find("apt-get").is_some()
+}
+
+/// Returns a command line that runs as root.
+pub fn as_root(line: &str, env: &Env) -> String {
+    if env.root { line.into() } else { format!("sudo {line}") }
+}
+
+/// The command that `--fix` and `doctor` put before the installation of packages.
+pub const UPDATE: &str = "apt-get update";
+
 /// The result of preflight.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
@@ -27,8 +67,14 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// Warnings, which do not.
     pub warnings: Vec<String>,
-    /// What was found to be fine.
+    /// What was found to be fine, and is worth a word in the line of preflight.
     pub notes: Vec<String>,
+    /// What was found to be fine too.
+    pub fine: Vec<String>,
+    /// What could not be asked, with the reason.
+    pub not_asked: Vec<String>,
+    /// Whether nothing may be changed, not even to try: no file is written, no image is pulled.
+    pub look_only: bool,
 }
 
 impl Findings {
@@ -40,6 +86,22 @@ impl Findings {
     /// Adds a problem that Debian packages fix.
     pub fn package(&mut self, what: impl Into<String>, packages: &[&'static str]) {
         self.problems.push(Problem { what: what.into(), fix: None, packages: packages.to_vec(), programs: false });
+    }
+
+    /// Returns the commands that fix problems, each once: first all packages together.
+    pub fn commands(&self, env: &Env) -> Vec<String> {
+        let packages = self.packages();
+        let mut commands = Vec::new();
+        if !packages.is_empty() && has_apt(env) {
+            commands.extend([UPDATE, &install_line(&packages)].map(|line| as_root(line, env)));
+        }
+        let others = self.problems.iter().filter(|problem| problem.packages.is_empty());
+        for command in others.flat_map(|problem| problem.commands(env)) {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+        commands
     }
 
     /// Whether building kind and kubectl fixes a problem.
@@ -84,6 +146,17 @@ pub fn install_line(packages: &[&str]) -> String {
 pub fn writable(lab: &Lab, findings: &mut Findings) {
     for (what, dir, variable) in [("state", &lab.state, "XDG_STATE_HOME"), ("cache", &lab.env.cache, "XDG_CACHE_HOME")]
     {
+        if findings.look_only {
+            let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
+            match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+                Ok(()) => findings.fine.push(format!("the {what} folder {} can be written", dir.display())),
+                Err(error) => findings.problem(
+                    format!("the {what} folder: cannot write in {}: {}", there.display(), in_words(error)),
+                    format!("make it writable, or set {variable} to a folder that is"),
+                ),
+            }
+            continue;
+        }
         let (probe, existed) = (dir.join(".writable"), dir.exists());
         let result = private_dir(dir).and_then(|()| std::fs::write(&probe, "x").cannot("write in", dir));
         let _ = std::fs::remove_file(&probe);
@@ -103,7 +176,11 @@ pub fn writable(lab: &Lab, findings: &mut Findings) {
 pub fn compilers(lab: &Lab, findings: &mut Findings) {
     let missing: Vec<&str> =
         ["cc", "c++", "make", "bash"].into_iter().filter(|name| lab.env.find(name).is_none()).collect();
-    if !missing.is_empty() && !lab.clients_program().exists() {
+    if missing.is_empty() {
+        findings.fine.push("cc, c++, make and bash, which compile librdkafka".into());
+    } else if lab.clients_program().exists() {
+        findings.fine.push("the clients' program is built".into());
+    } else {
         findings.package(
             format!("no {} on PATH: librdkafka, which the clients use, is compiled with them", missing.join(", ")),
             &["build-essential", "bash"],
@@ -122,11 +199,12 @@ pub fn lab_of(holder: &str) -> Option<String> {
 
 /// Adds a problem if the disk of `dir` has fewer than the `need` bytes for `what`.
 pub fn room(dir: &Path, need: u64, what: &str, findings: &mut Findings) {
-    if let Some(lack) = lack_of_space(dir, need, what) {
-        findings.problem(
+    match lack_of_space(dir, need, what) {
+        Some(lack) => findings.problem(
             lack,
             "free disk space, or set XDG_STATE_HOME, XDG_CACHE_HOME or CARGO_TARGET_DIR to another disk",
-        );
+        ),
+        None => findings.fine.push(format!("{} MiB of disk for {what}", need / MIB)),
     }
 }
 

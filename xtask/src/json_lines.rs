@@ -9,7 +9,11 @@ use serde_json::Value;
 fn made() -> Vec<Value> {
     let events = crate::show::json::tests::lines();
     let events = events.lines().map(|line| serde_json::from_str(line).unwrap());
-    events.chain(crate::report::tests::lines()).chain(crate::drill::outcome::tests::lines()).collect()
+    events
+        .chain(crate::report::tests::lines())
+        .chain(crate::drill::outcome::tests::lines())
+        .chain(crate::commands::doctor::tests::lines())
+        .collect()
 }
 
 #[test]

@@ -96,11 +96,12 @@ fn one_module_each_for_yaml_and_bars() {
     }
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "up",
     "verify",
     "teardown",
     "status",
+    "doctor",
     "logs",
     "clients",
     "drill",

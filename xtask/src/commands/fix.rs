@@ -6,7 +6,7 @@ use crate::config::Env;
 use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec};
 use crate::failure::{Exit, Failure, Result};
-use crate::findings::install_line;
+use crate::findings::{UPDATE, as_root, install_line};
 use crate::show::tell;
 
 /// Installs `packages` with apt-get, as root or through sudo.
@@ -31,8 +31,8 @@ pub fn install(packages: &[&str], env: &Env, exec: &dyn Exec) -> Result<()> {
         return Err(Failure::new(Exit::Preflight, "--fix needs root or sudo")
             .fix(format!("ask an administrator to run `apt-get update && {line}`")));
     }
-    for words in ["apt-get update", &patient] {
-        let words = if env.root { words.to_string() } else { format!("sudo {words}") };
+    for words in [UPDATE, &patient] {
+        let words = as_root(words, env);
         tell(&format!("--fix runs: {words}"));
         let mut words = words.split_whitespace();
         let cmd = Cmd::new(words.next().unwrap_or_default(), Duration::ZERO)

@@ -7,7 +7,7 @@ use crate::config::{Env, Lab, xtask_line};
 use crate::environment::Purpose;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Result};
-use crate::findings::{Findings, Problem, compilers, lab_of, room, writable};
+use crate::findings::{BUILD_PROGRAMS, Findings, Problem, compilers, lab_of, room, writable};
 use crate::k8s::render::CLIENT_IMAGE;
 use crate::kind::import;
 use crate::kind::nodes::{self, NodeContainer};
@@ -57,7 +57,11 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     // Also without an engine, so that one command can install all that is missing.
     builders(task, findings)?;
     let setup = settle(task, findings)?;
-    let (Some(info), Some(setup)) = (info, setup) else { return Ok(()) };
+    let (Some(info), Some(setup)) = (info, setup) else {
+        let what = "not asked before the above is mended: kind's version, nodes, ports, memory, limits, disk, images";
+        findings.not_asked.push(what.into());
+        return Ok(());
+    };
     versions(task, &setup, &info, findings)?;
     let nodes = nodes::find(lab, task.ctx.exec, &task.log, task.ctx.stop)?;
     if nodes.is_empty() {
@@ -184,7 +188,11 @@ fn has_jdk_17(env: &Env) -> bool {
 /// Checks what building needs. The recipes check it too, but one at a time.
 fn builders(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     let (lab, env) = (task.lab(), &task.lab().env);
-    for (program, package) in missing_programs(env, lab.images) {
+    let missing = missing_programs(env, lab.images);
+    if missing.is_empty() {
+        findings.fine.push(format!("what packs and builds images from the {}", lab.images));
+    }
+    for (program, package) in missing {
         findings.package(format!("no {program}, which builds or packs images"), &[package]);
     }
     compilers(lab, findings);
@@ -239,7 +247,7 @@ fn settle(task: &Task<'_>, findings: &mut Findings) -> Result<Option<Toolchain>>
             findings.problem(format!("{}: {}", failure.message, failure.output.join(" ")), "see its own message");
         }
         Err(failure) => {
-            let line = "manifests/images/node/build kind kubectl";
+            let line = BUILD_PROGRAMS;
             if env.find("go").is_some() {
                 findings.problems.push(Problem {
                     what: failure.message,
@@ -431,6 +439,10 @@ fn registry(task: &Task<'_>, setup: &Toolchain, findings: &mut Findings) -> Resu
     for (image, fix) in wanted {
         let image = image.as_str();
         if there(image)? {
+            continue;
+        }
+        if findings.look_only {
+            findings.not_asked.push(format!("image {image} is not in the engine yet: `up` pulls it"));
             continue;
         }
         (task.status)(&format!("asking the registry for {image}"));

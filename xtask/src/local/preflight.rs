@@ -82,8 +82,11 @@ fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
         findings.notes.push(format!("Kafka {} to be downloaded with Maven", task.ctx.jars.version));
     }
     compilers(task.lab(), findings);
-    if env.find("setsid").is_none() {
-        findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"]);
+    match env.find("setsid") {
+        Some(_) => findings.fine.push("setsid, which detaches the lab's processes".into()),
+        None => {
+            findings.package("no setsid on PATH: it detaches the lab's processes from this terminal", &["util-linux"])
+        }
     }
     Ok(())
 }
@@ -105,7 +108,7 @@ const LIMITS: [(Resource, &str, &str, u64, u64); 6] = [
 
 /// Finds limits of this shell that are too low. Returns whether Java can be asked for its version.
 fn limits(findings: &mut Findings) -> bool {
-    let mut java_runs = true;
+    let (mut java_runs, before) = (true, findings.problems.len());
     for (resource, what, flag, need, unit) in LIMITS {
         let limit = getrlimit(resource);
         // Java raises its own limit of open files, and root has any number of threads.
@@ -125,6 +128,9 @@ fn limits(findings: &mut Findings) -> bool {
             format!("`ulimit {flag} {raise}` in this shell, or a new shell if it may not raise the limit, then rerun"),
         );
         java_runs &= !matches!(resource, Resource::As | Resource::Data);
+    }
+    if findings.problems.len() == before {
+        findings.fine.push("the shell's limits (ulimit)".into());
     }
     java_runs
 }

@@ -50,7 +50,18 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
 /// # Errors
 /// An interruption. Everything else is a finding.
 pub fn look(task: &Task<'_>) -> Result<Findings> {
-    let mut findings = Findings::default();
+    find(task, Findings::default())
+}
+
+/// Runs every check without changing anything, not even to try, and returns the findings.
+///
+/// # Errors
+/// As [`look`].
+pub fn inspect(task: &Task<'_>) -> Result<Findings> {
+    find(task, Findings { look_only: true, ..Findings::default() })
+}
+
+fn find(task: &Task<'_>, mut findings: Findings) -> Result<Findings> {
     task.ctx.driver.preflight(task, &mut findings)?;
     buildable(task.lab(), &mut findings);
     Ok(findings)
