@@ -92,6 +92,10 @@ pub enum Command {
     /// Bring the lab up; rerun to reuse what is healthy and restart what died
     Up(UpArgs),
     /// Prove that the lab works: registration, topics, and exact delivery of a new run of messages
+    #[command(after_help = "Examples:
+  cargo xtask verify                                   every check, and a fresh run of messages
+  cargo xtask verify --messages 1000000                a longer run
+  cargo xtask verify --format json --junit verify.xml  for programs and for CI")]
     Verify(VerifyArgs),
     /// Stop the lab and remove everything it created, except caches
     Teardown(TeardownArgs),
@@ -115,6 +119,11 @@ pub enum Command {
         command: ClientsCommand,
     },
     /// Break the lab under load, repair it, and report whether acknowledged messages were lost
+    #[command(after_help = "Examples:
+  cargo xtask drill --list                        explain each fault
+  cargo xtask drill leader-kill                   one fault
+  cargo xtask drill all --junit drills.xml        every fault that the backend allows
+  cargo xtask drill soak --seed 7 --duration 600  faults by a schedule, for ten minutes")]
     Drill(DrillArgs),
     /// Write the manifests with the images, names and ports in use, for `kubectl apply` (kind)
     Render(RenderArgs),
@@ -128,6 +137,9 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Bench(Passthrough),
     /// Run the project's tests: format, clippy, licences, unit and integration tests, and the real lab end to end
+    #[command(after_help = "Examples:
+  cargo xtask test --quick                 everything except the real lab
+  cargo xtask test --fix --junit test.xml  everything, with results for CI")]
     Test(TestArgs),
 }
 
@@ -211,6 +223,9 @@ pub struct DrillArgs {
     /// soak: duration in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration: u64,
+    /// Also write the results to FILE as JUnit XML: a case for each step and drill
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// Flags of `render`.
@@ -230,6 +245,9 @@ pub struct VerifyArgs {
     /// Number of messages in the flow check [default: flow.messages in lab.yml]
     #[arg(long, value_name = "N")]
     pub messages: Option<u64>,
+    /// Also write the results to FILE as JUnit XML: a case for each check
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// Flags of `teardown`.
@@ -318,4 +336,7 @@ pub struct TestArgs {
     /// Skip the tests that bring up the real lab
     #[arg(long)]
     pub quick: bool,
+    /// Also write the results to FILE as JUnit XML: a case for each group of tests
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }

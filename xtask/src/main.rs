@@ -26,6 +26,7 @@ mod findings;
 mod fuzz;
 #[cfg(test)]
 mod json_lines;
+mod junit;
 mod k8s;
 mod kafka_tools;
 mod kind;

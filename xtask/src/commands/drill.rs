@@ -18,6 +18,7 @@ use crate::drill::run::{Drill, Options, commit};
 use crate::drill::text;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::{open_regular, open_regular_with};
+use crate::junit::{self, Suite};
 use crate::plan::{self, Plan};
 use crate::run::{self, StepEnd};
 use crate::show::{self, print_json, print_text};
@@ -42,6 +43,12 @@ impl Session<'_> {
         }
         // Wrong arguments are reported before a missing lab.
         scenarios(args, None)?;
+        let junit = args.junit.as_deref().filter(|_| !self.global.dry_run);
+        junit::reported(junit, "drill", |suite| self.drilled(args, suite))
+    }
+
+    /// Runs the drills, adds them to `suite`, and prints the results.
+    fn drilled(&self, args: &DrillArgs, suite: &mut Suite) -> Result<Exit> {
         let out = out_file(args)?;
         let (lab, jars) = self.recorded()?;
         let plan = drill_plan(args, out.as_deref(), &self.ctx(&lab, &jars, self.stop))?;
@@ -67,6 +74,7 @@ impl Session<'_> {
             None => Ok(()),
         };
         let report = run::run(&plan, &ctx, &events, &lab.logs().join("steps").join("drill"), &mut take);
+        suite.add_steps(&report);
         let exit = report.exit();
         let unfinished = report.steps.into_iter().filter_map(|step| match step.end {
             StepEnd::Done(Outcome { drill: Some(result), .. }) => result.failure(),
@@ -258,6 +266,7 @@ mod tests {
             out: None,
             resume: false,
             keep_topic: false,
+            junit: None,
             without: Vec::new(),
             seed: 1,
             duration: 1,

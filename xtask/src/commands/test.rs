@@ -10,7 +10,8 @@ use crate::commands::fix;
 use crate::config::Env;
 use crate::environment::Purpose;
 use crate::exec::{Cmd, Exec, RealExec};
-use crate::failure::{Exit, Result};
+use crate::failure::{Exit, Failure, Result};
+use crate::junit::{self, Case, CaseEnd, Suite};
 use crate::kind::preflight::missing_programs;
 use crate::local::process::with_argument;
 use crate::show::{print_text, tell};
@@ -52,7 +53,8 @@ enum TestLab {
 /// How a check ended.
 enum Ended {
     Passed,
-    Failed,
+    /// With what failed.
+    Failed(String),
     /// With the reason.
     Skipped(String),
 }
@@ -203,7 +205,7 @@ impl Check {
             tell(&format!("--fix runs: {line}"));
             if RealExec.attached(&building(Cmd::new(install[0], Duration::ZERO).args(&install[1..])))? != 0 {
                 tell(&format!("✗ {}: `{line}` failed", self.title));
-                return Ok(Ended::Failed);
+                return Ok(Ended::Failed(format!("`{line}` failed")));
             }
         }
         if self.title == "advisories" && !fetches_advisories(env, stop) {
@@ -221,7 +223,7 @@ impl Check {
         let seconds = begin.elapsed().as_secs_f64();
         if code != 0 {
             tell(&format!("✗ {} exited with {code} after {seconds:.0} s", self.title));
-            return Ok(Ended::Failed);
+            return Ok(Ended::Failed(format!("exited with {code}; its output is in the log of this job")));
         }
         tell(&format!("✓ {} {seconds:.0} s", self.title));
         Ok(Ended::Passed)
@@ -233,6 +235,11 @@ impl Check {
 /// # Errors
 /// A check cannot start, or `--fix` fails.
 pub fn run(args: &TestArgs, global: &Global, env: &Env, stop: &Stop) -> Result<Exit> {
+    let junit = args.junit.as_deref().filter(|_| !global.dry_run);
+    junit::reported(junit, "test", |suite| run_all(args, global, env, stop, suite))
+}
+
+fn run_all(args: &TestArgs, global: &Global, env: &Env, stop: &Stop, suite: &mut Suite) -> Result<Exit> {
     if global.dry_run {
         for check in CHECKS.iter().filter(|check| check.lab == TestLab::None || !args.quick) {
             let lines = check.runs.lines().into_iter().map(|words| words.join(" ") + "\n");
@@ -252,11 +259,23 @@ pub fn run(args: &TestArgs, global: &Global, env: &Env, stop: &Stop) -> Result<E
         if stop.requested() {
             return Ok(Exit::Interrupted);
         }
-        match check.attempt(args, env, engine, stop)? {
-            Ended::Passed => passed += 1,
-            Ended::Failed => failed += 1,
-            Ended::Skipped(why) => skipped.push(format!("{}: {why}", check.title)),
-        }
+        let begin = Instant::now();
+        let end = match check.attempt(args, env, engine, stop)? {
+            Ended::Passed => {
+                passed += 1;
+                CaseEnd::Passed
+            }
+            Ended::Failed(what) => {
+                failed += 1;
+                let exit = if stop.signalled() { Exit::Interrupted } else { Exit::Fault };
+                CaseEnd::from(&Failure::new(exit, what))
+            }
+            Ended::Skipped(why) => {
+                skipped.push(format!("{}: {why}", check.title));
+                CaseEnd::Skipped(why)
+            }
+        };
+        suite.cases.push(Case { name: check.title.into(), time: begin.elapsed(), end, output: String::new() });
     }
     tell("");
     for why in &skipped {

@@ -74,6 +74,14 @@ impl DrillOutcome {
 }
 
 impl DrillResult {
+    /// Returns everything that is told of it.
+    pub fn told(&self) -> String {
+        match self {
+            DrillResult::Finished(drill) => drill.text(),
+            DrillResult::Unfinished(drill) => drill.failure.to_string(),
+        }
+    }
+
     /// Returns one line: the number of proofs, or the first reason why the promise was not kept.
     pub fn headline(&self) -> String {
         let drill = match self {
