@@ -17,6 +17,10 @@ use crate::drill::control::DrillPart;
 /// Something missing? `cargo xtask up --fix` shows what it will install, then installs it.
 #[derive(Debug, Parser)]
 #[command(name = "xtask", bin_name = "cargo xtask", version, verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  cargo xtask up --fix           bring the lab up; --fix shows, then installs, what is missing
+  cargo xtask status --watch     what runs, again and again
+  cargo xtask drill leader-kill  break it, mend it, report what was lost")]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -90,6 +94,11 @@ pub enum ImagesChoice {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring the lab up; rerun to reuse what is healthy and restart what died
+    #[command(after_help = "Examples:
+  cargo xtask up --fix                            install what is missing, then bring the lab up
+  cargo xtask up --backend local --no-clients     processes of this machine, without producer and consumer
+  cargo xtask up --name second --port-base 29090  a second lab beside the first
+  cargo xtask up --dry-run                        show every command; change nothing")]
     Up(UpArgs),
     /// Prove that the lab works: registration, topics, and exact delivery of a new run of messages
     #[command(after_help = "Examples:
@@ -98,6 +107,9 @@ pub enum Command {
   cargo xtask verify --format json --junit verify.xml  for programs and for CI")]
     Verify(VerifyArgs),
     /// Stop the lab and remove everything it created, except caches
+    #[command(after_help = "Examples:
+  cargo xtask teardown          remove the lab
+  cargo xtask teardown --purge  and the caches")]
     Teardown(TeardownArgs),
     /// Show what runs, whether it is healthy, and which command is at work on the lab or was interrupted
     #[command(after_help = "Examples:
@@ -106,6 +118,9 @@ pub enum Command {
   cargo xtask status --format json  for programs")]
     Status(StatusArgs),
     /// Print the last lines of the logs
+    #[command(after_help = "Examples:
+  cargo xtask logs -f             follow everything, in order of time
+  cargo xtask logs kafka-1 -n 50  the last 50 lines of one process")]
     Logs(LogsArgs),
     /// Show everything that each backend needs, what is missing here, and the commands that install it; changes nothing
     #[command(after_help = "Examples:
@@ -113,6 +128,9 @@ pub enum Command {
   cargo xtask doctor --backend local --format json  one backend, for programs")]
     Doctor(DoctorArgs),
     /// Build, start, stop and scale the producer and the consumer
+    #[command(after_help = "Examples:
+  cargo xtask clients logs -f           follow both
+  cargo xtask clients scale consumer 3  three consumers")]
     Clients {
         /// The subcommand.
         #[command(subcommand)]
@@ -126,16 +144,41 @@ pub enum Command {
   cargo xtask drill soak --seed 7 --duration 600  faults by a schedule, for ten minutes")]
     Drill(DrillArgs),
     /// Write the manifests with the images, names and ports in use, for `kubectl apply` (kind)
+    #[command(after_help = "Examples:
+  cargo xtask render --out /tmp/lab  then `kubectl apply -f /tmp/lab/kafka.yml`")]
     Render(RenderArgs),
     /// Run kubectl with the lab's kubeconfig and context, e.g. `cargo xtask kubectl -- get pods -o wide` (kind)
+    #[command(after_help = "Examples:
+  cargo xtask kubectl -- get pods -o wide  the pods
+  cargo xtask kubectl -- logs kafka-0      a log")]
     Kubectl(Passthrough),
     /// Run Kafka's kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
+    #[command(after_help = "Examples:
+  cargo xtask kafka-topics -- --describe --topic test  leaders, replicas and ISR of a topic
+  cargo xtask kafka-topics -- --list                   all topics")]
     KafkaTopics(Passthrough),
     /// Run ZooKeeper's shell against the lab, e.g. `cargo xtask zookeeper-shell -- ls /brokers/ids`
+    #[command(after_help = "Examples:
+  cargo xtask zookeeper-shell -- ls /brokers/ids  the registered brokers
+  cargo xtask zookeeper-shell -- get /controller  the controller")]
     ZookeeperShell(Passthrough),
     /// Measure the lab's clients beside other clients of Kafka, on a lab of its own; `bench --help` lists its flags
-    #[command(disable_help_flag = true)]
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:
+  cargo xtask bench --rounds 3  a few rounds of everything"
+    )]
     Bench(Passthrough),
+    /// Print a script that completes commands, flags, names of processes, faults and topics for `cargo xtask`
+    #[command(after_help = "Examples:
+  cargo xtask completions bash >>~/.bashrc
+  cargo xtask completions zsh >>~/.zshrc
+  cargo xtask completions fish >~/.config/fish/conf.d/kafka-lab.fish
+  cargo xtask completions powershell >>$PROFILE")]
+    Completions(CompletionsArgs),
+    /// Print what can come next on a command line; the scripts of `completions` ask for it
+    #[command(hide = true)]
+    Complete(CompleteArgs),
     /// Run the project's tests: format, clippy, licences, unit and integration tests, and the real lab end to end
     #[command(after_help = "Examples:
   cargo xtask test --quick                 everything except the real lab
@@ -286,16 +329,28 @@ pub struct LogsArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClientsCommand {
     /// Build the clients' program, and on kind their image
+    #[command(after_help = "Examples:
+  cargo xtask clients build  the program, and on kind its image")]
     Build,
     /// Build the image and load it into every node (kind)
+    #[command(after_help = "Examples:
+  cargo xtask clients load  the image into every node")]
     Load,
     /// Start the clients that clients.yml declares
+    #[command(after_help = "Examples:
+  cargo xtask clients start  start what clients.yml declares")]
     Start,
     /// Stop the clients: the producer flushes, and both print their totals
+    #[command(after_help = "Examples:
+  cargo xtask clients stop  flush, print the totals, end")]
     Stop,
     /// Change the number of replicas of a client: `clients scale consumer 3`
+    #[command(after_help = "Examples:
+  cargo xtask clients scale consumer 3  three consumers")]
     Scale(ScaleArgs),
     /// Print the last lines of the clients' logs
+    #[command(after_help = "Examples:
+  cargo xtask clients logs -f  follow the producer and the consumer")]
     Logs(ClientLogsArgs),
 }
 
@@ -327,6 +382,38 @@ pub struct Passthrough {
     pub args: Vec<String>,
 }
 
+/// Arguments of `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// A shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash 4 or newer
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish 3 or newer
+    Fish,
+    /// PowerShell 7 or newer
+    #[value(name = "powershell")]
+    Power,
+}
+
+/// Arguments of `complete`.
+#[derive(Clone, Debug, Args)]
+pub struct CompleteArgs {
+    /// The word to complete is a new one, after those that follow
+    #[arg(long)]
+    pub new: bool,
+    /// The words after `cargo xtask`; the last one is completed
+    #[arg(last = true)]
+    pub words: Vec<String>,
+}
+
 /// Flags of `test`.
 #[derive(Clone, Debug, Args)]
 pub struct TestArgs {
@@ -339,4 +426,55 @@ pub struct TestArgs {
     /// Also write the results to FILE as JUnit XML: a case for each group of tests
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Calls `each` for a command and those below it.
+    fn walk(command: &clap::Command, each: &mut dyn FnMut(&clap::Command)) {
+        each(command);
+        command.get_subcommands().filter(|below| !below.is_hide_set()).for_each(|below| walk(below, each));
+    }
+
+    #[test]
+    fn every_command_has_examples_that_can_be_typed() {
+        let mut seen = 0;
+        walk(&Cli::command(), &mut |command| {
+            let name = command.get_name();
+            let help = command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+            let mut lines = help.lines();
+            assert_eq!(lines.next(), Some("Examples:"), "{name}");
+            for line in lines {
+                let typed = line.strip_prefix("  cargo ").unwrap_or_else(|| panic!("{name}: {line}"));
+                let typed = typed.split("  ").next().unwrap().split(" >").next().unwrap();
+                let words: Vec<&str> = typed.split(' ').collect();
+                assert!(name == "xtask" || words.contains(&name), "{name}: {line}");
+                let parsed = Cli::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                seen += 1;
+            }
+        });
+        assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
+    fn what_is_misspelt_is_answered_with_what_was_meant() {
+        for (typed, meant) in [
+            (&["statsu"][..], "status"),
+            (&["teer-down"], "teardown"),
+            (&["up", "--no-client"], "--no-clients"),
+            (&["status", "--wacth"], "--watch"),
+            (&["up", "--backend", "locl"], "local"),
+            (&["clients", "scael"], "scale"),
+            (&["completions", "bsh"], "bash"),
+        ] {
+            let words = [&["xtask"], typed].concat();
+            let error = Cli::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains("similar") && error.contains(meant), "{typed:?}: {error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod by_hand;
 pub mod clients;
+pub mod complete;
 pub mod doctor;
 pub mod drill;
 pub mod fix;

@@ -109,6 +109,8 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::KafkaTopics(args) => return session.tool(Tool::KafkaTopics, args),
         Command::ZookeeperShell(args) => return session.tool(Tool::ZooKeeperShell, args),
         Command::Bench(args) => return commands::bench::run(args, &cli.global, &env),
+        Command::Completions(args) => commands::complete::script(args)?,
+        Command::Complete(args) => commands::complete::run(args, &cli.global, &env, &stop),
         Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
     };
     Ok(exit as i32)
@@ -149,6 +151,8 @@ fn name(command: &Command) -> &'static str {
         Command::KafkaTopics(_) => "kafka-topics",
         Command::ZookeeperShell(_) => "zookeeper-shell",
         Command::Bench(_) => "bench",
+        Command::Completions(_) => "completions",
+        Command::Complete(_) => "complete",
         Command::Test(_) => "test",
     }
 }

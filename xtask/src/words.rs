@@ -3,9 +3,27 @@
 use std::ffi::OsStr;
 use std::fmt;
 
+use strsim::damerau_levenshtein;
+
 /// Writes items with commas between them.
 pub fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the name that `typed` is most likely a misspelling of: one that differs in a letter of three at most, or has
+/// the same words in another order.
+pub fn closest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let sorted = |name: &str| {
+        let mut words: Vec<String> = name.split('-').map(str::to_lowercase).collect();
+        words.sort_unstable();
+        words.join("-")
+    };
+    let distance = |name: &str| {
+        let direct = damerau_levenshtein(&typed.to_lowercase(), name);
+        direct.min(damerau_levenshtein(&sorted(typed), &sorted(name)))
+    };
+    let near = |(distance, name): &(usize, &str)| distance * 3 <= name.chars().count();
+    names.into_iter().map(|name| (distance(name), name)).filter(near).min().map(|(_, name)| name)
 }
 
 /// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.

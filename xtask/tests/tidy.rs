@@ -96,12 +96,13 @@ fn one_module_each_for_yaml_and_bars() {
     }
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "up",
     "verify",
     "teardown",
     "status",
     "doctor",
+    "completions",
     "logs",
     "clients",
     "drill",

@@ -24,9 +24,13 @@ use crate::run::{self, StepEnd};
 use crate::show::{self, print_json, print_text};
 use crate::system::lack_of_space;
 use crate::task::{Ctx, Outcome};
+use crate::words::closest;
 
 /// The file of `drill matrix`, in the working directory.
 const MATRIX: &str = "drills.jsonl";
+
+/// The names that stand for several faults.
+pub const SEVERAL: [&str; 3] = ["all", "matrix", "soak"];
 
 /// The bytes of a message in a log: 105 were measured, 100 of them the value.
 const BYTES: u64 = 120;
@@ -195,9 +199,12 @@ fn scenarios(args: &DrillArgs, backend: Option<Backend>) -> Result<Vec<Scenario>
                     .fix("`cargo xtask drill --list` shows where each can be done"));
             }
             (_, None) => {
-                return Err(
-                    Failure::usage(format!("there is no fault {name}")).fix("`cargo xtask drill --list` lists all")
-                );
+                let names = FAULTS.iter().map(|fault| fault.name).chain(SEVERAL);
+                let fix = match closest(name, names) {
+                    Some(meant) => format!("did you mean {meant}? `cargo xtask drill --list` lists all"),
+                    None => "`cargo xtask drill --list` lists all".into(),
+                };
+                return Err(Failure::usage(format!("there is no fault {name}")).fix(fix));
             }
         }
     }
@@ -278,5 +285,10 @@ mod tests {
         assert!(on_kind.contains(&"pod-delete") && !on_kind.contains(&"leader-kill"), "{on_kind:?}");
         assert_eq!(scenarios(&args(&["leader-kill"], 1), Some(Backend::Kind)).unwrap_err().exit, Exit::Usage);
         assert_eq!(scenarios(&args(&["no-such"], 1), None).unwrap_err().exit, Exit::Usage);
+        for (typed, meant) in [("leader-kil", "leader-kill"), ("sok", "soak"), ("kill-leader", "leader-kill")] {
+            let fix = scenarios(&args(&[typed], 1), None).unwrap_err().fix.unwrap();
+            assert!(fix.starts_with(&format!("did you mean {meant}? ")), "{typed}: {fix}");
+        }
+        assert!(!scenarios(&args(&["zzz"], 1), None).unwrap_err().fix.unwrap().contains("did you mean"));
     }
 }

@@ -93,6 +93,9 @@ fn suggestions() -> BTreeSet<String> {
                     found.insert(part.to_owned());
                 } else if let Some((_, line)) = part.split_once("cargo xtask ") {
                     let end = line.find([',', ';', ':', '\n']).unwrap_or(line.len());
+                    // What it is for, in an example, or where its output goes.
+                    let ends = ["  ", " >"].iter().filter_map(|mark| line[..end].find(mark));
+                    let end = ends.min().unwrap_or(end);
                     found.insert(format!("cargo xtask {}", &line[..end]));
                 }
             }
@@ -189,6 +192,8 @@ fn follow(suggestion: &str) -> Result<(), String> {
             [] => {}
             [value, ..] if value.starts_with('{') => {}
             ["cargo", "xtask", value] if value.starts_with('{') => {}
+            // A program of its own, which would have to be built first.
+            ["cargo", "xtask", "bench", ..] => {}
             ["cargo", "xtask", ..] => parses(&words[2..])?,
             [flag, ..] if flag.starts_with("--") => {
                 let mut taken = commands.iter().map(|command| parses(&[&[*command], &words[..]].concat()));
