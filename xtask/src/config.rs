@@ -2,6 +2,8 @@
 
 pub mod broker_settings;
 pub mod facts;
+#[cfg(test)]
+mod lab_schema;
 pub mod manifests;
 mod objects;
 #[cfg(test)]

@@ -126,6 +126,8 @@ impl Schema {
                         }
                     }
                 }
+                // Fields that are not described never fit here.
+                "additionalProperties" if *rule == Value::Bool(false) => {}
                 "additionalProperties" => {
                     for (name, field) in value.as_object().into_iter().flatten() {
                         self.check(file, rule, field, &format!("{at}.{name}"))?;
@@ -168,7 +170,10 @@ fn check_value(keyword: &str, rule: &Value, value: &Value) -> Result<(), String>
         "minimum" if value.as_i64().is_some_and(|n| n < rule.as_i64().unwrap()) => {
             return Err(format!("{value} is below {rule}"));
         }
-        "minimum" => {}
+        "maximum" if value.as_i64().is_some_and(|n| n > rule.as_i64().unwrap()) => {
+            return Err(format!("{value} is above {rule}"));
+        }
+        "minimum" | "maximum" => {}
         "pattern" => {
             if !value.as_str().is_some_and(|text| matches(rule.as_str().unwrap(), text)) {
                 return Err(format!("{value} is not {rule}"));
