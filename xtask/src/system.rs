@@ -41,6 +41,17 @@ pub fn available_memory() -> Option<u64> {
     Some(group.map_or(machine, |group| machine.min(group)))
 }
 
+/// Returns the seconds from the Unix epoch to the beginning of a day in UTC; `None` for a month or day that is none.
+pub fn utc_seconds(year: u64, month: u64, day: u64) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let month = if month > 2 { month - 3 } else { month + 9 };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    Some((i64::try_from(days).ok()? - 719_468) * 86_400)
+}
+
 /// Returns a problem if fewer than the `need` bytes for `what` are free in `dir`.
 pub fn lack_of_space(dir: &Path, need: u64, what: &str) -> Option<String> {
     let free = free_space(dir).filter(|free| *free < need)?;
@@ -89,6 +100,9 @@ mod tests {
             (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
         ] {
             assert_eq!(utc(ms), text);
+            let number = |from: usize, to: usize| text[from..to].parse().unwrap();
+            let day = utc_seconds(number(0, 4), number(5, 7), number(8, 10)).unwrap();
+            assert_eq!(day, i64::try_from(ms / 86_400_000 * 86_400).unwrap());
         }
     }
 

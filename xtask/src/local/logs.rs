@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::config::Lab;
+use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Failure, Result, tail};
 use crate::service::Service;
 use crate::show::tell;
 use crate::signal::Stop;
+use crate::system::utc_seconds;
 use crate::task::{LogSource, Tail};
 use crate::wait;
 
@@ -32,38 +34,116 @@ pub fn print(lab: &Lab, source: &LogSource, show: Tail, stop: &Stop) -> Result<E
     files(lab, &services, show, stop)
 }
 
+/// A log that is printed.
+struct Log {
+    /// What its lines begin with, if there are several sources.
+    prefix: String,
+    path: PathBuf,
+    /// How far it is read.
+    at: u64,
+    /// The time of its last line that has one, in ms since the Unix epoch.
+    last: i64,
+}
+
+impl Log {
+    /// Returns lines with their times. A line without one, as of a stack trace, has that of the line before.
+    fn timed(&mut self, lines: impl Iterator<Item = String>, zone: i64) -> Vec<(i64, String)> {
+        lines
+            .map(|line| {
+                self.last = time_of(&line, zone).unwrap_or(self.last);
+                (self.last, format!("{}{line}", self.prefix))
+            })
+            .collect()
+    }
+}
+
 fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exit> {
-    let mut files: Vec<(String, PathBuf, u64)> = Vec::new();
-    let mut out = std::io::stdout();
+    let zone = zone(stop);
+    let all: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
+    let (mut logs, mut lines) = (Vec::new(), Vec::new());
     for service in services {
-        let name = service.name(lab);
-        let prefix = if services.len() > 1 { format!("{name:10} | ") } else { String::new() };
+        let place = all.iter().position(|other| other == service).unwrap_or(0);
+        let prefix =
+            if services.len() > 1 { prefix(&service.name(lab), place, lab.env.screen_colour) } else { String::new() };
         for path in [service.log(lab), service.out(lab)] {
             // A missing file may appear while we follow.
             let bytes = std::fs::read(&path).unwrap_or_default();
-            for line in tail(&String::from_utf8_lossy(&bytes), show.lines) {
-                // The reader may go away, as head(1) does.
-                if writeln!(out, "{prefix}{line}").is_err() {
-                    return Ok(Exit::Ok);
-                }
-            }
-            files.push((prefix.clone(), path, bytes.len() as u64));
+            let written = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
+            let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let last = written.and_then(|time| i64::try_from(time.as_millis()).ok()).unwrap_or_default();
+            let mut log = Log { prefix: prefix.clone(), path, at: bytes.len() as u64, last };
+            let shown = tail(&String::from_utf8_lossy(&bytes), show.lines);
+            // Lines before the first time that is known were written shortly before it.
+            log.last = shown.iter().find_map(|line| time_of(line, zone)).unwrap_or(last);
+            lines.extend(log.timed(shown.into_iter(), zone));
+            logs.push(log);
         }
     }
-    if files.iter().all(|(_, _, length)| *length == 0) {
+    if logs.iter().all(|log| log.at == 0) {
         tell(&format!("no logs yet in {}", lab.logs().display()));
     }
-    // Following ends with an interruption.
-    while show.follow && wait::pause(stop, Duration::from_millis(200)).is_ok() {
-        for (prefix, path, at) in &mut files {
-            for line in added(path, at).lines() {
-                if writeln!(out, "{prefix}{line}").is_err() {
-                    return Ok(Exit::Ok);
-                }
-            }
+    // Following ends with an interruption, and when the reader goes away, as head(1) does.
+    while print_in_order(lines) && show.follow && wait::pause(stop, Duration::from_millis(200)).is_ok() {
+        lines = Vec::new();
+        for log in &mut logs {
+            let added = added(&log.path.clone(), &mut log.at);
+            lines.extend(log.timed(added.lines().map(Into::into), zone));
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Prints lines in the order of their times, those of a log in its own. Returns whether they could be written.
+fn print_in_order(mut lines: Vec<(i64, String)>) -> bool {
+    lines.sort_by_key(|(time, _)| *time);
+    let mut out = std::io::stdout().lock();
+    let written = lines.iter().try_for_each(|(_, line)| writeln!(out, "{line}"));
+    written.and_then(|()| out.flush()).is_ok()
+}
+
+/// Colours that can be read on light and on dark, of which each source has one.
+const COLOURS: [&str; 6] = ["36", "33", "35", "34", "32", "31"];
+
+/// What the lines of a source begin with.
+fn prefix(name: &str, place: usize, colour: bool) -> String {
+    match colour {
+        true => format!("\u{1b}[{}m{name:10} |\u{1b}[0m ", COLOURS[place % COLOURS.len()]),
+        false => format!("{name:10} | "),
+    }
+}
+
+/// Returns how far this machine's time is ahead of UTC, in ms: the servers write local time, the clients UTC.
+fn zone(stop: &Stop) -> i64 {
+    let date = Cmd::new("date", Duration::from_secs(5)).arg("+%z");
+    let answer = RealExec.capture(&date, std::path::Path::new("/dev/null"), stop);
+    answer.ok().and_then(|output| offset(output.stdout.trim())).unwrap_or(0)
+}
+
+/// Returns an offset such as `+0530` in ms.
+fn offset(text: &str) -> Option<i64> {
+    let (sign, digits) = (text.get(..1)?, text.get(1..).filter(|digits| digits.len() == 4)?);
+    let number: i64 = digits.parse().ok()?;
+    let minutes = number / 100 * 60 + number % 100;
+    Some(if sign == "-" { -minutes } else { minutes } * 60_000)
+}
+
+/// Returns the time that a line begins with, in ms since the Unix epoch: `[2026-11-29 14:02:33,123]` as log4j writes
+/// it, in a time zone `zone` ms ahead of UTC, or `2026/11/29 14:02:33` as the clients do, in UTC.
+fn time_of(line: &str, zone: i64) -> Option<i64> {
+    let (text, mark, zone) = match line.strip_prefix('[') {
+        Some(text) => (text, b'-', zone),
+        None => (line, b'/', 0),
+    };
+    let bytes = text.as_bytes();
+    let shape = [(4, mark), (7, mark), (10, b' '), (13, b':'), (16, b':')];
+    if !shape.iter().all(|(at, byte)| bytes.get(*at) == Some(byte)) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let seconds = utc_seconds(number(0, 4)?, number(5, 7)?, number(8, 10)?)?
+        + i64::try_from(number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?).ok()?;
+    let thousandths = if bytes.get(19) == Some(&b',') { number(20, 23).unwrap_or(0) } else { 0 };
+    Some(seconds * 1000 + i64::try_from(thousandths).ok()? - zone)
 }
 
 /// The complete lines after byte `at` of the file, and moves `at` behind them. A file that shrank was rotated.
@@ -86,6 +166,33 @@ fn added(path: &PathBuf, at: &mut u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_all_sources_have_one_order_of_time() {
+        let hour = 3_600_000;
+        let clients = time_of("2026/11/22 19:37:46 test: 22000 messages published", hour).unwrap();
+        assert_eq!(time_of("[2026-11-22 20:37:46,000] INFO started (kafka.server.KafkaServer)", hour), Some(clients));
+        assert_eq!(time_of("[2026-11-22 20:37:46,120] INFO x", hour), Some(clients + 120));
+        assert_eq!(clients, 1_795_376_266_000);
+        for other in
+            ["", "\tat kafka.Kafka.main", "[", "2026-11-22 20:37:46", "[2026-13-22 20:37:46,1]", "2026/11/x2 20:37:46"]
+        {
+            assert_eq!(time_of(other, 0), None, "{other}");
+        }
+        assert_eq!([offset("+0530"), offset("-0100"), offset("+0000")], [Some(19_800_000), Some(-hour), Some(0)]);
+        assert_eq!([offset(""), offset("UTC"), offset("+05:30")], [None, None, None]);
+        let mut log = Log { prefix: "kafka-0    | ".into(), path: PathBuf::new(), at: 0, last: 7 };
+        let lines = ["[2026-11-22 19:37:46,000] ERROR x", "\tat kafka.Kafka.main", "[2026-11-22 19:37:47,000] INFO y"];
+        let times: Vec<i64> = log.timed(lines.map(String::from).into_iter(), 0).iter().map(|(time, _)| *time).collect();
+        assert_eq!(times, [clients, clients, clients + 1000], "a stack trace stays with its line");
+    }
+
+    #[test]
+    fn each_source_has_its_colour_and_none_without_a_terminal() {
+        assert_eq!(prefix("kafka-0", 1, false), "kafka-0    | ");
+        assert_eq!(prefix("kafka-0", 1, true), "\u{1b}[33mkafka-0    |\u{1b}[0m ");
+        assert_ne!(prefix("kafka-0", 1, true), prefix("kafka-0", 2, true));
+    }
 
     #[test]
     fn only_complete_new_lines_are_returned_and_rotation_is_noticed() {
