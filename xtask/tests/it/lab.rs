@@ -12,6 +12,92 @@ use crate::common::clients::{Clients, judged, positions};
 use crate::common::lab::Lab;
 use crate::common::report::Report;
 use crate::common::{Dir, manifests, run, start, wait_for};
+use crate::terminal::OnTerminal;
+
+/// The times of a lab's log lines, with their sources. Servers write the time zone of TZ, clients UTC.
+fn timed(text: &str) -> Vec<(String, String)> {
+    let line = |line: &str| {
+        let (source, text) = line.split_once(" | ")?;
+        let time = text.trim_start_matches('[').get(..19)?.replace('/', "-");
+        let is_time = time.len() == 19 && time.chars().all(|c| c.is_ascii_digit() || "- :".contains(c));
+        is_time.then(|| (source.trim().to_string(), time))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What `status`, `logs`, `verify --junit` and completions show of a lab, and of what somebody does to it.
+#[test]
+fn a_lab_shows_how_it_is_and_who_is_at_work() {
+    let lab = Lab::new("shown");
+    // So that the servers' times can be compared with the clients'.
+    let up = || Report::of(&run(lab.up_command(&["--format", "json"]).env("TZ", "UTC")), 0);
+    up();
+    let status = |code: i32| Report::of(&lab.run(&["status", "--format", "json"]), code).0;
+    let healthy = status(0);
+    assert!(healthy["at_work"].is_null() && healthy["interrupted"].is_null(), "{healthy}");
+    let nobody = Dir::new("target");
+    let unasked = run(lab.command(&["status"]).env("CARGO_TARGET_DIR", &nobody.0)).expect(7);
+    assert!(unasked.stdout.contains("status: could not ask"), "{}", unasked.stdout);
+
+    // Completions know the topics.
+    let topics = lab.run(&["complete", "--", "kafka-topics", "--name", &lab.name, "--", "--topic", ""]);
+    assert_eq!(topics.expect(0).stdout, "test\n");
+
+    // A healthy lab in JUnit's words.
+    let results = lab.state.0.join("verify.xml");
+    lab.run(&["verify", "--messages", "4000", "--junit", results.to_str().unwrap()]).expect(0);
+    let xml = std::fs::read_to_string(&results).unwrap();
+    let document = roxmltree::Document::parse(&xml).unwrap();
+    let suite = document.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    assert_eq!((suite.attribute("failures"), suite.attribute("errors")), (Some("0"), Some("0")), "{xml}");
+    let flow = document.descendants().find(|node| node.attribute("name") == Some("flow")).unwrap();
+    let said = flow.children().find(|node| node.has_tag_name("system-out")).unwrap().text().unwrap();
+    assert!(said.starts_with("sent 4000, acked 4000, received 4000, missing 0"), "{said}");
+
+    // Lines of all sources in one order, without colour where nobody sees it.
+    let logs = run(lab.command(&["logs", "-n", "40"]).env("TZ", "UTC")).expect(0).stdout;
+    let lines = timed(&logs);
+    let sources: BTreeSet<&str> = lines.iter().map(|(source, _)| source.as_str()).collect();
+    assert!(sources.len() >= 5, "{sources:?}");
+    let changes = lines.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    assert!(lines.windows(2).all(|pair| pair[0].1 <= pair[1].1) && changes > 6, "{logs}");
+    assert!(!logs.contains('\u{1b}'));
+
+    let mut watch = OnTerminal::start(lab.command(&["status", "--watch", "--every", "1"]), 80);
+    watch.until("on local: healthy");
+    let mut follow = OnTerminal::start(lab.command(&["logs", "-f", "-n", "1"]), 200);
+    let killed = lab.kill("kafka-1");
+    watch.until("✗ kafka-1            kafka-1 is not running");
+    watch.until("on local: unhealthy");
+    assert_eq!(watch.interrupt(), 0);
+    let followed = |follow: &OnTerminal, source: &str| {
+        follow.written.lines().filter(|line| line.contains(&format!("m{source:10} |\u{1b}[0m "))).count()
+    };
+    up();
+    assert_ne!(lab.pid("kafka-1"), killed);
+    follow.until("started (kafka.server.KafkaServer)");
+    assert!(["kafka-0", "kafka-1", "producer", "consumer"].iter().all(|source| followed(&follow, source) > 0));
+    assert_eq!(follow.interrupt(), 0);
+
+    // A drill that is at work, and one that is killed.
+    let mut drill = start(&mut lab.command(&["drill", "leader-kill"]));
+    wait_for("the drill at work", 60, || status_of(&lab)["at_work"]["command"] == "drill");
+    assert_eq!(status_of(&lab)["at_work"]["pid"], drill.id());
+    drill.kill().unwrap();
+    drill.wait().unwrap();
+    assert_eq!(status_of(&lab)["interrupted"]["command"], "drill");
+    let results = lab.state.0.join("drill.xml");
+    lab.run(&["drill", "leader-kill", "--junit", results.to_str().unwrap()]).expect(0);
+    let xml = std::fs::read_to_string(&results).unwrap();
+    assert!(xml.contains("name=\"leader-kill\"") && xml.contains("failures=\"0\" errors=\"0\""), "{xml}");
+    assert!(status_of(&lab)["interrupted"].is_null(), "the second drill made it good");
+    lab.teardown();
+}
+
+/// The report of `status`, whatever it finds.
+fn status_of(lab: &Lab) -> Value {
+    lab.run(&["status", "--format", "json"]).json("kafka-lab.report/1").pop().unwrap()
+}
 
 /// With a killed and restarted producer and consumer, the account is still exact.
 fn killed_clients_lose_nothing_and_count_nothing_twice(clients: &Clients) {

@@ -21,7 +21,9 @@ mod hostile;
 mod kind;
 #[cfg(feature = "lab")]
 mod lab;
+mod manners;
 #[cfg(feature = "kind")]
 mod registry;
 #[cfg(feature = "lab")]
 mod survive;
+mod terminal;
