@@ -1,13 +1,14 @@
 //! Writes results as JUnit XML, which CI systems show: a suite for each command, a case for each step.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::account;
 use crate::failure::{Exit, Failure, IoContext, Result};
+use crate::files::own::open_regular_with;
 use crate::run::{PlanReport, StepEnd};
 
 /// How a case ended.
@@ -188,12 +189,13 @@ pub struct JunitFile {
 }
 
 impl JunitFile {
-    /// Creates the file, or empties it.
+    /// Opens the file, which is created if it is absent.
     ///
     /// # Errors
     /// It cannot be written: exit code 2.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).cannot("write", path).map_err(|failure| {
+        let opened = open_regular_with(path, OpenOptions::new().create(true).write(true));
+        let file = opened.cannot("write", path).map_err(|failure| {
             let what = format!("--junit: {}", failure.message);
             Failure {
                 exit: Exit::Usage,
@@ -209,7 +211,8 @@ impl JunitFile {
     /// # Errors
     /// The disk is full.
     pub fn write(mut self, suite: &Suite) -> Result<()> {
-        self.file.write_all(suite.xml().as_bytes()).cannot("write", &self.path)
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(suite.xml().as_bytes()));
+        written.cannot("write", &self.path)
     }
 }
 

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<i32> {
     startable()?;
-    let stop = signal::Stop::listen(local::process::resume_paused)
+    let stop = signal::Stop::listen(leave_all_as_it_was)
         .map_err(|error| Failure::new(Exit::Unexpected, format!("cannot handle signals: {}", in_words(error))))?;
     let env = config::Env::read()?;
     let session = Session { global: &cli.global, env: &env, stop: &stop };
@@ -114,6 +114,12 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::Test(test) => commands::test::run(test, &cli.global, &env, &stop)?,
     };
     Ok(exit as i32)
+}
+
+/// The last act of a command that a second signal ends.
+fn leave_all_as_it_was() {
+    local::process::resume_paused();
+    show::screen::leave();
 }
 
 /// Fails where nothing can work: what is started inherits the current folder, and steps run in threads.

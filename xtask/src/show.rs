@@ -62,6 +62,17 @@ pub fn print_text(text: &str) {
     let _ = Stdout.write(text.as_bytes());
 }
 
+/// Prints text on standard output. Returns false if nobody reads on: the reader went away, as head(1) does, or the
+/// output is lost.
+pub fn print_while_read(text: &str) -> bool {
+    let mut out = stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if written.as_ref().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+        LOST.store(true, Ordering::SeqCst);
+    }
+    written.is_ok()
+}
+
 /// Prints one JSON line on standard output.
 pub fn print_json(value: &impl Serialize) {
     json::write(&mut Stdout, value);

@@ -1,15 +1,18 @@
 //! Prints and follows the processes' log files.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+use ledger::cause::in_words;
 
 use crate::config::Lab;
 use crate::exec::{Cmd, Exec, RealExec};
 use crate::failure::{Exit, Failure, Result, tail};
+use crate::files::own::{READ_MAX, open_own};
 use crate::service::Service;
-use crate::show::tell;
+use crate::show::{print_while_read, tell};
 use crate::signal::Stop;
 use crate::system::utc_seconds;
 use crate::task::{LogSource, Tail};
@@ -60,26 +63,30 @@ impl Log {
 fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exit> {
     let zone = zone(stop);
     let all: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
-    let (mut logs, mut lines) = (Vec::new(), Vec::new());
+    let (mut logs, mut lines, mut exit) = (Vec::new(), Vec::new(), Exit::Ok);
     for service in services {
         let place = all.iter().position(|other| other == service).unwrap_or(0);
         let prefix =
             if services.len() > 1 { prefix(&service.name(lab), place, lab.env.screen_colour) } else { String::new() };
         for path in [service.log(lab), service.out(lab)] {
             // A missing file may appear while we follow.
-            let bytes = std::fs::read(&path).unwrap_or_default();
+            let (text, length) = end_of(&path).unwrap_or_else(|error| {
+                tell(&format!("{}: cannot be read: {}", path.display(), in_words(error)));
+                exit = Exit::Step;
+                Default::default()
+            });
             let written = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
             let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let last = written.and_then(|time| i64::try_from(time.as_millis()).ok()).unwrap_or_default();
-            let mut log = Log { prefix: prefix.clone(), path, at: bytes.len() as u64, last };
-            let shown = tail(&String::from_utf8_lossy(&bytes), show.lines);
+            let mut log = Log { prefix: prefix.clone(), path, at: length, last };
+            let shown = tail(&text, show.lines);
             // Lines before the first time that is known were written shortly before it.
             log.last = shown.iter().find_map(|line| time_of(line, zone)).unwrap_or(last);
             lines.extend(log.timed(shown.into_iter(), zone));
             logs.push(log);
         }
     }
-    if logs.iter().all(|log| log.at == 0) {
+    if exit == Exit::Ok && logs.iter().all(|log| log.at == 0) {
         tell(&format!("no logs yet in {}", lab.logs().display()));
     }
     // Following ends with an interruption, and when the reader goes away, as head(1) does.
@@ -90,15 +97,27 @@ fn files(lab: &Lab, services: &[Service], show: Tail, stop: &Stop) -> Result<Exi
             lines.extend(log.timed(added.lines().map(Into::into), zone));
         }
     }
-    Ok(Exit::Ok)
+    Ok(exit)
+}
+
+/// Returns the end of a log, and the length of the file; nothing if it is absent.
+fn end_of(path: &Path) -> std::io::Result<(String, u64)> {
+    let mut file = match open_own(path, OpenOptions::new().read(true)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Default::default()),
+        file => file?,
+    };
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(READ_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(READ_MAX).read_to_end(&mut bytes)?;
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), length))
 }
 
 /// Prints lines in the order of their times, those of a log in its own. Returns whether they could be written.
 fn print_in_order(mut lines: Vec<(i64, String)>) -> bool {
     lines.sort_by_key(|(time, _)| *time);
-    let mut out = std::io::stdout().lock();
-    let written = lines.iter().try_for_each(|(_, line)| writeln!(out, "{line}"));
-    written.and_then(|()| out.flush()).is_ok()
+    let text: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+    print_while_read(&text)
 }
 
 /// Colours that can be read on light and on dark, of which each source has one.
@@ -147,15 +166,15 @@ fn time_of(line: &str, zone: i64) -> Option<i64> {
 }
 
 /// The complete lines after byte `at` of the file, and moves `at` behind them. A file that shrank was rotated.
-fn added(path: &PathBuf, at: &mut u64) -> String {
+fn added(path: &Path, at: &mut u64) -> String {
     let mut read = || -> std::io::Result<String> {
-        let mut file = File::open(path)?;
+        let mut file = open_own(path, OpenOptions::new().read(true))?;
         if file.metadata()?.len() < *at {
             *at = 0;
         }
         file.seek(SeekFrom::Start(*at))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        file.take(READ_MAX).read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         *at += whole as u64;
         Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
@@ -185,6 +204,25 @@ mod tests {
         let lines = ["[2026-11-22 19:37:46,000] ERROR x", "\tat kafka.Kafka.main", "[2026-11-22 19:37:47,000] INFO y"];
         let times: Vec<i64> = log.timed(lines.map(String::from).into_iter(), 0).iter().map(|(time, _)| *time).collect();
         assert_eq!(times, [clients, clients, clients + 1000], "a stack trace stays with its line");
+    }
+
+    #[test]
+    fn a_log_that_is_something_else_or_has_no_end_is_told_and_a_long_one_is_read_from_its_end() {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-end-of-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (pipe, long, link) = (dir.join("pipe"), dir.join("long"), dir.join("link"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        for path in [&pipe, &link, &dir] {
+            assert!(end_of(path).is_err(), "{}", path.display());
+        }
+        let mut file = std::fs::File::create(&long).unwrap();
+        file.seek(SeekFrom::Start(READ_MAX * 3)).unwrap();
+        std::io::Write::write_all(&mut file, b"\nlast\n").unwrap();
+        let (text, length) = end_of(&long).unwrap();
+        assert!(text.ends_with("\nlast\n") && text.len() as u64 == READ_MAX && length == READ_MAX * 3 + 6);
+        assert_eq!(end_of(&dir.join("absent")).unwrap(), (String::new(), 0));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Redraws lines in place on a terminal, and prints blocks elsewhere.
 
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{Write, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The width where standard output is no terminal.
 const PLAIN_WIDTH: usize = 400;
@@ -18,6 +19,7 @@ impl Screen {
     pub fn new(terminal: bool) -> Self {
         let mut screen = Screen { terminal, shown: Vec::new(), gone: false };
         if terminal {
+            SECOND.store(true, Ordering::SeqCst);
             screen.write("\u{1b}[?1049h\u{1b}[?25l");
         }
         screen
@@ -40,15 +42,13 @@ impl Screen {
         self.write(&format!("\u{1b}[H{}\u{1b}[J", rows.join("\r\n")));
     }
 
-    /// Whether the reader of standard output went away, as head(1) does.
+    /// Whether nobody reads standard output any more.
     pub fn reader_is_gone(&self) -> bool {
         self.gone
     }
 
     fn write(&mut self, text: &str) {
-        let mut out = stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        self.gone |= written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
+        self.gone |= !super::print_while_read(text);
     }
 }
 
@@ -57,8 +57,20 @@ impl Drop for Screen {
     fn drop(&mut self) {
         if self.terminal {
             let last: String = self.shown.iter().map(|line| format!("{line}\n")).collect();
-            self.write(&format!("\u{1b}[?25h\u{1b}[?1049l{last}"));
+            leave();
+            self.write(&last);
         }
+    }
+}
+
+/// Whether the second screen is shown.
+static SECOND: AtomicBool = AtomicBool::new(false);
+
+/// Goes back to the first screen, if the second one is shown.
+pub fn leave() {
+    if SECOND.swap(false, Ordering::SeqCst) {
+        let mut out = stdout();
+        let _ = out.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| out.flush());
     }
 }
 
