@@ -109,8 +109,9 @@ impl Session<'_> {
             catalogue::tools(version).for_each(|tool| print_text(&format!("{}\n", tool.name)));
             return Ok(0);
         };
+        let instead = lab.release.mode.without_shell(|command| lab.xtask(command));
         if tool.starts_with("zoo")
-            && let Some(instead) = lab.release.mode.without_shell(|command| lab.xtask(command))
+            && let Some(instead) = instead
         {
             return Err(Failure::usage(format!("{tool}: lab {} runs Kafka {}", lab.name, lab.release)).fix(instead));
         }
