@@ -65,8 +65,8 @@ pub fn stamp(path: &Path) -> String {
     })
 }
 
-/// Creates `dir` with its parents, for its owner only. One that is there must be a folder of this user, and no folder
-/// of the lab above it may be a link.
+/// Creates `dir` with its parents, for its owner only. One that is there must be a folder of this user, and is made
+/// private if it is in the folder of all labs or in the cache. No folder of the lab above it may be a link.
 ///
 /// # Errors
 /// It cannot be created, or is something else.
@@ -81,7 +81,8 @@ pub fn private_dir(dir: &Path) -> Result<()> {
         let refused = Err(Error::other(why)).cannot("use the folder", dir);
         return refused.map_err(|failure| naming_what_is_in_the_way(failure, dir));
     }
-    if meta.permissions().mode() & 0o077 != 0 {
+    // A folder that no lab makes keeps its mode, whoever names it here.
+    if meta.permissions().mode() & 0o077 != 0 && dir.ancestors().any(|above| above.ends_with("kafka-lab")) {
         std::fs::set_permissions(dir, Permissions::from_mode(0o700)).cannot("protect", dir)?;
     }
     Ok(())
@@ -132,14 +133,20 @@ mod tests {
         assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
         symlink(&made, &link).unwrap();
         assert!(private_dir(&link).unwrap_err().to_string().contains("symbolic link"));
-        std::fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
-        private_dir(&dir).unwrap();
+        // One that was there is made private only if it is a lab's.
+        let mode = |dir: &Path| std::fs::metadata(dir).unwrap().permissions().mode() & 0o777;
+        let of_a_lab = dir.join("kafka-lab/lab");
+        std::fs::create_dir_all(&of_a_lab).unwrap();
+        for dir in [&dir, &of_a_lab] {
+            std::fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
+            private_dir(dir).unwrap();
+        }
+        assert_eq!((mode(&dir), mode(&of_a_lab)), (0o755, 0o700));
         // Above the folder of all labs, a link is the user's; below it, nobody's.
         let labs = link.join("kafka-lab");
         private_dir(&labs.join("kafka-lab/logs")).unwrap();
         symlink(&made, labs.join("lab")).unwrap();
         assert!(private_dir(&labs.join("lab/logs")).is_err() && !made.join("logs").exists());
-        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

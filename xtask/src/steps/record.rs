@@ -27,7 +27,8 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
     private_dir(&lab.state)?;
     private_dir(&lab.logs())?;
-    if let Some(logs) = task.log.parent() {
+    // Some steps are run without a log, on /dev/null.
+    if let Some(logs) = task.log.parent().filter(|logs| logs.starts_with(&lab.state)) {
         private_dir(logs)?;
     }
     // An unreadable record is replaced: running processes are found by their mark.
