@@ -264,7 +264,7 @@ mod tests {
 
     /// A shell under the name of a program, with an argument.
     fn running(program: &str, mark: &str) -> Started {
-        let dir = std::env::temp_dir().join(format!("kafka-lab-process-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("{mark}-{program}"));
         std::fs::create_dir_all(&dir).unwrap();
         let program = dir.join(program);
         let _ = std::os::unix::fs::symlink("/bin/sh", &program);
@@ -278,6 +278,7 @@ mod tests {
         {
             wait::pause(&Stop::default(), Duration::from_millis(1)).unwrap();
         }
+        std::fs::remove_dir_all(&dir).unwrap();
         Started::of(pid, String::new(), cmd.to_string(), None).unwrap()
     }
 
