@@ -8,4 +8,3 @@ pub mod preflight;
 pub mod process;
 pub mod servers;
 pub mod service;
-pub mod storage;

@@ -223,9 +223,7 @@ impl Observations {
     /// The number of processes of `target`.
     pub fn count(&self, target: Target) -> usize {
         match target {
-            Target::Coordinator | Target::ActiveController | Target::Producer | Target::Consumer => 1,
-            // At least: of three.
-            Target::MostControllers => 2,
+            Target::Coordinator | Target::Producer | Target::Consumer => 1,
             _ => self.brokers.get(&target).map_or(0, BTreeSet::len),
         }
     }
