@@ -6,18 +6,12 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::common::{Dir, manifests, run, xtask};
+use crate::common::{Dir, bare, manifests, run, xtask};
 
 /// `up` with only the tools of `tools` on PATH, and empty caches.
 fn up(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
     let backend = if args.contains(&"--backend") { &[][..] } else { &["--backend", "local"] };
-    let mut command = xtask(&state.0, [&["up", "--port-base", "21500"], backend, args].concat());
-    command
-        .env("PATH", &tools.0)
-        .env_remove("JAVA_HOME")
-        .env("XDG_CACHE_HOME", state.0.join("cache"))
-        .env("CARGO_TARGET_DIR", state.0.join("target"));
-    command
+    bare(state, tools, &[&["up", "--port-base", "21500"], backend, args].concat())
 }
 
 fn basics() -> Dir {

@@ -150,3 +150,14 @@ pub fn manifests(changes: &[(&str, &str, &str)]) -> Dir {
     }
     dir
 }
+
+/// A command with only the tools of a folder on PATH, and empty caches.
+pub fn bare(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
+    let mut command = xtask(&state.0, args);
+    command
+        .env("PATH", &tools.0)
+        .env_remove("JAVA_HOME")
+        .env("XDG_CACHE_HOME", state.0.join("cache"))
+        .env("CARGO_TARGET_DIR", state.0.join("target"));
+    command
+}

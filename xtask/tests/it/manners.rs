@@ -6,21 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{Dir, Ran, run, xtask};
+use crate::common::{Dir, Ran, bare, run, xtask};
 
 fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// A command with only the tools of a folder on PATH, and empty caches.
-fn bare(state: &Dir, tools: &Dir, args: &[&str]) -> Command {
-    let mut command = xtask(&state.0, args);
-    command
-        .env("PATH", &tools.0)
-        .env_remove("JAVA_HOME")
-        .env("XDG_CACHE_HOME", state.0.join("cache"))
-        .env("CARGO_TARGET_DIR", state.0.join("target"));
-    command
 }
 
 /// Every path below a folder.
