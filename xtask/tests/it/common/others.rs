@@ -34,9 +34,10 @@ impl Others {
         command
     }
 
-    /// Runs it, and fails the test if it fails.
+    /// Runs it, and fails the test with what it said if it fails.
     #[track_caller]
     pub fn run(&self, args: &[&str]) {
-        assert!(self.command(args).stdout(Stdio::null()).status().unwrap().success(), "{args:?}");
+        let output = self.command(args).stderr(Stdio::piped()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
