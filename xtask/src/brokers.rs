@@ -199,7 +199,7 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 /// # Errors
 /// It fails.
 pub fn topics(task: &Task<'_>, args: &[&str]) -> Result<String> {
-    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args.iter().copied());
+    let cmd = task.kafka_tools()?.tool(Tool::TOPICS, args.iter().copied());
     let end = Instant::now() + RETRY_FOR;
     let mut again = false;
     loop {
@@ -245,7 +245,7 @@ pub fn create_unless_automatic(task: &Task<'_>, topic: &str) -> Result<bool> {
 /// # Errors
 /// The tool fails, or a server died.
 pub fn ask_tool(task: &Task<'_>, args: Vec<String>) -> Result<String> {
-    let cmd = task.kafka_tools()?.tool(Tool::KafkaTopics, args);
+    let cmd = task.kafka_tools()?.tool(Tool::TOPICS, args);
     Ok(task.capture_while_served(&cmd)?.success(&cmd, &task.log)?.stdout)
 }
 

@@ -152,6 +152,18 @@ pub enum Command {
   cargo xtask kubectl -- get pods -o wide  the pods
   cargo xtask kubectl -- logs kafka-0      a log")]
     Kubectl(Passthrough),
+    /// Run any of Kafka's tools against the lab, e.g. `cargo xtask kafka consumer-groups -- --list`
+    #[command(after_help = "Examples:
+  cargo xtask kafka                              the tools
+  cargo xtask kafka consumer-groups -- --list    all groups
+  cargo xtask kafka get-offsets -- --topic test  the end offset of each partition")]
+    Kafka {
+        /// Name of the tool, with or without `kafka-`, or its first letters [default: list the tools]
+        tool: Option<String>,
+        /// The tool's arguments.
+        #[command(flatten)]
+        args: Passthrough,
+    },
     /// Run Kafka's kafka-topics against the lab, e.g. `cargo xtask kafka-topics -- --describe`
     #[command(after_help = "Examples:
   cargo xtask kafka-topics -- --describe --topic test  leaders, replicas and ISR of a topic
@@ -192,14 +204,21 @@ pub struct UpArgs {
     /// Where the lab runs
     #[arg(long, default_value = "auto", value_name = "BACKEND", value_parser = backend_choice())]
     pub backend: BackendChoice,
+    /// Version of Kafka: 3.3.2, 3.9.2 or 4.3.1 [default: the recorded one, else the first that fits --mode: 3.3.2]
+    #[arg(long, value_name = "VERSION")]
+    pub kafka: Option<String>,
+    /// Who coordinates the brokers: zookeeper (3.3.2, 3.9.2) or kraft (4.3.1, 3.9.2) [default: the recorded one, else
+    /// the first that fits --kafka: zookeeper]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
     /// Install what is missing with apt, as root or through sudo; prints each command first
     #[arg(long)]
     pub fix: bool,
     /// Leave out the producer and the consumer
     #[arg(long)]
     pub no_clients: bool,
-    /// Port of broker 0; broker N gets this plus N, ZooKeeper's port shifts by as much [default: 30090, ZooKeeper
-    /// 32181]
+    /// Port of broker 0; broker N gets this plus N, the port of ZooKeeper or of controller 0 shifts by as much
+    /// [default: 30090, the other 32181]
     #[arg(long, value_name = "PORT")]
     pub port_base: Option<u16>,
     /// If a step fails, remove the lab and keep only its logs and diagnostics [default: keep the lab]
@@ -315,7 +334,7 @@ pub struct StatusArgs {
 /// Flags of `logs`.
 #[derive(Clone, Debug, Args)]
 pub struct LogsArgs {
-    /// zookeeper, kafka-0, kafka-1, …, producer or consumer [default: all]
+    /// zookeeper or controller-0, …, kafka-0, kafka-1, …, producer or consumer [default: all]
     pub process: Option<String>,
     /// Keep printing new lines until Ctrl-C
     #[arg(short, long)]

@@ -6,6 +6,7 @@ pub mod facts;
 mod lab_schema;
 pub mod manifests;
 mod objects;
+mod quorum;
 #[cfg(test)]
 mod restricted;
 mod variables;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, Reach};
 use crate::cli::{Format, Global};
-use crate::coordination::NAME;
+use crate::coordination::{Addresses, Mode, Release};
 use crate::failure::{Exit, Failure, Result};
 use crate::state::{ImageSource, LabRecord, Toolchain};
 use crate::words::quoted;
@@ -126,7 +127,7 @@ pub fn is_program(file: &Path) -> bool {
 pub struct Ports {
     /// Port of broker 0; broker N has this plus N.
     pub base: u16,
-    /// The coordinator's client port.
+    /// The coordinator's client port: ZooKeeper's, or that of the first controller; the next one has this plus one.
     pub coordinator: u16,
 }
 
@@ -146,6 +147,8 @@ pub struct Lab {
     pub backend: Backend,
     /// Why it runs there.
     pub backend_why: String,
+    /// The version of Kafka, and who coordinates its brokers.
+    pub release: Release,
     /// Content of the manifests.
     pub facts: Facts,
     /// Content of lab.yml.
@@ -177,6 +180,8 @@ pub struct Overrides {
     pub backend: Backend,
     /// Why this backend.
     pub why: String,
+    /// The version and the mode that `up` chose; otherwise the recorded ones.
+    pub release: Option<Release>,
     /// `--port-base`, if given.
     pub port_base: Option<u16>,
     /// `--images`, if given.
@@ -186,7 +191,7 @@ pub struct Overrides {
 impl Overrides {
     /// Overrides nothing but the backend.
     pub fn recorded(backend: Backend) -> Self {
-        Overrides { backend, why: "recorded".into(), port_base: None, images: None }
+        Overrides { backend, why: "recorded".into(), release: None, port_base: None, images: None }
     }
 }
 
@@ -202,7 +207,8 @@ impl Lab {
             (None, Some(record)) => record.manifests.clone(),
             (None, None) => env.repo.join("manifests"),
         };
-        let (mut facts, settings) = manifests::read(&manifests).map_err(|problems| {
+        let release = overrides.release.or(record.map(|record| record.kafka)).unwrap_or_default();
+        let (mut facts, settings) = manifests::read(&manifests, release).map_err(|problems| {
             let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
             let count = problems.len();
             let what = format!(
@@ -229,7 +235,7 @@ impl Lab {
         let images = overrides.images.or(setup.as_ref().map(|setup| setup.source)).unwrap_or(ImageSource::Registry);
         let base =
             overrides.port_base.or(record.map(|record| record.port_base)).unwrap_or(facts.brokers.host_port_base);
-        let ports = ports(base, &facts, &settings).map_err(|failure| match overrides.port_base {
+        let ports = ports(base, release.mode, &facts, &settings).map_err(|failure| match overrides.port_base {
             None if record.is_some() => {
                 Failure { message: format!("{}: {}", state.join("lab.json").display(), failure.message), ..failure }
                     .fix(xtask_line(&global.name, &format!("up --port-base {}", facts.brokers.host_port_base)))
@@ -246,6 +252,7 @@ impl Lab {
             name,
             backend: overrides.backend,
             backend_why: overrides.why,
+            release,
             facts,
             settings,
             manifests,
@@ -306,9 +313,25 @@ impl Lab {
         self.broker_ids().map(|id| self.broker_address(id)).collect::<Vec<_>>().join(",")
     }
 
-    /// Returns the coordinator's address on this host.
+    /// Returns the ports on 127.0.0.1 of ZooKeeper, or of the controllers.
+    pub fn coordinator_ports(&self) -> Vec<u16> {
+        let count = self.facts.coordinator.quorum.as_ref().map_or(1, |quorum| quorum.voters.len());
+        (0..count).map(|number| self.ports.coordinator.saturating_add(number as u16)).collect()
+    }
+
+    /// Returns the coordinator's address on this host; all of them, joined by commas, if it has several servers.
     pub fn coordinator_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.coordinator)
+        let addresses: Vec<String> = self.coordinator_ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        addresses.join(",")
+    }
+
+    /// Returns where the servers are on this host.
+    pub fn addresses(&self) -> Addresses {
+        let brokers = self.broker_ids().map(|id| (id, self.ports.broker(id))).collect();
+        // The default is KafkaConfig's.
+        let session_ms = self.facts.brokers.env.get("KAFKA_BROKER_SESSION_TIMEOUT_MS");
+        let session_ms = session_ms.and_then(|text| text.parse().ok()).unwrap_or(9_000);
+        Addresses { mode: self.release.mode, coordinators: self.coordinator_ports(), brokers, session_ms }
     }
 
     /// Returns `cargo xtask COMMAND` for this lab, ready to paste.
@@ -373,18 +396,28 @@ pub fn state_dir(global: &Global, env: &Env) -> Result<PathBuf> {
     Ok(env.state_root.join(name))
 }
 
-/// Shifts the coordinator's port with the base, so that labs on different bases never share it.
-fn ports(base: u16, facts: &Facts, settings: &Settings) -> Result<Ports> {
+/// Shifts the coordinator's ports with the base, so that labs on different bases never share them.
+fn ports(base: u16, mode: Mode, facts: &Facts, settings: &Settings) -> Result<Ports> {
     let shift = i32::from(base) - i32::from(facts.brokers.host_port_base);
-    let coordinator = i32::from(settings.local.coordinator_port) + shift;
+    let first = match mode {
+        Mode::KRaft => settings.local.controller_port,
+        _ => settings.local.coordinator_port,
+    };
+    let coordinator = i32::from(first) + shift;
+    let more = facts.coordinator.quorum.as_ref().map_or(0, |quorum| quorum.voters.len().saturating_sub(1));
     let last = u32::from(base) + facts.brokers.count - 1;
     match u16::try_from(coordinator) {
-        Ok(coordinator) if base >= 1024 && last <= 65535 && coordinator >= 1024 => Ok(Ports { base, coordinator }),
+        Ok(coordinator)
+            if base >= 1024 && last <= 65535 && coordinator >= 1024 && usize::from(coordinator) + more <= 65535 =>
+        {
+            Ok(Ports { base, coordinator })
+        }
         _ => Err(Failure::new(
             Exit::Usage,
             format!(
-                "--port-base {base}: brokers would use {base} to {last} and {NAME} {coordinator}; all must be within \
-                 1024 to 65535"
+                "--port-base {base}: brokers would use {base} to {last} and {} {coordinator}; all must be within 1024 \
+                 to 65535",
+                mode.noun()
             ),
         )),
     }
@@ -404,6 +437,11 @@ pub mod sample {
 
     /// Returns a lab with the committed manifests and invented folders.
     pub fn lab() -> Lab {
+        of(Release::default())
+    }
+
+    /// Returns a lab with the committed manifests of a release.
+    pub fn of(release: Release) -> Lab {
         let env = Env {
             state_root: "/state/kafka-lab".into(),
             cache: "/cache/kafka-lab".into(),
@@ -421,8 +459,8 @@ pub mod sample {
             kubeconfig: None,
             docker_host: None,
         };
-        let global = global("kafka-lab");
-        Lab::load(&global, &env, None, Overrides::recorded(Backend::Local)).unwrap()
+        let overrides = Overrides { release: Some(release), ..Overrides::recorded(Backend::Local) };
+        Lab::load(&global("kafka-lab"), &env, None, overrides).unwrap()
     }
 
     /// Returns programs and images of a lab on kind.
@@ -444,10 +482,10 @@ mod tests {
     #[test]
     fn moving_the_base_moves_zookeeper_along() {
         let lab = sample::lab();
-        let moved = ports(20000, &lab.facts, &lab.settings).unwrap();
+        let moved = ports(20000, lab.release.mode, &lab.facts, &lab.settings).unwrap();
         assert_eq!((moved.broker(2), moved.coordinator), (20002, 22091));
-        assert!(ports(65534, &lab.facts, &lab.settings).is_err());
-        assert!(ports(80, &lab.facts, &lab.settings).is_err());
+        assert!(ports(65534, lab.release.mode, &lab.facts, &lab.settings).is_err());
+        assert!(ports(80, lab.release.mode, &lab.facts, &lab.settings).is_err());
     }
 
     #[test]

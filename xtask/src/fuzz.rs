@@ -20,7 +20,8 @@ use ledger::stamp::{self, Encoder, ProducerId, RunId, Value};
 
 use crate::brokers;
 use crate::config::{Lab, manifests, sample};
-use crate::coordination::{self, Membership};
+use crate::coordination::releases::RELEASES;
+use crate::coordination::{self, Membership, Release, kraft};
 use crate::drill::timing;
 use crate::exec::Output;
 use crate::k8s::{pods, render};
@@ -37,7 +38,7 @@ const CASE_LIMIT: Duration = Duration::from_secs(20);
 /// No run of cases may need more memory than that on top of what there was before.
 const MEMORY_LIMIT_KB: u64 = 256 * 1024;
 
-const FILES: [&str; 5] = ["cluster.yml", "kafka.yml", "clients.yml", "host-access.yml", "lab.yml"];
+const FILES: [&str; 6] = ["cluster.yml", "kafka.yml", "clients.yml", "host-access.yml", "lab.yml", "kraft/kafka.yml"];
 
 /// What tools really print, to begin with.
 const SAMPLES: &[&str] = &[
@@ -47,6 +48,11 @@ const SAMPLES: &[&str] = &[
     include_str!("../tests/fixtures/zookeeper-shell-get.txt"),
     include_str!("../tests/fixtures/zookeeper-dump.txt"),
     include_str!("../tests/fixtures/zookeeper-srvr.txt"),
+    include_str!("../tests/fixtures/quorum-status-4.3.txt"),
+    include_str!("../tests/fixtures/quorum-replication-4.3.txt"),
+    // The answer of a leading controller, as far as it is text.
+    "\0\0\u{2}\u{13}__cluster_metadata\u{2}\0\0\0\0\0\0\0\0\0\u{66}\0\0\0\u{2}\0\0\0\0\0\0\u{3}\u{18}\u{2}\0\0\0\
+     \u{64}\0\0\0\0\0\0\u{3}\u{18}\0\0\0\0\0\0\0\u{1}\0\0\0\0\0\0\0\u{1}\0\u{1}\0\0\0",
     "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment (build 17.0.15+6-Debian-1deb12u1)\n",
     "openjdk 11.0.2 2018-10-16\nOpenJDK Runtime Environment 18.9\n",
     "kind v0.30.0 go1.24.6 linux/amd64\n",
@@ -232,6 +238,8 @@ fn texts(lab: &Lab, bytes: &[u8]) {
         let _ = kafka::topic_faults(&topic, 4, 3);
     }
     let _ = (coordination::parse_ls(&text), coordination::parse_get(&text));
+    let _ = (kraft::parse_quorum(bytes), kraft::parse_cluster(bytes));
+    let _ = (kraft::parse_status(&text), kraft::parse_replication(&text));
     let _ = (java::parse_version(&text), kind::parse_version(&text), kind::default_node_image(bytes));
     let _ = (images::full_name(&text), images::own_name(&text), oci::Packed::of(bytes), oci::parse_saved(bytes));
     let _ = program::machine(std::io::Cursor::new(bytes));
@@ -291,7 +299,7 @@ struct Folder {
 impl Folder {
     fn new(name: &str, committed: &Path) -> Self {
         let dir = std::env::temp_dir().join(format!("kafka-lab-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(dir.join("kraft")).unwrap();
         let originals: Vec<(&str, Vec<u8>)> =
             FILES.iter().map(|file| (*file, std::fs::read(committed.join(file)).unwrap())).collect();
         for (file, text) in &originals {
@@ -303,7 +311,11 @@ impl Folder {
     fn with(&self, lab: &Lab, file: &str, text: &[u8]) {
         std::fs::write(self.dir.join(file), text).unwrap();
         // Bombs of aliases and nests of brackets are among them.
-        if let Ok((facts, settings)) = manifests::read(&self.dir) {
+        let kraft = RELEASES.iter().copied().find(|release| release.mode.manifest() == file);
+        let release = kraft.unwrap_or_default();
+        if let Ok((facts, settings)) = manifests::read(&self.dir, release)
+            && release == Release::default()
+        {
             let lab = Lab { facts, settings, manifests: self.dir.clone(), ..lab.clone() };
             let setup = sample::setup();
             let _ =

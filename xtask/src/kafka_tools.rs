@@ -1,11 +1,14 @@
 //! Kafka's command-line tools, and where they run: on this host, or in the servers' pods.
 
+pub mod catalogue;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config::Lab;
 use crate::coordination;
+use crate::coordination::releases::Version;
 use crate::exec::Cmd;
 use crate::failure::{Failure, Result};
 use crate::k8s::kubectl::Kubectl;
@@ -14,34 +17,7 @@ use crate::local::ports;
 use crate::local::service::file_url;
 use crate::state::Toolchain;
 use crate::tools::java::Java;
-
-/// One of Kafka's command-line tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
-    /// kafka-topics
-    KafkaTopics,
-    /// zookeeper-shell
-    ZooKeeperShell,
-}
-
-impl Tool {
-    /// Returns the flag that names the server.
-    pub fn server_flag(self) -> &'static str {
-        match self {
-            Tool::KafkaTopics => "--bootstrap-server",
-            Tool::ZooKeeperShell => "-server",
-        }
-    }
-
-    /// Returns the server that a tool's arguments name.
-    pub fn server(self, args: &[OsString]) -> Option<String> {
-        let flag = self.server_flag();
-        let texts: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let place = texts.iter().position(|text| text == flag || text.starts_with(&format!("{flag}=")))?;
-        let next = texts.get(place + 1).cloned().unwrap_or_default();
-        Some(texts[place].split_once('=').map_or(next, |(_, value)| value.to_string()))
-    }
-}
+pub use catalogue::Tool;
 
 /// Where Kafka's tools run. This value is all that a check's command differs in between backends.
 #[derive(Clone, Debug)]
@@ -52,8 +28,10 @@ pub enum KafkaTools {
         java: std::path::PathBuf,
         /// The jars, as a class path.
         class_path: String,
-        /// URL of the tools' log4j configuration.
+        /// The system property that names the tools' logging configuration.
         log4j: String,
+        /// The version of the jars.
+        version: Version,
         /// A bootstrap list for Kafka's tools.
         bootstrap: String,
         /// The coordinator's address.
@@ -92,7 +70,8 @@ impl KafkaTools {
         KafkaTools::Host {
             java: java.program.clone(),
             class_path: jars.class_path(),
-            log4j: file_url(&jars.tools_log4j),
+            log4j: format!("-D{}={}", jars.log4j_option, file_url(&jars.tools_log4j)),
+            version: lab.release.version,
             bootstrap: lab.bootstrap(),
             coordinator: lab.coordinator_address(),
             deadline: lab.timeout(|t| t.tool),
@@ -124,11 +103,7 @@ impl KafkaTools {
     /// # Errors
     /// A flag that the tool no longer has, or a server on this host at a port on which nothing listens.
     pub fn check(&self, tool: Tool, args: &[OsString]) -> Result<()> {
-        let old = args.iter().any(|arg| arg.to_string_lossy().starts_with("--zookeeper"));
-        if tool == Tool::KafkaTopics && old {
-            let what = "kafka-topics has had no --zookeeper since Kafka 3.0; it asks the brokers";
-            return Err(Failure::usage(what).fix("leave it out: the lab's own --bootstrap-server is filled in"));
-        }
+        tool.still_has(args)?;
         let (KafkaTools::Host { bootstrap, coordinator, .. }, Some(server)) = (self, tool.server(args)) else {
             return Ok(());
         };
@@ -140,57 +115,50 @@ impl KafkaTools {
         if !dead {
             return Ok(());
         }
-        let ours = if tool == Tool::KafkaTopics { bootstrap } else { coordinator };
-        let flag = tool.server_flag();
+        let ours = if tool.asks_coordinator() { coordinator } else { bootstrap };
+        let flag = tool.server_flag().unwrap_or_default();
         Err(Failure::usage(format!("nothing listens at {server}; this lab is at {ours}"))
             .fix(format!("leave {flag} out: the lab's own is filled in")))
     }
 
-    /// Returns the command that runs `tool`. The server's address precedes `args`, unless they name another one.
+    /// Returns the command that runs `tool`. The server's address is added to `args`, unless they name another one.
     pub fn tool<A: Into<OsString>>(&self, tool: Tool, args: impl IntoIterator<Item = A>) -> Cmd {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-        let server = |address: &str| match tool.server(&args) {
-            Some(_) => Vec::new(),
-            None => vec![tool.server_flag().to_string(), address.to_string()],
+        let with_server = |address: &str| {
+            let flag = tool.server_flag().filter(|_| tool.server(&args).is_none());
+            let server = flag.into_iter().flat_map(|flag| [flag.into(), address.into()]).collect::<Vec<OsString>>();
+            let args = args.clone();
+            if tool.server_is_last() { [args, server].concat() } else { [server, args].concat() }
         };
-        let (java, class_path, log4j, bootstrap, coordinator, deadline) = match self {
-            KafkaTools::Host { java, class_path, log4j, bootstrap, coordinator, deadline } => {
-                (java, class_path, log4j, bootstrap, coordinator, deadline)
+        match self {
+            KafkaTools::Host { java, class_path, log4j, version, bootstrap, coordinator, deadline } => {
+                let server = if tool.asks_coordinator() { coordinator } else { bootstrap };
+                Cmd::new(java, *deadline)
+                    .env("LC_ALL", "C.UTF-8")
+                    .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
+                    .args([log4j, "-cp", class_path, tool.class(*version).unwrap_or(tool.name)])
+                    .args(with_server(server))
             }
             KafkaTools::Pod { kubectl, interactive, coordinator: (container, port), broker_port, unset, deadline } => {
                 let exec = ["exec".to_string(), format!("--stdin={interactive}")];
                 // `localhost` is the pod: kubectl exec enters its network namespace.
-                let words = match tool {
-                    Tool::KafkaTopics => {
-                        let server = server(&format!("localhost:{broker_port}"));
-                        let mut tool = vec!["kafka-0".to_string(), "--".into()];
-                        if !unset.is_empty() {
-                            tool.push("env".into());
-                            tool.extend(unset.iter().flat_map(|name| ["-u".to_string(), name.to_string()]));
-                        }
-                        tool.push("kafka-topics".into());
-                        [tool, server]
-                    }
-                    Tool::ZooKeeperShell => {
-                        let container = format!("--container={container}");
-                        // It has no flag for the address here, which comes first.
-                        let address = vec![format!("localhost:{port}")];
-                        [vec![coordination::POD.into(), container, "--".into(), "zookeeper-shell".into()], address]
-                    }
-                };
-                return kubectl.cmd(*deadline, exec.into_iter().chain(words.concat())).args(args);
+                if tool.asks_coordinator() {
+                    let container = format!("--container={container}");
+                    // It has no flag for the address here, which comes first.
+                    let address = format!("localhost:{port}");
+                    let words = [coordination::POD.into(), container, "--".into(), tool.name.into(), address];
+                    return kubectl.cmd(*deadline, exec.into_iter().chain(words)).args(args);
+                }
+                let mut words = vec!["kafka-0".to_string(), "--".into()];
+                if !unset.is_empty() {
+                    words.push("env".into());
+                    words.extend(unset.iter().flat_map(|name| ["-u".to_string(), name.to_string()]));
+                }
+                words.push(tool.name.into());
+                let args = with_server(&format!("localhost:{broker_port}"));
+                kubectl.cmd(*deadline, exec.into_iter().chain(words)).args(args)
             }
-        };
-        let (class, server) = match tool {
-            Tool::KafkaTopics => ("kafka.admin.TopicCommand", server(bootstrap)),
-            Tool::ZooKeeperShell => ("org.apache.zookeeper.ZooKeeperMainWithTlsSupportForKafka", server(coordinator)),
-        };
-        Cmd::new(java, *deadline)
-            .env("LC_ALL", "C.UTF-8")
-            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
-            .args([format!("-Dlog4j.configuration={log4j}"), "-cp".into(), class_path.clone(), class.into()])
-            .args(server)
-            .args(args)
+        }
     }
 }
 
@@ -201,7 +169,7 @@ mod tests {
 
     fn host() -> (Lab, KafkaTools) {
         let lab = sample::lab();
-        let jars = Jars::describe(&lab.env).unwrap();
+        let jars = Jars::describe(&lab.env, lab.release.version).unwrap();
         let tools = KafkaTools::host(&lab, &jars, &Java::unasked("java"));
         (lab, tools)
     }
@@ -209,7 +177,7 @@ mod tests {
     #[test]
     fn a_server_that_is_typed_replaces_the_labs_own() {
         let (lab, tools) = host();
-        let line = |args: &[&str]| tools.tool(Tool::KafkaTopics, args).to_string();
+        let line = |args: &[&str]| tools.tool(Tool::TOPICS, args).to_string();
         assert!(line(&["--list"]).ends_with(&format!("--bootstrap-server {} --list", lab.bootstrap())));
         for args in [&["--bootstrap-server", "far:9092", "--list"][..], &["--list", "--bootstrap-server=far:9092"]] {
             let line = line(args);
@@ -221,7 +189,7 @@ mod tests {
     #[test]
     fn an_agent_of_the_broker_is_not_started_with_a_tool_in_its_pod() {
         let mut lab = sample::lab();
-        let line = |lab: &Lab| KafkaTools::pods(lab, &sample::setup()).tool(Tool::KafkaTopics, ["--list"]).to_string();
+        let line = |lab: &Lab| KafkaTools::pods(lab, &sample::setup()).tool(Tool::TOPICS, ["--list"]).to_string();
         assert!(line(&lab).contains("kafka-0 -- kafka-topics --bootstrap-server"), "{}", line(&lab));
         lab.facts.brokers.env.insert("KAFKA_OPTS".into(), "-javaagent:/agent.jar=7071".into());
         lab.facts.brokers.env.insert("KAFKA_JMX_PORT".into(), "9999".into());
@@ -236,15 +204,15 @@ mod tests {
             let args: Vec<OsString> = args.iter().map(Into::into).collect();
             tools.check(tool, &args).err().map(|failure| failure.to_string())
         };
-        let said = check(Tool::KafkaTopics, &["--zookeeper", "localhost:2181", "--list"]).unwrap();
+        let said = check(Tool::TOPICS, &["--zookeeper", "localhost:2181", "--list"]).unwrap();
         assert!(said.contains("no --zookeeper since Kafka 3.0"), "{said}");
         // Nothing listens at port 1, which only root could bind.
-        let said = check(Tool::KafkaTopics, &["--list", "--bootstrap-server", "localhost:1"]).unwrap();
+        let said = check(Tool::TOPICS, &["--list", "--bootstrap-server", "localhost:1"]).unwrap();
         assert!(said.contains("nothing listens at localhost:1") && said.contains(&lab.bootstrap()), "{said}");
-        let said = check(Tool::ZooKeeperShell, &["-server", "127.0.0.1:1", "ls", "/"]).unwrap();
+        let said = check(Tool::ZOOKEEPER_SHELL, &["-server", "127.0.0.1:1", "ls", "/"]).unwrap();
         assert!(said.contains(&lab.coordinator_address()), "{said}");
         for fine in [&["--list"][..], &["--list", "--bootstrap-server", "broker.example:9092"]] {
-            assert_eq!(check(Tool::KafkaTopics, fine), None);
+            assert_eq!(check(Tool::TOPICS, fine), None);
         }
     }
 }

@@ -8,3 +8,4 @@ pub mod preflight;
 pub mod process;
 pub mod servers;
 pub mod service;
+pub mod storage;

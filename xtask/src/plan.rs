@@ -127,8 +127,10 @@ pub fn up(lab: &Lab, options: UpOptions) -> Plan {
             let build = plan.add(Step::BuildClients, &[record]);
             let jars = plan.add(Step::Jars, &[record]);
             let strays = plan.add(Step::EndStrays, &[record]);
-            let coordinator = plan.add(Step::Start(Service::Coordinator), &[jars, strays]);
-            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &[coordinator, build]);
+            let coordinators = plan.add_all(Service::coordinators(lab).into_iter().map(Step::Start), &[jars, strays]);
+            let before =
+                if coordinators.is_empty() { vec![jars, strays, build] } else { [coordinators, vec![build]].concat() };
+            let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Start), &before);
             let serving = plan.add(Step::Serving, &brokers);
             let topic = plan.add(Step::Topic, &[serving]);
             if !options.no_clients {
@@ -194,7 +196,8 @@ pub fn verify(lab: &Lab, messages: u64) -> Plan {
     let up = plan.add(Step::LabIsUp, &[]);
     plan.healthy(lab, &[up]);
     // Each tool starts a JVM, so they run in parallel.
-    let mut before = plan.add_all(ToolCheck::ALL.map(Step::Tool), &[up]);
+    let checks = ToolCheck::of(lab.release.mode);
+    let mut before = plan.add_all(checks.iter().copied().map(Step::Tool), &[up]);
     let loaded = plan.client_load(lab, &[up]);
     before.push(plan.add(Step::Account, &[loaded]));
     // The flow check runs alone, but does not depend on the results above.
@@ -253,9 +256,10 @@ pub fn teardown(lab: &Lab, Teardown { purge, failure_logs }: Teardown) -> Plan {
             // A producer among them can flush only while there are brokers.
             clients.push(plan.add(Step::EndStrays, &[]));
             let brokers = plan.add_all(lab.broker_ids().map(Service::Broker).map(Step::Stop), &clients);
-            // Brokers hand over their partitions through ZooKeeper, so it stops last.
-            let coordinator = plan.add(Step::Stop(Service::Coordinator), &brokers);
-            let mut last = plan.add(Step::Remove { failure_logs }, &[coordinator]);
+            // Brokers hand over their partitions through the coordinator, so it stops last.
+            let coordinators = plan.add_all(Service::coordinators(lab).into_iter().map(Step::Stop), &brokers);
+            let stopped = if coordinators.is_empty() { brokers } else { coordinators };
+            let mut last = plan.add(Step::Remove { failure_logs }, &stopped);
             if purge {
                 last = plan.add(Step::Purge, &[last]);
             }
@@ -273,6 +277,8 @@ pub mod tests {
 
     use super::*;
     use crate::config::sample;
+    use crate::coordination::releases::Version;
+    use crate::coordination::{Mode, Release};
     use crate::drill::control::Without;
     use crate::drill::faults::{Scenario, by_name};
     use crate::drill::outcome::DrillOutcome;
@@ -285,6 +291,34 @@ pub mod tests {
             .enumerate()
             .map(|(place, planned)| format!("{place} {} after {:?}\n", planned.step.title(&lab), planned.after))
             .collect()
+    }
+
+    #[test]
+    fn controllers_start_before_the_brokers_and_stop_after_them() {
+        let lab = sample::of(Release { version: Version::V4_3, mode: Mode::KRaft });
+        let titles = |plan: Plan| {
+            let line = |planned: &Planned| format!("{} after {:?}", planned.step.title(&lab), planned.after);
+            plan.steps.iter().map(line).collect::<Vec<_>>()
+        };
+        let up = titles(up(&lab, UpOptions::default()));
+        let from = up.iter().position(|line| line.starts_with("controller-0 ")).unwrap();
+        let started = ["controller-0 after [3, 4]", "controller-1 after [3, 4]", "controller-2 after [3, 4]"];
+        assert_eq!(up[from..from + 3], started);
+        assert_eq!(up[from + 3], format!("kafka-0 after [{from}, {}, {}, 2]", from + 1, from + 2));
+        let down = titles(teardown(&lab, Teardown::default()));
+        let place = |title: &str| down.iter().position(|line| line.starts_with(title)).unwrap();
+        assert!(place("stop kafka-2") < place("stop controller-0") && place("stop controller-2") < place("files"));
+        let verified = titles(verify(&lab, 10));
+        for check in ["controller-2", "quorum status", "quorum replication", "unfenced brokers", "topic describe"] {
+            assert!(verified.iter().any(|line| line.starts_with(check)), "{check} is not in {verified:?}");
+        }
+        assert!(!verified.iter().any(|line| line.contains("/brokers/ids")), "{verified:?}");
+
+        // Brokers that are the controllers wait for nobody.
+        let mut combined = lab.clone();
+        combined.facts.coordinator.count = 0;
+        let up = titles(super::up(&combined, UpOptions::default()));
+        assert!(up.contains(&"kafka-1 after [3, 4, 2]".to_string()), "{up:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::backend::Backend;
 use crate::config::Lab;
+use crate::coordination::Mode;
 use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
 use crate::lock::{Holder, Work};
@@ -24,8 +25,11 @@ struct ReportLine<'a> {
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     elapsed: Duration,
     brokers: Vec<String>,
-    #[serde(rename = "zookeeper")]
-    coordinator: String,
+    kafka: String,
+    #[serde(rename = "zookeeper", skip_serializing_if = "Option::is_none")]
+    coordinator: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    controllers: Vec<String>,
     steps: Vec<StepLine<'a>>,
     #[serde(flatten)]
     work: WorkFields<'a>,
@@ -150,6 +154,8 @@ pub fn json_status(ctx: &Ctx<'_>, report: &PlanReport, exit: Exit, work: &Work) 
 }
 
 fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a PlanReport) -> ReportLine<'a> {
+    let kraft = lab.release.mode == Mode::KRaft;
+    let controllers = if kraft { coordinator.split(',').map(Into::into).collect() } else { Vec::new() };
     ReportLine {
         schema: REPORT_SCHEMA,
         command,
@@ -158,7 +164,9 @@ fn line<'a>(command: &'a str, lab: &'a Lab, coordinator: String, report: &'a Pla
         exit: report.exit() as i32,
         elapsed: report.elapsed,
         brokers: lab.broker_ids().map(|id| lab.broker_address(id)).collect(),
-        coordinator,
+        kafka: lab.release.to_string(),
+        coordinator: (!kraft).then_some(coordinator),
+        controllers,
         steps: report.steps.iter().map(StepLine::from).collect(),
         work: WorkFields::default(),
     }
@@ -225,7 +233,8 @@ pub mod tests {
     use super::*;
     use crate::account::tests::report as account;
     use crate::config::sample;
-    use crate::coordination;
+    use crate::coordination::releases::Version;
+    use crate::coordination::{self, Release};
     use crate::task::Outcome;
 
     /// Returns a verdict on running clients.
@@ -276,9 +285,11 @@ pub mod tests {
         let kind = Lab { backend: Backend::Kind, ..sample::lab() };
         let holder = || Holder { command: "drill".into(), pid: 7, since_ms: 1 };
         let again = line("status", &local, local.coordinator_address(), &report);
+        let kraft = sample::of(Release { version: Version::V4_3, mode: Mode::KRaft });
         vec![
             to_value(line("verify", &local, local.coordinator_address(), &report)).unwrap(),
             to_value(line("verify", &kind, coordination::SERVICE_ADDRESS.into(), &report)).unwrap(),
+            to_value(line("verify", &kraft, kraft.coordinator_address(), &report)).unwrap(),
             to_value(early_line("up", &failed, &Work::None)).unwrap(),
             to_value(early_line("status", &failed, &Work::Interrupted(holder()))).unwrap(),
             to_value(ReportLine { work: (&Work::Busy(Some(holder()))).into(), ..again }).unwrap(),

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_drill_that_is_not_kept_stops_no_other_and_a_result_that_cannot_be_taken_stops_all() {
         let lab = sample::lab();
-        let jars = Jars::describe(&lab.env).unwrap();
+        let jars = Jars::describe(&lab.env, lab.release.version).unwrap();
         let exec = FakeExec::new(|_: &crate::exec::Cmd| Ok(Output { code: Some(0), ..Output::default() }));
         let drills = &plan::drill(&plan::tests::drills()).steps[2..];
         let chained = |(place, planned): (usize, &plan::Planned)| plan::Planned {

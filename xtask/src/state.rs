@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::config::facts::MAX_CLIENTS;
+use crate::coordination::Release;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::read_own_text;
 use crate::files::{private_dir, to_json, write_atomically};
@@ -55,6 +56,9 @@ pub struct LabRecord {
     pub schema: String,
     /// Where the lab runs.
     pub backend: Backend,
+    /// The version of Kafka and who coordinates its brokers. Records of before there was a choice have none.
+    #[serde(default)]
+    pub kafka: Release,
     /// Port of broker 0.
     pub port_base: u16,
     /// Folder of the manifests.
@@ -308,6 +312,7 @@ mod tests {
         let record = LabRecord {
             schema: RECORD_SCHEMA.into(),
             backend: Backend::Local,
+            kafka: Release::default(),
             port_base: 30090,
             manifests: "/m".into(),
             created_ms: 1,

@@ -163,7 +163,7 @@ impl Step {
             Step::Tool(check) => check::preview_tool(check, ctx),
             Step::Account => running_clients::preview(lab),
             Step::Flow(messages) => flow::preview(ctx, messages),
-            Step::Drill(drill) => text::preview(drill, lab.backend),
+            Step::Drill(drill) => text::preview(drill, lab),
             Step::Stop(which) => servers::preview_stop(lab, which),
             Step::Remove { failure_logs } => remove::preview_files(lab, failure_logs),
             Step::Purge => remove::preview_caches(lab),
@@ -220,6 +220,8 @@ mod tests {
     use super::*;
     use crate::backend::Backend;
     use crate::config::sample;
+    use crate::coordination::Release;
+    use crate::coordination::releases::RELEASES;
     use crate::drivers;
     use crate::exec::Output;
     use crate::exec::fake::FakeExec;
@@ -229,14 +231,14 @@ mod tests {
     use crate::tools::java::Java;
 
     /// A lab in a folder of its own, at ports where nobody listens, that waits for nothing.
-    fn lab(backend: Backend, dir: &std::path::Path) -> Lab {
-        let mut lab = sample::lab();
+    fn lab(backend: Backend, release: Release, dir: &std::path::Path) -> Lab {
+        let mut lab = sample::of(release);
         lab.backend = backend;
         lab.state = dir.join("state");
         lab.env.state_root = dir.into();
         lab.env.cache = dir.join("cache");
         lab.env.target = dir.join("target");
-        (lab.ports.base, lab.ports.coordinator) = (2, 1);
+        (lab.ports.base, lab.ports.coordinator) = (5, 1);
         let t = &mut lab.settings.timeouts_s;
         for limit in [&mut t.coordinator, &mut t.broker, &mut t.topic, &mut t.clients, &mut t.cluster, &mut t.pods] {
             *limit = 0;
@@ -279,10 +281,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("kafka-lab-preview-{}", std::process::id()));
         let mut compared = 0;
         let mut hidden = Vec::new();
-        for backend in [Backend::Local, Backend::Kind] {
-            let lab = lab(backend, &dir);
+        let local = RELEASES.map(|release| (Backend::Local, release));
+        for (backend, release) in local.into_iter().chain([(Backend::Kind, Release::default())]) {
+            let lab = lab(backend, release, &dir);
             crate::files::private_dir(&lab.state).unwrap();
-            let jars = Jars::describe(&lab.env).unwrap();
+            let jars = Jars::describe(&lab.env, lab.release.version).unwrap();
             let java = Java::unasked("java");
             for step in plans(&lab).into_iter().flat_map(|plan| plan.steps).map(|planned| planned.step) {
                 if step == Step::Preflight {

@@ -5,7 +5,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use crate::config::Lab;
-use crate::coordination::Membership;
+use crate::coordination::{Membership, Release};
 use crate::drill::outcome::DrillResult;
 use crate::events::StepState;
 use crate::exec::{Cmd, Exec, Output};
@@ -171,11 +171,11 @@ pub trait Driver: Sync {
     /// Returns where Kafka's tools run.
     fn kafka_tools(&self, ctx: &Ctx<'_>) -> KafkaTools;
 
-    /// Asks the coordinator its [`crate::coordination::QUESTION`]. Returns why there is no answer.
+    /// Asks the coordinator about the brokers. Returns why there is no answer.
     ///
     /// # Errors
     /// An interruption.
-    fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>>;
+    fn membership(&self, task: &Task<'_>) -> Result<std::result::Result<Membership, String>>;
 
     /// Returns how many brokers listen.
     ///
@@ -228,6 +228,9 @@ pub trait Driver: Sync {
     fn diagnose(&self, _ctx: &Ctx<'_>) -> Option<PathBuf> {
         None
     }
+
+    /// Returns the versions of Kafka and the modes that this backend runs.
+    fn releases(&self) -> &'static [Release];
 
     /// Returns the flags of `up` that have no meaning on this backend.
     fn meaningless_flags(&self) -> &'static [&'static str] {
@@ -400,8 +403,7 @@ impl Task<'_> {
     /// # Errors
     /// An interruption.
     pub fn membership(&self) -> Result<std::result::Result<Membership, String>> {
-        let answer = self.ctx.driver.ask_coordinator(self)?;
-        Ok(answer.and_then(|answer| Membership::read(&answer)))
+        self.ctx.driver.membership(self)
     }
 
     /// Returns where Kafka's tools run.

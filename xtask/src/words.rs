@@ -26,6 +26,15 @@ pub fn closest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
     names.into_iter().map(|name| (distance(name), name)).filter(near).min().map(|(_, name)| name)
 }
 
+/// Returns items as words: `11, 17 and 21`.
+pub fn enumerated<T: fmt::Display>(items: &[T], word: &str) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [most @ .., last] => format!("{} {word} {last}", listed(most)),
+    }
+}
+
 /// Quotes `word` for a POSIX shell. The crates shlex and shell-words would also quote every `--flag=value`.
 pub fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();

@@ -96,7 +96,7 @@ fn one_module_each_for_yaml_and_bars() {
     }
 }
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "up",
     "verify",
     "teardown",
@@ -108,6 +108,7 @@ const COMMANDS: [&str; 15] = [
     "drill",
     "render",
     "kubectl",
+    "kafka",
     "kafka-topics",
     "zookeeper-shell",
     "bench",
@@ -426,15 +427,19 @@ fn nothing_below_the_choice_of_a_backend_knows_the_choice() {
 #[test]
 fn few_files_know_who_coordinates() {
     let home = |file: &str| file.starts_with("coordination");
-    let names = |code: &str| code.to_lowercase().contains("zookeeper");
     // The fuzzer and the test of the manifests are tests as a whole.
+    let tests = ["fuzz.rs", "config/restricted.rs"];
     let all = sources_of_xtask();
-    let files: Vec<&String> = all
-        .iter()
-        .filter(|(file, code)| !home(file) && !["fuzz.rs", "config/restricted.rs"].contains(&&**file) && names(code))
-        .map(|(file, _)| file)
-        .collect();
-    assert!(files.len() > 1 && files.len() <= 10, "these name ZooKeeper, and others ask coordination.rs: {files:?}");
+    let naming = |coordinators: &[&str]| -> Vec<&String> {
+        let names = |code: &str| coordinators.iter().any(|name| code.to_lowercase().contains(name));
+        let files = all.iter().filter(|(file, code)| !home(file) && !tests.contains(&&**file) && names(code));
+        files.map(|(file, _)| file).collect()
+    };
+    for (coordinators, most) in [(&["zookeeper"][..], 10), (&["zookeeper", "kraft"], 16)] {
+        let files = naming(coordinators);
+        let said = format!("these name {}, and others ask coordination.rs: {files:?}", coordinators.join(" or "));
+        assert!(files.len() > 1 && files.len() <= most, "{} files, at most {most}: {said}", files.len());
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Schema {
         let wrong = |what: String| Err(format!("{at}: {what}"));
         for (keyword, rule) in schema.as_object().unwrap() {
             match keyword.as_str() {
-                "description" | "properties" => {}
+                "description" | "default" | "properties" => {}
                 "$ref" => {
                     let (other, name) = rule.as_str().unwrap().split_once("#/$defs/").unwrap();
                     let file = if other.is_empty() { file } else { other };

@@ -1,4 +1,4 @@
-//! Commands for manual work: `render`, `kubectl`, `kafka-topics` and `zookeeper-shell`.
+//! Commands for manual work: `render`, `kubectl`, and Kafka's tools.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::private_dir;
 use crate::k8s::kubectl::Kubectl;
 use crate::k8s::render;
-use crate::kafka_tools::Tool;
+use crate::kafka_tools::catalogue;
 use crate::kind::{config, images, setup};
 use crate::local::jars::Jars;
 use crate::plan;
@@ -31,7 +31,7 @@ impl Session<'_> {
         let record = read_record(&state_dir(self.global, self.env)?)?.filter(|record| record.backend == Backend::Kind);
         let overrides = Overrides { images: args.images.map(Into::into), ..Overrides::recorded(Backend::Kind) };
         let lab = Lab::load(self.global, self.env, record.as_ref(), overrides)?;
-        let jars = Jars::describe(self.env)?;
+        let jars = Jars::describe(self.env, lab.release.version)?;
         let same = |setup: &Toolchain| setup.source == lab.images;
         let setup = match lab.setup.clone().filter(same) {
             Some(setup) => setup,
@@ -93,17 +93,29 @@ impl Session<'_> {
         RealExec.attached(&cmd)
     }
 
-    /// Runs one of Kafka's tools on our terminal; returns its exit code.
+    /// Runs one of Kafka's tools on our terminal, or lists them; returns its exit code.
     ///
     /// # Errors
-    /// The lab is not up, or Java is missing.
-    pub fn tool(&self, tool: Tool, args: &Passthrough) -> Result<i32> {
+    /// The lab is not up, it has no such tool, or Java is missing.
+    pub fn kafka(&self, tool: Option<&str>, args: &Passthrough) -> Result<i32> {
         for flag in ["--name", "--manifests", "--format", "--dry-run"] {
             if args.args.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))) {
                 return Err(Failure::usage(format!("{flag} would go to the tool; put it before the command's name")));
             }
         }
         let (lab, jars) = self.recorded()?;
+        let version = lab.release.version;
+        let Some(tool) = tool else {
+            catalogue::tools(version).for_each(|tool| print_text(&format!("{}\n", tool.name)));
+            return Ok(0);
+        };
+        let instead = lab.release.mode.without_shell(|command| lab.xtask(command));
+        if tool.starts_with("zoo")
+            && let Some(instead) = instead
+        {
+            return Err(Failure::usage(format!("{tool}: lab {} runs Kafka {}", lab.name, lab.release)).fix(instead));
+        }
+        let tool = catalogue::find(tool, version)?;
         let ctx = self.ctx(&lab, &jars, self.stop);
         let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
         let tools = task.kafka_tools()?.interactive();

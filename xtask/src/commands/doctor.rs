@@ -56,7 +56,6 @@ impl Session<'_> {
     /// A flag or a manifest is invalid.
     pub fn doctor(&self, args: &DoctorArgs) -> Result<Exit> {
         let record = read_record(&state_dir(self.global, self.env)?)?;
-        let jars = Jars::describe(self.env)?;
         let mut grounds = Vec::new();
         for backend in Backend::ALL.into_iter().filter(|backend| args.backend.0.is_none_or(|only| only == *backend)) {
             let images = args.images.map(Into::into);
@@ -64,6 +63,7 @@ impl Session<'_> {
             // What is recorded of another backend says nothing about this one.
             let record = record.as_ref().filter(|record| record.backend == backend);
             let lab = Lab::load(self.global, self.env, record, overrides)?;
+            let jars = Jars::describe(self.env, lab.release.version)?;
             if self.global.dry_run {
                 let ctx = self.ctx(&lab, &jars, self.stop);
                 print_text(&format!("# {backend}\n{}\n", preflight::preview(&ctx).join("\n")));

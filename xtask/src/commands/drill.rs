@@ -11,6 +11,7 @@ use crate::backend::{Backend, Reach};
 use crate::cli::{DrillArgs, Format};
 use crate::commands::session::Session;
 use crate::config::Lab;
+use crate::coordination::Release;
 use crate::drill::control::Without;
 use crate::drill::faults::{FAULTS, Fault, Scenario, by_name};
 use crate::drill::outcome::{DrillResult, RecordedDrill};
@@ -59,7 +60,7 @@ impl Session<'_> {
         if self.global.dry_run {
             return Ok(self.dry_run("drill", &lab, &jars, &plan));
         }
-        for scenario in scenarios(args, Some(lab.backend))? {
+        for scenario in scenarios(args, Some((lab.backend, lab.release)))? {
             enough_disk(&lab, scenario, args.rate)?;
         }
         if let Some(file) = &out {
@@ -106,7 +107,7 @@ fn out_file(args: &DrillArgs) -> Result<Option<PathBuf>> {
 /// Plans the drills that `args` ask for. With `--resume`, those that `out` already has are skipped steps.
 fn drill_plan(args: &DrillArgs, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Plan> {
     let lab = ctx.lab;
-    let scenarios = scenarios(args, Some(lab.backend))?;
+    let scenarios = scenarios(args, Some((lab.backend, lab.release)))?;
     let brokers = &lab.facts.brokers;
     if brokers.count != 3 || brokers.replication_factor != 3 || brokers.min_insync_replicas != 2 {
         let what = format!(
@@ -115,8 +116,15 @@ fn drill_plan(args: &DrillArgs, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Pla
         );
         return Err(Failure::usage(what).fix("set them as the committed kafka.yml does, and run `cargo xtask up`"));
     }
+    let combined = lab.facts.coordinator.count == 0;
+    let (scenarios, left_out): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| !(combined && scenario.needs_controllers()));
+    if let Some(scenario) = left_out.iter().find(|scenario| args.faults.iter().any(|name| name == scenario.name())) {
+        let what = format!("{} needs controllers of their own; here the brokers are the controllers", scenario.name());
+        return Err(Failure::usage(what).fix("use a StatefulSet controller, as the committed kraft/kafka.yml does"));
+    }
     let mut done = match out.filter(|_| args.resume) {
-        Some(file) => recorded(file, &commit(ctx, Path::new("/dev/null")), lab.backend)?,
+        Some(file) => recorded(file, &commit(ctx, Path::new("/dev/null")), (lab.backend, lab.release))?,
         None => Vec::new(),
     };
     let options = Options { rate: args.rate, keep_topic: args.keep_topic, without: Without::of(&args.without) };
@@ -155,15 +163,18 @@ fn enough_disk(lab: &Lab, scenario: Scenario, rate: u32) -> Result<()> {
     }
 }
 
-/// Reads the drills of this commit and backend from a file: those that were kept or broken.
-fn recorded(file: &Path, commit: &str, backend: Backend) -> Result<Vec<RecordedDrill>> {
+/// Where and with which Kafka drills run.
+type Place = (Backend, Release);
+
+/// Reads the drills of this commit and place from a file: those that were kept or broken.
+fn recorded(file: &Path, commit: &str, (backend, kafka): Place) -> Result<Vec<RecordedDrill>> {
     let found = match open_regular(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found.cannot("read", file)?,
     };
     let lines = BufReader::new(found).lines().collect::<std::io::Result<Vec<_>>>().cannot("read", file)?;
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<RecordedDrill>(line).ok());
-    Ok(lines.filter(|line| line.is_of(commit, backend) && line.outcome().is_some()).collect())
+    Ok(lines.filter(|line| line.is_of(commit, backend, kafka) && line.outcome().is_some()).collect())
 }
 
 /// Opens the file of results to add to it; creates it if it is absent.
@@ -178,9 +189,11 @@ fn append(file: &Path, drill: &impl Serialize) -> Result<()> {
     writeln!(out, "{line}").cannot("write", file)
 }
 
-/// Returns what `args` ask for, in order. With a `backend`, `all` has the faults that it allows.
-fn scenarios(args: &DrillArgs, backend: Option<Backend>) -> Result<Vec<Scenario>> {
-    let runs = |fault: &Fault| backend.is_none_or(|backend| fault.runs_on(backend));
+/// Returns what `args` ask for, in order. With a `place`, `all` has the faults that it allows.
+fn scenarios(args: &DrillArgs, place: Option<Place>) -> Result<Vec<Scenario>> {
+    let runs = |fault: &Fault| {
+        place.is_none_or(|(backend, release)| fault.runs_on(backend) && fault.not_in(release.mode).is_none())
+    };
     if args.faults.is_empty() {
         return Err(
             Failure::usage("which fault? Name one or more, or `all`, `matrix`, `soak`").fix("cargo xtask drill --list")
@@ -194,9 +207,18 @@ fn scenarios(args: &DrillArgs, backend: Option<Backend>) -> Result<Vec<Scenario>
             ("soak", _) => scenarios.push(soak),
             (_, Some(fault)) if runs(fault) => scenarios.push(Scenario::One(fault)),
             (_, Some(fault)) => {
-                let here = backend.map(|backend| backend.to_string()).unwrap_or_default();
-                return Err(Failure::usage(format!("{} cannot be done on {here}, where this lab runs", fault.name))
-                    .fix("`cargo xtask drill --list` shows where each can be done"));
+                let fix = "`cargo xtask drill --list` shows where each can be done";
+                let why = place.and_then(|(_, release)| Some((release, fault.not_in(release.mode)?)));
+                let what = match (why, place) {
+                    (Some((release, why)), _) => {
+                        format!("{} cannot be done with Kafka {release}, which this lab runs: {why}", fault.name)
+                    }
+                    (None, Some((backend, _))) => {
+                        format!("{} cannot be done on {backend}, where this lab runs", fault.name)
+                    }
+                    (None, None) => format!("{} cannot be done", fault.name),
+                };
+                return Err(Failure::usage(what).fix(fix));
             }
             (_, None) => {
                 let names = FAULTS.iter().map(|fault| fault.name).chain(SEVERAL);
@@ -214,17 +236,24 @@ fn scenarios(args: &DrillArgs, backend: Option<Backend>) -> Result<Vec<Scenario>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordination::releases::RELEASES;
     use crate::drill::outcome::{Conclusion, DrillOutcome, SCHEMA, Unfinished};
+
+    /// The course's Kafka on a backend.
+    fn place(backend: Backend) -> Place {
+        (backend, Release::default())
+    }
 
     #[test]
     fn drills_with_a_verdict_at_this_commit_and_backend_are_skipped() {
         let file = std::env::temp_dir().join(format!("kafka-lab-finished-{}", std::process::id()));
         let _ = fs::remove_file(&file);
-        assert!(recorded(&file, "c1", Backend::Local).unwrap().is_empty());
+        assert!(recorded(&file, "c1", place(Backend::Local)).unwrap().is_empty());
         let line = |drill, failure: Failure| Unfinished {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Local,
+            kafka: Release::default().to_string(),
             drill,
             conclusion: Conclusion::unfinished(&failure),
             without: Vec::new(),
@@ -248,10 +277,12 @@ mod tests {
             append(&file, &line).unwrap();
         }
         append(&file, &"cut off").unwrap();
-        let done = recorded(&file, "c1", Backend::Local).unwrap();
+        let done = recorded(&file, "c1", place(Backend::Local)).unwrap();
         let names: Vec<_> = done.iter().map(|done| (done.drill.as_str(), done.outcome().unwrap())).collect();
         let (kept, broken) = (DrillOutcome::Kept, DrillOutcome::Broken);
         assert_eq!(names, [("leader-kill", kept), ("soak", kept), ("leader-kill", broken)]);
+        let [.., other] = RELEASES;
+        assert!(recorded(&file, "c1", (Backend::Local, other)).unwrap().is_empty(), "another Kafka, other drills");
         let soak = |seed, seconds| Scenario::Soak { seed, duration: Duration::from_secs(seconds) };
         let kill = Scenario::One(by_name("leader-kill").unwrap());
         assert!(done[0].is(kill, 200, &[]) && !done[0].is(kill, 300, &[]) && !done[0].is(soak(1, 60), 200, &[]));
@@ -279,11 +310,17 @@ mod tests {
             duration: 1,
         };
         let titles = |scenarios: Vec<Scenario>| scenarios.into_iter().map(Scenario::name).collect::<Vec<_>>();
-        let twice = scenarios(&args(&["leader-kill", "soak"], 2), Some(Backend::Local)).unwrap();
+        let twice = scenarios(&args(&["leader-kill", "soak"], 2), Some(place(Backend::Local))).unwrap();
         assert_eq!(titles(twice), ["leader-kill", "soak", "leader-kill", "soak"]);
-        let on_kind = titles(scenarios(&args(&["all"], 1), Some(Backend::Kind)).unwrap());
+        let on_kind = titles(scenarios(&args(&["all"], 1), Some(place(Backend::Kind))).unwrap());
         assert!(on_kind.contains(&"pod-delete") && !on_kind.contains(&"leader-kill"), "{on_kind:?}");
-        assert_eq!(scenarios(&args(&["leader-kill"], 1), Some(Backend::Kind)).unwrap_err().exit, Exit::Usage);
+        assert_eq!(scenarios(&args(&["leader-kill"], 1), Some(place(Backend::Kind))).unwrap_err().exit, Exit::Usage);
+        let [.., kraft] = RELEASES;
+        let all = titles(scenarios(&args(&["all"], 1), Some((Backend::Local, kraft))).unwrap());
+        assert!(all.contains(&"active-controller-kill") && all.contains(&"leader-kill"), "{all:?}");
+        assert!(!all.contains(&"zookeeper-kill") && !all.contains(&"controller-kill"), "{all:?}");
+        let refused = scenarios(&args(&["zookeeper-kill"], 1), Some((Backend::Local, kraft))).unwrap_err();
+        assert!(refused.message.contains("it breaks ZooKeeper, which KRaft does not have"), "{refused}");
         assert_eq!(scenarios(&args(&["no-such"], 1), None).unwrap_err().exit, Exit::Usage);
         for (typed, meant) in [("leader-kil", "leader-kill"), ("sok", "soak"), ("kill-leader", "leader-kill")] {
             let fix = scenarios(&args(&[typed], 1), None).unwrap_err().fix.unwrap();

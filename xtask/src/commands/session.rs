@@ -42,7 +42,8 @@ impl Session<'_> {
             return Err(Failure::new(Exit::NotUp, what).fix(xtask_line(&self.global.name, "up")));
         };
         let lab = Lab::load(self.global, self.env, Some(&record), Overrides::recorded(record.backend))?;
-        Ok((lab, Jars::describe(self.env)?))
+        let jars = Jars::describe(self.env, lab.release.version)?;
+        Ok((lab, jars))
     }
 
     pub(super) fn lock(&self, command: &str) -> Result<Lock> {

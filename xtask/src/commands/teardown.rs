@@ -32,7 +32,7 @@ impl Session<'_> {
             Some(record) => (self.load_or_own(Some(record), Overrides::recorded(record.backend))?, true),
             None => self.unrecorded()?,
         };
-        let jars = Jars::describe(self.env)?;
+        let jars = Jars::describe(self.env, lab.release.version)?;
         let plan = plan::teardown(&lab, plan::Teardown { purge: teardown.purge, failure_logs: true });
         if self.global.dry_run {
             return Ok(self.dry_run("teardown", &lab, &jars, &plan));

@@ -7,7 +7,9 @@ use crate::backend::Backend;
 use crate::cli::{Format, ImagesChoice, UpArgs};
 use crate::commands::fix;
 use crate::commands::session::Session;
-use crate::config::{Lab, Overrides, state_dir};
+use crate::config::{Lab, Overrides, state_dir, xtask_line};
+use crate::coordination::Release;
+use crate::coordination::releases;
 use crate::drivers;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Exit, Failure, Result};
@@ -40,7 +42,10 @@ impl Session<'_> {
         // Another command may have changed the record while we waited for the lock.
         let (lab, jars) = self.requested(up, read_record(&state)?.as_ref())?;
         if self.global.format == Format::Text && !self.global.quiet {
-            tell(&format!("up: lab {}, backend {} ({})", lab.name, lab.backend, lab.backend_why));
+            tell(&format!(
+                "up: lab {}, backend {} ({}), Kafka {}",
+                lab.name, lab.backend, lab.backend_why, lab.release
+            ));
         }
         if up.fix {
             self.fix(&lab, &jars)?;
@@ -72,8 +77,27 @@ impl Session<'_> {
         if let Some((_, flag)) = given.iter().find(|(given, flag)| *given && meaningless.contains(flag)) {
             return Err(Failure::usage(format!("{flag} is for --backend kind; this lab runs on {backend}")));
         }
-        let overrides = Overrides { backend, why, port_base: up.port_base, images: up.images.map(Into::into) };
-        Ok((Lab::load(self.global, self.env, record, overrides)?, Jars::describe(self.env)?))
+        let release = Some(self.release(up, record, backend)?);
+        let images = up.images.map(Into::into);
+        let overrides = Overrides { backend, why, release, port_base: up.port_base, images };
+        let lab = Lab::load(self.global, self.env, record, overrides)?;
+        let jars = Jars::describe(self.env, lab.release.version)?;
+        Ok((lab, jars))
+    }
+
+    /// Chooses the version of Kafka and its mode, which the backend must have.
+    fn release(&self, up: &UpArgs, record: Option<&LabRecord>, backend: Backend) -> Result<Release> {
+        let (name, recorded) = (&self.global.name, record.map(|record| record.kafka));
+        let teardown = xtask_line(name, "teardown");
+        let release = releases::choose(up.kafka.as_deref(), up.mode.as_deref(), recorded, (name, &teardown))?;
+        let runs = drivers::of(backend).releases();
+        if runs.contains(&release) {
+            return Ok(release);
+        }
+        let what = format!("backend {backend} does not run Kafka {release} yet; it runs{}", releases::table(runs));
+        let others = Backend::ALL.into_iter().filter(|other| drivers::of(*other).releases().contains(&release));
+        let others: Vec<String> = others.map(|other| format!("`--backend {other}`")).collect();
+        Err(Failure::usage(what).fix(format!("use {}, or leave --kafka and --mode out", others.join(" or "))))
     }
 
     /// Reports the end of the plan; takes the lab down again if requested.

@@ -3,8 +3,17 @@
 
 use strsim::damerau_levenshtein;
 
-/// One name a line, after a comment.
-const NAMES: &str = include_str!("broker-settings.txt");
+use crate::coordination::releases::Version;
+
+/// The names of a version, one a line, after a comment.
+fn names(kafka: Version) -> impl Iterator<Item = &'static str> {
+    let list = match kafka {
+        Version::V3_3 => include_str!("broker-settings/3.3.2.txt"),
+        Version::V3_9 => include_str!("broker-settings/3.9.2.txt"),
+        Version::V4_3 => include_str!("broker-settings/4.3.1.txt"),
+    };
+    list.lines().filter(|line| !line.starts_with('#'))
+}
 
 /// How many letters a misspelt name differs in, at most.
 const TYPOS: usize = 3;
@@ -32,12 +41,11 @@ pub fn property_name(key: &str) -> Option<String> {
 
 /// Returns the setting that an unknown `property` is most likely meant to be. `None` for a known property, and for one
 /// that resembles none, such as a plugin's own.
-pub fn misspelt(property: &str) -> Option<&'static str> {
-    let names = || NAMES.lines().filter(|line| !line.starts_with('#'));
-    if names().any(|name| name == property) {
+pub fn misspelt(property: &str, kafka: Version) -> Option<&'static str> {
+    if names(kafka).any(|name| name == property) {
         return None;
     }
-    let near = names().map(|name| (damerau_levenshtein(name, property), name)).min()?;
+    let near = names(kafka).map(|name| (damerau_levenshtein(name, property), name)).min()?;
     (near.0 <= TYPOS.min(property.len() / 4)).then_some(near.1)
 }
 
@@ -73,7 +81,12 @@ mod tests {
             ("listener.name.external.ssl.keystore.location", None),
             ("jmx.port", None),
         ] {
-            assert_eq!(misspelt(property), meant, "{property}");
+            for kafka in [Version::V3_3, Version::V3_9, Version::V4_3] {
+                assert_eq!(misspelt(property, kafka), meant, "{property}");
+            }
         }
+        // Each version has its own list.
+        assert_eq!(misspelt("eligible.leader.replicas.enabl", Version::V3_3), None);
+        assert_eq!(misspelt("eligible.leader.replicas.enabl", Version::V3_9), Some("eligible.leader.replicas.enable"));
     }
 }

@@ -16,9 +16,9 @@ pub const POD_NAME: &str = "\u{f8ff}";
 /// The content of the manifests, complete and validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// ZooKeeper, from kafka.yml.
+    /// ZooKeeper from kafka.yml, or the controllers from kraft/kafka.yml.
     pub coordinator: Coordinator,
-    /// The brokers, from kafka.yml.
+    /// The brokers, from the same file.
     pub brokers: Brokers,
     /// The clients, from clients.yml.
     pub clients: Vec<Client>,
@@ -26,7 +26,7 @@ pub struct Facts {
     pub topic: String,
     /// The kind cluster, from cluster.yml.
     pub cluster: Cluster,
-    /// The image of ZooKeeper and the brokers, from kafka.yml.
+    /// The image of all servers, from the same file.
     pub kafka_image: String,
     /// Sum of the requests of all pods in kafka.yml and clients.yml.
     pub requests: Requests,
@@ -87,15 +87,31 @@ pub struct Requests {
     pub cpu_milli: u64,
 }
 
-/// ZooKeeper's settings.
+/// The settings of ZooKeeper or of the controllers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coordinator {
-    /// zookeeper.properties of ConfigMap `zookeeper-config`.
+    /// Number of its servers: 1 for ZooKeeper, the replicas of StatefulSet `controller`, 0 if the brokers are the
+    /// controllers too.
+    pub count: u32,
+    /// zookeeper.properties of ConfigMap `zookeeper-config`; the variables of StatefulSet `controller`.
     pub properties: BTreeMap<String, String>,
-    /// KAFKA_HEAP_OPTS and KAFKA_OPTS of StatefulSet `zookeeper`.
+    /// The controllers' quorum, in KRaft mode.
+    pub quorum: Option<Quorum>,
+    /// KAFKA_HEAP_OPTS and KAFKA_OPTS of its StatefulSet.
     pub heap_opts: Vec<String>,
     /// Name of the container.
     pub container: String,
+}
+
+/// The controllers' quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// CLUSTER_ID, with which the storage is formatted.
+    pub cluster_id: String,
+    /// The node ids in KAFKA_CONTROLLER_QUORUM_VOTERS, in its order, which is that of the pods.
+    pub voters: Vec<u32>,
+    /// KAFKA_CONTROLLER_LISTENER_NAMES, which is one name.
+    pub listener: String,
 }
 
 impl Coordinator {
@@ -204,8 +220,17 @@ pub struct LocalSettings {
     /// ZooKeeper's client port on 127.0.0.1.
     #[serde(rename = "zookeeper_port")]
     pub coordinator_port: u16,
-    /// JVM options of ZooKeeper and the brokers.
+    /// Port of controller 0 on 127.0.0.1; controller N has this plus N. A lab.yml of before there were controllers has
+    /// none.
+    #[serde(default = "controller_port")]
+    pub controller_port: u16,
+    /// JVM options of the servers.
     pub java_options: Vec<String>,
+}
+
+/// The port of controller 0 in the committed lab.yml.
+fn controller_port() -> u16 {
+    32_181
 }
 
 /// Settings of the kind backend.

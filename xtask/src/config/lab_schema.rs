@@ -85,7 +85,7 @@ fn schema_and_parser_accept_and_refuse_the_same() {
         let (parent, name) = path.rsplit_once('/').unwrap();
         let mut without = settings.clone();
         without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
-        both(&without, false, &format!("without {path}"));
+        both(&without, rule.get("default").is_some(), &format!("without {path}"));
         both(&with(json!({"surprise": 1})), false, &format!("{path} is something else"));
         for (bound, outside) in [("minimum", -1), ("maximum", 1)] {
             if let Some(bound) = rule[bound].as_i64() {

@@ -15,11 +15,16 @@ use crate::config::facts::{
 use crate::config::objects::{ClusterConfig, ConfigMap, Container, ServiceObject, Workload, WorkloadSpec};
 use crate::config::variables::{NAMESPACE, Owner, Sources};
 use crate::config::yaml::{self, Document, ManifestProblem, ManifestReader, Value, readable};
-use crate::coordination;
+use crate::coordination::{self, Mode, Release};
 use crate::state::is_made_by_a_lab;
 
-/// The script in the image that turns the brokers' variables into properties.
-const START: &str = "/etc/confluent/docker/run";
+/// Returns the script in the image that turns the servers' variables into properties.
+pub(super) fn start_script(mode: Mode) -> &'static str {
+    match mode {
+        Mode::KRaft => "/etc/kafka/docker/run",
+        _ => "/etc/confluent/docker/run",
+    }
+}
 
 /// The most partitions of a topic: Kafka numbers them with 32 bits and a sign. Far fewer fit on one machine.
 const MAX_PARTITIONS: u32 = 100_000;
@@ -40,28 +45,32 @@ fn is_object_name(name: &str) -> bool {
 const CLIENT_VARIABLES: [&str; 10] =
     ["ROLE", "KAFKA_BROKER", "TOPIC", "RATE", "COUNT", "VALUE_SIZE", "LINGER_MS", "RUN_ID", "FORMAT", "STATE_FILE"];
 
-/// Reads and checks every manifest and lab.yml in `dir`.
+/// Reads and checks every manifest and lab.yml in `dir`, for a version of Kafka in its mode.
 ///
 /// # Errors
 /// All problems, each with its file and field.
-pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
-    let mut reader = ManifestReader::new(dir);
-    let kafka = reader.documents("kafka.yml");
+pub fn read(dir: &Path, release: Release) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
+    let mut reader = ManifestReader::new(dir, release);
+    let servers = reader.servers;
+    let kafka = reader.documents(servers);
     let host_access = reader.documents("host-access.yml");
     let clients = reader.documents("clients.yml");
-    for (file, documents) in [("kafka.yml", &kafka), ("host-access.yml", &host_access), ("clients.yml", &clients)] {
+    for (file, documents) in [(servers, &kafka), ("host-access.yml", &host_access), ("clients.yml", &clients)] {
         reader.names(file, documents);
         reader.namespaces(file, documents);
         reader.pull_policies(file, documents);
     }
     // Only objects that are applied before a workload or with it.
     let mut objects = Sources::default();
-    objects.add("kafka.yml", &kafka);
+    objects.add(servers, &kafka);
     objects.add("host-access.yml", &host_access);
     let mut sources = BTreeMap::new();
     let selectors = reader.selectors(&kafka, &clients);
-    let coordinator = reader.coordinator(&kafka, &objects, &mut sources);
     let brokers = reader.brokers(&kafka, &objects, &mut sources);
+    let coordinator = match release.mode {
+        Mode::KRaft => reader.quorum(&kafka, brokers.as_ref(), &objects, &mut sources),
+        _ => reader.coordinator(&kafka, &objects, &mut sources),
+    };
     reader.services(&kafka);
     objects.add("clients.yml", &clients);
     let (clients, topic) = reader.clients(&clients, &objects, &mut sources);
@@ -98,7 +107,7 @@ pub fn read(dir: &Path) -> Result<(Facts, Settings), Vec<ManifestProblem>> {
 
 impl ManifestReader<'_> {
     /// Returns the StatefulSet called `name`. A missing or invalid one is a problem.
-    fn stateful_set(&mut self, documents: &[Document], name: &str) -> Option<WorkloadSpec> {
+    pub(super) fn stateful_set(&mut self, documents: &[Document], name: &str) -> Option<WorkloadSpec> {
         let before = self.problems.len();
         let sets: Vec<Workload> = self.all(documents, "StatefulSet");
         let found = sets.into_iter().find(|set| set.metadata.name == name).map(|set| set.spec);
@@ -106,7 +115,7 @@ impl ManifestReader<'_> {
         if found.is_some() {
             self.problems.truncate(before);
         } else if self.problems.len() == before {
-            self.problem("kafka.yml", format!("StatefulSet {name}"), "is missing");
+            self.problem(self.servers, format!("StatefulSet {name}"), "is missing");
         }
         self.problems.dedup();
         found
@@ -131,7 +140,8 @@ impl ManifestReader<'_> {
     fn client_names(&mut self, clients: &[Client]) {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         for Client { name, .. } in clients {
-            let of_a_server = name == coordination::WORKLOAD || name.strip_prefix("kafka-").is_some_and(is_number);
+            let of_a_server = name == coordination::WORKLOAD
+                || ["kafka-", "controller-"].iter().any(|of| name.strip_prefix(of).is_some_and(is_number));
             let replica_of = |other: &&Client| {
                 name.strip_prefix(&other.name).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_number)
             };
@@ -172,7 +182,7 @@ impl ManifestReader<'_> {
     }
 
     /// Returns the only container of a workload's pods. The selector must match the pods' labels.
-    fn container<'s>(&mut self, file: &str, name: &str, spec: &'s WorkloadSpec) -> Option<&'s Container> {
+    pub(super) fn container<'s>(&mut self, file: &str, name: &str, spec: &'s WorkloadSpec) -> Option<&'s Container> {
         let labels = &spec.template.metadata.labels;
         if spec.selector.match_labels.is_empty() {
             self.problem(file, format!("{name} spec.selector.matchLabels"), "is missing: it selects the pods");
@@ -193,7 +203,7 @@ impl ManifestReader<'_> {
     }
 
     /// Returns the environment of a workload's container. Adds the objects that it comes from to `sources`.
-    fn environment(
+    pub(super) fn environment(
         &mut self,
         (file, kind, name): (&str, &str, &str),
         container: &Container,
@@ -218,7 +228,30 @@ impl ManifestReader<'_> {
             let over = line.contains("--override").then(|| "has --override".to_string());
             if let Some(does) = other.or(file).or(over) {
                 let message = format!("{does}, which the lab does not read there: put it into env");
-                self.problem("kafka.yml", format!("{name} command"), message);
+                self.problem(self.servers, format!("{name} command"), message);
+            }
+        }
+    }
+
+    /// Checks that the container of a broker or a controller starts it with the settings in its variables, of which its
+    /// command sets no others than `sets`.
+    pub(super) fn server(&mut self, name: &str, container: &Container, sets: &[&str]) {
+        self.command(name, container, sets);
+        let start = start_script(self.release.mode);
+        let mut started = container.command.iter().chain(&container.args).peekable();
+        if started.peek().is_some() && !started.any(|words| words.contains(start)) {
+            let message = format!("must end in {start}, which turns env into properties: no other settings are read");
+            self.problem(self.servers, format!("{name} command"), message);
+        }
+        if container.command.iter().chain(&container.args).any(|words| words.contains(".properties")) {
+            let message = "mentions a properties file: settings in files are not read; put them into env";
+            self.problem(self.servers, format!("{name} command"), message);
+        }
+        for mount in &container.volume_mounts {
+            let folders = ["/etc/kafka", "/etc/confluent", "/opt/kafka/config", "/mnt/shared/config"];
+            if folders.iter().any(|folder| Path::new(&mount.mount_path).starts_with(folder)) {
+                let message = format!("{}: settings in files are not read; put them into env", mount.mount_path);
+                self.problem(self.servers, format!("{name} volumeMounts"), message);
             }
         }
     }
@@ -237,7 +270,7 @@ impl ManifestReader<'_> {
             // An invalid StatefulSet is reported elsewhere.
             if pods.len() == sets && !pods.iter().any(selects) {
                 let message = "selects no pod of this file: compare with the labels in spec.template";
-                self.problem("kafka.yml", format!("Service {} spec.selector", service.metadata.name), message);
+                self.problem(self.servers, format!("Service {} spec.selector", service.metadata.name), message);
             }
         }
     }
@@ -247,7 +280,7 @@ impl ManifestReader<'_> {
     fn zookeeper_connect(&mut self, env: &BTreeMap<String, String>, documents: &[Document]) {
         const KEY: &str = "KAFKA_ZOOKEEPER_CONNECT";
         let Some(text) = env.get(KEY) else {
-            return self.problem("kafka.yml", KEY, "is missing: it names ZooKeeper's Service and port");
+            return self.problem(self.servers, KEY, "is missing: it names ZooKeeper's Service and port");
         };
         let services: Vec<String> =
             readable::<ServiceObject>(documents, "Service").map(|service| service.metadata.name).collect();
@@ -265,7 +298,7 @@ impl ManifestReader<'_> {
             }
             _ => "must be SERVICE:PORT",
         };
-        self.problem("kafka.yml", KEY, format!("\"{text}\" {what}"));
+        self.problem(self.servers, KEY, format!("\"{text}\" {what}"));
     }
 
     fn coordinator(
@@ -281,7 +314,7 @@ impl ManifestReader<'_> {
             .find(|map| map.metadata.name == "zookeeper-config")
             .and_then(|mut map| map.data.remove("zookeeper.properties"));
         let Some(text) = text else {
-            self.problem("kafka.yml", "ConfigMap zookeeper-config", "has no data zookeeper.properties");
+            self.problem(self.servers, "ConfigMap zookeeper-config", "has no data zookeeper.properties");
             return None;
         };
         let properties = parse_properties(&text);
@@ -290,16 +323,16 @@ impl ManifestReader<'_> {
             if !commands.split(',').any(|command| [needed, "*"].contains(&command.trim())) {
                 let message =
                     format!("must allow {needed}: the lab uses it to check ZooKeeper and the registered brokers");
-                self.problem("kafka.yml", "zookeeper.properties 4lw.commands.whitelist", message);
+                self.problem(self.servers, "zookeeper.properties 4lw.commands.whitelist", message);
             }
         }
         let spec = spec?;
         if spec.replicas.unwrap_or(1) != 1 {
             let message = format!("is {}, but this lab has one ZooKeeper", spec.replicas.unwrap_or(1));
-            self.problem("kafka.yml", "StatefulSet zookeeper spec.replicas", message);
+            self.problem(self.servers, "StatefulSet zookeeper spec.replicas", message);
         }
         let name = "StatefulSet zookeeper";
-        let container = self.container("kafka.yml", name, &spec)?;
+        let container = self.container(self.servers, name, &spec)?;
         self.command(name, container, &[]);
         let mounted = spec.template.spec.volumes.iter().filter_map(|volume| volume.config_map.as_ref());
         let started: Vec<&String> = container.command.iter().chain(&container.args).collect();
@@ -308,12 +341,13 @@ impl ManifestReader<'_> {
         {
             let message =
                 "must start ZooKeeper with zookeeper.properties of ConfigMap zookeeper-config, the only settings read";
-            self.problem("kafka.yml", name, message);
+            self.problem(self.servers, name, message);
         }
         let known = |variable: &str| ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].contains(&variable);
         let env = self.environment(("kafka.yml", "StatefulSet", "zookeeper"), container, known, objects, sources);
         let options = ["KAFKA_HEAP_OPTS", "KAFKA_OPTS"].into_iter().flat_map(|key| words(env.get(key)));
-        Some(Coordinator { properties, heap_opts: options.collect(), container: container.name.clone() })
+        let container = container.name.clone();
+        Some(Coordinator { count: 1, properties, quorum: None, heap_opts: options.collect(), container })
     }
 
     fn brokers(
@@ -325,35 +359,27 @@ impl ManifestReader<'_> {
         let spec = self.stateful_set(documents, "kafka")?;
         let asked = spec.replicas.unwrap_or(1);
         let name = "StatefulSet kafka";
-        let container = self.container("kafka.yml", name, &spec)?;
-        self.command(name, container, &["KAFKA_BROKER_ID", "KAFKA_ADVERTISED_LISTENERS"]);
-        let mut started = container.command.iter().chain(&container.args).peekable();
-        if started.peek().is_some() && !started.any(|words| words.contains(START)) {
-            let message = format!("must end in {START}, which turns env into properties: no other settings are read");
-            self.problem("kafka.yml", format!("{name} command"), message);
-        }
-        if container.command.iter().chain(&container.args).any(|words| words.contains(".properties")) {
-            let message = "mentions a properties file: settings in files are not read; put them into env";
-            self.problem("kafka.yml", format!("{name} command"), message);
-        }
-        for mount in &container.volume_mounts {
-            if ["/etc/kafka", "/etc/confluent"].iter().any(|folder| Path::new(&mount.mount_path).starts_with(folder)) {
-                let message = format!("{}: settings in files are not read; put them into env", mount.mount_path);
-                self.problem("kafka.yml", format!("{name} volumeMounts"), message);
-            }
-        }
+        let container = self.container(self.servers, name, &spec)?;
+        let id = match self.release.mode {
+            Mode::KRaft => "KAFKA_NODE_ID",
+            _ => "KAFKA_BROKER_ID",
+        };
+        self.server(name, container, &[id, "KAFKA_ADVERTISED_LISTENERS"]);
         // The start script and the local backend set some of them.
         let known = |variable: &str| {
-            let settled = ["KAFKA_BROKER_ID", "KAFKA_LISTENERS", "KAFKA_LOG_DIRS"].contains(&variable);
-            !settled && (variable.starts_with("KAFKA_") || variable == "LAB_HOST_PORT_BASE")
+            let settled = ["KAFKA_BROKER_ID", "KAFKA_NODE_ID", "KAFKA_LISTENERS", "KAFKA_LOG_DIRS"];
+            !settled.contains(&variable)
+                && (variable.starts_with("KAFKA_") || ["LAB_HOST_PORT_BASE", "CLUSTER_ID"].contains(&variable))
         };
-        let env = self.environment(("kafka.yml", "StatefulSet", "kafka"), container, known, objects, sources);
+        let env = self.environment((self.servers, "StatefulSet", "kafka"), container, known, objects, sources);
         self.spelling(&env);
-        self.zookeeper_connect(&env, documents);
+        if self.release.mode != Mode::KRaft {
+            self.zookeeper_connect(&env, documents);
+        }
         let count = u32::try_from(asked).ok().filter(|count| (1..=MAX_BROKERS).contains(count));
         if count.is_none() {
             let message = format!("is {asked}, must be 1 to {MAX_BROKERS}");
-            self.problem("kafka.yml", "StatefulSet kafka spec.replicas", message);
+            self.problem(self.servers, "StatefulSet kafka spec.replicas", message);
         }
         // Skip errors that only follow from an invalid count.
         let count = count.unwrap_or(MAX_BROKERS);
@@ -367,7 +393,7 @@ impl ManifestReader<'_> {
             let message = format!(
                 "is {min_isr}, above KAFKA_DEFAULT_REPLICATION_FACTOR {factor}: nothing could ever be acknowledged"
             );
-            self.problem("kafka.yml", "KAFKA_MIN_INSYNC_REPLICAS", message);
+            self.problem(self.servers, "KAFKA_MIN_INSYNC_REPLICAS", message);
         }
         self.replicas(&env, "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", 3, count);
         self.replicas(&env, "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", 3, count);
@@ -396,7 +422,7 @@ impl ManifestReader<'_> {
                 "is {factor}{unset}, above the {brokers} broker{} of StatefulSet kafka: lower it or raise spec.replicas",
                 if brokers == 1 { "" } else { "s" }
             );
-            self.problem("kafka.yml", key, message);
+            self.problem(self.servers, key, message);
         }
         Some(factor)
     }
@@ -417,7 +443,7 @@ impl ManifestReader<'_> {
             let message = format!(
                 "is {limit}, below the {needed} that a value of {name}, {size}, needs: raise it or reduce the value"
             );
-            self.problem("kafka.yml", key, message);
+            self.problem(self.servers, key, message);
         }
     }
 
@@ -429,11 +455,11 @@ impl ManifestReader<'_> {
         match text.trim().parse::<T>() {
             Ok(number) if number >= min && number <= max => Some(number),
             Ok(_) => {
-                self.problem("kafka.yml", key, format!("is {text}, must be {min} or more and at most {max}"));
+                self.problem(self.servers, key, format!("is {text}, must be {min} or more and at most {max}"));
                 None
             }
             Err(_) => {
-                self.problem("kafka.yml", key, format!("is \"{text}\", must be a whole number"));
+                self.problem(self.servers, key, format!("is \"{text}\", must be a whole number"));
                 None
             }
         }
@@ -446,7 +472,7 @@ impl ManifestReader<'_> {
             "true" => Some(true),
             "false" => Some(false),
             _ => {
-                self.problem("kafka.yml", key, format!("is \"{text}\", must be true or false"));
+                self.problem(self.servers, key, format!("is \"{text}\", must be true or false"));
                 None
             }
         }
@@ -524,22 +550,29 @@ impl ManifestReader<'_> {
     }
 
     /// Finds settings that the brokers would ignore without a word.
-    fn spelling(&mut self, env: &BTreeMap<String, String>) {
+    pub(super) fn spelling(&mut self, env: &BTreeMap<String, String>) {
         for key in env.keys() {
             let meant = |property: &str| format!("KAFKA_{}", property.to_ascii_uppercase().replace('.', "_"));
             if let Some(rest) = key.strip_prefix("KAFKA_CFG_") {
                 let message = format!("is the spelling of another image: this one reads KAFKA_{rest}");
-                self.problem("kafka.yml", key, message);
+                self.problem(self.servers, key, message);
             } else if key == "KAFKA_BROKER_ID" {
-                self.problem("kafka.yml", key, "is not read: the id of a broker is the number of its pod");
+                self.problem(self.servers, key, "is not read: the id of a broker is the number of its pod");
+            } else if key == "KAFKA_NODE_ID" {
+                self.problem(self.servers, key, "is not read: the node id follows from the number of the pod");
             } else if key.to_ascii_uppercase().starts_with("KAFKA_") && !key.starts_with("KAFKA_") {
                 let message = format!("is not read by the image: write {}", key.to_ascii_uppercase());
-                self.problem("kafka.yml", key, message);
+                self.problem(self.servers, key, message);
             } else if let Some(name) = misspelt_variable(key) {
-                self.problem("kafka.yml", key, format!("is not read by the image: {name} is"));
-            } else if let Some(name) = property_name(key).and_then(|property| misspelt(&property)) {
-                let message = format!("is no setting of Kafka 3.3's brokers, which ignore it: {} is", meant(name));
-                self.problem("kafka.yml", key, message);
+                self.problem(self.servers, key, format!("is not read by the image: {name} is"));
+            } else if let Some(name) = property_name(key).and_then(|property| misspelt(&property, self.release.version))
+            {
+                let message = format!(
+                    "is no setting of Kafka {}'s brokers, which ignore it: {} is",
+                    self.release.version.line(),
+                    meant(name)
+                );
+                self.problem(self.servers, key, message);
             }
         }
     }
@@ -601,10 +634,10 @@ impl ManifestReader<'_> {
         let first = images.next().map(|container| container.image).unwrap_or_default();
         if let Some(other) = images.find(|container| container.image != first) {
             let message = format!("is {}, but another pod has {first}: this lab has one Kafka image", other.image);
-            self.problem("kafka.yml", "image", message);
+            self.problem(self.servers, "image", message);
         }
         if first.is_empty() {
-            self.problem("kafka.yml", "image", "is missing");
+            self.problem(self.servers, "image", "is missing");
         }
         first
     }
@@ -612,9 +645,10 @@ impl ManifestReader<'_> {
     /// Returns the sum of all pods' requests. An invalid quantity is a problem.
     fn requests(&mut self, kafka: &[Document]) -> Requests {
         let mut sum = Requests::default();
+        let servers = self.servers;
         let clients = self.documents("clients.yml");
         for (file, workload) in readable::<Workload>(kafka, "StatefulSet")
-            .map(|set| ("kafka.yml", set))
+            .map(|set| (servers, set))
             .chain(readable::<Workload>(&clients, "Deployment").map(|set| ("clients.yml", set)))
         {
             let replicas = u64::try_from(workload.spec.replicas.unwrap_or(1)).unwrap_or_default();
@@ -728,10 +762,16 @@ impl ManifestReader<'_> {
         }
         if let Some(brokers) = brokers {
             let first = brokers.host_port_base;
-            let port = settings.local.coordinator_port;
-            if (first..first.saturating_add(brokers.count as u16)).contains(&port) {
-                let message = format!("is {port}, which is the port of broker {}", port - first);
-                self.problem("lab.yml", "local.zookeeper_port", message);
+            let ports = &settings.local;
+            for (field, port) in [("zookeeper", ports.coordinator_port), ("controller", ports.controller_port)] {
+                if port < 1024 {
+                    let message = format!("is {port}, must be 1024 to 65535");
+                    self.problem("lab.yml", format!("local.{field}_port"), message);
+                }
+                if (first..first.saturating_add(brokers.count as u16)).contains(&port) {
+                    let message = format!("is {port}, which is the port of broker {}", port - first);
+                    self.problem("lab.yml", format!("local.{field}_port"), message);
+                }
             }
         }
         Some(settings)
@@ -780,7 +820,7 @@ fn assigned(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn words(text: Option<&String>) -> Vec<String> {
+pub(super) fn words(text: Option<&String>) -> Vec<String> {
     text.map(|text| text.split_whitespace().map(Into::into).collect()).unwrap_or_default()
 }
 
@@ -819,7 +859,7 @@ mod tests {
             }
             std::fs::write(dir.join(file), text).unwrap();
         }
-        let result = read(&dir);
+        let result = read(&dir, Release::default());
         std::fs::remove_dir_all(&dir).unwrap();
         result
     }
@@ -830,7 +870,7 @@ mod tests {
 
     #[test]
     fn the_committed_manifests_describe_the_lab() {
-        let (facts, settings) = read(&manifests()).unwrap();
+        let (facts, settings) = read(&manifests(), Release::default()).unwrap();
         assert_eq!((facts.brokers.count, facts.brokers.partitions, facts.brokers.replication_factor), (3, 4, 3));
         assert_eq!((facts.brokers.host_port_base, settings.local.coordinator_port), (30090, 32181));
         assert_eq!(facts.brokers.heap_opts, ["-Xms512m", "-Xmx512m"]);
@@ -1245,11 +1285,11 @@ mod tests {
             let text = std::fs::read_to_string(manifests().join(file)).unwrap();
             std::fs::write(dir.join(file), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
         }
-        let found = read(&dir);
+        let found = read(&dir, Release::default());
         std::fs::write(dir.join("lab.yml"), [0xff, 0xfe, b'a', 0]).unwrap();
-        let wide = read(&dir).unwrap_err();
+        let wide = read(&dir, Release::default()).unwrap_err();
         std::fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(found, read(&manifests()));
+        assert_eq!(found, read(&manifests(), Release::default()));
         assert!(wide[0].to_string().contains("lab.yml") && wide[0].message.contains("not UTF-8"), "{wide:#?}");
     }
 
@@ -1297,7 +1337,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_a_problem_of_each_file() {
-        let found = read(Path::new("/nonexistent")).unwrap_err();
+        let found = read(Path::new("/nonexistent"), Release::default()).unwrap_err();
         for file in ["kafka.yml", "lab.yml", "clients.yml", "cluster.yml"] {
             let of_file: Vec<_> = found.iter().filter(|problem| problem.file == file).collect();
             assert!(of_file.len() == 1 && of_file[0].message.contains("cannot be read"), "{of_file:#?}");

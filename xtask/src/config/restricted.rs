@@ -76,7 +76,7 @@ fn unrestricted(spec: &Value) -> Vec<String> {
 fn committed_pods() -> Vec<(String, Value)> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
     let mut found = Vec::new();
-    for file in ["kafka.yml", "clients.yml", "host-access.yml"] {
+    for file in ["kafka.yml", "kraft/kafka.yml", "clients.yml", "host-access.yml"] {
         let text = std::fs::read_to_string(manifests.join(file)).unwrap();
         for document in yaml::Deserializer::from_str(&text) {
             pod_specs(&Value::deserialize(document).unwrap(), file, &mut found);
@@ -91,7 +91,7 @@ fn committed_pods() -> Vec<(String, Value)> {
 fn every_pod_keeps_to_kubernetes_restricted_level_and_has_no_token() {
     let pods = committed_pods();
     let names: Vec<&str> = pods.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["zookeeper", "kafka", "producer", "consumer", "check"]);
+    assert_eq!(names, ["zookeeper", "kafka", "controller", "kafka", "producer", "consumer", "check"]);
     for (name, spec) in &pods {
         assert_eq!(unrestricted(spec), Vec::<String>::new(), "{name}");
     }

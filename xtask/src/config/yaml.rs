@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 pub use serde_yaml::Deserializer;
 pub use serde_yaml::{Mapping, Value, from_str, to_string};
 
+use crate::coordination::Release;
 use crate::files::own::open_regular;
 
 /// Limit of a file's size, in bytes.
@@ -54,6 +55,10 @@ impl Document {
 /// Reads files, and collects problems instead of stopping at the first.
 pub(super) struct ManifestReader<'a> {
     dir: &'a Path,
+    /// What the manifests are read for.
+    pub(super) release: Release,
+    /// The manifest of the servers.
+    pub(super) servers: &'static str,
     pub(super) problems: Vec<ManifestProblem>,
 }
 
@@ -105,8 +110,8 @@ fn is_deep(text: &str) -> bool {
 
 impl<'a> ManifestReader<'a> {
     /// Creates a reader of the files in `dir`.
-    pub(super) fn new(dir: &'a Path) -> Self {
-        Self { dir, problems: Vec::new() }
+    pub(super) fn new(dir: &'a Path, release: Release) -> Self {
+        Self { dir, release, servers: release.mode.manifest(), problems: Vec::new() }
     }
 
     pub(super) fn problem(&mut self, file: &str, field: impl Into<String>, message: impl Into<String>) {

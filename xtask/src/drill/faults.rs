@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backend::{Backend, Reach};
+use crate::coordination::Mode;
 use crate::drill::moves::{EndSignal, Move, Target};
 use crate::drill::promise::Promise;
 use crate::drill::proof::Proof;
@@ -64,6 +65,24 @@ impl Fault {
         })
     }
 
+    /// Returns why it cannot be done in a mode.
+    pub fn not_in(&self, mode: Mode) -> Option<&'static str> {
+        let acts_on =
+            |targets: &[Target]| self.moves.iter().filter_map(|action| action.target()).any(|of| targets.contains(&of));
+        match mode {
+            Mode::KRaft if acts_on(&[Target::Coordinator]) => Some("it breaks ZooKeeper, which KRaft does not have"),
+            Mode::KRaft if acts_on(&[Target::Controller, Target::LeaderAndController]) => {
+                Some("it breaks a broker that is the controller; KRaft's controllers are others")
+            }
+            // With eligible leader replicas (KIP-966), what is left of the log depends on the version.
+            Mode::KRaft if self.promise == Promise::LogLost => Some("what it promises is not known yet for KRaft"),
+            Mode::ZooKeeper if acts_on(&[Target::ActiveController, Target::MostControllers]) => {
+                Some("it breaks KRaft's controllers, which this mode does not have")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it can be part of a soak: it leaves the lab as it was, and promises `pass`.
     pub fn fits_soak(&self) -> bool {
         self.promise == Promise::Pass && self.load == LoadKind::Steady && !self.moves.contains(&Move::GrowTopic)
@@ -80,7 +99,8 @@ use Proof::{
     PartitionsDoubled, Paused, ReadAgain, SessionGone, SessionsKept, Silent, StoodStill, TopicIdChanged, TopicLate,
 };
 use Target::{
-    AllBrokers, Consumer, Controller, Coordinator, Followers, Leader, LeaderAndController, Producer, TwoBrokers,
+    ActiveController, AllBrokers, Consumer, Controller, Coordinator, Followers, Leader, LeaderAndController,
+    MostControllers, Producer, TwoBrokers,
 };
 
 /// Longer than zookeeper.session.timeout.ms of kafka.yml (4 s) and the election after it.
@@ -224,6 +244,33 @@ pub const FAULTS: &[Fault] = &[
             EpochRaised(Leader),
             AcksWaited(3_000)
         ]
+    ),
+    fault!(
+        "active-controller-kill",
+        Pass,
+        Steady,
+        "kill -9 of the active controller; it is restarted after 5 s",
+        "`kafka metadata-quorum -- describe --status`: another leader and a higher epoch; brokers go on meanwhile",
+        [Kill(ActiveController), Wait(5_000), Start(ActiveController)],
+        [Ended(ActiveController, EndSignal::Kill), NewController, AckedMeanwhile(ActiveController)]
+    ),
+    fault!(
+        "active-controller-pause",
+        Pass,
+        Steady,
+        "SIGSTOP of the active controller for 8 s, longer than controller.quorum.fetch.timeout.ms",
+        "the others elect a leader; the one that was paused follows it when it resumes",
+        [Pause(ActiveController), Wait(8_000), Resume(ActiveController)],
+        [Paused(ActiveController, 7_000), NewController, AckedMeanwhile(ActiveController)]
+    ),
+    fault!(
+        "controllers-majority-kill",
+        Pass,
+        Steady,
+        "kill -9 of so many controllers that the rest cannot agree; they are restarted after 8 s",
+        "data goes on; no topic can be created and no leader elected until they are back",
+        [Kill(MostControllers), Wait(8_000), Start(MostControllers)],
+        [Ended(MostControllers, EndSignal::Kill), Silent(5_000), AckedMeanwhile(MostControllers)]
     ),
     fault!(
         "empty-disk",
@@ -471,6 +518,19 @@ impl Scenario {
         }
     }
 
+    /// Whether it needs controllers that are no brokers: it breaks them and promises that data goes on, or it breaks
+    /// most brokers and asks the controllers what they saw.
+    pub fn needs_controllers(self) -> bool {
+        match self {
+            Scenario::One(fault) => {
+                let most = [Kill(TwoBrokers), Kill(AllBrokers)];
+                fault.not_in(Mode::ZooKeeper).is_some() || fault.moves.iter().any(|action| most.contains(action))
+            }
+            // Some of its faults do.
+            Scenario::Soak { .. } => true,
+        }
+    }
+
     /// Returns the promise.
     pub fn promise(self) -> Promise {
         match self {
@@ -506,9 +566,10 @@ pub fn by_name(name: &str) -> Option<&'static Fault> {
     FAULTS.iter().find(|fault| fault.name == name)
 }
 
-/// Returns the endless schedule of a soak on a backend. It depends on the seed alone.
-pub fn schedule(seed: u64, backend: Backend) -> impl Iterator<Item = &'static Fault> {
-    let all: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.fits_soak() && fault.runs_on(backend)).collect();
+/// Returns the endless schedule of a soak on a backend in a mode. It depends on the seed alone.
+pub fn schedule(seed: u64, backend: Backend, mode: Mode) -> impl Iterator<Item = &'static Fault> {
+    let fits = |fault: &&Fault| fault.fits_soak() && fault.runs_on(backend) && fault.not_in(mode).is_none();
+    let all: Vec<&Fault> = FAULTS.iter().filter(fits).collect();
     // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
     let mut state = seed;
     std::iter::repeat_with(move || {
@@ -603,12 +664,31 @@ mod tests {
     }
 
     #[test]
+    fn each_mode_has_the_faults_of_its_own_servers() {
+        let names =
+            |mode| FAULTS.iter().filter(|one| one.not_in(mode).is_none()).map(|one| one.name).collect::<Vec<_>>();
+        let (old, new) = (names(Mode::ZooKeeper), names(Mode::KRaft));
+        for fault in ["zookeeper-kill", "zookeeper-and-leader-kill", "controller-kill", "leader-and-controller-kill"] {
+            assert!(old.contains(&fault) && !new.contains(&fault), "{fault}");
+        }
+        for fault in ["leader-kill", "rolling-restart", "two-brokers-down", "producer-kill", "topic-recreated"] {
+            assert!(old.contains(&fault) && new.contains(&fault), "{fault}");
+        }
+        assert!(FAULTS.iter().all(|one| old.contains(&one.name) || new.contains(&one.name)));
+        let alone = |name| Scenario::One(by_name(name).unwrap()).needs_controllers();
+        assert!(alone("active-controller-kill") && alone("all-brokers-kill") && !alone("leader-kill"));
+        assert!(schedule(1, Backend::Local, Mode::KRaft).take(500).all(|fault| new.contains(&fault.name)));
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_schedule_and_another_another() {
-        let names = |seed| schedule(seed, Backend::Local).take(20).map(|fault| fault.name).collect::<Vec<_>>();
+        let names =
+            |seed| schedule(seed, Backend::Local, Mode::ZooKeeper).take(20).map(|fault| fault.name).collect::<Vec<_>>();
         assert_eq!(names(7), names(7));
         assert_ne!(names(7), names(8));
         for backend in [Backend::Local, Backend::Kind] {
-            assert!(schedule(1, backend).take(500).all(|fault| fault.fits_soak() && fault.runs_on(backend)));
+            let mut some = schedule(1, backend, Mode::ZooKeeper).take(500);
+            assert!(some.all(|fault| fault.fits_soak() && fault.runs_on(backend)));
         }
         assert!(FAULTS.iter().all(|fault| fault.runs_on(Backend::Local) || fault.runs_on(Backend::Kind)));
     }

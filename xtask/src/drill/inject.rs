@@ -8,7 +8,6 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::brokers::{ASK, agreed, create_topic, metadata, no_such_topic, topics};
-use crate::coordination::NAME;
 use crate::drill::client::Fate;
 use crate::drill::control::Without;
 use crate::drill::faults::{self, Fault};
@@ -26,8 +25,10 @@ use crate::service::Service;
 use crate::task::Task;
 use crate::wait::Poll;
 
-/// The log line of a broker whose partitions the controller has taken over (KafkaServer.controlledShutdown).
-const HANDED_OVER: &str = "Controlled shutdown request returned successfully";
+/// The log lines of a broker whose partitions the controller has taken over: KafkaServer.controlledShutdown, and
+/// BrokerLifecycleManager in KRaft mode.
+const HANDED_OVER: [&str; 2] =
+    ["Controlled shutdown request returned successfully", "The controller has asked us to exit controlled shutdown"];
 
 /// A fault while it is injected.
 pub struct Injector<'a, 'b> {
@@ -189,9 +190,10 @@ impl<'a, 'b> Injector<'a, 'b> {
             node.started.after = pods::node_seen(self.task, *id)?.map(|seen| seen.started);
         }
         // A session that was kept is proven by a later answer only.
-        let answered = self.task.wait(NAME, Duration::from_secs(5), INTERVAL, || {
+        let name = self.task.lab().release.mode.noun();
+        let answered = self.task.wait(name, Duration::from_secs(5), INTERVAL, || {
             let asked = self.watch.asked_ms() > now;
-            Ok(Poll::unless((!asked).then(|| format!("{NAME} has not been asked since"))))
+            Ok(Poll::unless((!asked).then(|| format!("{name} has not been asked since"))))
         });
         match answered {
             Err(failure) if self.task.ctx.stop.requested() => Err(failure),
@@ -280,7 +282,11 @@ impl<'a, 'b> Injector<'a, 'b> {
         let count = self.task.lab().facts.brokers.count;
         let next = |id: u32| (id + 1) % count.max(1);
         let ids: Vec<u32> = match target {
-            Target::Coordinator | Target::Producer | Target::Consumer => Vec::new(),
+            Target::Coordinator
+            | Target::ActiveController
+            | Target::MostControllers
+            | Target::Producer
+            | Target::Consumer => Vec::new(),
             Target::Leader => vec![self.leader()?],
             Target::Followers => {
                 let leader = self.servers(Target::Leader)?;
@@ -299,8 +305,14 @@ impl<'a, 'b> Injector<'a, 'b> {
         };
         self.observed.brokers.insert(target, ids.iter().copied().collect());
         let mut servers: Vec<Service> = ids.into_iter().map(Service::Broker).collect();
-        if target == Target::Coordinator {
-            servers.push(Service::Coordinator);
+        match target {
+            Target::Coordinator => servers.extend(Service::coordinators(self.task.lab())),
+            Target::ActiveController => servers.extend(self.controllers()?.first()),
+            Target::MostControllers => {
+                let all = self.controllers()?;
+                servers.extend(&all[..=all.len() / 2]);
+            }
+            _ => {}
         }
         self.resolved.insert(target, servers.clone());
         Ok(servers)
@@ -326,10 +338,26 @@ impl<'a, 'b> Injector<'a, 'b> {
         self.task.wait("a controller", ASK * 5, INTERVAL, || {
             Ok(match self.task.membership()?.map(|membership| membership.controller) {
                 Ok(Some(controller)) => Poll::Ready(controller),
-                Ok(None) => Poll::NotYet(format!("{NAME} knows no controller")),
-                Err(why) => Poll::NotYet(format!("{NAME} does not answer: {why}")),
+                Ok(None) => Poll::NotYet("the coordinator knows no controller".into()),
+                Err(why) => Poll::NotYet(format!("the coordinator does not answer: {why}")),
             })
         })
+    }
+
+    /// Returns the controllers of KRaft mode, the active one first. Brokers may be controllers too.
+    fn controllers(&self) -> Result<Vec<Service>> {
+        let lab = self.task.lab();
+        let active = self.controller()?;
+        let voters = lab.facts.coordinator.quorum.iter().flat_map(|quorum| &quorum.voters);
+        let mut all: Vec<(u32, Service)> = (0..)
+            .zip(voters)
+            .map(|(number, id)| match lab.facts.coordinator.count {
+                0 => (*id, Service::Broker(*id)),
+                _ => (*id, Service::Coordinator(number)),
+            })
+            .collect();
+        all.sort_by_key(|(id, _)| *id != active);
+        Ok(all.into_iter().map(|(_, server)| server).collect())
     }
 
     /// Returns the processes of `target` with their names. All must run: a client that does not has ended by itself,
@@ -462,7 +490,7 @@ impl<'a, 'b> Injector<'a, 'b> {
             _ => {
                 self.note_up();
                 let servers = self.servers(target)?;
-                without.act(|| servers.into_iter().try_for_each(|server| servers::start(task, server).map(drop)))
+                without.act(|| servers::start_all(task, servers))
             }
         }
     }
@@ -535,8 +563,9 @@ impl<'a, 'b> Injector<'a, 'b> {
             let written = fs::metadata(&log).map(|meta| meta.len()).ok();
             self.signal(&name, &process, Signal::TERM)?;
             let ended = self.ends(&process)?;
-            let handed_over =
-                written.and_then(|written| text_since(&log, written)).map(|text| text.contains(HANDED_OVER));
+            let handed_over = written
+                .and_then(|written| text_since(&log, written))
+                .map(|text| HANDED_OVER.iter().any(|line| text.contains(line)));
             let (signal, ran, reached) = (EndSignal::Term, true, true);
             self.observed.terminations.push(Termination { target, name, signal, ran, reached, ended, handed_over });
             if self.has(|proof| matches!(proof, Proof::EpochRaised(_))) {

@@ -9,7 +9,7 @@ use crate::coordination::NAME;
 pub enum Target {
     /// The leader of partition 0 of the drill's topic.
     Leader,
-    /// The controller.
+    /// The controller, which is a broker in ZooKeeper mode.
     Controller,
     /// The leader of partition 0 and the controller; if one broker is both, that broker and the next one.
     LeaderAndController,
@@ -19,8 +19,12 @@ pub enum Target {
     AllBrokers,
     /// All brokers except the leader of partition 0.
     Followers,
-    /// The coordinator of the brokers.
+    /// ZooKeeper.
     Coordinator,
+    /// KRaft: the controller that leads.
+    ActiveController,
+    /// KRaft: so many controllers that the others cannot agree, with the one that leads.
+    MostControllers,
     /// The drill's producer.
     Producer,
     /// The drill's consumer.
@@ -37,6 +41,8 @@ impl fmt::Display for Target {
             Target::AllBrokers => "every broker",
             Target::Followers => "the followers",
             Target::Coordinator => NAME,
+            Target::ActiveController => "the active controller",
+            Target::MostControllers => "a majority of the controllers",
             Target::Producer => "the producer",
             Target::Consumer => "the consumer",
         })
@@ -104,6 +110,28 @@ pub enum Move {
     RecreateTopic,
     /// Doubles the topic's partitions.
     GrowTopic,
+}
+
+impl Move {
+    /// Returns what it acts on, if that is a process of the lab or a client.
+    pub fn target(self) -> Option<Target> {
+        match self {
+            Move::Kill(target)
+            | Move::Term(target)
+            | Move::Pause(target)
+            | Move::Resume(target)
+            | Move::Start(target)
+            | Move::Wipe(target)
+            | Move::WipeTopic(target)
+            | Move::DeletePod(target)
+            | Move::KillContainer(target)
+            | Move::PauseNode(target)
+            | Move::ResumeNode(target)
+            | Move::RestartNode(target) => Some(target),
+            Move::Rolling => Some(Target::AllBrokers),
+            Move::Wait(_) | Move::DeleteDns | Move::CreateTopic | Move::RecreateTopic | Move::GrowTopic => None,
+        }
+    }
 }
 
 impl fmt::Display for Move {

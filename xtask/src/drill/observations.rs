@@ -223,7 +223,9 @@ impl Observations {
     /// The number of processes of `target`.
     pub fn count(&self, target: Target) -> usize {
         match target {
-            Target::Coordinator | Target::Producer | Target::Consumer => 1,
+            Target::Coordinator | Target::ActiveController | Target::Producer | Target::Consumer => 1,
+            // At least: of three.
+            Target::MostControllers => 2,
             _ => self.brokers.get(&target).map_or(0, BTreeSet::len),
         }
     }

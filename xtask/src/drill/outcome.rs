@@ -6,6 +6,7 @@ use ledger::judge::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
+use crate::coordination::Release;
 use crate::drill::control::DrillPart;
 use crate::drill::faults::Scenario;
 use crate::drill::observations::Observations;
@@ -201,6 +202,8 @@ pub struct Finished {
     pub commit: String,
     /// The lab's backend.
     pub backend: Backend,
+    /// Kafka's version and mode.
+    pub kafka: String,
     /// The fault's name, or `soak`.
     pub drill: &'static str,
     /// The seed of a soak's schedule.
@@ -241,6 +244,8 @@ pub struct Unfinished {
     pub commit: String,
     /// As in [`Finished`].
     pub backend: Backend,
+    /// As in [`Finished`].
+    pub kafka: String,
     /// As in [`Finished`].
     pub drill: &'static str,
     /// `outcome` and `kept`.
@@ -283,11 +288,18 @@ impl DrillResult {
     }
 }
 
+fn of_the_course() -> String {
+    Release::default().to_string()
+}
+
 /// A [`DrillResult`] read back from a file, as far as `--resume` needs it.
 #[derive(Debug, Deserialize)]
 pub struct RecordedDrill {
     commit: String,
     backend: String,
+    /// Files of before there was a choice have none.
+    #[serde(default = "of_the_course")]
+    kafka: String,
     /// The fault's name, or `soak`.
     pub drill: String,
     seed: Option<u64>,
@@ -308,9 +320,10 @@ impl RecordedDrill {
         (self.error.is_none() && outcome != DrillOutcome::CouldNotTell).then_some(outcome)
     }
 
-    /// Whether it was run at this commit on this backend.
-    pub fn is_of(&self, commit: &str, backend: Backend) -> bool {
-        self.commit == commit && self.backend == backend.to_string()
+    /// Whether it was run at this commit on this backend, with this Kafka.
+    pub fn is_of(&self, commit: &str, backend: Backend, kafka: Release) -> bool {
+        let place = (self.backend.as_str(), self.kafka.as_str());
+        self.commit == commit && place == (backend.name(), &kafka.to_string())
     }
 
     /// Whether it is the same drill.
@@ -370,6 +383,7 @@ pub mod tests {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Local,
+            kafka: of_the_course(),
             drill: FAULTS[0].name,
             seed: None,
             duration_s: None,
@@ -400,6 +414,7 @@ pub mod tests {
             schema: SCHEMA,
             commit: "c1".into(),
             backend: Backend::Kind,
+            kafka: of_the_course(),
             drill: "soak",
             conclusion: Conclusion::unfinished(&failure),
             without: Vec::new(),
@@ -557,8 +572,10 @@ pub mod tests {
             assert_eq!((conclusion.promise, conclusion.outcome, conclusion.kept), (None, outcome, false));
             assert_eq!((conclusion.exit, &conclusion.reasons[..]), (failure.exit, &[failure.message.clone()][..]));
             let (commit, backend, drill, without) = ("c1".into(), Backend::Local, "leader-kill", Vec::new());
+            let kafka = of_the_course();
             let error = failure.message.clone();
-            let line = Unfinished { schema: SCHEMA, commit, backend, drill, conclusion, without, error, failure };
+            let line =
+                Unfinished { schema: SCHEMA, commit, backend, kafka, drill, conclusion, without, error, failure };
             let line = serde_json::to_string(&DrillResult::Unfinished(Box::new(line))).unwrap();
             let outcome = serde_json::to_string(&outcome).unwrap();
             assert!(line.starts_with("{\"schema\":\"kafka-lab.drill/1\",\"commit\":\"c1\""), "{line}");
@@ -568,7 +585,10 @@ pub mod tests {
             );
             assert!(!line.contains("promise") && !line.contains("exit") && !line.contains("reasons"), "{line}");
             let recorded: RecordedDrill = serde_json::from_str(&line).unwrap();
-            assert!(recorded.is_of("c1", Backend::Local) && recorded.outcome().is_none(), "it is worth another try");
+            assert!(
+                recorded.is_of("c1", Backend::Local, Release::default()) && recorded.outcome().is_none(),
+                "it is worth another try"
+            );
         }
     }
 

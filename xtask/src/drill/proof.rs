@@ -10,7 +10,6 @@ use ledger::size;
 use ledger::stamp::{Encoder, RunId};
 use serde::Serialize;
 
-use crate::coordination::NAME;
 use crate::drill::moves::{EndSignal, Target};
 use crate::drill::observations::{LoadProgress, Observations, PodSeen, Registrations, Termination};
 use crate::drill::timing;
@@ -39,7 +38,7 @@ pub enum Proof {
     SessionGone(Target),
     /// The session of each broker stayed.
     SessionsKept(Target),
-    /// Another broker became controller.
+    /// Another broker or, in KRaft mode, another node became controller.
     NewController,
     /// Another broker led the partition meanwhile, and records have a higher leader epoch.
     EpochRaised(Target),
@@ -127,7 +126,8 @@ impl Proof {
             | Proof::NodePaused(target, _)
             | Proof::NodeRestarted(target) => Some(target),
             Proof::EpochSame | Proof::AcksWaited(_) => Some(Target::Leader),
-            Proof::NewController => Some(Target::Controller),
+            // In KRaft mode, another proof names the target.
+            Proof::NewController => None,
             _ => None,
         }
     }
@@ -138,11 +138,11 @@ impl Proof {
             Proof::Ended(target, EndSignal::Kill) => format!("{target} ran until SIGKILL, and then ended"),
             Proof::Ended(target, EndSignal::Term) => format!("{target} ran until SIGTERM, and then ended"),
             Proof::Paused(target, ms) => format!("{target} was paused for {} or more (state T)", seconds(ms)),
-            Proof::Silent(ms) => format!("{NAME} did not answer for {} or more", seconds(ms)),
-            Proof::Expired(target) => format!("the {NAME} session of {target} ended before mending began"),
-            Proof::SessionGone(target) => format!("the {NAME} session of {target} ended"),
-            Proof::SessionsKept(target) => format!("the {NAME} session of {target} stayed"),
-            Proof::NewController => "another broker became controller".into(),
+            Proof::Silent(ms) => format!("the coordinator did not answer for {} or more", seconds(ms)),
+            Proof::Expired(target) => format!("the session of {target} ended before mending began"),
+            Proof::SessionGone(target) => format!("the session of {target} ended"),
+            Proof::SessionsKept(target) => format!("the session of {target} stayed"),
+            Proof::NewController => "another one became controller".into(),
             Proof::EpochRaised(target) => {
                 format!("the partition of {target} got another leader, and its records a higher leader epoch")
             }
@@ -316,13 +316,14 @@ fn paused(observed: &Observations, target: Target, ms: u64) -> Judgement {
 }
 
 fn silent(observed: &Observations, ms: u64) -> Judgement {
-    let Some(hit) = observed.hit(Target::Coordinator) else { return absent("nothing was struck") };
+    let most = || observed.hit(Target::MostControllers);
+    let Some(hit) = observed.hit(Target::Coordinator).or_else(most) else { return absent("nothing was struck") };
     let longest = observed.registrations.iter().filter(|seen| seen.sessions.is_none() && seen.to_ms >= hit);
     let longest = longest.map(|seen| seen.to_ms.saturating_sub(seen.from_ms.max(hit))).max();
     match longest {
         Some(longest) if longest >= ms => Ok(format!("no answer for {}", seconds(longest))),
         Some(longest) => contradicted(format!("no answer for only {}", seconds(longest))),
-        None if observed.registrations.is_empty() => absent(format!("{NAME} was not asked")),
+        None if observed.registrations.is_empty() => absent("the coordinator was not asked"),
         None => contradicted("it answered every time"),
     }
 }
@@ -350,7 +351,7 @@ fn sessions_gone(observed: &Observations, target: Target, until: u64) -> Judgeme
 
 fn session_gone(observed: &Observations, target: Target, id: u32, until: u64) -> Judgement {
     let Some((hit, session)) = session_before(observed, target, id) else {
-        return absent(format!("{NAME} did not report a session of kafka-{id} before"));
+        return absent(format!("the coordinator did not report a session of kafka-{id} before"));
     };
     let mut last = None;
     for (seen, sessions) in answers_after(observed, hit).filter(|(seen, _)| seen.from_ms <= until) {
@@ -361,14 +362,14 @@ fn session_gone(observed: &Observations, target: Target, id: u32, until: u64) ->
     }
     match last {
         Some(at) => contradicted(format!("kafka-{id} still had its session after {}", seconds(at.saturating_sub(hit)))),
-        None => absent(format!("{NAME} did not answer in time")),
+        None => absent("the coordinator did not answer in time"),
     }
 }
 
 fn sessions_kept(observed: &Observations, target: Target) -> Judgement {
     each(observed, target, |id| {
         let Some((hit, session)) = session_before(observed, target, id) else {
-            return absent(format!("{NAME} did not report a session of kafka-{id} before"));
+            return absent(format!("the coordinator did not report a session of kafka-{id} before"));
         };
         if let Some((seen, _)) =
             answers_after(observed, hit).find(|(_, sessions)| sessions.get(&id).is_none_or(|now| now != session))
@@ -380,7 +381,7 @@ fn sessions_kept(observed: &Observations, target: Target) -> Judgement {
         }
         match answers_after(observed, observed.mended_ms.saturating_sub(1)).next() {
             Some(_) => Ok(format!("kafka-{id} kept session {session}")),
-            None => absent(format!("{NAME} did not answer after everything was mended")),
+            None => absent("the coordinator did not answer after everything was mended"),
         }
     })
 }
@@ -390,12 +391,12 @@ fn new_controller(observed: &Observations) -> Judgement {
     let before =
         observed.registrations.iter().filter(|seen| seen.from_ms <= hit).rfind(|seen| seen.controller.is_some());
     let Some(before) = before.and_then(|seen| seen.controller) else {
-        return absent(format!("{NAME} did not name the controller before"));
+        return absent("the coordinator did not name the controller before");
     };
     let after = || observed.registrations.iter().filter(|seen| seen.from_ms > hit);
     match after().filter_map(|seen| seen.controller).find(|now| *now != before) {
-        Some(now) => Ok(format!("kafka-{before}, then kafka-{now}")),
-        None => contradicted(format!("{NAME} named no other controller than kafka-{before}")),
+        Some(now) => Ok(format!("{before}, then {now}")),
+        None => contradicted(format!("the coordinator named no other controller than {before}")),
     }
 }
 

@@ -9,7 +9,6 @@ use ledger::lines::Gap;
 use ledger::stamp::RunId;
 
 use crate::brokers::{create_lasting_topic, create_topic, end_offsets, topics};
-use crate::coordination;
 use crate::drill::client_logs::ClientLogs;
 use crate::drill::closing::{FinalAccount, close};
 use crate::drill::control::Without;
@@ -82,6 +81,7 @@ pub fn step(task: &Task<'_>, drill: Drill) -> Result<task::Outcome> {
             schema: SCHEMA,
             commit: commit(task.ctx, &task.log),
             backend: task.lab().backend,
+            kafka: task.lab().release.to_string(),
             drill: drill.scenario.name(),
             conclusion: Conclusion::unfinished(&failure),
             without: drill.options.without.parts(),
@@ -182,7 +182,7 @@ fn drill(task: &Task<'_>, scenario: Scenario, load: &mut Load) -> Result<Finishe
         Scenario::One(fault) => struck.push(inject(task, fault, load, clock)?),
         Scenario::Soak { seed, duration } => {
             let end = Instant::now() + duration;
-            for fault in faults::schedule(seed, task.lab().backend) {
+            for fault in faults::schedule(seed, task.lab().backend, task.lab().release.mode) {
                 if Instant::now() >= end {
                     break;
                 }
@@ -289,7 +289,7 @@ fn inject_watched(
 ) -> Result<(Observations, Vec<u32>)> {
     let (without, topic) = (load.without, load.topic.clone());
     // The registrations before the first move must be known.
-    task.wait(coordination::NAME, OFFSETS_TIMEOUT, Duration::from_millis(10), || {
+    task.wait(task.lab().release.mode.noun(), OFFSETS_TIMEOUT, Duration::from_millis(10), || {
         Ok(Poll::unless((!watch.has_asked()).then(|| "it has not been asked yet".into())))
     })?;
     let mut injector = Injector::new(task, load, watch, fault)?;
@@ -332,6 +332,7 @@ fn conclude(
         schema: SCHEMA,
         commit: commit(task.ctx, &task.log),
         backend: task.lab().backend,
+        kafka: task.lab().release.to_string(),
         drill: scenario.name(),
         seed,
         duration_s,

@@ -4,6 +4,8 @@ use ledger::judge::Verdict;
 
 use crate::account::totals;
 use crate::backend::Backend;
+use crate::config::Lab;
+use crate::coordination::releases::MODES;
 use crate::drill::faults::{FAULTS, Fault, Scenario, schedule};
 use crate::drill::outcome::{DrillOutcome, DrillResult, FaultResult, Finished};
 use crate::drill::proof::ProofStatus;
@@ -39,14 +41,16 @@ pub fn list() -> String {
     FAULTS.iter().map(entry).collect::<Vec<_>>().join("\n") + SEVERAL
 }
 
-/// The backends that allow a fault.
+/// The backends that allow a fault, and its mode if it is not done in each.
 fn places(fault: &Fault) -> String {
     let runs = Backend::ALL.into_iter().rev().filter(|backend| fault.runs_on(*backend));
-    runs.map(Backend::name).collect::<Vec<_>>().join(", ")
+    let places = runs.map(Backend::name).collect::<Vec<_>>().join(", ");
+    let modes: Vec<&str> = MODES.iter().filter(|mode| fault.not_in(**mode).is_none()).map(|mode| mode.name()).collect();
+    if modes.len() == MODES.len() { places } else { format!("{places}; {} only", modes.join(", ")) }
 }
 
 /// Returns what `--dry-run` prints of a drill: comments.
-pub fn preview(drill: Drill, backend: Backend) -> Vec<String> {
+pub fn preview(drill: Drill, lab: &Lab) -> Vec<String> {
     if let Some(outcome) = drill.recorded {
         return vec![format!("# already recorded, {}", outcome.words())];
     }
@@ -56,7 +60,8 @@ pub fn preview(drill: Drill, backend: Backend) -> Vec<String> {
             std::iter::once(format!("# {}", fault.breaks)).chain(moves).collect()
         }
         Scenario::Soak { seed, duration } => {
-            let names: Vec<&str> = schedule(seed, backend).take(10).map(|fault| fault.name).collect();
+            let names: Vec<&str> =
+                schedule(seed, lab.backend, lab.release.mode).take(10).map(|fault| fault.name).collect();
             vec![format!("# soak of {} s, seed {seed}: {}, …", duration.as_secs(), names.join(", "))]
         }
     }
@@ -181,6 +186,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::config::sample;
     use crate::drill::control::Without;
     use crate::drill::faults::by_name;
     use crate::drill::outcome::tests::{broken, control};
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn a_preview_speaks_english_and_not_rust() {
         for fault in FAULTS {
-            let lines = preview(drill(fault, None), Backend::Local);
+            let lines = preview(drill(fault, None), &sample::lab());
             assert_eq!(lines.len(), 1 + fault.moves.len(), "{lines:?}");
             for (line, step) in lines.iter().skip(1).zip(fault.moves) {
                 assert!(!line.contains(&format!("{step:?}")), "{line}");
@@ -211,11 +217,11 @@ mod tests {
             }
         }
         let leader_kill = by_name("leader-kill").unwrap();
-        let lines = preview(drill(leader_kill, None), Backend::Local);
+        let lines = preview(drill(leader_kill, None), &sample::lab());
         let moves = ["kill the leader of partition 0 (SIGKILL)", "wait 7 s", "start the leader of partition 0"];
         assert!(lines[0].starts_with("# kill -9 of a partition's leader"), "{lines:?}");
         assert_eq!(lines[1..], moves.map(|line| format!("#   {line}")));
-        let recorded = preview(drill(leader_kill, Some(DrillOutcome::Broken)), Backend::Local);
+        let recorded = preview(drill(leader_kill, Some(DrillOutcome::Broken)), &sample::lab());
         assert_eq!(recorded, ["# already recorded, NOT as promised"]);
     }
 
@@ -231,7 +237,7 @@ mod tests {
               longest gap         4.1 s between acknowledgements, 0.0 s between receipts
               mended              after 0.0 s
               seen                the leader ran until SIGKILL, and then ended: 0 of 0 processes got the signal
-              NOT SEEN            the ZooKeeper session of the leader ended before mending began: the leader was not mended
+              NOT SEEN            the session of the leader ended before mending began: the leader was not mended
               NOT SEEN            the partition of the leader got another leader, and its records a higher leader epoch: no consumer reported the leader epochs of partition 0
               seen                acknowledgements of the leader's partition paused for 1.0 s or more: nothing was struck
               the load did not continue in partitions 1 after leader-kill was mended

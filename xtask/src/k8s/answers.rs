@@ -25,7 +25,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
     let lab = task.lab();
     // A Deployment's pods have generated names: its Nth pod stands for the Nth client.
     let (app, place) = match service {
-        Service::Coordinator => (coordination::WORKLOAD, None),
+        Service::Coordinator(_) => (coordination::WORKLOAD, None),
         Service::Broker(_) => ("kafka", None),
         Service::Client(index, replica) => {
             (lab.facts.clients.get(index).map_or("", |client| client.name.as_str()), Some(replica as usize))
@@ -56,7 +56,7 @@ pub fn healthy(task: &Task<'_>, service: Service) -> Result<Option<Alive>> {
 /// The pod name of a server. For a client, it only names the client in messages.
 fn pod_name(lab: &Lab, service: Service) -> String {
     match service {
-        Service::Coordinator => coordination::POD.into(),
+        Service::Coordinator(_) => coordination::POD.into(),
         other => other.name(lab),
     }
 }

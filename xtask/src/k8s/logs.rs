@@ -28,7 +28,7 @@ pub fn print(lab: &Lab, source: &LogSource, tail: Tail) -> Result<Exit> {
     let services: Vec<Service> = Service::servers(lab).into_iter().chain(Service::clients(lab)).collect();
     let service = services.iter().find(|service| service.name(lab) == wanted);
     let place = match service {
-        Some(Service::Coordinator) => coordination::POD.into(),
+        Some(Service::Coordinator(_)) => coordination::POD.into(),
         Some(Service::Broker(_)) => wanted.to_string(),
         Some(Service::Client(index, _)) => format!("deployment/{}", clients[*index]),
         None if clients.contains(&wanted) => format!("deployment/{wanted}"),

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Lab;
-use crate::coordination;
+use crate::coordination::releases::RELEASES;
+use crate::coordination::{self, Membership, Release};
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Result};
 use crate::findings::Findings;
@@ -67,8 +68,8 @@ impl Driver for KindDriver {
         KafkaTools::pods(ctx.lab, &ctx.shown_setup())
     }
 
-    fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {
-        answers::coordinator(task)
+    fn membership(&self, task: &Task<'_>) -> Result<std::result::Result<Membership, String>> {
+        Ok(answers::coordinator(task)?.and_then(|answer| Membership::read(&answer)))
     }
 
     fn serving(&self, task: &Task<'_>) -> Result<usize> {
@@ -133,6 +134,11 @@ impl Driver for KindDriver {
             diagnostics.ask("kind.txt", kind::export_logs(ctx.lab, setup, &diagnostics.dir.join("nodes")));
         }
         Some(diagnostics.dir)
+    }
+
+    fn releases(&self) -> &'static [Release] {
+        let [course, ..] = &RELEASES;
+        std::slice::from_ref(course)
     }
 
     fn has_remains(&self, lab: &Lab, exec: &dyn Exec, stop: &Stop) -> bool {

@@ -332,7 +332,7 @@ mod tests {
         let program = lab.clients_program();
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, pack::program::sample::program(62, &[1])).unwrap();
-        let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
+        let (jars, stop) = (Jars::describe(&lab.env, lab.release.version).unwrap(), Stop::default());
         for (ids, loads) in
             [("", true), ("sha256:1\n", true), ("sha256:1\nsha256:2\n", true), ("sha256:1\nsha256:1\n", false)]
         {
@@ -384,7 +384,7 @@ mod tests {
             }
             answer("")
         });
-        let (jars, stop) = (Jars::describe(&lab.env).unwrap(), Stop::default());
+        let (jars, stop) = (Jars::describe(&lab.env, lab.release.version).unwrap(), Stop::default());
         let ctx = Ctx::new(&lab, &crate::kind::driver::KindDriver, &jars, &exec, &stop);
         let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
         image(&task, Recipe::Clients).unwrap();

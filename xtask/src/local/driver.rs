@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger::cause::in_words;
-
 use crate::config::Lab;
-use crate::coordination;
+use crate::coordination::releases::RELEASES;
+use crate::coordination::{Membership, Mode, Release};
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::files;
@@ -110,8 +109,8 @@ impl Driver for LocalDriver {
         KafkaTools::host(ctx.lab, ctx.jars, &ctx.shown_java())
     }
 
-    fn ask_coordinator(&self, task: &Task<'_>) -> Result<std::result::Result<String, String>> {
-        Ok(coordination::ask(task.lab().ports.coordinator).map_err(in_words))
+    fn membership(&self, task: &Task<'_>) -> Result<std::result::Result<Membership, String>> {
+        Ok(task.lab().addresses().membership())
     }
 
     fn serving(&self, task: &Task<'_>) -> Result<usize> {
@@ -161,7 +160,8 @@ impl Driver for LocalDriver {
     }
 
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)> {
-        vec![(coordination::WORKLOAD, lab.coordinator_address())]
+        let name = if lab.release.mode == Mode::KRaft { "controller" } else { lab.release.mode.workload() };
+        vec![(name, lab.coordinator_address())]
     }
 
     fn coordinator_address(&self, lab: &Lab) -> String {
@@ -176,6 +176,10 @@ impl Driver for LocalDriver {
         logs::print(lab, source, tail, stop)
     }
 
+    fn releases(&self) -> &'static [Release] {
+        &RELEASES
+    }
+
     fn meaningless_flags(&self) -> &'static [&'static str] {
         &["--images", "--recreate", "--merge-kubeconfig"]
     }
@@ -185,11 +189,12 @@ impl Driver for LocalDriver {
     }
 
     fn restore(&self, task: &Task<'_>) -> Result<()> {
-        Service::servers(task.lab()).into_iter().try_for_each(|server| servers::start(task, server).map(drop))
+        servers::start_all(task, Service::coordinators(task.lab()))?;
+        servers::start_all(task, task.lab().broker_ids().map(Service::Broker).collect())
     }
 
     fn left(&self, task: &Task<'_>) -> Result<Left> {
-        let ports = Service::servers(task.lab()).iter().filter_map(|server| server.port(task.lab())).collect();
+        let ports = Service::servers(task.lab()).iter().flat_map(|server| server.ports(task.lab())).collect();
         Ok(Left { none: "no process, no file", found: Vec::new(), ports })
     }
 }

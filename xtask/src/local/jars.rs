@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Env;
 use crate::config::yaml::text_of;
+use crate::coordination::releases::Version;
 use crate::failure::{Failure, IoContext, Result};
 use crate::files::{stamp, write_file};
 
@@ -25,19 +26,23 @@ pub struct Jars {
     pub names: Vec<String>,
     /// The folder of the verified jars. Its name changes with pom and lock.
     pub dir: PathBuf,
-    /// log4j.properties of ZooKeeper and the brokers.
+    /// The system property that names the logging's settings.
+    pub log4j_option: &'static str,
+    /// The logging's settings of the servers.
     pub log4j: PathBuf,
-    /// log4j.properties of the command-line tools.
+    /// The logging's settings of the command-line tools.
     pub tools_log4j: PathBuf,
 }
 
 impl Jars {
-    /// Reads the recipe in the project's `manifests/images/kafka`.
+    /// Reads the recipe of a version in the project's `manifests/images/kafka`: that of the course's version is in the
+    /// folder itself, beside the recipe of its image, each other one in a folder of its name.
     ///
     /// # Errors
     /// A file of the recipe is missing, or the lock names no Kafka.
-    pub fn describe(env: &Env) -> Result<Self> {
-        let recipe = env.repo.join("manifests/images/kafka");
+    pub fn describe(env: &Env, kafka: Version) -> Result<Self> {
+        let shared = env.repo.join("manifests/images/kafka");
+        let recipe = if kafka == Version::V3_3 { shared.clone() } else { shared.join(kafka.name()) };
         let (pom, lock) = (recipe.join("pom.xml"), recipe.join("jars.sha256"));
         let (pom_text, lock_text) = (text_of(&pom).cannot("read", &pom)?, text_of(&lock).cannot("read", &lock)?);
         let names: Vec<String> =
@@ -47,11 +52,20 @@ impl Jars {
             .find_map(|name| name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar"))
             .ok_or_else(|| Failure::usage(format!("{}: names no kafka_2.13-VERSION.jar", lock.display())))?
             .to_string();
+        if version != kafka.name() {
+            let what = format!("{} is the lock of Kafka {version}, not of {kafka}", lock.display());
+            return Err(Failure::usage(what));
+        }
+        let (log4j_option, logging, file) = match kafka.logs_with_log4j2() {
+            true => ("log4j2.configurationFile", recipe, "log4j2.properties"),
+            false => ("log4j.configuration", shared, "log4j.properties"),
+        };
         let key = fingerprint(&[&pom_text, &lock_text]);
         Ok(Jars {
             dir: env.cache.join(format!("kafka-{version}-{key}")),
-            log4j: recipe.join("log4j.properties"),
-            tools_log4j: recipe.join("tools-log4j.properties"),
+            log4j_option,
+            log4j: logging.join(file),
+            tools_log4j: logging.join(format!("tools-{file}")),
             version,
             pom,
             lock,
@@ -120,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_committed_recipe_is_kafka_3_3_2_with_a_logging_binding() {
-        let jars = Jars::describe(&crate::config::sample::lab().env).unwrap();
+        let jars = Jars::describe(&crate::config::sample::lab().env, Version::V3_3).unwrap();
         assert_eq!(jars.version, "3.3.2");
         for needed in ["zookeeper-3.6.3.jar", "kafka-clients-3.3.2.jar", "slf4j-reload4j-1.7.36.jar"] {
             assert!(jars.names.iter().any(|name| name == needed), "{needed}");
@@ -131,8 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn each_version_has_its_recipe_lock_cache_and_logging() {
+        let env = crate::config::sample::lab().env;
+        let all = [Version::V3_3, Version::V3_9, Version::V4_3].map(|version| Jars::describe(&env, version).unwrap());
+        for (place, jars) in all.iter().enumerate() {
+            let mut files = vec![&jars.pom, &jars.lock, &jars.log4j, &jars.tools_log4j].into_iter();
+            assert!(files.all(|file| file.exists()), "{jars:?}");
+            assert_eq!(jars.sums().unwrap().len(), jars.names.len());
+            assert!(all[..place].iter().all(|other| other.dir != jars.dir), "{}", jars.dir.display());
+            let binding = if jars.version == "4.3.1" { "log4j-slf4j-impl-" } else { "slf4j-reload4j-" };
+            assert!(jars.names.iter().any(|name| name.starts_with(binding)), "{}", jars.version);
+            let coordinator = jars.names.iter().any(|name| name.starts_with("zookeeper-"));
+            assert_eq!(coordinator, jars.version != "4.3.1", "{}", jars.version);
+        }
+    }
+
+    #[test]
     fn a_malformed_lock_is_refused() {
-        let mut jars = Jars::describe(&crate::config::sample::lab().env).unwrap();
+        let mut jars = Jars::describe(&crate::config::sample::lab().env, Version::V3_3).unwrap();
         let sum = "0123456789abcdef".repeat(4);
         jars.lock_text = format!("{sum}  a.jar\n");
         assert_eq!(jars.sums().unwrap(), [(sum.as_str(), "a.jar")]);
@@ -146,7 +176,7 @@ mod tests {
     #[test]
     fn windows_line_endings_change_nothing() {
         let mut env = crate::config::sample::lab().env;
-        let committed = Jars::describe(&env).unwrap();
+        let committed = Jars::describe(&env, Version::V3_3).unwrap();
         let dir = std::env::temp_dir().join(format!("kafka-lab-jars-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("manifests/images/kafka")).unwrap();
         for file in ["manifests/images/kafka/pom.xml", "manifests/images/kafka/jars.sha256"] {
@@ -154,7 +184,7 @@ mod tests {
             std::fs::write(dir.join(file), text.replace('\n', "\r\n")).unwrap();
         }
         env.repo = dir.clone();
-        let found = Jars::describe(&env).unwrap();
+        let found = Jars::describe(&env, Version::V3_3).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!((&found.dir, &found.lock_text), (&committed.dir, &committed.lock_text));
         assert!(!found.lock_text.contains('\r'));

@@ -3,6 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::{Lab, xtask_line};
+use crate::coordination::releases::Version;
 use crate::failure::{Exit, Result};
 use crate::findings::{Findings, compilers, lab_of, room, writable};
 use crate::local::ports;
@@ -11,10 +12,11 @@ use crate::signal::Stop;
 use crate::system::{MIB, available_memory, free_space};
 use crate::task::Task;
 use crate::tools::java;
+use crate::words;
 
 /// What [`look`] would check.
 pub fn preview(lab: &Lab) -> Vec<String> {
-    let ports: Vec<String> = Service::servers(lab).iter().filter_map(|s| s.port(lab)).map(|p| p.to_string()).collect();
+    let ports: Vec<String> = Service::servers(lab).iter().flat_map(|s| s.ports(lab)).map(|p| p.to_string()).collect();
     vec![
         "java -XshowSettings:properties -version".into(),
         "# mvn, cc, c++, make, setsid on PATH".into(),
@@ -40,30 +42,39 @@ pub fn look(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
+/// Which Java runs a version of Kafka, as a clause.
+fn runs_on(kafka: Version) -> String {
+    format!("Kafka {} runs on Java {}", kafka.line(), words::enumerated(kafka.documented_java(), "or"))
+}
+
 fn programs(task: &Task<'_>, findings: &mut Findings) -> Result<()> {
-    let env = &task.lab().env;
+    let (env, kafka) = (&task.lab().env, task.lab().release.version);
     if let Some(home) = env.java_home.as_ref().filter(|home| !crate::config::is_program(&home.join("bin/java"))) {
         let why = if home.join("bin/java").exists() { "a bin/java that nobody may execute" } else { "no bin/java" };
         findings.warnings.push(format!("JAVA_HOME ({}) has {why}: using PATH", home.display()));
     }
     match java::locate(env) {
         None => findings
-            .package("no java in JAVA_HOME or on PATH; Kafka 3.3 runs on Java 11 or 17", &["openjdk-17-jre-headless"]),
+            .package(format!("no java in JAVA_HOME or on PATH; {}", runs_on(kafka)), &["openjdk-17-jre-headless"]),
         Some(program) => match java::ask(&program, task.ctx.exec, &task.log, task.ctx.stop) {
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
-            Err(failure) => findings
-                .problem(failure.message, failure.fix.as_deref().unwrap_or("set JAVA_HOME to a working Java 11 or 17")),
+            Err(failure) => findings.problem(
+                failure.message,
+                failure.fix.as_deref().unwrap_or(&format!("set JAVA_HOME to a working Java; {}", runs_on(kafka))),
+            ),
             Ok(found) => {
                 let version = &found.version;
-                if version.major < 11 {
+                if version.major < kafka.oldest_java() {
                     findings.package(
-                        format!("{} is Java {}; Kafka 3.3 runs on Java 11 or 17", program.display(), version.text),
+                        format!("{} is Java {}; {}", program.display(), version.text, runs_on(kafka)),
                         &["openjdk-17-jre-headless"],
                     );
-                } else if !version.is_supported() {
+                } else if !kafka.documented_java().contains(&version.major) {
                     findings.warnings.push(format!(
-                        "Java {}: Kafka 3.3 documents 11 and 17; newer versions worked in our tests",
-                        version.text
+                        "Java {}: Kafka {} documents {}; newer versions worked in our tests",
+                        version.text,
+                        kafka.line(),
+                        words::enumerated(kafka.documented_java(), "and")
                     ));
                 }
                 let runtime = std::fs::canonicalize(&found.program).unwrap_or_default();
@@ -137,8 +148,10 @@ fn limits(findings: &mut Findings) -> bool {
 
 fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
     let mut taken = Vec::new();
-    let servers: Vec<(u16, Service)> =
-        Service::servers(lab).into_iter().filter_map(|service| Some((service.port(lab)?, service))).collect();
+    let servers: Vec<(u16, Service)> = Service::servers(lab)
+        .into_iter()
+        .flat_map(|of| of.ports(lab).into_iter().map(move |port| (port, of)))
+        .collect();
     for (port, holder) in ports::taken(servers.iter().map(|(port, _)| *port), stop) {
         let Some((_, service)) = servers.iter().find(|(of, _)| *of == port) else { continue };
         let ours = service.living(lab).map(|identity| format!("pid {} ", identity.pid));
@@ -151,7 +164,7 @@ fn free_ports(lab: &Lab, stop: &Stop, findings: &mut Findings) {
         findings.notes.push(format!(
             "ports {first}–{} and {}",
             lab.ports.broker(lab.facts.brokers.count - 1),
-            lab.ports.coordinator
+            words::listed(lab.coordinator_ports())
         ));
         return;
     }
@@ -175,10 +188,11 @@ fn free_base(lab: &Lab) -> Option<u16> {
     let shift = lab.ports.coordinator.wrapping_sub(lab.ports.base);
     let steps = (1..20u16).map(|step| step * 100);
     let mut bases = steps.flat_map(|by| [lab.ports.base.saturating_add(by), lab.ports.base.saturating_sub(by)]);
+    let more = lab.coordinator_ports().len() as u16;
     bases.find(|base| {
         *base >= 1024
-            && base.wrapping_add(shift) < OUTGOING
-            && ports::is_free(base.wrapping_add(shift))
+            && base.wrapping_add(shift).saturating_add(more) <= OUTGOING
+            && (0..more).all(|number| ports::is_free(base.wrapping_add(shift).saturating_add(number)))
             && lab.broker_ids().all(|id| ports::is_free(base.saturating_add(id as u16)))
     })
 }
@@ -189,7 +203,7 @@ fn memory(lab: &Lab, findings: &mut Findings) {
     let need: u64 = missing
         .iter()
         .map(|service| match service {
-            Service::Coordinator => {
+            Service::Coordinator(_) => {
                 heap(&lab.facts.coordinator.heap_opts).unwrap_or(512 * MIB).saturating_add(64 * MIB)
             }
             // Measured: 280 to 370 MB resident with a heap of 512 MiB, before the heap is full.

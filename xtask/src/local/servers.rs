@@ -9,11 +9,12 @@ use rustix::process::Signal;
 
 use crate::backend::Reach;
 use crate::config::Lab;
-use crate::coordination::{self, Membership, NAME};
+use crate::coordination::{self, Mode};
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::{self, private_dir};
 use crate::local::process::{self, Identity, Life, Started};
 use crate::local::service::{Spec, is_whole, stamp_of};
+use crate::local::storage;
 use crate::service::Service;
 use crate::system::{self, MIB};
 use crate::task::{Ctx, Outcome, Task};
@@ -36,16 +37,19 @@ pub fn preview_start(ctx: &Ctx<'_>, service: Service) -> Vec<String> {
     for (path, text) in &spec.files {
         lines.push(format!("cat >{} <<'END'\n{text}END", quoted(path.as_os_str())));
     }
-    if let Service::Broker(id) = service {
-        lines.push(format!("# wait until {NAME} has expired any former session of broker {id}"));
+    let coordinator = lab.release.mode.noun();
+    lines.extend(storage::preview(ctx, service, &spec));
+    if let (Service::Broker(id), false) = (service, lab.release.mode == Mode::KRaft) {
+        lines.push(format!("# wait until {coordinator} has expired any former session of broker {id}"));
     }
     // `env` sets variables for a program that setsid(1) starts.
     lines.push(format!("setsid env {} </dev/null >>{} 2>&1 &", spec.cmd, quoted(service.out(lab).as_os_str())));
     lines.push(match service {
-        Service::Coordinator => {
+        Service::Coordinator(_) if lab.release.mode == Mode::KRaft => "# wait until it answers".into(),
+        Service::Coordinator(_) => {
             format!("# wait until `echo srvr | nc 127.0.0.1 {}` prints its mode", lab.ports.coordinator)
         }
-        Service::Broker(id) => format!("# wait until {NAME} lists broker {id}"),
+        Service::Broker(id) => format!("# wait until {coordinator} lists broker {id}"),
         Service::Client(..) => "# wait until it reports its start on the topic's partitions".into(),
     });
     lines
@@ -72,7 +76,7 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     let same = record.as_ref().is_some_and(|record| record.settings == spec.settings);
 
     // Also checked if it is running: it would reject brokers that know another ZooKeeper, and they would wait.
-    if service == Service::Coordinator
+    if matches!(service, Service::Coordinator(_))
         && let Some(failure) = wrong_data(lab, service)
     {
         return Err(failure);
@@ -114,8 +118,9 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         }
         former_session_gone(task, id)?;
     }
+    storage::prepare(task, service, &spec)?;
     let mut warnings = Vec::new();
-    if service == Service::Coordinator {
+    if matches!(service, Service::Coordinator(_)) && lab.release.mode != Mode::KRaft {
         for log in coordination::headless_logs(&coordinator_files(lab)) {
             files::remove_file(&log)?;
             warnings.push(format!("removed {}, which a full disk left empty", log.display()));
@@ -126,7 +131,25 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
 
 /// The folder of the coordinator's snapshots and logs.
 fn coordinator_files(lab: &Lab) -> PathBuf {
-    Service::Coordinator.dir(lab).join("data/version-2")
+    Service::Coordinator(0).dir(lab).join("data/version-2")
+}
+
+/// Starts several servers: controllers and brokers of KRaft mode at once, because none of them may be ready before most
+/// voters are there; otherwise one after the other.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_all(task: &Task<'_>, services: Vec<Service>) -> Result<()> {
+    if task.lab().release.mode != Mode::KRaft {
+        return services.into_iter().try_for_each(|service| start(task, service).map(drop));
+    }
+    std::thread::scope(|scope| {
+        let started: Vec<_> = services.into_iter().map(|service| scope.spawn(move || start(task, service))).collect();
+        started.into_iter().try_for_each(|one| match one.join() {
+            Ok(started) => started.map(drop),
+            Err(_) => Err(Failure::new(Exit::Unexpected, "a thread that started a server panicked")),
+        })
+    })
 }
 
 /// What a service's process needs. Clients need no java, so a lab without one can still start them.
@@ -196,20 +219,32 @@ fn is_away(lab: &Lab, service: Service, identity: &Identity, failure: &Failure) 
     matches!(service, Service::Broker(_))
         && failure.exit == Exit::Step
         && identity.life() != Life::Gone
-        && died(lab, &[Service::Coordinator]).is_none()
-        && coordination::serves(lab.ports.coordinator).unwrap_or(false)
+        && coordinator_died(lab).is_none()
+        && lab.addresses().serves()
+}
+
+/// The failure of the coordinator if it has died: of ZooKeeper, or of so many controllers that the others cannot agree.
+fn coordinator_died(lab: &Lab) -> Option<Failure> {
+    let voters = Service::coordinators(lab);
+    let failures: Vec<Failure> = voters.iter().filter_map(|voter| died(lab, &[*voter])).collect();
+    let left = voters.len() - failures.len();
+    if 2 * left > voters.len() { None } else { failures.into_iter().next() }
 }
 
 /// Checks a server's data before it is started. With wrong data, brokers would never become ready.
 fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
-    let data = |service: Service| service.dir(lab).join("data");
+    let data = |service: Service| storage::data(lab, service);
     if data(service).is_symlink() {
         let what = format!("the data folder of {} is a symbolic link", service.name(lab));
         return Some(files::naming_what_is_in_the_way(Failure::step(what), &data(service)));
     }
+    if lab.release.mode == Mode::KRaft {
+        return storage::wrong(lab, service);
+    }
+    let coordinator = lab.release.mode.noun();
     let (what, way) = match service {
-        Service::Coordinator => {
-            let cluster = |id: u32| stored(&data(Service::Broker(id)), "cluster.id");
+        Service::Coordinator(_) => {
+            let cluster = |id: u32| storage::stored(&data(Service::Broker(id)), "cluster.id");
             let version = coordinator_files(lab);
             let strangers: Vec<String> = lab
                 .broker_ids()
@@ -222,14 +257,14 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
                 return None;
             }
             let what = format!(
-                "{NAME} has lost its data, or has another cluster's, and {} still have theirs: they belong to a Kafka cluster \
-                 that {NAME} does not know, and cannot join another",
+                "{coordinator} has lost its data, or has another cluster's, and {} still have theirs: they belong to a Kafka \
+                 cluster that {coordinator} does not know, and cannot join another",
                 strangers.join(", ")
             );
             (what, Remedy::StartOver)
         }
         Service::Broker(id) => {
-            let other = stored(&data(service), "broker.id").filter(|other| *other != id.to_string())?;
+            let other = storage::stored(&data(service), "broker.id").filter(|other| *other != id.to_string())?;
             (
                 format!("kafka-{id} has another broker's data: its meta.properties has broker.id={other}"),
                 Remedy::OwnData,
@@ -238,13 +273,6 @@ fn wrong_data(lab: &Lab, service: Service) -> Option<Failure> {
         Service::Client(..) => return None,
     };
     Some(Failure::step(format!("{what} ({})", data(service).display())).fix(way.fix(lab)))
-}
-
-/// A property that a broker stored about itself in its data folder.
-fn stored(data: &Path, key: &str) -> Option<String> {
-    let text = files::own::read_own_text(&data.join("meta.properties")).ok()??;
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-    Some(value.trim().to_string())
 }
 
 /// Checks that the started process is the server itself, not a launcher: the server would outlive a stopped launcher.
@@ -294,21 +322,26 @@ fn launch(task: &Task<'_>, service: Service, spec: Spec) -> Result<Identity> {
 /// Waits until the former session has expired, within zookeeper.session.timeout.ms. A broker that registers before that
 /// dies of NodeExists; KAFKA-7165 covers only expired sessions.
 fn former_session_gone(task: &Task<'_>, id: u32) -> Result<()> {
-    let port = task.lab().ports.coordinator;
+    let (port, mode) = (task.lab().ports.coordinator, task.lab().release.mode);
+    // In KRaft mode the broker itself waits, and registers again.
+    if mode == Mode::KRaft {
+        return Ok(());
+    }
+    let coordinator = mode.noun();
     let timeout = task.lab().timeout(|t| t.broker);
     let what = format!("the former session of broker {id}");
     task.wait(&what, timeout, INTERVAL, || {
-        if let Some(cause) = died(task.lab(), &[Service::Coordinator]) {
+        if let Some(cause) = coordinator_died(task.lab()) {
             return Err(cause);
         }
         let sessions = task.membership()?.map(|membership| membership.sessions);
         Ok(match sessions {
             Ok(Some(held)) if held.contains_key(&id) => {
-                Poll::NotYet(format!("{NAME} still keeps the former session of broker {id}"))
+                Poll::NotYet(format!("{coordinator} still keeps the former session of broker {id}"))
             }
             Ok(Some(_)) => Poll::Ready(()),
-            Ok(None) => Poll::NotYet(format!("{NAME} on port {port} does not serve yet")),
-            Err(error) => Poll::NotYet(format!("{NAME} on port {port} does not answer: {error}")),
+            Ok(None) => Poll::NotYet(format!("{coordinator} on port {port} does not serve yet")),
+            Err(error) => Poll::NotYet(format!("{coordinator} on port {port} does not answer: {error}")),
         })
     })
 }
@@ -324,11 +357,14 @@ fn log_since(log: &Path, written: u64) -> String {
 /// already running.
 fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option<u64>) -> Result<()> {
     let lab = task.lab();
-    let port = lab.ports.coordinator;
+    let (coordinator, addresses) = (lab.release.mode.noun(), lab.addresses());
+    let port = service.port(lab).unwrap_or_default();
     let name = service.name(lab);
     let log = service.log(lab);
     let timeout = match service {
-        Service::Coordinator => lab.timeout(|t| t.coordinator),
+        // A controller takes as long as a broker.
+        Service::Coordinator(_) if lab.release.mode == Mode::KRaft => lab.timeout(|t| t.broker),
+        Service::Coordinator(_) => lab.timeout(|t| t.coordinator),
         // A running broker gets half of the time for a new session. Then it is restarted, which takes time again.
         Service::Broker(_) if written.is_none() => lab.timeout(|t| t.broker) / 2,
         Service::Broker(_) => lab.timeout(|t| t.broker),
@@ -339,25 +375,26 @@ fn ready(task: &Task<'_>, service: Service, identity: &Identity, written: Option
             return Err(gone(lab, service, identity, written.unwrap_or(0)));
         }
         // Without the coordinator, a broker waits forever and does not report the cause.
-        if let (Service::Broker(_), Some(cause)) = (service, died(task.lab(), &[Service::Coordinator])) {
+        if let (Service::Broker(_), Some(cause)) = (service, coordinator_died(task.lab())) {
             return Err(cause);
         }
         let ready = match service {
-            Service::Coordinator => coordination::serves(port).map_err(in_words),
-            Service::Broker(id) => task.membership()?.map(|Membership { registered, in_touch, .. }| match written {
-                Some(_) => registered.contains(&id),
-                // After an outage, the coordinator may keep a session that no broker uses any more.
-                None => in_touch.contains(&id),
-            }),
+            Service::Coordinator(_) => addresses.answers(port).map_err(in_words),
+            Service::Broker(id) if written.is_some() => addresses.has_registered(id),
+            // After an outage, the coordinator may keep a session that no broker uses any more.
+            Service::Broker(id) => task.membership()?.map(|membership| membership.in_touch.contains(&id)),
             // A client logs this once it knows the topic's partitions.
             Service::Client(..) => Ok(written.is_none_or(|written| log_since(&log, written).contains(": start "))),
         };
         Ok(match (service, ready) {
             (_, Ok(true)) => Poll::Ready(()),
-            (Service::Coordinator, Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
-            (Service::Coordinator, Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
-            (Service::Broker(_), Ok(false)) => Poll::NotYet(format!("not yet registered in {NAME}")),
-            (Service::Broker(_), Err(error)) => Poll::NotYet(format!("{NAME} on port {port}: {error}")),
+            (Service::Coordinator(_), Ok(false)) => Poll::NotYet("answers, but does not serve yet".into()),
+            (Service::Coordinator(_), Err(error)) => Poll::NotYet(format!("port {port}: {error}")),
+            (Service::Broker(_), Ok(false)) => Poll::NotYet(format!("not yet registered with {coordinator}")),
+            (Service::Broker(_), Err(error)) if lab.release.mode == Mode::KRaft && written.is_some() => {
+                Poll::NotYet(format!("port {port}: {error}"))
+            }
+            (Service::Broker(_), Err(error)) => Poll::NotYet(format!("{coordinator}: {error}")),
             (Service::Client(..), _) => {
                 let last = crate::failure::tail(&log_since(&log, written.unwrap_or(0)), 1).concat();
                 Poll::NotYet(if last.is_empty() { "its log is empty".into() } else { last })
@@ -477,10 +514,10 @@ fn grace(task: &Task<'_>, service: Service, found: &[Identity]) -> Result<Durati
     }
     let hopeless = !found.is_empty()
         && match service {
-            Service::Coordinator => false,
+            Service::Coordinator(_) => false,
             Service::Broker(_) => {
                 let paused = found.iter().any(|identity| identity.life() == Life::Paused);
-                paused || !coordination::serves(lab.ports.coordinator).unwrap_or(false)
+                paused || !lab.addresses().serves()
             }
             Service::Client(..) => task.ctx.driver.serving(task)? == 0,
         };

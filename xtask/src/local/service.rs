@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::config::Lab;
 use crate::config::broker_settings::property_name;
-use crate::config::facts::POD_NAME;
+use crate::config::facts::{POD_NAME, Quorum};
+use crate::coordination::Mode;
 use crate::exec::Cmd;
 use crate::files;
 use crate::local::jars::{Jars, fingerprint};
@@ -72,16 +73,33 @@ impl Service {
     /// Its port on 127.0.0.1; clients have none.
     pub fn port(self, lab: &Lab) -> Option<u16> {
         match self {
-            Service::Coordinator => Some(lab.ports.coordinator),
+            Service::Coordinator(number) => lab.coordinator_ports().get(number as usize).copied(),
             Service::Broker(id) => Some(lab.ports.broker(id)),
             Service::Client(..) => None,
         }
     }
 
+    /// Its ports on 127.0.0.1. A broker that is a controller too has one for each.
+    pub fn ports(self, lab: &Lab) -> Vec<u16> {
+        let own = self.port(lab);
+        let other = match self {
+            Service::Broker(id) if lab.facts.coordinator.count == 0 => {
+                lab.coordinator_ports().get(id as usize).copied()
+            }
+            _ => None,
+        };
+        own.into_iter().chain(other).collect()
+    }
+
     /// Its command and configuration.
     pub fn spec(self, lab: &Lab, jars: &Jars, java: &Java) -> Spec {
         match self {
-            Service::Coordinator => {
+            Service::Coordinator(number) if lab.release.mode == Mode::KRaft => {
+                let file = self.dir(lab).join("controller.properties");
+                let properties = controller_properties(lab, number, &self.dir(lab));
+                self.java(lab, jars, java, &lab.facts.coordinator.heap_opts, "kafka.Kafka", (file, properties))
+            }
+            Service::Coordinator(_) => {
                 let file = self.dir(lab).join("zookeeper.properties");
                 let properties = zookeeper_properties(lab, &self.dir(lab));
                 let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
@@ -115,25 +133,30 @@ impl Service {
             format!("-Dkafka.logs.dir={}", lab.logs().display()),
             format!("-Dkafka.lab.process={}", self.name(lab)),
             "-Dkafka.lab.appender=file".into(),
-            format!("-Dlog4j.configuration={}", file_url(&jars.log4j)),
+            format!("-D{}={}", jars.log4j_option, file_url(&jars.log4j)),
             "-Djava.awt.headless=true".into(),
         ]);
         let tail = ["-cp".into(), jars.class_path(), class.into(), file.display().to_string()];
         let settings = format!("{properties}\n{} {}\n", fixed.join(" "), tail.join(" "));
 
-        // A class-data archive saves most of a JVM's startup time. The first lab's ZooKeeper and first broker write one
-        // each when they exit, and `stop` moves it into the cache.
+        // A class-data archive saves most of a JVM's startup time. The first lab's first coordinator and first broker
+        // write one each when they exit, and `stop` moves it into the cache.
         let (mut archive, mut trains) = (None, None);
         let mut unsettled =
             vec![format!("-XX:ErrorFile={}", lab.logs().join(format!("{}.crash", self.name(lab))).display())];
         if java.version.has_dynamic_archives() {
-            let kind = if self == Service::Coordinator { "zookeeper" } else { "kafka" };
+            let mode = lab.release.mode;
+            let kind = match (self, mode) {
+                (Service::Coordinator(_), _) => mode.workload(),
+                (_, Mode::KRaft) => "broker",
+                _ => "kafka",
+            };
             let key = fingerprint(&[&jars.class_path(), &java.banner, &lab.settings.local.java_options.join(" ")]);
             let kept = lab.env.cache.join("class-data").join(format!("{kind}-{key}.jsa"));
             if is_whole(&kept) {
                 unsettled.push(format!("-XX:SharedArchiveFile={}", kept.display()));
                 archive = Some(kept);
-            } else if matches!(self, Service::Coordinator | Service::Broker(0)) {
+            } else if matches!(self, Service::Coordinator(0) | Service::Broker(0)) {
                 let made = self.dir(lab).join("classes.jsa");
                 unsettled.push(format!("-XX:ArchiveClassesAtExit={}", made.display()));
                 trains = Some((made, kept));
@@ -230,10 +253,45 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
         .collect();
     let listener = env.get("KAFKA_INTER_BROKER_LISTENER_NAME").map_or("PLAINTEXT", String::as_str);
     let address = format!("{listener}://{}", lab.broker_address(id));
-    properties.insert("broker.id".into(), id.to_string());
-    properties.insert("zookeeper.connect".into(), lab.coordinator_address());
     properties.insert("listeners".into(), address.clone());
     properties.insert("advertised.listeners".into(), address);
+    properties.insert("log.dirs".into(), dir.join("data").display().to_string());
+    match &lab.facts.coordinator.quorum {
+        None => {
+            properties.insert("broker.id".into(), id.to_string());
+            properties.insert("zookeeper.connect".into(), lab.coordinator_address());
+        }
+        Some(quorum) => {
+            properties.insert("node.id".into(), id.to_string());
+            properties.insert("controller.quorum.voters".into(), voters(lab, quorum));
+            let port = lab.coordinator_ports().get(id as usize).copied();
+            if let Some(port) = port.filter(|_| lab.facts.coordinator.count == 0) {
+                let more = format!(",{}://127.0.0.1:{port}", quorum.listener);
+                properties.entry("listeners".into()).and_modify(|listeners| listeners.push_str(&more));
+            }
+        }
+    }
+    render(&properties)
+}
+
+/// The voters at their addresses on this host.
+fn voters(lab: &Lab, quorum: &Quorum) -> String {
+    let all = quorum.voters.iter().zip(lab.coordinator_ports());
+    all.map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+}
+
+fn controller_properties(lab: &Lab, number: u32, dir: &Path) -> String {
+    let env = &lab.facts.coordinator.properties;
+    let mut properties: BTreeMap<String, String> =
+        env.iter().filter_map(|(key, value)| Some((property_name(key)?, value.clone()))).collect();
+    if let Some(quorum) = &lab.facts.coordinator.quorum {
+        let place = number as usize;
+        let (id, port) = (quorum.voters.get(place).copied(), lab.coordinator_ports().get(place).copied());
+        properties.insert("node.id".into(), id.unwrap_or_default().to_string());
+        let listener = format!("{}://127.0.0.1:{}", quorum.listener, port.unwrap_or_default());
+        properties.insert("listeners".into(), listener);
+        properties.insert("controller.quorum.voters".into(), voters(lab, quorum));
+    }
     properties.insert("log.dirs".into(), dir.join("data").display().to_string());
     render(&properties)
 }
@@ -242,10 +300,16 @@ fn broker_properties(lab: &Lab, id: u32, dir: &Path) -> String {
 mod tests {
     use super::*;
     use crate::config::sample;
-    use crate::tools::java::Version;
+    use crate::coordination::Release;
+    use crate::coordination::releases::Version;
+    use crate::tools::java;
 
     fn java() -> Java {
-        Java { program: "java".into(), version: Version { major: 17, text: "17.0.15".into() }, banner: "b".into() }
+        Java {
+            program: "java".into(),
+            version: java::Version { major: 17, text: "17.0.15".into() },
+            banner: "b".into(),
+        }
     }
 
     #[test]
@@ -278,6 +342,30 @@ mod tests {
     }
 
     #[test]
+    fn controllers_and_brokers_of_kraft_listen_on_loopback_only_and_know_the_voters() {
+        const VOTERS: &str = "controller.quorum.voters=100@127.0.0.1:32181,101@127.0.0.1:32182,102@127.0.0.1:32183";
+        let lab = sample::of(Release { version: Version::V4_3, mode: Mode::KRaft });
+        let expect = |text: &str, lines: &[&str]| {
+            for line in lines {
+                assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+            }
+            for word in ["0.0.0.0", "$(", "zookeeper", "broker.id", "-service"] {
+                assert!(!text.contains(word), "{word} is in\n{text}");
+            }
+        };
+        let controller = controller_properties(&lab, 1, Path::new("/state/controller-1"));
+        let own = ["node.id=101", "process.roles=controller", "listeners=CONTROLLER://127.0.0.1:32182", VOTERS];
+        expect(&controller, &own);
+        expect(&controller, &["log.dirs=/state/controller-1/data", "min.insync.replicas=2"]);
+        let broker = broker_properties(&lab, 1, Path::new("/state/kafka-1"));
+        let own = ["node.id=1", "process.roles=broker", "listeners=PLAINTEXT://127.0.0.1:30091", VOTERS];
+        expect(&broker, &own);
+        expect(&broker, &["advertised.listeners=PLAINTEXT://127.0.0.1:30091", "controller.listener.names=CONTROLLER"]);
+        assert_eq!(Service::Coordinator(2).ports(&lab), [32183]);
+        assert_eq!(Service::Broker(2).ports(&lab), [30092]);
+    }
+
+    #[test]
     fn odd_paths_survive_properties_and_urls() {
         assert_eq!(escaped(" a b\\ü𝄞"), "\\ a b\\\\\\u00fc\\ud834\\udd1e");
         assert_eq!(file_url(Path::new("/a b/ü%.x")), "file:/a%20b/%C3%BC%25.x");
@@ -286,7 +374,7 @@ mod tests {
     #[test]
     fn changed_settings_require_a_restart_and_an_archive_does_not() {
         let lab = sample::lab();
-        let jars = Jars::describe(&lab.env).unwrap();
+        let jars = Jars::describe(&lab.env, lab.release.version).unwrap();
         let before = Service::Broker(0).spec(&lab, &jars, &java());
         assert!(before.trains.is_some());
         assert!(!before.settings.contains("ArchiveClassesAtExit"));
@@ -295,17 +383,17 @@ mod tests {
         other.facts.brokers.env.insert("KAFKA_NUM_PARTITIONS".into(), "6".into());
         assert_ne!(Service::Broker(0).spec(&other, &jars, &java()).settings, before.settings);
         assert_eq!(
-            Service::Coordinator.spec(&other, &jars, &java()).settings,
-            Service::Coordinator.spec(&lab, &jars, &java()).settings
+            Service::Coordinator(0).spec(&other, &jars, &java()).settings,
+            Service::Coordinator(0).spec(&lab, &jars, &java()).settings
         );
-        let old = Java { version: Version { major: 11, text: "11".into() }, ..java() };
+        let old = Java { version: java::Version { major: 11, text: "11".into() }, ..java() };
         assert!(Service::Broker(0).spec(&lab, &jars, &old).trains.is_none());
     }
 
     #[test]
     fn clients_get_their_environment_and_the_host_addresses() {
         let lab = sample::lab();
-        let jars = Jars::describe(&lab.env).unwrap();
+        let jars = Jars::describe(&lab.env, lab.release.version).unwrap();
         let spec = Service::Client(0, 0).spec(&lab, &jars, &java());
         let line = spec.cmd.to_string();
         assert!(line.contains("KAFKA_BROKER=127.0.0.1:30090,127.0.0.1:30091,127.0.0.1:30092"), "{line}");

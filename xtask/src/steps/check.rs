@@ -1,10 +1,12 @@
 //! The checks of `verify` with Kafka's own tools. The manifests define what is expected.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use crate::brokers;
 use crate::config::Lab;
-use crate::coordination;
+use crate::coordination::kraft::{self, Row, Status};
+use crate::coordination::{self, Mode};
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::kafka_tools::{KafkaTools, Tool};
@@ -12,7 +14,7 @@ use crate::service::Service;
 use crate::steps::{running_clients, serve};
 use crate::task::{Alive, Ctx, Outcome, Task};
 use crate::tools::kafka;
-use crate::words::quoted;
+use crate::words::{listed, quoted};
 
 /// A check with one of Kafka's tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,12 @@ pub enum ToolCheck {
     BrokerIds,
     /// `zookeeper-shell get /brokers/ids`.
     BrokerIdsData,
+    /// `kafka-metadata-quorum describe --status`.
+    QuorumStatus,
+    /// `kafka-metadata-quorum describe --replication`.
+    QuorumReplication,
+    /// The brokers that are registered and unfenced, asked without a JVM.
+    Unfenced,
     /// `kafka-topics --list`.
     TopicList,
     /// `kafka-topics --describe`.
@@ -28,15 +36,23 @@ pub enum ToolCheck {
 }
 
 impl ToolCheck {
-    /// All checks, in the plan's order.
-    pub const ALL: [ToolCheck; 4] =
-        [ToolCheck::BrokerIds, ToolCheck::BrokerIdsData, ToolCheck::TopicList, ToolCheck::TopicShape];
+    /// Returns the checks of a mode, in the plan's order.
+    pub fn of(mode: Mode) -> &'static [ToolCheck] {
+        use ToolCheck::{BrokerIds, BrokerIdsData, QuorumReplication, QuorumStatus, TopicList, TopicShape, Unfenced};
+        match mode {
+            Mode::KRaft => &[QuorumStatus, QuorumReplication, Unfenced, TopicList, TopicShape],
+            _ => &[BrokerIds, BrokerIdsData, TopicList, TopicShape],
+        }
+    }
 
     /// Returns the step's title.
     pub fn title(self) -> &'static str {
         match self {
             ToolCheck::BrokerIds => "ls /brokers/ids",
             ToolCheck::BrokerIdsData => "get /brokers/ids",
+            ToolCheck::QuorumStatus => "quorum status",
+            ToolCheck::QuorumReplication => "quorum replication",
+            ToolCheck::Unfenced => "unfenced brokers",
             ToolCheck::TopicList => "topic list",
             ToolCheck::TopicShape => "topic describe",
         }
@@ -49,12 +65,24 @@ impl ToolCheck {
         match self {
             ToolCheck::BrokerIds => {
                 let ids: Vec<String> = lab.broker_ids().map(|id| id.to_string()).collect();
-                (Tool::ZooKeeperShell, args(&["ls", "/brokers/ids"]), format!("[{}]", ids.join(", ")))
+                (Tool::ZOOKEEPER_SHELL, args(&["ls", "/brokers/ids"]), format!("[{}]", ids.join(", ")))
             }
-            ToolCheck::BrokerIdsData => (Tool::ZooKeeperShell, args(&["get", "/brokers/ids"]), "null".into()),
-            ToolCheck::TopicList => (Tool::KafkaTopics, args(&["--list"]), lab.facts.topic.clone()),
+            ToolCheck::BrokerIdsData => (Tool::ZOOKEEPER_SHELL, args(&["get", "/brokers/ids"]), "null".into()),
+            ToolCheck::QuorumStatus => {
+                let expected = format!("one leader, voters {}, brokers {}", voters(lab), listed(lab.broker_ids()));
+                (Tool::METADATA_QUORUM, args(&["describe", "--status"]), expected)
+            }
+            ToolCheck::QuorumReplication => {
+                let expected = format!("nobody lacks more than {LAG_MAX} records");
+                (Tool::METADATA_QUORUM, args(&["describe", "--replication"]), expected)
+            }
+            // What a user would type; the check asks a broker itself.
+            ToolCheck::Unfenced => {
+                (Tool::BROKER_API_VERSIONS, Vec::new(), format!("brokers {}", listed(lab.broker_ids())))
+            }
+            ToolCheck::TopicList => (Tool::TOPICS, args(&["--list"]), lab.facts.topic.clone()),
             ToolCheck::TopicShape => (
-                Tool::KafkaTopics,
+                Tool::TOPICS,
                 args(&["--describe", "--topic", &kafka::only(&lab.facts.topic)]),
                 format!("{} partitions × {} replicas, all in the ISR", brokers.partitions, brokers.replication_factor),
             ),
@@ -70,6 +98,9 @@ pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
     match check {
         ToolCheck::BrokerIds => broker_ids(task),
         ToolCheck::BrokerIdsData => broker_ids_data(task),
+        ToolCheck::QuorumStatus => quorum_status(task),
+        ToolCheck::QuorumReplication => quorum_replication(task),
+        ToolCheck::Unfenced => unfenced(task),
         ToolCheck::TopicList => topic_list(task),
         ToolCheck::TopicShape => topic_shape(task),
     }
@@ -78,6 +109,9 @@ pub fn tool(task: &Task<'_>, check: ToolCheck) -> Result<Outcome> {
 /// Returns the preview of [`tool`].
 pub fn preview_tool(check: ToolCheck, ctx: &Ctx<'_>) -> Vec<String> {
     let (tool, args, expected) = check.command(ctx.lab);
+    if check == ToolCheck::Unfenced {
+        return vec![format!("# ask a broker which are registered and unfenced; expected: {expected}")];
+    }
     vec![ctx.driver.kafka_tools(ctx).tool(tool, &args).to_string(), format!("# expected: {expected}")]
 }
 
@@ -86,12 +120,13 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     let (tool, args, expected) = check.command(lab);
     // Without an answer, the shell would retry for half a minute, and a broker that is asked for a topic's settings,
     // which are in the coordinator, for a minute.
-    if (tool == Tool::ZooKeeperShell || check == ToolCheck::TopicShape)
-        && let Err(why) = task.ctx.driver.ask_coordinator(task)?
+    if (tool.asks_coordinator() || tool == Tool::METADATA_QUORUM || check == ToolCheck::TopicShape)
+        && let Err(why) = task.membership()?
     {
-        return Err(Failure::fault(format!("{} does not answer: {why}", coordination::NAME)).fix(lab.xtask("up")));
+        let what = format!("{} does not answer: {why}", lab.release.mode.noun());
+        return Err(Failure::fault(what).fix(lab.xtask("up")));
     }
-    if tool == Tool::KafkaTopics {
+    if !tool.asks_coordinator() {
         brokers::any(task)?;
         // The tool may choose a paused one, and would wait for it until its deadline.
         let paused = task.ctx.driver.paused(lab);
@@ -144,6 +179,124 @@ fn broker_ids_data(task: &Task<'_>) -> Result<Outcome> {
             .output(&output.stdout)
             .log(&task.log)),
     }
+}
+
+/// How many records a replica of the metadata may lack. While nothing changes, the leader writes two a second, so that
+/// followers see that it lives.
+const LAG_MAX: u64 = 100;
+
+/// The voters' node ids, as text.
+fn voters(lab: &Lab) -> String {
+    listed(lab.facts.coordinator.quorum.iter().flat_map(|quorum| &quorum.voters))
+}
+
+/// Checks that one controller leads, that the voters are those of the manifest, and that every broker follows.
+fn quorum_status(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let (output, cmd, expected) = ask(task, ToolCheck::QuorumStatus)?;
+    let faults = match kraft::parse_status(&output.stdout) {
+        None => vec!["the answer cannot be read".to_string()],
+        Some(status) => match status_faults(lab, &status) {
+            faults if faults.is_empty() => {
+                return Ok(Outcome::passed(format!(
+                    "controller {} leads in epoch {}, voters {}, max lag {} records",
+                    status.leader,
+                    status.epoch,
+                    listed(status.voters),
+                    status.max_lag
+                )));
+            }
+            faults => faults,
+        },
+    };
+    Err(Failure::fault(format!("{}; expected: {expected}", faults.join("; ")))
+        .command(cmd)
+        .output(&output.stdout)
+        .log(&task.log)
+        .fix(format!("{} restarts what died", lab.xtask("up"))))
+}
+
+/// Returns what is wrong with a quorum.
+fn status_faults(lab: &Lab, status: &Status) -> Vec<String> {
+    let voters: BTreeSet<u32> =
+        lab.facts.coordinator.quorum.iter().flat_map(|quorum| &quorum.voters).copied().collect();
+    // Brokers that vote do not observe.
+    let observers: BTreeSet<u32> = lab.broker_ids().filter(|id| !voters.contains(id)).collect();
+    let mut faults = Vec::new();
+    if status.voters != voters {
+        faults.push(format!("the voters are {}", listed(&status.voters)));
+    }
+    if !status.voters.contains(&status.leader) {
+        faults.push(format!("{} leads, which is no voter", status.leader));
+    }
+    let missing: Vec<&u32> = observers.difference(&status.observers).collect();
+    if !missing.is_empty() {
+        faults.push(format!("broker {} does not follow the controllers", listed(missing)));
+    }
+    if status.max_lag > LAG_MAX {
+        let lag = format!("{} records for {} ms", status.max_lag, status.max_lag_ms);
+        faults.push(format!("a follower lacks {lag}"));
+    }
+    faults
+}
+
+/// Checks that no voter and no broker lacks much of the metadata.
+fn quorum_replication(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let (output, cmd, expected) = ask(task, ToolCheck::QuorumReplication)?;
+    let faults = match kraft::parse_replication(&output.stdout) {
+        None => vec!["the answer cannot be read".to_string()],
+        Some(rows) => match replication_faults(lab, &rows) {
+            faults if faults.is_empty() => {
+                let lag = rows.iter().map(|row| row.lag).max().unwrap_or_default();
+                return Ok(Outcome::passed(format!("{} nodes have the metadata, max lag {lag} records", rows.len())));
+            }
+            faults => faults,
+        },
+    };
+    Err(Failure::fault(format!("{}; expected: {expected}", faults.join("; ")))
+        .command(cmd)
+        .output(&output.stdout)
+        .log(&task.log)
+        .fix(format!("{} restarts what died", lab.xtask("up"))))
+}
+
+/// Returns what is wrong with the replicas of the metadata.
+fn replication_faults(lab: &Lab, rows: &[Row]) -> Vec<String> {
+    let voters = lab.facts.coordinator.quorum.iter().flat_map(|quorum| quorum.voters.iter().copied());
+    let wanted: BTreeSet<u32> = voters.chain(lab.broker_ids()).collect();
+    let found: BTreeSet<u32> = rows.iter().map(|row| row.id).collect();
+    let leaders = rows.iter().filter(|row| row.status == "Leader").count();
+    let mut faults = Vec::new();
+    if leaders != 1 {
+        faults.push(format!("{leaders} nodes lead"));
+    }
+    let missing: Vec<&u32> = wanted.difference(&found).collect();
+    if !missing.is_empty() {
+        faults.push(format!("node {} is not there", listed(missing)));
+    }
+    let behind = rows.iter().filter(|row| row.lag > LAG_MAX && wanted.contains(&row.id));
+    faults.extend(behind.map(|row| format!("node {} lacks {} records", row.id, row.lag)));
+    faults
+}
+
+/// Checks that the brokers which are registered and unfenced are those of the manifest. One that is paused or cut off
+/// still is for a while, so each must also be in touch.
+fn unfenced(task: &Task<'_>) -> Result<Outcome> {
+    let lab = task.lab();
+    let found = match task.membership()? {
+        Ok(found) => found,
+        Err(why) => {
+            let what = format!("{} does not answer: {why}", lab.release.mode.noun());
+            return Err(Failure::fault(what).fix(lab.xtask("up")));
+        }
+    };
+    if found.registered.iter().copied().eq(lab.broker_ids()) && found.in_touch == found.registered {
+        return Ok(Outcome::passed(format!("brokers {} are registered and unfenced", listed(found.registered))));
+    }
+    let (registered, in_touch) = (listed(found.registered), listed(found.in_touch));
+    let what = format!("registered and unfenced: {registered}, of these in touch: {in_touch}; expected: all");
+    Err(Failure::fault(what).fix(format!("{} restarts what died", lab.xtask("up"))))
 }
 
 /// Checks that the topic exists.

@@ -12,7 +12,10 @@ use crate::words::quoted;
 pub fn preview(lab: &Lab) -> Vec<String> {
     vec![
         format!("mkdir -p -m 700 {}", quoted(lab.logs().as_os_str())),
-        format!("# record the backend, the ports and the manifests folder in {}", lab.state.join("lab.json").display()),
+        format!(
+            "# record the backend, Kafka's version and mode, the ports and the manifests folder in {}",
+            lab.state.join("lab.json").display()
+        ),
     ]
 }
 
@@ -33,6 +36,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
     let record = LabRecord {
         schema: RECORD_SCHEMA.into(),
         backend: lab.backend,
+        kafka: lab.release,
         port_base: lab.ports.base,
         manifests: lab.manifests.clone(),
         created_ms: before.as_ref().map_or_else(now_ms, |record| record.created_ms),
@@ -41,7 +45,7 @@ pub fn run(task: &Task<'_>) -> Result<Outcome> {
         merged: lab.merged.clone(),
     };
     note_user(&lab.env.cache, &lab.state)?;
-    let proof = format!("backend {}, state in {}", lab.backend, lab.state.display());
+    let proof = format!("backend {}, Kafka {}, state in {}", lab.backend, lab.release, lab.state.display());
     if before.as_ref() == Some(&record) {
         return Ok(Outcome::unchanged(proof));
     }

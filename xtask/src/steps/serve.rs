@@ -8,7 +8,6 @@ use crate::brokers::{
     NO_AUTO_CREATION, ask_tool, create_unless_automatic, creation_args, in_sync, metadata, metadata_cmd, not_serving,
 };
 use crate::config::Lab;
-use crate::coordination;
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::task::{Outcome, Task};
@@ -23,7 +22,7 @@ pub fn preview_serving(lab: &Lab) -> Vec<String> {
     vec![
         format!(
             "# until {} lists all brokers, and each broker, asked directly, names all of them:",
-            coordination::NAME
+            lab.release.mode.noun()
         ),
         ask(lab).to_string(),
     ]
@@ -83,7 +82,7 @@ pub fn serving(task: &Task<'_>) -> Result<Outcome> {
         if lab.broker_ids().all(|id| ids.contains(&id)) {
             return Ok(Poll::Ready(()));
         }
-        let (count, of, name) = (ids.len(), wanted.len(), coordination::NAME);
+        let (count, of, name) = (ids.len(), wanted.len(), lab.release.mode.noun());
         not_yet(task, format!("{count} of {of} brokers in touch with {name}: {}", listed(&ids)))
     })
     .map_err(|failure| if failure.log.is_some() { failure } else { failure.log(&task.log) })?;

@@ -29,12 +29,6 @@ pub struct Java {
 }
 
 impl Version {
-    /// Whether Kafka 3.3 supports this version (kafka.apache.org/33, "Java Version": 8, 11 and 17; the deprecated 8 is
-    /// left out here).
-    pub fn is_supported(&self) -> bool {
-        [11, 17].contains(&self.major)
-    }
-
     /// Whether this version writes class-data archives at exit (JEP 350, since 13).
     pub fn has_dynamic_archives(&self) -> bool {
         self.major >= 13

@@ -20,6 +20,8 @@ mod hostile;
 #[cfg(feature = "kind")]
 mod kind;
 #[cfg(feature = "lab")]
+mod kraft;
+#[cfg(feature = "lab")]
 mod lab;
 mod manners;
 #[cfg(feature = "kind")]
