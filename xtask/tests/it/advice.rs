@@ -203,6 +203,7 @@ fn follow(suggestion: &str) -> Result<(), String> {
             }
             [command, ..] if commands.contains(&command) => parses(&words)?,
             [tool, "--", ..] if with_tools.contains(&tool) => parses(&words)?,
+            ["kafka", _, "--", ..] => parses(&words)?,
             [program, ..] if HARMLESS.contains(&program) => runs(&words)?,
             [script, ..] if script.contains('/') => {
                 let path = repo().join(script);
