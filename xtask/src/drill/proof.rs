@@ -137,7 +137,10 @@ impl Proof {
         match self {
             Proof::Ended(target, EndSignal::Kill) => format!("{target} ran until SIGKILL, and then ended"),
             Proof::Ended(target, EndSignal::Term) => format!("{target} ran until SIGTERM, and then ended"),
-            Proof::Paused(target, ms) => format!("{target} was paused for {} or more (state T)", seconds(ms)),
+            Proof::Paused(target, ms) => {
+                let verb = if target == Target::Followers { "were" } else { "was" };
+                format!("{target} {verb} paused for {} or more (state T)", seconds(ms))
+            }
             Proof::Silent(ms) => format!("the coordinator did not answer for {} or more", seconds(ms)),
             Proof::Expired(target) => format!("the session of {target} ended before mending began"),
             Proof::SessionGone(target) => format!("the session of {target} ended"),
