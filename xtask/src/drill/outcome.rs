@@ -108,10 +108,13 @@ fn reasons(
     found.extend(faults.iter().map(|fault| (DrillOutcome::Broken, fault.clone())));
     found.extend(struck.iter().filter_map(|one| Some((DrillOutcome::Broken, one.stalled()?))));
     for one in struck {
-        // This promise includes that nothing is acknowledged meanwhile.
+        // What these show is part of the promise.
         let promises = |at: usize| {
-            promised == Promise::PassStandingStill
-                && one.proofs.get(at).is_some_and(|proof| *proof == Proof::StoodStill)
+            matches!(
+                (promised, one.proofs.get(at)),
+                (Promise::PassStandingStill, Some(Proof::StoodStill))
+                    | (Promise::AckedLost, Some(Proof::MissingUnderLeader))
+            )
         };
         found.extend(one.evidence.iter().enumerate().filter_map(|(at, of)| {
             let outcome = match promises(at) && of.found == ProofStatus::Contradicted {
@@ -450,7 +453,8 @@ pub mod tests {
             for missing in 0..fault.proofs.len() {
                 for instead in [ProofStatus::Absent, ProofStatus::Contradicted] {
                     let one = struck(fault, |at| if at == missing { instead } else { ProofStatus::Shown });
-                    let still = fault.proofs[missing] == Proof::StoodStill && instead == ProofStatus::Contradicted;
+                    let promised = matches!(fault.proofs[missing], Proof::StoodStill | Proof::MissingUnderLeader);
+                    let still = promised && instead == ProofStatus::Contradicted;
                     let wanted = if still { DrillOutcome::Broken } else { DrillOutcome::CouldNotTell };
                     assert_eq!(of(&kept, one), wanted, "{}: {:?}", fault.name, fault.proofs[missing]);
                 }
