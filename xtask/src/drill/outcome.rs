@@ -19,6 +19,9 @@ use crate::words::listed;
 /// The schema of [`DrillResult`].
 pub const SCHEMA: &str = "kafka-lab.drill/1";
 
+/// The commit of a checkout that git does not know.
+pub const UNKNOWN_COMMIT: &str = "unknown";
+
 /// How a drill ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -323,10 +326,10 @@ impl RecordedDrill {
         (self.error.is_none() && outcome != DrillOutcome::CouldNotTell).then_some(outcome)
     }
 
-    /// Whether it was run at this commit on this backend, with this Kafka.
+    /// Whether it was run at this commit on this backend, with this Kafka. An unknown commit is never the same.
     pub fn is_of(&self, commit: &str, backend: Backend, kafka: Release) -> bool {
         let place = (self.backend.as_str(), self.kafka.as_str());
-        self.commit == commit && place == (backend.name(), &kafka.to_string())
+        commit != UNKNOWN_COMMIT && self.commit == commit && place == (backend.name(), &kafka.to_string())
     }
 
     /// Whether it is the same drill.
@@ -593,6 +596,8 @@ pub mod tests {
                 recorded.is_of("c1", Backend::Local, Release::default()) && recorded.outcome().is_none(),
                 "it is worth another try"
             );
+            let unknown = RecordedDrill { commit: UNKNOWN_COMMIT.into(), ..recorded };
+            assert!(!unknown.is_of(UNKNOWN_COMMIT, Backend::Local, Release::default()), "it may be another program");
         }
     }
 

@@ -17,7 +17,9 @@ use crate::drill::inject::Injector;
 use crate::drill::load::Load;
 use crate::drill::mend::mend;
 use crate::drill::observations::Observations;
-use crate::drill::outcome::{Conclusion, DrillOutcome, DrillResult, FaultResult, Finished, Peaks, SCHEMA, Unfinished};
+use crate::drill::outcome::{
+    Conclusion, DrillOutcome, DrillResult, FaultResult, Finished, Peaks, SCHEMA, UNKNOWN_COMMIT, Unfinished,
+};
 use crate::drill::proof::CLOCK_MS;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
@@ -27,6 +29,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::files::{self, write_atomically};
 use crate::local::servers;
 use crate::service::Service;
+use crate::sha256;
 use crate::signal::Stop;
 use crate::steps::{check, serve};
 use crate::system::now_ms;
@@ -353,12 +356,22 @@ fn conclude(
     }
 }
 
-/// Returns the commit of the checkout, with `+` for uncommitted changes; `unknown` outside a repository.
+/// Returns the commit of the checkout, with `+` and a digest of the uncommitted changes if there are any;
+/// [`UNKNOWN_COMMIT`] outside a repository.
 pub fn commit(ctx: &Ctx<'_>, log: &Path) -> String {
-    let words = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"];
-    let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&ctx.lab.env.repo).args(words);
-    match ctx.exec.capture(&cmd, log, ctx.stop) {
-        Ok(output) if output.code == Some(0) => output.stdout.trim().to_string(),
-        _ => "unknown".into(),
+    let git = |words: &[&str]| {
+        let cmd = Cmd::new("git", Duration::from_secs(20)).arg("-C").arg(&ctx.lab.env.repo).args(words);
+        ctx.exec.capture(&cmd, log, ctx.stop).ok().filter(|output| output.code == Some(0)).map(|output| output.stdout)
+    };
+    let unknown = || UNKNOWN_COMMIT.to_string();
+    let Some(head) = git(&["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]) else {
+        return unknown();
+    };
+    let head = head.trim();
+    if !head.ends_with('+') {
+        return head.to_string();
     }
+    // Text and binary files alike, whatever the user's settings make of a diff.
+    let changes = git(&["diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv"]);
+    changes.map_or_else(unknown, |changes| format!("{head}{:.8}", sha256::of(changes)))
 }
