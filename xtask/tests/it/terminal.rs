@@ -108,6 +108,8 @@ impl Drawn {
 /// A command on a terminal of its own.
 pub struct OnTerminal {
     process: Child,
+    /// Our end of the terminal.
+    ours: OwnedFd,
     output: Receiver<Vec<u8>>,
     drawn: Drawn,
     /// Everything that was written to it.
@@ -123,7 +125,7 @@ impl OnTerminal {
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        tcsetwinsize(&end, Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&end, of_width(columns)).unwrap();
         let stdio = || Stdio::from(OwnedFd::from(end.try_clone().unwrap()));
         command
             .stdin(Stdio::null())
@@ -135,6 +137,7 @@ impl OnTerminal {
         // Otherwise we would keep the other end open ourselves.
         drop((command, end));
         let (sender, output) = channel();
+        let ours = master.try_clone().unwrap();
         let mut master = File::from(master);
         std::thread::spawn(move || {
             let mut bytes = [0; 8192];
@@ -144,7 +147,17 @@ impl OnTerminal {
             }
         });
         let drawn = Drawn { width: columns.into(), ..Drawn::default() };
-        OnTerminal { process, output, drawn, written: String::new(), bytes: Vec::new() }
+        OnTerminal { process, ours, output, drawn, written: String::new(), bytes: Vec::new() }
+    }
+
+    /// Gives it another width, as a terminal that cuts lines off does.
+    fn resize(&mut self, columns: u16) {
+        tcsetwinsize(&self.ours, of_width(columns)).unwrap();
+        self.drawn.width = columns.into();
+        for row in &mut self.drawn.rows {
+            row.truncate(columns.into());
+        }
+        self.drawn.column = self.drawn.column.min(columns.into());
     }
 
     /// Draws what comes until nothing came for a moment; returns whether more can come.
@@ -189,51 +202,72 @@ impl OnTerminal {
     }
 }
 
+fn of_width(columns: u16) -> Winsize {
+    Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
 /// The characters of a running step's bar.
 fn is_bar(line: &str) -> bool {
     line.starts_with(|c: char| ('\u{2800}'..='\u{28ff}').contains(&c))
 }
 
+/// Runs an `up` that shows two long steps at once and fails. Its terminal has the first of these widths, and after a
+/// few looks each of the others.
+fn progress_at(widths: &[u16]) {
+    let (state, tools) = (Dir::new("state"), Dir::new("tools"));
+    for name in ["cc", "c++", "make", "bash", "setsid"] {
+        tools.tool(name, "exit 0");
+    }
+    tools.tool("java", "echo 'openjdk version \"17.0.1\" 2021-10-19' >&2; echo \"[$$] Using Serial\"");
+    let long = "[INFO] Downloading from central: https://repo.maven.apache.org/maven2/org/apache/kafka/".repeat(4);
+    tools
+        .tool("mvn", &format!("for n in 1 2 3 4 5 6; do echo '{long}'$n; /bin/sleep 0.25; done; echo the end; exit 1"));
+    tools.tool("cargo", &format!("while :; do echo '{long}'; /bin/sleep 0.2; done"));
+    let mut command = xtask(&state.0, ["up", "--backend", "local", "--port-base", "21700"]);
+    command
+        .env("PATH", &tools.0)
+        .env_remove("JAVA_HOME")
+        .env("CARGO", tools.0.join("cargo"))
+        .env("XDG_CACHE_HOME", state.0.join("cache"))
+        .env("CARGO_TARGET_DIR", state.0.join("target"));
+    let mut terminal = OnTerminal::start(command, widths[0]);
+    let mut next = widths[1..].iter();
+    let (mut most, mut looks) = (0, 0);
+    while terminal.draw() {
+        let lines = terminal.drawn.lines();
+        let bars: Vec<&String> = lines.iter().filter(|line| is_bar(line)).collect();
+        for bar in &bars {
+            let name = |line: &str| line.chars().skip(2).take(18).collect::<String>();
+            let same = bars.iter().filter(|other| name(other) == name(bar)).count();
+            assert_eq!(same, 1, "{widths:?} columns: {lines:#?}");
+        }
+        most = most.max(bars.len());
+        looks += 1;
+        if bars.len() >= 2
+            && looks % 4 == 0
+            && let Some(columns) = next.next()
+        {
+            terminal.resize(*columns);
+        }
+    }
+    assert_eq!(next.next(), None, "it ended before it had each width");
+    assert_eq!(terminal.process.wait().unwrap().code(), Some(4), "{:#?}", terminal.drawn.lines());
+    assert!(most >= 2 && looks > 5, "{widths:?} columns: {most} bars at most, {looks} looks");
+    let lines = terminal.drawn.lines();
+    assert!(!lines.iter().any(|line| is_bar(line)), "{widths:?} columns: a bar is left: {lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("✗ kafka jars")), "{lines:#?}");
+}
+
 #[test]
 fn progress_is_one_line_for_each_running_step_whatever_the_width() {
     for columns in WIDTHS {
-        let (state, tools) = (Dir::new("state"), Dir::new("tools"));
-        for name in ["cc", "c++", "make", "bash", "setsid"] {
-            tools.tool(name, "exit 0");
-        }
-        tools.tool("java", "echo 'openjdk version \"17.0.1\" 2021-10-19' >&2; echo \"[$$] Using Serial\"");
-        let long = "[INFO] Downloading from central: https://repo.maven.apache.org/maven2/org/apache/kafka/".repeat(4);
-        tools.tool(
-            "mvn",
-            &format!("for n in 1 2 3 4 5 6; do echo '{long}'$n; /bin/sleep 0.25; done; echo the end; exit 1"),
-        );
-        tools.tool("cargo", &format!("while :; do echo '{long}'; /bin/sleep 0.2; done"));
-        let mut command = xtask(&state.0, ["up", "--backend", "local", "--port-base", "21700"]);
-        command
-            .env("PATH", &tools.0)
-            .env_remove("JAVA_HOME")
-            .env("CARGO", tools.0.join("cargo"))
-            .env("XDG_CACHE_HOME", state.0.join("cache"))
-            .env("CARGO_TARGET_DIR", state.0.join("target"));
-        let mut terminal = OnTerminal::start(command, columns);
-        let (mut most, mut looks) = (0, 0);
-        while terminal.draw() {
-            let lines = terminal.drawn.lines();
-            let bars: Vec<&String> = lines.iter().filter(|line| is_bar(line)).collect();
-            for bar in &bars {
-                let name = |line: &str| line.chars().skip(2).take(18).collect::<String>();
-                let same = bars.iter().filter(|other| name(other) == name(bar)).count();
-                assert_eq!(same, 1, "{columns} columns: {lines:#?}");
-            }
-            most = most.max(bars.len());
-            looks += 1;
-        }
-        assert_eq!(terminal.process.wait().unwrap().code(), Some(4), "{:#?}", terminal.drawn.lines());
-        assert!(most >= 2 && looks > 5, "{columns} columns: {most} bars at most, {looks} looks");
-        let lines = terminal.drawn.lines();
-        assert!(!lines.iter().any(|line| is_bar(line)), "{columns} columns: a bar is left: {lines:#?}");
-        assert!(lines.iter().any(|line| line.contains("✗ kafka jars")), "{lines:#?}");
+        progress_at(&[columns]);
     }
+}
+
+#[test]
+fn progress_stays_one_line_for_each_running_step_when_the_terminal_is_resized() {
+    progress_at(&[200, 60, 120]);
 }
 
 #[test]
