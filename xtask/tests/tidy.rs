@@ -286,6 +286,32 @@ fn the_readme_leads_to_every_page() {
     }
 }
 
+#[test]
+fn every_behaviour_has_a_test_that_exists() {
+    let text = std::fs::read_to_string(repo().join("docs/behaviour.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert_eq!(rows.len(), 20);
+    let folder = repo().join("xtask/tests/it");
+    for row in rows {
+        let tests: Vec<&str> = row.split('`').skip(1).step_by(2).filter(|code| code.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            // A test is in the file of its module, or in that of a module around it.
+            let parts: Vec<&str> = test.split("::").collect();
+            let (name, modules) = parts.split_last().unwrap();
+            let files = (1..=modules.len()).map(|depth| folder.join(modules[..depth].join("/")).with_extension("rs"));
+            let declared = format!("#[test]\nfn {name}()");
+            let is_there =
+                |file: PathBuf| std::fs::read_to_string(file).is_ok_and(|text| unindented(&text).contains(&declared));
+            assert!(files.into_iter().any(is_there), "{test} does not exist: {row}");
+        }
+    }
+}
+
+fn unindented(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
 /// A source without comments, tests and what only the documentation needs: everything that rustfmt puts under such an
 /// attribute at the margin.
 fn code(text: &str) -> String {
