@@ -173,18 +173,21 @@ impl Runs {
 }
 
 impl Check {
-    /// Runs its command lines up to the first that fails; returns the last exit code.
+    /// Runs its command lines, all of them even if one fails; returns the first exit code that is not 0.
     fn run(&self, env: &Env, stop: &Stop) -> Result<i32> {
-        let mut code = 0;
+        let mut first = 0;
         for words in self.runs.lines() {
             let cmd = building(Cmd::new(&env.cargo, Duration::ZERO).args(&words[1..]).dir(&env.repo));
             tell(&format!("\n── {} ── {cmd}", self.title));
-            code = RealExec.attached(&cmd)?;
-            if code != 0 || stop.requested() {
+            let code = RealExec.attached(&cmd)?;
+            if first == 0 {
+                first = code;
+            }
+            if stop.requested() {
                 break;
             }
         }
-        Ok(code)
+        Ok(first)
     }
 
     /// Runs the check, unless this machine cannot. `--fix` first installs the program that it needs.
