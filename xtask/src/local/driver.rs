@@ -151,10 +151,12 @@ impl Driver for LocalDriver {
         match files::own::read_own(&path) {
             // A client that has counted nothing yet has no file.
             Ok(bytes) => Ok(Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())),
-            // The client cannot replace it either, so there is nothing to wait for.
             Err(error) => {
                 let failed = Failure::fault(format!("cannot read {}: {error}", path.display()));
-                Err(files::naming_what_is_in_the_way(failed, &path))
+                let failed = files::naming_what_is_in_the_way(failed, &path);
+                // The client replaces a file of its own with its next state. There is nothing to wait for if
+                // something else is there.
+                if failed.fix.is_some() { Err(failed) } else { Ok(Err(failed.message)) }
             }
         }
     }

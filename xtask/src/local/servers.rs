@@ -81,6 +81,11 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
     {
         return Err(failure);
     }
+    if matches!(service, Service::Client(..))
+        && let Some(failure) = state_cannot_be_written(lab, service)
+    {
+        return Err(failure);
+    }
     let mut why = if record.is_some() { "had died, restarted" } else { "started" };
     if let Some(identity) = found {
         let mut stays_away = false;
@@ -127,6 +132,14 @@ pub fn start(task: &Task<'_>, service: Service) -> Result<Outcome> {
         }
     }
     Ok(Outcome { warnings, ..start_anew(task, service, spec, why)? })
+}
+
+/// Why a client cannot write its state: it replaces whatever is there except a folder. It would run and say nothing.
+fn state_cannot_be_written(lab: &Lab, client: Service) -> Option<Failure> {
+    let path = client.state_file(lab);
+    let failure = || Failure::step(format!("the client cannot write {}: it is a folder", path.display()));
+    let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
+    is_folder.then(|| files::naming_what_is_in_the_way(failure(), &path))
 }
 
 /// The folder of the coordinator's snapshots and logs.

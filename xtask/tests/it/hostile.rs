@@ -310,6 +310,27 @@ mod servers {
     }
 
     #[test]
+    fn a_folder_where_a_client_writes_its_state_is_told_by_up_and_by_status() {
+        let lab = Lab::new("nostate");
+        lab.up(&[]);
+        let state = lab.folder().join("producer/state.json");
+        // The client writes it again and again.
+        wait_for("a folder in its place", 30, || {
+            let _ = fs::remove_file(&state);
+            fs::create_dir(&state).is_ok()
+        });
+        for (args, code) in [("status", 5), ("up", 4)] {
+            let ran = lab.run(&[args]);
+            let fix = format!("rm -r {}", state.display());
+            assert!(ran.code == code && ran.stderr.contains(&fix), "{args}: {ran:?}");
+        }
+        fs::remove_dir(&state).unwrap();
+        lab.run(&["up"]).expect(0);
+        lab.verify(0);
+        lab.teardown();
+    }
+
+    #[test]
     fn what_cannot_be_removed_is_named_and_everything_else_goes() {
         let lab = Lab::new("stuck");
         lab.up(&[]);

@@ -30,6 +30,8 @@ pub enum Damage {
     Huge,
     /// A text in it is another.
     Says(&'static str, &'static str),
+    /// The process in it is another, with this pid.
+    Names(u32),
 }
 
 impl Damage {
@@ -68,6 +70,11 @@ impl Damage {
                 let text = String::from_utf8(before).unwrap();
                 assert!(text.contains(from), "{} has no {from}", path.display());
                 fs::write(path, text.replace(from, to)).unwrap();
+            }
+            Damage::Names(pid) => {
+                let text = String::from_utf8(before).unwrap();
+                let line = text.lines().find(|line| line.contains("\"pid\": ")).unwrap();
+                fs::write(path, text.replace(line, &format!("    \"pid\": {pid},"))).unwrap();
             }
         }
     }
