@@ -287,11 +287,7 @@ impl<'a, 'b> Injector<'a, 'b> {
             | Target::MostControllers
             | Target::Producer
             | Target::Consumer => Vec::new(),
-            Target::Leader => {
-                let leader = self.leader()?;
-                self.observed.led = self.led_by(leader)?;
-                vec![leader]
-            }
+            Target::Leader => vec![self.leader()?],
             Target::Followers => {
                 let leader = self.servers(Target::Leader)?;
                 self.task.lab().broker_ids().filter(|id| !leader.contains(&Service::Broker(*id))).collect()
@@ -336,14 +332,6 @@ impl<'a, 'b> Injector<'a, 'b> {
                 _ => Poll::NotYet(format!("brokers name no leader of partition {partition}, or several")),
             })
         })
-    }
-
-    /// Returns the partitions of the drill's topic that all brokers name `leader` the leader of.
-    fn led_by(&self, leader: u32) -> Result<BTreeSet<u32>> {
-        let answers = metadata(self.task, &self.load.topic, &self.task.lab().bootstrap())?.unwrap_or_default();
-        let partitions = answers.iter().flat_map(|answer| &answer.topics).flat_map(|topic| &topic.partitions);
-        let partitions: BTreeSet<u32> = partitions.map(|row| row.partition).collect();
-        Ok(partitions.into_iter().filter(|partition| agreed(&answers, *partition).0 == Some(leader)).collect())
     }
 
     fn controller(&self) -> Result<u32> {

@@ -178,10 +178,6 @@ pub struct Observations {
     pub terminations: Vec<Termination>,
     /// Paused processes.
     pub paused: Vec<PausedProcess>,
-    /// The partitions that [`Target::Leader`] led when it was resolved.
-    pub led: BTreeSet<u32>,
-    /// The acknowledged messages that are missing from each partition, by the ledger; `None` before it is judged.
-    pub missing: Option<ByPartition<u64>>,
     /// The leaders of the partition.
     pub leaders: Vec<LeaderSeen>,
     /// The leader epoch of each partition's last record.

@@ -111,13 +111,10 @@ fn reasons(
     found.extend(faults.iter().map(|fault| (DrillOutcome::Broken, fault.clone())));
     found.extend(struck.iter().filter_map(|one| Some((DrillOutcome::Broken, one.stalled()?))));
     for one in struck {
-        // What these show is part of the promise.
+        // This promise includes that nothing is acknowledged meanwhile.
         let promises = |at: usize| {
-            matches!(
-                (promised, one.proofs.get(at)),
-                (Promise::PassStandingStill, Some(Proof::StoodStill))
-                    | (Promise::AckedLost, Some(Proof::MissingUnderLeader))
-            )
+            promised == Promise::PassStandingStill
+                && one.proofs.get(at).is_some_and(|proof| *proof == Proof::StoodStill)
         };
         found.extend(one.evidence.iter().enumerate().filter_map(|(at, of)| {
             let outcome = match promises(at) && of.found == ProofStatus::Contradicted {
@@ -456,8 +453,7 @@ pub mod tests {
             for missing in 0..fault.proofs.len() {
                 for instead in [ProofStatus::Absent, ProofStatus::Contradicted] {
                     let one = struck(fault, |at| if at == missing { instead } else { ProofStatus::Shown });
-                    let promised = matches!(fault.proofs[missing], Proof::StoodStill | Proof::MissingUnderLeader);
-                    let still = promised && instead == ProofStatus::Contradicted;
+                    let still = fault.proofs[missing] == Proof::StoodStill && instead == ProofStatus::Contradicted;
                     let wanted = if still { DrillOutcome::Broken } else { DrillOutcome::CouldNotTell };
                     assert_eq!(of(&kept, one), wanted, "{}: {:?}", fault.name, fault.proofs[missing]);
                 }

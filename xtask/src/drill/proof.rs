@@ -40,8 +40,6 @@ pub enum Proof {
     SessionsKept(Target),
     /// Another broker or, in KRaft mode, another node became controller.
     NewController,
-    /// Acknowledged messages are missing, only from partitions that the leader led.
-    MissingUnderLeader,
     /// Another broker led the partition meanwhile, and records have a higher leader epoch.
     EpochRaised(Target),
     /// Records have the same leader epoch.
@@ -127,7 +125,7 @@ impl Proof {
             | Proof::ContainerRestarted(target)
             | Proof::NodePaused(target, _)
             | Proof::NodeRestarted(target) => Some(target),
-            Proof::EpochSame | Proof::AcksWaited(_) | Proof::MissingUnderLeader => Some(Target::Leader),
+            Proof::EpochSame | Proof::AcksWaited(_) => Some(Target::Leader),
             // In KRaft mode, another proof names the target.
             Proof::NewController => None,
             _ => None,
@@ -155,7 +153,6 @@ impl Proof {
             Proof::HandedOver(target) => {
                 format!("{target} handed its partitions over before it ended (controlled shutdown)")
             }
-            Proof::MissingUnderLeader => "messages are missing only from partitions that the leader led".into(),
             Proof::StoodStill => "nothing was acknowledged while servers were down".into(),
             Proof::AckedMeanwhile(target) => format!("every partition acknowledged messages without {target}"),
             Proof::AcksWaited(ms) => {
@@ -212,7 +209,6 @@ impl Proof {
             Proof::EpochRaised(target) => epoch_raised(observed, target),
             Proof::EpochSame => epoch_same(observed),
             Proof::HandedOver(target) => handed_over(observed, target),
-            Proof::MissingUnderLeader => missing_under_leader(observed),
             Proof::StoodStill => stood_still(observed),
             Proof::AckedMeanwhile(target) => acked_meanwhile(observed, target),
             Proof::AcksWaited(ms) => acks_waited(observed, ms),
@@ -709,28 +705,6 @@ fn topic_late(observed: &Observations, ms: u64) -> Judgement {
     if progress.running_ms < ms { absent(text) } else { Ok(text) }
 }
 
-fn missing_under_leader(observed: &Observations) -> Judgement {
-    let (led, Some(missing)) = (&observed.led, &observed.missing) else {
-        return absent("the ledger was not judged");
-    };
-    if led.is_empty() {
-        return absent("the leader's partitions were not observed");
-    }
-    let lost: Vec<(u32, u64)> =
-        missing.iter().filter(|(_, count)| **count > 0).map(|(at, count)| (*at, *count)).collect();
-    match lost.iter().find(|(partition, _)| !led.contains(partition)) {
-        Some((partition, count)) => {
-            contradicted(format!("{count} are missing from partition {partition}; the leader led {}", listed(led)))
-        }
-        None if lost.is_empty() => contradicted("nothing is missing"),
-        None => Ok(lost
-            .iter()
-            .map(|(partition, count)| format!("partition {partition}: {count}"))
-            .collect::<Vec<_>>()
-            .join(", ")),
-    }
-}
-
 fn emptied(observed: &Observations, target: Target) -> Judgement {
     each(observed, target, |id| match observed.removed.iter().find(|emptied| emptied.broker == id) {
         None => absent(format!("nothing was removed from kafka-{id}")),
@@ -950,16 +924,6 @@ mod tests {
             Proof::HandedOver(Target::AllBrokers),
             |e| terminations(e, Target::AllBrokers, EndSignal::Term, true, true, Some(true)),
             |e| terminations(e, Target::AllBrokers, EndSignal::Term, true, true, Some(false)),
-        ),
-        (
-            Proof::MissingUnderLeader,
-            |e| (e.led, e.missing) = ([0, 3].into(), Some([(0, 9), (1, 0), (3, 2)].into())),
-            |e| (e.led, e.missing) = ([0, 3].into(), Some([(0, 9), (1, 1), (3, 2)].into())),
-        ),
-        (
-            Proof::MissingUnderLeader,
-            |e| (e.led, e.missing) = ([0].into(), Some([(0, 9)].into())),
-            |e| (e.led, e.missing) = ([0].into(), Some([(0, 0)].into())),
         ),
         (
             Proof::StoodStill,

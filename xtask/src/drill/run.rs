@@ -325,9 +325,6 @@ fn conclude(
         }
         one.observed.gaps = here;
         (one.observed.ends, one.observed.readers) = (ends.clone(), readers.clone());
-        let rows = account.report.partitions.iter();
-        let missing = rows.filter_map(|row| Some((u32::try_from(row.partition).ok()?, row.missing)));
-        one.observed.missing = Some(missing.collect());
         one.observed.run_start = load.before.iter().copied().collect();
         one.evidence = one.proofs.iter().map(|proof| proof.judge(&one.observed)).collect();
     }
