@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use crate::brokers;
 use crate::config::Lab;
 use crate::coordination::kraft::{self, Row, Status};
-use crate::coordination::{self, Mode};
+use crate::coordination::{self, Membership, Mode};
 use crate::exec::{Cmd, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::kafka_tools::{KafkaTools, Tool};
@@ -120,11 +120,8 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     let (tool, args, expected) = check.command(lab);
     // Without an answer, the shell would retry for half a minute, and a broker that is asked for a topic's settings,
     // which are in the coordinator, for a minute.
-    if (tool.asks_coordinator() || tool == Tool::METADATA_QUORUM || check == ToolCheck::TopicShape)
-        && let Err(why) = task.membership()?
-    {
-        let what = format!("{} does not answer: {why}", lab.release.mode.noun());
-        return Err(Failure::fault(what).fix(lab.xtask("up")));
+    if tool.asks_coordinator() || tool == Tool::METADATA_QUORUM || check == ToolCheck::TopicShape {
+        membership(task)?;
     }
     if !tool.asks_coordinator() {
         brokers::any(task)?;
@@ -149,6 +146,14 @@ fn ask(task: &Task<'_>, check: ToolCheck) -> Result<(Output, Cmd, String)> {
     Ok((output, cmd, expected))
 }
 
+/// Returns what the coordinator says of the brokers; a fault if it does not answer.
+fn membership(task: &Task<'_>) -> Result<Membership> {
+    let lab = task.lab();
+    task.membership()?.map_err(|why| {
+        Failure::fault(format!("{} does not answer: {why}", lab.release.mode.noun())).fix(lab.xtask("up"))
+    })
+}
+
 /// Checks that the broker ids in ZooKeeper are those of the manifests.
 fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
     let (output, cmd, expected) = ask(task, ToolCheck::BrokerIds)?;
@@ -162,11 +167,17 @@ fn broker_ids(task: &Task<'_>) -> Result<Outcome> {
     if ids.iter().copied().eq(task.lab().broker_ids()) {
         return Ok(Outcome::passed(found));
     }
-    Err(Failure::fault(format!("registered: {found}, expected {expected}"))
-        .command(cmd)
-        .output(&output.stdout)
-        .log(&task.log)
-        .fix(format!("{} restarts what died", task.lab().xtask("up"))))
+    Err(server_died(task, format!("registered: {found}, expected {expected}"), cmd, &output))
+}
+
+/// The fault of a tool's answer which shows that a server died.
+fn server_died(task: &Task<'_>, what: String, cmd: Cmd, output: &Output) -> Failure {
+    Failure::fault(what).command(cmd).output(&output.stdout).log(&task.log).fix(restarts(task.lab()))
+}
+
+/// The fix for a server that died.
+fn restarts(lab: &Lab) -> String {
+    format!("{} restarts what died", lab.xtask("up"))
 }
 
 /// Checks that the parent node holds no data.
@@ -209,11 +220,7 @@ fn quorum_status(task: &Task<'_>) -> Result<Outcome> {
             faults => faults,
         },
     };
-    Err(Failure::fault(format!("{}; expected: {expected}", faults.join("; ")))
-        .command(cmd)
-        .output(&output.stdout)
-        .log(&task.log)
-        .fix(format!("{} restarts what died", lab.xtask("up"))))
+    Err(server_died(task, format!("{}; expected: {expected}", faults.join("; ")), cmd, &output))
 }
 
 /// Returns what is wrong with a quorum.
@@ -254,11 +261,7 @@ fn quorum_replication(task: &Task<'_>) -> Result<Outcome> {
             faults => faults,
         },
     };
-    Err(Failure::fault(format!("{}; expected: {expected}", faults.join("; ")))
-        .command(cmd)
-        .output(&output.stdout)
-        .log(&task.log)
-        .fix(format!("{} restarts what died", lab.xtask("up"))))
+    Err(server_died(task, format!("{}; expected: {expected}", faults.join("; ")), cmd, &output))
 }
 
 /// Returns what is wrong with the replicas of the metadata.
@@ -284,19 +287,13 @@ fn replication_faults(lab: &Lab, rows: &[Row]) -> Vec<String> {
 /// still is for a while, so each must also be in touch.
 fn unfenced(task: &Task<'_>) -> Result<Outcome> {
     let lab = task.lab();
-    let found = match task.membership()? {
-        Ok(found) => found,
-        Err(why) => {
-            let what = format!("{} does not answer: {why}", lab.release.mode.noun());
-            return Err(Failure::fault(what).fix(lab.xtask("up")));
-        }
-    };
+    let found = membership(task)?;
     if found.registered.iter().copied().eq(lab.broker_ids()) && found.in_touch == found.registered {
         return Ok(Outcome::passed(format!("brokers {} are registered and unfenced", listed(found.registered))));
     }
     let (registered, in_touch) = (listed(found.registered), listed(found.in_touch));
     let what = format!("registered and unfenced: {registered}, of these in touch: {in_touch}; expected: all");
-    Err(Failure::fault(what).fix(format!("{} restarts what died", lab.xtask("up"))))
+    Err(Failure::fault(what).fix(restarts(lab)))
 }
 
 /// Checks that the topic exists.
