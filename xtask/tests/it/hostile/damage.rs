@@ -31,6 +31,7 @@ pub enum Damage {
     /// A text in it is another.
     Says(&'static str, &'static str),
     /// The process in it is another, with this pid.
+    #[cfg(feature = "lab")]
     Names(u32),
 }
 
@@ -71,6 +72,7 @@ impl Damage {
                 assert!(text.contains(from), "{} has no {from}", path.display());
                 fs::write(path, text.replace(from, to)).unwrap();
             }
+            #[cfg(feature = "lab")]
             Damage::Names(pid) => {
                 let text = String::from_utf8(before).unwrap();
                 let line = text.lines().find(|line| line.contains("\"pid\": ")).unwrap();
