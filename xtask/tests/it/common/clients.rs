@@ -9,8 +9,8 @@ use ledger::lines::{ConsumerState, ProducerStart, ProducerState};
 use ledger::stamp::RunId;
 use serde_json::Value;
 
-use super::Dir;
 use super::lab::Lab;
+use super::{Dir, wait_for};
 
 /// The clients' program with the lab's addresses and a folder for its output.
 pub struct Clients {
@@ -67,9 +67,12 @@ impl Clients {
         self.ends_of("test")
     }
 
-    /// The end offset of each partition of a topic.
+    /// The end offset of each partition of a topic. Brokers learn of a new topic one after the other, so that the one
+    /// that is asked may not know it yet.
     pub fn ends_of(&self, topic: &str) -> Vec<(i32, i64)> {
-        let offsets: Value = serde_json::from_str(&self.run("offsets", &["offsets", "--topic", topic])).unwrap();
+        let ask = || self.start("offsets", &["offsets", "--topic", topic]).wait().unwrap().success();
+        wait_for(&format!("the offsets of {topic}"), 60, ask);
+        let offsets: Value = serde_json::from_str(&self.said("offsets")).unwrap();
         let one = |row: &Value| (row["partition"].as_i64().unwrap() as i32, row["high"].as_i64().unwrap());
         offsets["partitions"].as_array().unwrap().iter().map(one).collect()
     }
