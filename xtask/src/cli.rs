@@ -174,6 +174,11 @@ pub enum Command {
   cargo xtask zookeeper-shell -- ls /brokers/ids  the registered brokers
   cargo xtask zookeeper-shell -- get /controller  the controller")]
     ZookeeperShell(Passthrough),
+    /// Record leaders, ISR, controller, offsets and counts of a running lab as they change, as JSON lines
+    #[command(after_help = "Examples:
+  cargo xtask record --out film.jsonl  until Ctrl-C
+  cargo xtask record --duration 60     a minute, on standard output")]
+    Record(RecordArgs),
     /// Measure the lab's clients beside other clients of Kafka, on a lab of its own; `bench --help` lists its flags
     #[command(
         disable_help_flag = true,
@@ -342,6 +347,17 @@ pub struct LogsArgs {
     /// Number of lines of each log
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     pub lines: usize,
+}
+
+/// Flags of `record`.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// File to write to, which must not exist yet [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Stop after this many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub duration: Option<u64>,
 }
 
 /// Subcommands of `clients`.

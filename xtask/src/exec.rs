@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ledger::cause::in_words;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::environment::{self, Purpose};
 use crate::failure::{Exit, Failure, IoContext, Result, tail};
 use crate::files::own::append_own;
 use crate::signal::Stop;
+use crate::wait;
 use crate::words::{advice, quoted};
 
 /// A command as data: it can be printed, pasted, and compared in tests.
@@ -333,6 +334,35 @@ impl Exec for RealExec {
     }
 }
 
+impl RealExec {
+    /// Runs a program on our terminal until it ends; returns its exit code. A signal to us alone is passed on to it.
+    ///
+    /// # Errors
+    /// It cannot start.
+    pub fn attached_until(&self, cmd: &Cmd, stop: &Stop) -> Result<i32> {
+        /// How long a program may take to end by the terminal's own signal, which reaches it too.
+        const GRACE: Duration = Duration::from_secs(1);
+        let child = cmd.expression(true).start().map_err(|error| cannot_start(cmd, &error))?;
+        let (mut signalled, mut told) = (None, false);
+        loop {
+            if let Some(output) = child.try_wait().map_err(|error| cannot_start(cmd, &error))? {
+                return Ok(output.status.code().unwrap_or(130));
+            }
+            if stop.signalled() {
+                let since = *signalled.get_or_insert_with(Instant::now);
+                if !told && since.elapsed() >= GRACE {
+                    told = true;
+                    // It has not been waited for, so that its pid is still its own.
+                    for pid in child.pids().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+                        let _ = kill_process(pid, Signal::TERM);
+                    }
+                }
+            }
+            wait::pause(&Stop::default(), Duration::from_millis(20))?;
+        }
+    }
+}
+
 /// Writes a command and its output to the step's log. Errors are ignored.
 fn note(log: &Path, cmd: &Cmd, result: &Result<Output>) {
     if let Ok(mut file) = append_own(log) {
@@ -471,6 +501,16 @@ mod tests {
 
     fn log(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("kafka-lab-exec-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_signal_to_us_alone_is_passed_on_to_a_program_on_our_terminal() {
+        let stop = Stop::default();
+        stop.signal();
+        let began = Instant::now();
+        assert_eq!(RealExec.attached_until(&sh("exec sleep 60", 0), &stop).unwrap(), 130);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert_eq!(RealExec.attached_until(&sh("exit 7", 0), &Stop::default()).unwrap(), 7);
     }
 
     #[test]

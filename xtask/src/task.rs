@@ -204,6 +204,11 @@ pub trait Driver: Sync {
     /// An interruption.
     fn client_state(&self, task: &Task<'_>, client: &str) -> Result<std::result::Result<String, String>>;
 
+    /// Returns the clients that keep their state in files of this host, and the files.
+    fn state_files(&self, _lab: &Lab) -> Vec<(String, PathBuf)> {
+        Vec::new()
+    }
+
     /// Returns named addresses to print besides those of the brokers.
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)>;
 

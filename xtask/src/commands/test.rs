@@ -132,7 +132,7 @@ const CHECKS: &[Check] = &[
         title: "the lab, end to end",
         runs: Runs::Modules {
             feature: "lab",
-            groups: &[&["bench"], &["lab", "kraft", "delivery"], &["drills"], &["survive", "hostile"]],
+            groups: &[&["bench"], &["lab", "record", "kraft", "delivery"], &["drills"], &["survive", "hostile"]],
             // Each test has its own lab and ports, and mostly waits.
             args: &["--test-threads=3", "--nocapture"],
         },

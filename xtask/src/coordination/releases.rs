@@ -27,6 +27,11 @@ impl Mode {
             Mode::KRaft => "kraft",
         }
     }
+
+    /// Whether the controllers are a quorum of their own, which has to be asked who leads it.
+    pub fn has_quorum(self) -> bool {
+        self == Mode::KRaft
+    }
 }
 
 impl Display for Mode {

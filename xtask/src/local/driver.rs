@@ -1,6 +1,6 @@
 //! The local backend's driver.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Lab;
@@ -159,6 +159,10 @@ impl Driver for LocalDriver {
                 if failed.fix.is_some() { Err(failed) } else { Ok(Err(failed.message)) }
             }
         }
+    }
+
+    fn state_files(&self, lab: &Lab) -> Vec<(String, PathBuf)> {
+        Service::clients(lab).into_iter().map(|client| (client.name(lab), client.state_file(lab))).collect()
     }
 
     fn endpoints(&self, lab: &Lab) -> Vec<(&'static str, String)> {

@@ -48,6 +48,9 @@ fn kafka_4_without_zookeeper_is_brought_up_proven_struck_mended_and_removed() {
     // A tool runs in the right place, by as much of its name as is needed.
     let status = lab.run(&["kafka", "meta", "--", "describe", "--status"]).expect(0).stdout;
     assert!(status.contains("CurrentVoters:"), "{status}");
+    let leader = status.lines().find_map(|line| line.strip_prefix("LeaderId:")).unwrap().trim();
+    let recorded = lab.run(&["record", "--duration", "3"]).expect(0).stdout;
+    assert!(recorded.contains(&format!("\"event\":\"controller\",\"controller\":{leader},")), "{leader}: {recorded}");
 
     // Whichever controller dies, the other two lead; `verify` finds it, and `up` mends it with the data it had.
     let data = std::fs::read_to_string(lab.folder().join("controller-1/data/meta.properties")).unwrap();

@@ -24,6 +24,8 @@ mod kraft;
 #[cfg(feature = "lab")]
 mod lab;
 mod manners;
+#[cfg(feature = "lab")]
+mod record;
 #[cfg(feature = "kind")]
 mod registry;
 #[cfg(feature = "lab")]

@@ -1,0 +1,119 @@
+//! What the clients count, from the state files that they replace each second.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use ledger::lines::{CONSUMER, ConsumerState, PRODUCER, ProducerState, StateEvent};
+
+use crate::event::{Counts, Event};
+
+/// Limit of a state file, in bytes. The clients keep it to some 1.5 MB.
+const STATE_MAX: u64 = 16 * 1024 * 1024;
+
+/// A client whose state file is read.
+#[derive(Debug)]
+pub struct Client {
+    name: String,
+    path: PathBuf,
+    last: Option<Event>,
+}
+
+impl Client {
+    /// A client of which nothing has been read yet.
+    pub fn new(name: String, path: PathBuf) -> Self {
+        Client { name, path, last: None }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads its state and returns the event if that changed.
+    pub fn look(&mut self) -> Option<Event> {
+        let client = self.name.clone();
+        let event = match counts(&self.path) {
+            Ok(counts) => Event::Client { client, counts },
+            Err(why) => Event::ClientUnknown { client, why },
+        };
+        if self.last.as_ref() == Some(&event) {
+            return None;
+        }
+        self.last = Some(event.clone());
+        Some(event)
+    }
+}
+
+fn counts(path: &Path) -> Result<Counts, String> {
+    let why = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "it has written no state".to_owned(),
+        _ => format!("cannot read {}: {}", path.display(), ledger::cause::in_words(error)),
+    };
+    // A FIFO in its place would block the open, and has no length.
+    if !std::fs::symlink_metadata(path).map_err(why)?.is_file() {
+        return Err(format!("{} is not a regular file", path.display()));
+    }
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(STATE_MAX).read_to_string(&mut text)).map_err(why)?;
+    parse(&text).ok_or_else(|| format!("{} is not a client's state", path.display()))
+}
+
+/// Parses the line of a state file.
+fn parse(text: &str) -> Option<Counts> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        schema: String,
+    }
+    let named: Named = serde_json::from_str(text).ok()?;
+    match named.schema.as_str() {
+        PRODUCER => {
+            let state: ProducerState = serde_json::from_str(text).ok()?;
+            Some(Counts::Producer {
+                run: state.run.to_string(),
+                ended: state.event == StateEvent::End,
+                partitions: state.partitions.iter().map(|one| (one.partition, one.sent, one.acked)).collect(),
+                not_persisted: state.totals.not_persisted,
+                unknown: state.totals.unknown,
+            })
+        }
+        CONSUMER => {
+            let state: ConsumerState = serde_json::from_str(text).ok()?;
+            Some(Counts::Consumer {
+                ended: state.event == StateEvent::End,
+                partitions: state.partitions.iter().map(|one| (one.partition, one.counts.received, one.next)).collect(),
+                missing: state.totals.missing,
+                duplicate: state.totals.duplicate,
+                out_of_order: state.totals.out_of_order,
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_state_is_told_once_and_never_waited_for() {
+        let dir = std::env::temp_dir().join(format!("kafka-lab-observer-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("state.json");
+        let mut client = Client::new("producer".into(), file.clone());
+        let why = |event: Option<Event>| match event {
+            Some(Event::ClientUnknown { client, why }) if client == "producer" => Some(why),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(client.look()).unwrap(), "it has written no state");
+        assert_eq!(why(client.look()), None);
+        std::fs::write(&file, format!(r#"{{"schema":"{PRODUCER}","event":"start"}}"#)).unwrap();
+        assert!(why(client.look()).unwrap().ends_with("state.json is not a client's state"));
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(why(client.look()).unwrap().ends_with("state.json is not a regular file"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
