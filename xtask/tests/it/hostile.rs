@@ -103,13 +103,33 @@ impl Planted {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = xtask(&self.state.0, [&["--name", "lab"], args].concat());
-        command.env("XDG_CACHE_HOME", self.state.0.join("cache"));
+        without_engine(command.env("XDG_CACHE_HOME", self.state.0.join("cache")));
         command
     }
 
     fn is_precious(&self) {
         assert_eq!(fs::read_to_string(self.state.0.join("precious")).unwrap(), "precious");
     }
+}
+
+/// Hides the machine's engine: a purge would remove the images that others have in it.
+fn without_engine(command: &mut Command) -> &mut Command {
+    command.env("DOCKER_HOST", "unix:///nonexistent/engine.sock")
+}
+
+/// A cache in `folder` with the jars of the user's own, which a test must not purge or damage.
+#[cfg(feature = "lab")]
+fn cache_of_its_own(folder: &Path) -> PathBuf {
+    let theirs = Command::new("sh").args(["-c", "echo ${XDG_CACHE_HOME:-$HOME/.cache}"]).output().unwrap();
+    let theirs = PathBuf::from(String::from_utf8(theirs.stdout).unwrap().trim()).join("kafka-lab");
+    let cache = folder.join("cache");
+    fs::create_dir_all(cache.join("kafka-lab")).unwrap();
+    let jars = fs::read_dir(theirs).into_iter().flatten().flatten();
+    for entry in jars.filter(|entry| entry.file_name().to_string_lossy().starts_with("kafka-3")) {
+        let copied = Command::new("cp").arg("-r").arg(entry.path()).arg(cache.join("kafka-lab")).status();
+        assert!(copied.unwrap().success());
+    }
+    cache
 }
 
 fn pipe(path: &Path) {
@@ -233,7 +253,7 @@ mod servers {
 
     use super::*;
     use crate::common::lab::Lab;
-    use crate::common::wait_for;
+    use crate::common::{run, wait_for};
 
     /// The process of a service, by its record.
     fn record(lab: &Lab, name: &str) -> serde_json::Value {
@@ -301,12 +321,16 @@ mod servers {
     #[test]
     fn a_purge_leaves_the_jars_that_a_lab_of_another_state_folder_runs_from() {
         let lab = Lab::new("user");
-        lab.up(&["--no-clients"]);
+        let cache = cache_of_its_own(&lab.state.0);
+        let with_cache = |mut command: Command| run(command.env("XDG_CACHE_HOME", &cache)).expect(0);
+        with_cache(lab.up_command(&["--no-clients"]));
         let elsewhere = Dir::new("elsewhere");
-        let ran = soon(&mut xtask(&elsewhere.0, ["teardown", "--purge"]));
+        let mut purge = xtask(&elsewhere.0, ["teardown", "--purge"]);
+        let ran = soon(without_engine(purge.env("XDG_CACHE_HOME", &cache)));
         assert!(ran.code == 0 && ran.stderr.contains("still used by"), "{ran:?}");
-        lab.verify(0);
-        lab.teardown();
+        with_cache(lab.command(&["verify"]));
+        with_cache(lab.command(&["teardown"]));
+        lab.assert_nothing_left();
     }
 
     #[test]

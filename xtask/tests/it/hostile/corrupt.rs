@@ -89,7 +89,7 @@ mod of_a_running_lab {
     use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
     use super::super::damage::Damage::{Cut, Empty, Folder, Garbled, Gone, Names};
-    use super::super::within;
+    use super::super::{cache_of_its_own, within};
     use super::*;
     use crate::common::lab::Lab;
     use crate::common::wait_for;
@@ -119,15 +119,7 @@ mod of_a_running_lab {
     impl Case {
         fn new(name: &str) -> Self {
             let lab = Lab::new(name);
-            let cache = lab.state.0.join("cache");
-            let theirs = Command::new("sh").args(["-c", "echo ${XDG_CACHE_HOME:-$HOME/.cache}"]).output().unwrap();
-            let theirs = PathBuf::from(String::from_utf8(theirs.stdout).unwrap().trim()).join("kafka-lab");
-            fs::create_dir_all(cache.join("kafka-lab")).unwrap();
-            let jars = fs::read_dir(theirs).into_iter().flatten().flatten();
-            for entry in jars.filter(|entry| entry.file_name().to_string_lossy().starts_with("kafka-3")) {
-                let copied = Command::new("cp").arg("-r").arg(entry.path()).arg(cache.join("kafka-lab")).status();
-                assert!(copied.unwrap().success());
-            }
+            let cache = cache_of_its_own(&lab.state.0);
             Case { lab, cache, other: Command::new("sleep").arg("6000").spawn().unwrap() }
         }
 

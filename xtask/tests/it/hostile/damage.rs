@@ -38,7 +38,9 @@ pub enum Damage {
 impl Damage {
     /// Damages `path`. `precious` is a file of the user's on the same disk.
     pub fn inflict(self, path: &Path, precious: &Path) {
-        let before = fs::read(path).unwrap_or_default();
+        // What an earlier damage left may be a pipe, and reading that would wait forever.
+        let readable = fs::metadata(path).is_ok_and(|found| found.is_file());
+        let before = if readable { fs::read(path).unwrap() } else { Vec::new() };
         let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         match self {
