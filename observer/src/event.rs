@@ -2,8 +2,8 @@
 //!
 //! Each line is one JSON object that begins with `{"schema":"kafka-lab.recording/1"`. Fields are added without a new
 //! version; readers ignore fields that they do not know. A line is written when something changed, so that the last
-//! line about a broker, the controller or a partition tells what holds until the next one. docs/schema/recording.json is
-//! the same contract for programs.
+//! line about a broker, the controller or a partition tells what holds until the next one.
+//! docs/schema/recording.json is the same contract for programs.
 
 use serde::{Deserialize, Serialize};
 
