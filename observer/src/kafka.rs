@@ -1,7 +1,7 @@
 //! Questions to one broker, in Kafka's own protocol, and its answers as this program needs them.
 //!
-//! librdkafka keeps a view of its own of the cluster, which lags behind and mixes what several brokers said. A recording
-//! has to tell who said what, with the leader's epoch, so each broker is asked directly.
+//! librdkafka keeps a view of its own of the cluster, which lags behind and mixes what several brokers said. A
+//! recording has to tell who said what, and in which of the leader's epochs, so each broker is asked directly.
 
 use std::time::Duration;
 
