@@ -71,12 +71,6 @@ impl Facts {
         if partitions.is_empty() { None } else { Some(Event::Offsets { partitions }) }
     }
 
-    /// Returns the partitions that a broker leads, as far as is known.
-    pub fn led_by(&self, broker: u32) -> Vec<i32> {
-        let led = self.partitions.values().filter(|one| one.leader == Some(broker));
-        led.map(|one| one.partition).collect()
-    }
-
     fn answered(&mut self, broker: u32, answer: Result<(), String>) -> Vec<Event> {
         let before = self.answers.insert(broker, answer.clone());
         // Why it does not answer may read otherwise each time; that it does not is what counts.
@@ -277,7 +271,8 @@ mod tests {
     fn offsets_count_from_the_leader_only_and_are_told_when_they_change() {
         let mut facts = agreed();
         let at = |high_watermark| [(0, Offsets { first: 3, high_watermark })];
-        assert_eq!((facts.led_by(1), facts.led_by(0)), (vec![0], vec![]));
+        let view = view(0, partition(0, 1, 5, &[0, 1, 2]));
+        assert_eq!((view.led_by(1), view.led_by(0)), (vec![0], vec![]));
         facts.offsets(0, &at(50));
         assert_eq!(facts.moved(), None);
         facts.offsets(1, &at(50));

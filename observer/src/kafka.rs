@@ -55,6 +55,14 @@ pub struct View {
     pub topic: Option<TopicView>,
 }
 
+impl View {
+    /// The partitions that a broker leads in this view.
+    pub fn led_by(&self, broker: u32) -> Vec<i32> {
+        let partitions = self.topic.iter().flat_map(|topic| &topic.partitions);
+        partitions.filter(|one| one.leader == Some(broker)).map(|one| one.partition).collect()
+    }
+}
+
 /// A broker's view of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicView {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clients::Client;
@@ -55,13 +55,9 @@ pub async fn run(
     let mut recording = Recording { to, began: Instant::now() };
     recording.write(begin(&subject))?;
     let (tell, mut seen) = mpsc::channel(64);
-    // The partitions that each broker leads, for its task, which asks for their offsets.
-    let mut led = BTreeMap::new();
     for (&id, address) in &subject.brokers {
-        let (lead, leads) = watch::channel(Vec::new());
-        led.insert(id, lead);
         let asker = Asker { id, address: address.clone(), topic: subject.topic.clone(), tell: tell.clone() };
-        tokio::spawn(asker.ask_forever(leads));
+        tokio::spawn(asker.ask_forever());
         if subject.quorum {
             tokio::spawn(ask_for_the_quorum(address.clone(), tell.clone()));
         }
@@ -93,10 +89,6 @@ pub async fn run(
                 };
                 for event in events {
                     recording.write(event)?;
-                }
-                for (id, lead) in &led {
-                    let now = facts.led_by(*id);
-                    lead.send_if_modified(|before| (*before != now).then(|| *before = now).is_some());
                 }
             }
             _ = count.tick() => recording.count(&mut facts, &mut subject.clients)?,
@@ -150,12 +142,12 @@ struct Asker {
 
 impl Asker {
     /// Asks until nobody listens any more.
-    async fn ask_forever(self, leads: watch::Receiver<Vec<i32>>) {
+    async fn ask_forever(self) {
         let mut counted: Option<Instant> = None;
         let mut connection: Option<Connection> = None;
         while !self.tell.is_closed() {
             let asked = Instant::now();
-            if let Err(error) = self.ask(&mut connection, &leads, &mut counted).await {
+            if let Err(error) = self.ask(&mut connection, &mut counted).await {
                 connection = None;
                 if self.tell.send(Seen::Silence(self.id, format!("{error:#}"))).await.is_err() {
                     break;
@@ -165,21 +157,16 @@ impl Asker {
         }
     }
 
-    async fn ask(
-        &self,
-        connection: &mut Option<Connection>,
-        leads: &watch::Receiver<Vec<i32>>,
-        counted: &mut Option<Instant>,
-    ) -> Result<()> {
+    async fn ask(&self, connection: &mut Option<Connection>, counted: &mut Option<Instant>) -> Result<()> {
         let broker = match connection {
             Some(open) => open,
             None => connection.insert(Connection::open(&self.address).await?),
         };
         let view = broker.view(&self.topic).await?;
+        let led = view.led_by(self.id);
         // A send fails when the recording is over.
         let _ = self.tell.send(Seen::View(self.id, view)).await;
         let due = counted.is_none_or(|last| last.elapsed() >= COUNT_EVERY - VIEW_EVERY);
-        let led = leads.borrow().clone();
         if due && !led.is_empty() {
             *counted = Some(Instant::now());
             let offsets = broker.offsets(&self.topic, &led).await?;
