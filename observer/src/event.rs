@@ -1,6 +1,6 @@
 //! The lines of a recording: what the observer saw, in the order in which it saw it.
 //!
-//! Each line is one JSON object that begins with `{"schema":"kafka-lab.recording/1"`. Fields are added without a new
+//! Each line is one JSON object that begins with `{"schema":"kafka-lab.recording/2"`. Fields are added without a new
 //! version; readers ignore fields that they do not know. A line is written when something changed, so that the last
 //! line about a broker, the controller or a partition tells what holds until the next one.
 //! docs/schema/recording.json is the same contract for programs.
@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Schema of every line.
-pub const SCHEMA: &str = "kafka-lab.recording/1";
+pub const SCHEMA: &str = "kafka-lab.recording/2";
 
 /// A line of a recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,11 @@ pub enum Event {
         time_ms: u64,
         /// Name of the lab.
         lab: String,
-        /// Name of the topic.
+        /// The lab's backend.
+        backend: String,
+        /// Kafka's version and mode.
+        kafka: String,
+        /// Name of the lab's own topic. A drill has another one, which is recorded too.
         topic: String,
         /// The brokers' ids and addresses.
         brokers: Vec<(u32, String)>,
@@ -60,8 +64,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epoch: Option<i32>,
     },
-    /// The topic was created, changed its id or its number of partitions, or is gone.
+    /// A topic was created, changed its id or its number of partitions, or is gone.
     Topic {
+        /// Its name.
+        topic: String,
         /// Its id (KIP-516), as Kafka's tools print it; absent if no broker knows the topic.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         topic_id: Option<String>,
@@ -70,6 +76,8 @@ pub enum Event {
     },
     /// A partition's leader, epoch, replicas or ISR changed.
     Partition {
+        /// Name of its topic.
+        topic: String,
         /// The partition.
         partition: i32,
         /// Its leader.
@@ -83,8 +91,10 @@ pub enum Event {
         /// The broker that said so.
         by: u32,
     },
-    /// The offsets that changed since the last such line, about once a second.
+    /// The offsets that changed since the last such line, about twice a second; less often with many partitions.
     Offsets {
+        /// Name of the topic.
+        topic: String,
         /// For each of these partitions: the partition, its first offset, and its high watermark.
         partitions: Vec<(i32, i64, i64)>,
     },
@@ -92,6 +102,8 @@ pub enum Event {
     Client {
         /// Its name.
         client: String,
+        /// Its topic.
+        topic: String,
         /// What it counts.
         #[serde(flatten)]
         counts: Counts,
@@ -100,8 +112,34 @@ pub enum Event {
     ClientUnknown {
         /// Its name.
         client: String,
+        /// Its topic.
+        topic: String,
         /// Why.
         why: String,
+    },
+    /// A client of a drill reported that a partition had stood still.
+    Gap {
+        /// Its name.
+        client: String,
+        /// Its topic.
+        topic: String,
+        /// Nothing was acknowledged to a producer, or received by a consumer.
+        role: Role,
+        /// The partition.
+        partition: u32,
+        /// How long before this line it ended, in ms, by the wall clock.
+        ago_ms: u64,
+        /// How long it lasted, in ms.
+        gap_ms: u64,
+    },
+    /// What a command of xtask did, from the lab's journal. A recording begins with the last command before it.
+    Journal {
+        /// The command.
+        command: String,
+        /// How long before this line it happened, in ms. The monotonic clock is the same for all processes.
+        ago_ms: u64,
+        /// The event: as `--format json` prints it, or a command's result.
+        line: serde_json::Value,
     },
     /// The last line. A recording without it was cut short.
     End {
@@ -142,6 +180,16 @@ pub enum Counts {
     },
 }
 
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It sends.
+    Producer,
+    /// It reads.
+    Consumer,
+}
+
 /// Why a recording ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,19 +209,22 @@ mod tests {
 
     /// A line of each kind, with every field.
     fn made() -> Vec<Event> {
-        let client = |counts| Event::Client { client: "c".into(), counts };
+        let client = |counts| Event::Client { client: "c".into(), topic: "test".into(), counts };
         vec![
             Event::Begin {
                 time_ms: 1,
                 lab: "kafka-lab".into(),
+                backend: "local".into(),
+                kafka: "3.3.2/zookeeper".into(),
                 topic: "test".into(),
                 brokers: vec![(0, "127.0.0.1:30090".into())],
                 clients: vec!["producer".into()],
             },
             Event::Broker { broker: 0, answers: false, why: Some("no answer within 1 s".into()) },
             Event::Controller { controller: Some(100), epoch: Some(3) },
-            Event::Topic { topic_id: Some("a topic's".into()), partitions: 4 },
+            Event::Topic { topic: "test".into(), topic_id: Some("a topic's".into()), partitions: 4 },
             Event::Partition {
+                topic: "test".into(),
                 partition: 0,
                 leader: Some(1),
                 epoch: 2,
@@ -181,7 +232,7 @@ mod tests {
                 replicas: vec![1, 2, 0],
                 by: 1,
             },
-            Event::Offsets { partitions: vec![(0, 5, 90)] },
+            Event::Offsets { topic: "test".into(), partitions: vec![(0, 5, 90)] },
             client(Counts::Producer {
                 run: "r-1".into(),
                 ended: true,
@@ -196,7 +247,23 @@ mod tests {
                 duplicate: 1,
                 out_of_order: 0,
             }),
-            Event::ClientUnknown { client: "c".into(), why: "it has written no state".into() },
+            Event::ClientUnknown { client: "c".into(), topic: "test".into(), why: "it has written no state".into() },
+            Event::Gap {
+                client: "producer-1".into(),
+                topic: "drill-1".into(),
+                role: Role::Producer,
+                partition: 0,
+                ago_ms: 300,
+                gap_ms: 4_100,
+            },
+            Event::Journal {
+                command: "verify".into(),
+                ago_ms: 20,
+                line: serde_json::json!({
+                    "schema": Schema::read("xtask.json").json()["$defs"]["started"]["properties"]["schema"]["const"],
+                    "command": "verify", "lab": "kafka-lab", "event": "started", "number": 2, "step": "topic"
+                }),
+            },
             Event::End { reason: Reason::Duration },
         ]
     }

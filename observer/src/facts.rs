@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::Event;
-use crate::kafka::{Offsets, PartitionView, View};
+use crate::kafka::{Offsets, PartitionView, TopicView, View};
 
 /// What is known about the lab.
 #[derive(Debug, Default)]
@@ -16,14 +16,30 @@ pub struct Facts {
     /// Whether each broker that was asked answers, and why not.
     answers: BTreeMap<u32, Result<(), String>>,
     controller: Option<(Option<u32>, Option<i32>)>,
-    topic: Option<(Option<String>, usize)>,
-    partitions: BTreeMap<i32, PartitionView>,
-    offsets: BTreeMap<i32, Offsets>,
-    /// The partitions whose offsets changed since they were last taken.
-    moved: BTreeMap<i32, Offsets>,
+    topics: BTreeMap<String, TopicFacts>,
 }
 
 impl Facts {
+    /// Facts about these topics.
+    pub fn about(topics: &[String]) -> Self {
+        let mut facts = Facts::default();
+        facts.keep(topics);
+        facts
+    }
+
+    /// From now on these topics count, and no others.
+    pub fn keep(&mut self, topics: &[String]) {
+        self.topics.retain(|topic, _| topics.contains(topic));
+        for topic in topics {
+            self.topics.entry(topic.clone()).or_default();
+        }
+    }
+
+    /// Whether some broker knows a topic.
+    pub fn knows(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|topic| topic.shape.as_ref().is_some_and(|(id, _)| id.is_some()))
+    }
+
     /// Takes a broker's view. `names_controller` is false in KRaft mode.
     pub fn view(&mut self, broker: u32, view: View, names_controller: bool) -> Vec<Event> {
         let mut events = self.answered(broker, Ok(()));
@@ -31,7 +47,11 @@ impl Facts {
         if names_controller {
             events.extend(self.named_controller());
         }
-        events.extend(self.topic_now());
+        let controller = self.controller.and_then(|(controller, _)| controller);
+        for (name, topic) in &mut self.topics {
+            let known = self.views.iter().filter_map(|(by, view)| Some((*by, view.topics.get(name)?)));
+            events.extend(topic.now(name, &known.collect::<Vec<_>>(), controller));
+        }
         events
     }
 
@@ -41,34 +61,29 @@ impl Facts {
         self.answered(broker, Err(why))
     }
 
-    /// Takes the leader of KRaft's quorum and its epoch; `None` if there is none.
-    pub fn quorum(&mut self, leader: Option<(u32, i32)>) -> Vec<Event> {
-        let known = self.controller.and_then(|(_, epoch)| epoch);
+    /// Takes the leader of KRaft's quorum and its epoch.
+    pub fn quorum(&mut self, (leader, epoch): (u32, i32)) -> Vec<Event> {
         // A broker that was paused may still name the leader of an earlier epoch.
-        if let (Some((_, epoch)), Some(known)) = (leader, known)
-            && epoch < known
-        {
-            return Vec::new();
-        }
-        self.controller_is(leader.map(|(id, _)| id), leader.map(|(_, epoch)| epoch).or(known))
-    }
-
-    /// Takes the offsets of partitions from a broker, unless it is known not to lead them any more.
-    pub fn offsets(&mut self, broker: u32, offsets: &[(i32, Offsets)]) {
-        for (partition, offsets) in offsets {
-            let leads = self.partitions.get(partition).is_some_and(|known| known.leader == Some(broker));
-            if leads && self.offsets.insert(*partition, *offsets) != Some(*offsets) {
-                self.moved.insert(*partition, *offsets);
-            }
+        match self.controller {
+            Some((_, Some(known))) if epoch < known => Vec::new(),
+            _ => self.controller_is(Some(leader), Some(epoch)),
         }
     }
 
-    /// Returns the offsets that changed since the last call.
-    pub fn moved(&mut self) -> Option<Event> {
-        let moved = std::mem::take(&mut self.moved);
-        let partitions: Vec<_> =
-            moved.into_iter().map(|(partition, at)| (partition, at.first, at.high_watermark)).collect();
-        if partitions.is_empty() { None } else { Some(Event::Offsets { partitions }) }
+    /// Takes the offsets of a topic's partitions from a broker, unless it is known not to lead them any more.
+    pub fn offsets(&mut self, broker: u32, topic: &str, offsets: &[(i32, Offsets)]) {
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.offsets(broker, offsets);
+        }
+    }
+
+    /// Returns the offsets that changed since the last call, an event for each topic.
+    pub fn moved(&mut self) -> Vec<Event> {
+        let moved = self.topics.iter_mut().filter_map(|(name, topic)| {
+            let partitions = topic.moved();
+            (!partitions.is_empty()).then(|| Event::Offsets { topic: name.clone(), partitions })
+        });
+        moved.collect()
     }
 
     fn answered(&mut self, broker: u32, answer: Result<(), String>) -> Vec<Event> {
@@ -82,13 +97,9 @@ impl Facts {
 
     /// The controller that most brokers name. Of two that as many name, the one that was named before stays.
     fn named_controller(&mut self) -> Vec<Event> {
-        let mut named: BTreeMap<u32, usize> = BTreeMap::new();
-        for controller in self.views.values().filter_map(|view| view.controller) {
-            *named.entry(controller).or_default() += 1;
-        }
         let before = self.controller.and_then(|(controller, _)| controller);
-        let most = named.iter().max_by_key(|(id, count)| (**count, before == Some(**id)));
-        self.controller_is(most.map(|(id, _)| *id), None)
+        let named = self.views.values().filter_map(|view| view.controller);
+        self.controller_is(most(named, before.as_ref()), None)
     }
 
     fn controller_is(&mut self, controller: Option<u32>, epoch: Option<i32>) -> Vec<Event> {
@@ -98,80 +109,119 @@ impl Facts {
         self.controller = Some((controller, epoch));
         vec![Event::Controller { controller, epoch }]
     }
+}
 
-    fn topic_now(&mut self) -> Vec<Event> {
+/// Returns what is said most often. Of two that are said as often, the one that held `before` stays.
+fn most<T: Ord>(said: impl Iterator<Item = T>, before: Option<&T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    said.for_each(|one| *counts.entry(one).or_default() += 1);
+    let most = counts.into_iter().max_by_key(|(one, count)| (*count, before == Some(one)));
+    most.map(|(one, _)| one)
+}
+
+/// What is known about a topic.
+#[derive(Debug, Default)]
+struct TopicFacts {
+    /// Its id, if it exists, and its number of partitions; `None` before any broker was asked.
+    shape: Option<(Option<String>, usize)>,
+    partitions: BTreeMap<i32, PartitionView>,
+    offsets: BTreeMap<i32, Offsets>,
+    /// The partitions whose offsets changed since they were last taken.
+    moved: BTreeMap<i32, Offsets>,
+}
+
+impl TopicFacts {
+    /// Takes what the brokers that know it say now.
+    fn now(&mut self, name: &str, views: &[(u32, &TopicView)], controller: Option<u32>) -> Vec<Event> {
         let mut events = Vec::new();
-        let known = self.views.values().filter_map(|view| view.topic.as_ref());
+        let before = self.shape.clone().and_then(|(id, _)| id);
         // A topic that was recreated has two ids for a moment; most brokers decide, and the former one if none do.
-        let mut ids: BTreeMap<&str, usize> = BTreeMap::new();
-        known.clone().for_each(|topic| *ids.entry(&topic.id).or_default() += 1);
-        let before = self.topic.clone().and_then(|(id, _)| id);
-        let most = ids.iter().max_by_key(|(id, count)| (**count, before.as_deref() == Some(**id)));
-        let id = most.map(|(id, _)| (*id).to_owned());
-        let count = known.filter(|topic| Some(&topic.id) == id.as_ref()).map(|topic| topic.partitions.len()).max();
-        let topic = (id.clone(), count.unwrap_or(0));
-        if self.topic.as_ref() != Some(&topic) {
+        let id = most(views.iter().map(|(_, view)| view.id.clone()), before.as_ref());
+        let of_topic: Vec<_> = views.iter().filter(|(_, view)| Some(&view.id) == id.as_ref()).collect();
+        let count = of_topic.iter().map(|(_, view)| view.partitions.len()).max().unwrap_or(0);
+        let shape = (id.clone(), count);
+        if self.shape.as_ref() != Some(&shape) {
             if before != id {
                 // Epochs and offsets of another topic say nothing about this one.
-                self.partitions.clear();
-                self.offsets.clear();
-                self.moved.clear();
+                *self = TopicFacts::default();
             }
-            self.topic = Some(topic.clone());
-            events.push(Event::Topic { topic_id: topic.0, partitions: topic.1 });
+            self.shape = Some(shape);
+            events.push(Event::Topic { topic: name.to_owned(), topic_id: id, partitions: count });
         }
-        let Some(id) = id else { return events };
-        for (partition, (by, view)) in self.best(&id) {
-            let known = self.partitions.get(&partition);
-            if known.is_none_or(|known| known.epoch <= view.epoch && *known != view) {
-                self.partitions.insert(partition, view.clone());
-                let PartitionView { leader, epoch, isr, replicas, .. } = view;
-                events.push(Event::Partition { partition, leader, epoch, isr, replicas, by });
+        let said = of_topic.iter().flat_map(|(by, view)| view.partitions.iter().map(move |one| (*by, one)));
+        for (by, view) in best(said, controller) {
+            let known = self.partitions.get(&view.partition);
+            if known.is_none_or(|known| known.epoch <= view.epoch && known != view) {
+                self.partitions.insert(view.partition, view.clone());
+                let PartitionView { partition, leader, epoch, isr, replicas } = view.clone();
+                events.push(Event::Partition { topic: name.to_owned(), partition, leader, epoch, isr, replicas, by });
             }
         }
         events
     }
 
-    /// For each partition, the view that counts, and the broker whose view it is.
-    fn best(&self, id: &str) -> BTreeMap<i32, (u32, PartitionView)> {
-        let controller = self.controller.and_then(|(controller, _)| controller);
-        let rank = |by: u32, view: &PartitionView| {
-            (view.epoch, view.leader == Some(by), controller == Some(by), std::cmp::Reverse(by))
-        };
-        let mut best: BTreeMap<i32, (u32, PartitionView)> = BTreeMap::new();
-        for (&by, view) in &self.views {
-            let of_topic = view.topic.iter().filter(|topic| topic.id == id);
-            for one in of_topic.flat_map(|topic| &topic.partitions) {
-                let better = best.get(&one.partition).is_none_or(|(who, known)| rank(by, one) > rank(*who, known));
-                if better {
-                    best.insert(one.partition, (by, one.clone()));
-                }
+    fn offsets(&mut self, broker: u32, offsets: &[(i32, Offsets)]) {
+        for (partition, offsets) in offsets {
+            let leads = self.partitions.get(partition).is_some_and(|known| known.leader == Some(broker));
+            if leads && self.offsets.insert(*partition, *offsets) != Some(*offsets) {
+                self.moved.insert(*partition, *offsets);
             }
         }
-        best
     }
+
+    fn moved(&mut self) -> Vec<(i32, i64, i64)> {
+        let moved = std::mem::take(&mut self.moved).into_iter();
+        moved.map(|(partition, at)| (partition, at.first, at.high_watermark)).collect()
+    }
+}
+
+/// For each partition, the view that counts, and the broker whose view it is.
+fn best<'a>(
+    said: impl Iterator<Item = (u32, &'a PartitionView)>,
+    controller: Option<u32>,
+) -> impl Iterator<Item = (u32, &'a PartitionView)> {
+    let rank = |by: u32, view: &PartitionView| {
+        (view.epoch, view.leader == Some(by), controller == Some(by), std::cmp::Reverse(by))
+    };
+    let mut best: BTreeMap<i32, (u32, &PartitionView)> = BTreeMap::new();
+    for (by, one) in said {
+        let better = best.get(&one.partition).is_none_or(|(who, known)| rank(by, one) > rank(*who, known));
+        if better {
+            best.insert(one.partition, (by, one));
+        }
+    }
+    best.into_values()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::TopicView;
 
     fn partition(partition: i32, leader: u32, epoch: i32, isr: &[u32]) -> PartitionView {
         PartitionView { partition, leader: Some(leader), epoch, isr: isr.to_vec(), replicas: vec![0, 1, 2] }
     }
 
-    fn topic(id: &str, partitions: Vec<PartitionView>) -> Option<TopicView> {
-        Some(TopicView { id: id.into(), partitions })
+    /// A broker's view, with a topic `test` of this id.
+    fn view_of(id: &str, controller: u32, one: PartitionView) -> View {
+        let topic = TopicView { id: id.into(), partitions: vec![one] };
+        View { controller: Some(controller), topics: [("test".into(), topic)].into() }
     }
 
     fn view(controller: u32, one: PartitionView) -> View {
-        View { controller: Some(controller), topic: topic("a", vec![one]) }
+        view_of("a", controller, one)
+    }
+
+    fn about_test() -> Facts {
+        Facts::about(&["test".into()])
+    }
+
+    fn topic_is(id: Option<&str>, partitions: usize) -> Event {
+        Event::Topic { topic: "test".into(), topic_id: id.map(Into::into), partitions }
     }
 
     /// Three brokers that say the same.
     fn agreed() -> Facts {
-        let mut facts = Facts::default();
+        let mut facts = about_test();
         for broker in 0..3 {
             facts.view(broker, view(0, partition(0, 1, 5, &[0, 1, 2])), true);
         }
@@ -180,15 +230,16 @@ mod tests {
 
     #[test]
     fn what_all_say_is_told_once() {
-        let mut facts = Facts::default();
+        let mut facts = about_test();
         let told = facts.view(2, view(0, partition(0, 1, 5, &[0, 1, 2])), true);
         assert_eq!(
             told,
             [
                 Event::Broker { broker: 2, answers: true, why: None },
                 Event::Controller { controller: Some(0), epoch: None },
-                Event::Topic { topic_id: Some("a".into()), partitions: 1 },
+                topic_is(Some("a"), 1),
                 Event::Partition {
+                    topic: "test".into(),
                     partition: 0,
                     leader: Some(1),
                     epoch: 5,
@@ -245,26 +296,25 @@ mod tests {
     fn a_quorum_of_an_earlier_epoch_is_no_news() {
         let mut facts = Facts::default();
         let is = |controller, epoch| [Event::Controller { controller: Some(controller), epoch: Some(epoch) }];
-        assert_eq!(facts.quorum(Some((100, 4))), is(100, 4));
-        assert_eq!(facts.quorum(Some((101, 6))), is(101, 6));
-        assert_eq!(facts.quorum(Some((100, 4))), []);
-        assert_eq!(facts.quorum(Some((101, 6))), []);
+        assert_eq!(facts.quorum((100, 4)), is(100, 4));
+        assert_eq!(facts.quorum((101, 6)), is(101, 6));
+        assert_eq!(facts.quorum((100, 4)), []);
+        assert_eq!(facts.quorum((101, 6)), []);
     }
 
     #[test]
     fn a_recreated_topic_begins_anew_with_lower_epochs() {
         let mut facts = agreed();
         let told: Vec<Event> = (0..3)
-            .flat_map(|broker| {
-                let view = View { controller: Some(0), topic: topic("b", vec![partition(0, 2, 0, &[0, 1, 2])]) };
-                facts.view(broker, view, true)
-            })
+            .flat_map(|broker| facts.view(broker, view_of("b", 0, partition(0, 2, 0, &[0, 1, 2])), true))
             .collect();
-        assert!(told.contains(&Event::Topic { topic_id: Some("b".into()), partitions: 1 }), "{told:?}");
+        assert!(told.contains(&topic_is(Some("b"), 1)), "{told:?}");
         assert!(told.iter().any(|event| matches!(event, Event::Partition { leader: Some(2), epoch: 0, .. })));
-        let gone: Vec<Event> =
-            (0..3).flat_map(|broker| facts.view(broker, View { controller: Some(0), topic: None }, true)).collect();
-        assert_eq!(gone, [Event::Topic { topic_id: None, partitions: 0 }]);
+        assert!(facts.knows("test"));
+        let none = || View { controller: Some(0), topics: BTreeMap::new() };
+        let gone: Vec<Event> = (0..3).flat_map(|broker| facts.view(broker, none(), true)).collect();
+        assert_eq!(gone, [topic_is(None, 0)]);
+        assert!(!facts.knows("test"));
     }
 
     #[test]
@@ -272,13 +322,33 @@ mod tests {
         let mut facts = agreed();
         let at = |high_watermark| [(0, Offsets { first: 3, high_watermark })];
         let view = view(0, partition(0, 1, 5, &[0, 1, 2]));
-        assert_eq!((view.led_by(1), view.led_by(0)), (vec![0], vec![]));
-        facts.offsets(0, &at(50));
-        assert_eq!(facts.moved(), None);
-        facts.offsets(1, &at(50));
-        facts.offsets(1, &at(51));
-        assert_eq!(facts.moved(), Some(Event::Offsets { partitions: vec![(0, 3, 51)] }));
-        facts.offsets(1, &at(51));
-        assert_eq!(facts.moved(), None);
+        assert_eq!((view.led_by(1), view.led_by(0)), (vec![("test", vec![0])], vec![]));
+        facts.offsets(0, "test", &at(50));
+        assert_eq!(facts.moved(), []);
+        facts.offsets(1, "test", &at(50));
+        facts.offsets(1, "test", &at(51));
+        assert_eq!(facts.moved(), [Event::Offsets { topic: "test".into(), partitions: vec![(0, 3, 51)] }]);
+        facts.offsets(1, "test", &at(51));
+        assert_eq!(facts.moved(), []);
+    }
+
+    #[test]
+    fn topics_are_told_apart_and_one_that_counts_no_longer_is_silent() {
+        let mut facts = agreed();
+        let both = |id: &str| {
+            let mut both = view(0, partition(0, 1, 5, &[0, 1, 2]));
+            let drill = TopicView { id: id.into(), partitions: vec![partition(0, 2, 0, &[2])] };
+            both.topics.insert("drill-1".into(), drill);
+            both
+        };
+        assert_eq!(facts.view(0, both("d"), true), []);
+        facts.keep(&["test".into(), "drill-1".into()]);
+        let told = facts.view(0, both("d"), true);
+        assert!(matches!(&told[..], [Event::Topic { topic, .. }, Event::Partition { .. }] if topic == "drill-1"));
+        facts.offsets(2, "drill-1", &[(0, Offsets { first: 0, high_watermark: 9 })]);
+        facts.offsets(1, "test", &[(0, Offsets { first: 0, high_watermark: 8 })]);
+        assert_eq!(facts.moved().len(), 2);
+        facts.keep(&["test".into()]);
+        assert_eq!(facts.view(0, both("e"), true), []);
     }
 }

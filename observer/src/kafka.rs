@@ -3,6 +3,7 @@
 //! librdkafka keeps a view of its own of the cluster, which lags behind and mixes what several brokers said. A
 //! recording has to tell who said what, and in which of the leader's epochs, so each broker is asked directly.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -12,6 +13,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::{
     ApiKey, BrokerId, DescribeQuorumRequest, DescribeQuorumResponse, ListOffsetsRequest, ListOffsetsResponse,
     MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
@@ -51,19 +53,28 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 pub struct View {
     /// The controller that it names. Only with ZooKeeper: in KRaft mode a broker names any broker here (KIP-590).
     pub controller: Option<u32>,
-    /// The topic, if it knows it.
-    pub topic: Option<TopicView>,
+    /// The topics that it knows, of those that it was asked for, by name.
+    pub topics: BTreeMap<String, TopicView>,
 }
 
 impl View {
-    /// The partitions that a broker leads in this view.
-    pub fn led_by(&self, broker: u32) -> Vec<i32> {
-        let partitions = self.topic.iter().flat_map(|topic| &topic.partitions);
-        partitions.filter(|one| one.leader == Some(broker)).map(|one| one.partition).collect()
+    /// The partitions that a broker leads in this view, of each topic that has any.
+    pub fn led_by(&self, broker: u32) -> Vec<(&str, Vec<i32>)> {
+        let led = |topic: &TopicView| -> Vec<i32> {
+            let led = topic.partitions.iter().filter(|one| one.leader == Some(broker));
+            led.map(|one| one.partition).collect()
+        };
+        let topics = self.topics.iter().map(|(name, topic)| (name.as_str(), led(topic)));
+        topics.filter(|(_, led)| !led.is_empty()).collect()
+    }
+
+    /// The number of partitions of all topics.
+    pub fn partitions(&self) -> usize {
+        self.topics.values().map(|topic| topic.partitions.len()).sum()
     }
 }
 
-/// A broker's view of the topic.
+/// A broker's view of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicView {
     /// Its id.
@@ -115,13 +126,13 @@ impl Connection {
         Ok(Connection { stream, correlation: 0 })
     }
 
-    /// Asks for the broker's view of the cluster and of a topic. Never creates the topic.
+    /// Asks for the broker's view of the cluster and of these topics. Never creates one.
     ///
     /// # Errors
     /// There is no answer in time, or it is not Kafka's.
-    pub async fn view(&mut self, topic: &str) -> Result<View> {
-        let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
-        let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+    pub async fn view(&mut self, topics: &[String]) -> Result<View> {
+        let asked = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic)))).collect();
+        let request = MetadataRequest::default().with_topics(Some(asked)).with_allow_auto_topic_creation(false);
         let answer: MetadataResponse = self.ask(ApiKey::Metadata, METADATA, &request).await?;
         view(answer)
     }
@@ -242,28 +253,32 @@ fn ids(nodes: &[BrokerId]) -> Vec<u32> {
 }
 
 fn view(answer: MetadataResponse) -> Result<View> {
-    let controller = id(answer.controller_id);
-    let Some(topic) = answer.topics.into_iter().next() else { return Ok(View { controller, topic: None }) };
-    match topic.error_code {
-        NONE => {}
-        // The second is said of a topic that is being created.
-        UNKNOWN_TOPIC | LEADER_NOT_AVAILABLE => return Ok(View { controller, topic: None }),
-        error => bail!("it answers with error {error} about the topic"),
-    }
-    let partition = |one: kafka_protocol::messages::metadata_response::MetadataResponsePartition| {
-        let mut isr = ids(&one.isr_nodes);
-        isr.sort_unstable();
-        PartitionView {
-            partition: one.partition_index,
-            leader: id(one.leader_id),
-            epoch: one.leader_epoch,
-            isr,
-            replicas: ids(&one.replica_nodes),
+    let mut topics = BTreeMap::new();
+    for topic in answer.topics {
+        match topic.error_code {
+            NONE => {}
+            // The second is said of a topic that is being created.
+            UNKNOWN_TOPIC | LEADER_NOT_AVAILABLE => continue,
+            error => bail!("it answers with error {error} about a topic"),
         }
-    };
-    let mut partitions: Vec<PartitionView> = topic.partitions.into_iter().map(partition).collect();
-    partitions.sort_by_key(|one| one.partition);
-    // As Kafka's tools print it.
-    let id = URL_SAFE_NO_PAD.encode(topic.topic_id.as_bytes());
-    Ok(View { controller, topic: Some(TopicView { id, partitions }) })
+        let name = topic.name.ok_or_else(odd)?.0.to_string();
+        let mut partitions: Vec<PartitionView> = topic.partitions.into_iter().map(partition).collect();
+        partitions.sort_by_key(|one| one.partition);
+        // As Kafka's tools print it.
+        let id = URL_SAFE_NO_PAD.encode(topic.topic_id.as_bytes());
+        topics.insert(name, TopicView { id, partitions });
+    }
+    Ok(View { controller: id(answer.controller_id), topics })
+}
+
+fn partition(one: MetadataResponsePartition) -> PartitionView {
+    let mut isr = ids(&one.isr_nodes);
+    isr.sort_unstable();
+    PartitionView {
+        partition: one.partition_index,
+        leader: id(one.leader_id),
+        epoch: one.leader_epoch,
+        isr,
+        replicas: ids(&one.replica_nodes),
+    }
 }

@@ -1,70 +1,85 @@
-//! Records a lab: asks each broker in a task of its own, and writes what changed, in the order in which it was seen.
+//! Observes a lab: asks each broker in a task of its own, and tells what changed, in the order in which it was seen.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::clients::Client;
+use crate::clients::{Client, DrillClients};
 use crate::event::{Event, Line, Reason, SCHEMA};
 use crate::facts::Facts;
+use crate::journal::{Entry, Journal, drill as drill_of, monotonic, ms};
 use crate::kafka::{Connection, Offsets, View};
 
-/// How often each broker is asked for its view. A change of leaders takes Kafka some hundred milliseconds at least.
+/// How often each broker is asked for its view, and the journal is read. A change of leaders takes Kafka some hundred
+/// milliseconds at least.
 const VIEW_EVERY: Duration = Duration::from_millis(150);
 
-/// How often offsets and clients are looked at; clients write their state as often.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often offsets and clients are looked at, unless there are many partitions.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
 
-/// What is recorded.
+/// How much longer that takes for each partition: ten minutes of a recording then have 2 MB at most.
+const COUNT_EVERY_FOR_EACH: Duration = Duration::from_millis(20);
+
+/// What is observed.
 #[derive(Debug)]
 pub struct Subject {
     /// Name of the lab.
     pub lab: String,
-    /// Name of the topic.
+    /// The lab's backend.
+    pub backend: String,
+    /// Kafka's version and mode.
+    pub kafka: String,
+    /// Name of the lab's topic.
     pub topic: String,
     /// The brokers' ids and addresses.
     pub brokers: BTreeMap<u32, String>,
     /// Whether the controller is the leader of KRaft's metadata quorum.
     pub quorum: bool,
-    /// The clients.
+    /// The lab's clients.
     pub clients: Vec<Client>,
+    /// What the commands of xtask do.
+    pub journal: Option<Journal>,
 }
 
 /// What one task saw.
 enum Seen {
     View(u32, View),
     Silence(u32, String),
-    Quorum(Option<(u32, i32)>),
-    Offsets(u32, Vec<(i32, Offsets)>),
+    Quorum((u32, i32)),
+    Offsets(u32, String, Vec<(i32, Offsets)>),
 }
 
-/// Writes lines until `end` is over or `stop` resolves.
+/// Tells `take` each line, until `end` is over or `stop` resolves.
 ///
 /// # Errors
-/// A line cannot be written.
+/// Those of `take`, which end the observation.
 pub async fn run(
     mut subject: Subject,
-    to: &mut impl Write,
+    take: &mut impl FnMut(Line) -> Result<()>,
     end: Option<Duration>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let mut recording = Recording { to, began: Instant::now() };
-    recording.write(begin(&subject))?;
+    let mut recording = Recording { take, began: monotonic() };
+    recording.tell(begin(&subject))?;
+    let topics = vec![subject.topic.clone()];
+    let mut facts = Facts::about(&topics);
+    let (choose, chosen) = watch::channel(topics);
     let (tell, mut seen) = mpsc::channel(64);
     for (&id, address) in &subject.brokers {
-        let asker = Asker { id, address: address.clone(), topic: subject.topic.clone(), tell: tell.clone() };
+        let asker = Asker { id, address: address.clone(), topics: chosen.clone(), tell: tell.clone() };
         tokio::spawn(asker.ask_forever());
         if subject.quorum {
             tokio::spawn(ask_for_the_quorum(address.clone(), tell.clone()));
         }
     }
-    let mut facts = Facts::default();
-    let mut count = interval(COUNT_EVERY);
-    count.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut drill: Option<DrillClients> = None;
+    let mut partitions = 0;
+    let mut look = interval(VIEW_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut counted: Option<Instant> = None;
     let over = async {
         match end {
             Some(end) => sleep(end).await,
@@ -79,56 +94,84 @@ pub async fn run(
             // Never ends: this function holds a sender too.
             Some(seen) = seen.recv() => {
                 let events = match seen {
-                    Seen::View(broker, view) => facts.view(broker, view, !subject.quorum),
+                    Seen::View(broker, view) => {
+                        partitions = view.partitions();
+                        facts.view(broker, view, !subject.quorum)
+                    }
                     Seen::Silence(broker, why) => facts.silence(broker, why),
                     Seen::Quorum(leader) => facts.quorum(leader),
-                    Seen::Offsets(broker, offsets) => {
-                        facts.offsets(broker, &offsets);
+                    Seen::Offsets(broker, topic, offsets) => {
+                        facts.offsets(broker, &topic, &offsets);
                         Vec::new()
                     }
                 };
-                for event in events {
-                    recording.write(event)?;
+                recording.tell_all(events)?;
+            }
+            _ = look.tick() => {
+                for entry in subject.journal.iter_mut().flat_map(Journal::look).collect::<Vec<_>>() {
+                    if let Some(begun) = drill_of(&entry) {
+                        let topics = vec![subject.topic.clone(), begun.topic.clone()];
+                        facts.keep(&topics);
+                        choose.send_replace(topics);
+                        drill = Some(DrillClients::new(begun));
+                    }
+                    recording.journal(entry)?;
+                }
+                if counted.is_none_or(|last| last.elapsed() >= count_every(partitions)) {
+                    counted = Some(Instant::now());
+                    recording.count(&mut facts, &mut subject.clients, &mut drill)?;
                 }
             }
-            _ = count.tick() => recording.count(&mut facts, &mut subject.clients)?,
         }
     };
-    recording.count(&mut facts, &mut subject.clients)?;
-    recording.write(Event::End { reason })
+    recording.count(&mut facts, &mut subject.clients, &mut drill)?;
+    recording.tell(Event::End { reason })
+}
+
+/// How often offsets and clients are looked at if there are so many partitions.
+fn count_every(partitions: usize) -> Duration {
+    COUNT_EVERY.max(COUNT_EVERY_FOR_EACH.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)))
 }
 
 fn begin(subject: &Subject) -> Event {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Event::Begin {
-        time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        time_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms),
         lab: subject.lab.clone(),
+        backend: subject.backend.clone(),
+        kafka: subject.kafka.clone(),
         topic: subject.topic.clone(),
         brokers: subject.brokers.clone().into_iter().collect(),
         clients: subject.clients.iter().map(|client| client.name().to_owned()).collect(),
     }
 }
 
-/// Where the lines go.
-struct Recording<'a, W> {
-    to: &'a mut W,
-    began: Instant,
+/// Gives each event its time.
+struct Recording<'a, T> {
+    take: &'a mut T,
+    began: Duration,
 }
 
-impl<W: Write> Recording<'_, W> {
-    /// Writes a line, at once and whole, so that whoever reads along sees it.
-    fn write(&mut self, event: Event) -> Result<()> {
-        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut line = serde_json::to_vec(&Line { schema: SCHEMA.into(), at_ms, event })?;
-        line.push(b'\n');
-        self.to.write_all(&line)?;
-        Ok(self.to.flush()?)
+impl<T: FnMut(Line) -> Result<()>> Recording<'_, T> {
+    fn tell(&mut self, event: Event) -> Result<()> {
+        let at_ms = ms(monotonic().saturating_sub(self.began));
+        (self.take)(Line { schema: SCHEMA.into(), at_ms, event })
     }
 
-    /// Writes what is only looked at from time to time.
-    fn count(&mut self, facts: &mut Facts, clients: &mut [Client]) -> Result<()> {
-        let states = clients.iter_mut().filter_map(Client::look);
-        facts.moved().into_iter().chain(states).try_for_each(|event| self.write(event))
+    fn tell_all(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+        events.into_iter().try_for_each(|event| self.tell(event))
+    }
+
+    fn journal(&mut self, entry: Entry) -> Result<()> {
+        let Entry { clock_ms, command, line, .. } = entry;
+        let ago_ms = ms(monotonic()).saturating_sub(clock_ms);
+        self.tell(Event::Journal { command, ago_ms, line })
+    }
+
+    /// Tells what is only looked at from time to time.
+    fn count(&mut self, facts: &mut Facts, clients: &mut [Client], drill: &mut Option<DrillClients>) -> Result<()> {
+        self.tell_all(facts.moved())?;
+        self.tell_all(clients.iter_mut().filter_map(Client::look))?;
+        self.tell_all(drill.iter_mut().flat_map(DrillClients::look))
     }
 }
 
@@ -136,7 +179,7 @@ impl<W: Write> Recording<'_, W> {
 struct Asker {
     id: u32,
     address: String,
-    topic: String,
+    topics: watch::Receiver<Vec<String>>,
     tell: mpsc::Sender<Seen>,
 }
 
@@ -162,15 +205,18 @@ impl Asker {
             Some(open) => open,
             None => connection.insert(Connection::open(&self.address).await?),
         };
-        let view = broker.view(&self.topic).await?;
-        let led = view.led_by(self.id);
+        let topics = self.topics.borrow().clone();
+        let view = broker.view(&topics).await?;
+        let every = count_every(view.partitions());
+        let led: Vec<_> = view.led_by(self.id).into_iter().map(|(topic, led)| (topic.to_owned(), led)).collect();
         // A send fails when the recording is over.
         let _ = self.tell.send(Seen::View(self.id, view)).await;
-        let due = counted.is_none_or(|last| last.elapsed() >= COUNT_EVERY - VIEW_EVERY);
-        if due && !led.is_empty() {
+        if counted.is_none_or(|last| last.elapsed() + VIEW_EVERY > every) && !led.is_empty() {
             *counted = Some(Instant::now());
-            let offsets = broker.offsets(&self.topic, &led).await?;
-            let _ = self.tell.send(Seen::Offsets(self.id, offsets)).await;
+            for (topic, led) in led {
+                let offsets = broker.offsets(&topic, &led).await?;
+                let _ = self.tell.send(Seen::Offsets(self.id, topic, offsets)).await;
+            }
         }
         Ok(())
     }
@@ -189,7 +235,7 @@ async fn ask_for_the_quorum(address: String, tell: mpsc::Sender<Seen>) {
             match broker.quorum().await {
                 // That a broker knows no leader right now is no news about the quorum.
                 Ok(None) => {}
-                Ok(leader) => {
+                Ok(Some(leader)) => {
                     let _ = tell.send(Seen::Quorum(leader)).await;
                 }
                 Err(_) => connection = None,

@@ -179,6 +179,20 @@ pub enum Command {
   cargo xtask record --out film.jsonl  until Ctrl-C
   cargo xtask record --duration 60     a minute, on standard output")]
     Record(RecordArgs),
+    /// Show a running lab in the browser: leaders, ISR, offsets, the ledger, and what drills do to it
+    #[command(after_help = "Examples:
+  cargo xtask dashboard --open             serve the page until Ctrl-C, and open it
+  cargo xtask dashboard --out film.jsonl   record as well")]
+    Dashboard(DashboardArgs),
+    /// Show a recording in the browser, with a time line to scrub
+    #[command(after_help = "Examples:
+  cargo xtask replay film.jsonl --open  serve the page until Ctrl-C, and open it")]
+    Replay(ReplayArgs),
+    /// Write a recording and the page that shows it as one file, which opens without a network
+    #[command(after_help = "Examples:
+  cargo xtask report film.jsonl                     write report.html
+  cargo xtask report film.jsonl --out monday.html  write another file")]
+    Report(ReportArgs),
     /// Measure the lab's clients beside other clients of Kafka, on a lab of its own; `bench --help` lists its flags
     #[command(
         disable_help_flag = true,
@@ -358,6 +372,50 @@ pub struct RecordArgs {
     /// Stop after this many seconds [default: at Ctrl-C]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration: Option<u64>,
+}
+
+/// Flags of a page that is served.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Port on 127.0.0.1 [default: any free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
+}
+
+/// Flags of `dashboard`.
+#[derive(Clone, Debug, Args)]
+pub struct DashboardArgs {
+    /// Flags of a page that is served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Record to this file too, which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Flags of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// A recording of `record` or `dashboard --out`
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Flags of a page that is served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Flags of `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// A recording of `record` or `dashboard --out`
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File to write
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub out: PathBuf,
 }
 
 /// Subcommands of `clients`.

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod drill;
 pub mod fix;
 pub mod logs;
+pub mod page;
 pub mod record;
 pub mod session;
 pub mod status;

@@ -1,5 +1,6 @@
 //! The events of a running command, sent by the runner of plans to every listener.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,31 @@ pub enum Event {
         /// Duration.
         #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
         elapsed: Duration,
+    },
+    /// A drill begins. Like the next two, it is part of a step.
+    DrillBegun {
+        /// The fault's name, or `soak`.
+        drill: &'static str,
+        /// The drill's topic.
+        topic: String,
+        /// What is promised.
+        promised: &'static str,
+        /// Messages a second; 0 means as many as the brokers take.
+        rate: u32,
+        /// The folder of its clients' logs and states.
+        clients: PathBuf,
+    },
+    /// A drill does something to the lab.
+    DrillMove {
+        /// The fault's name.
+        drill: &'static str,
+        /// What it does.
+        text: String,
+    },
+    /// Everything that a fault broke is mended, and every replica is in sync.
+    DrillMended {
+        /// The fault's name.
+        drill: &'static str,
     },
     /// A message that belongs to no step.
     Note {
@@ -174,6 +200,11 @@ impl StartedStep<'_> {
             let (step, elapsed) = (self.step.clone(), self.begin.elapsed());
             self.events.send(&Event::StepStatus { step, text: text.into(), elapsed });
         }
+    }
+
+    /// Sends an event that is part of the step.
+    pub fn tell(&self, event: &Event) {
+        self.events.send(event);
     }
 
     /// Sends the end of the step; returns how long it took.

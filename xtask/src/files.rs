@@ -88,6 +88,12 @@ pub fn private_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a folder is there, belongs to this user, and no link leads to it that the lab did not make.
+pub fn is_ours(dir: &Path) -> bool {
+    let meta = std::fs::symlink_metadata(dir);
+    meta.is_ok_and(|meta| meta.is_dir() && alien(&meta).is_none()) && !of_the_labs(dir).any(Path::is_symlink)
+}
+
 /// `dir` and the folders above it that the lab makes: those in the folder of all labs, or in the cache. What is above
 /// that is the user's, who may well have links there.
 fn of_the_labs(dir: &Path) -> impl Iterator<Item = &Path> {

@@ -24,6 +24,7 @@ mod files;
 mod findings;
 #[cfg(test)]
 mod fuzz;
+mod journal;
 #[cfg(test)]
 mod json_lines;
 mod junit;
@@ -110,6 +111,9 @@ fn dispatch(cli: &Cli) -> Result<i32> {
         Command::KafkaTopics(args) => return session.kafka(Some(Tool::TOPICS.name), args),
         Command::ZookeeperShell(args) => return session.kafka(Some(Tool::ZOOKEEPER_SHELL.name), args),
         Command::Record(args) => return session.record(args),
+        Command::Dashboard(args) => return session.dashboard(args),
+        Command::Replay(args) => return session.replay(args),
+        Command::Report(args) => return session.report(args),
         Command::Bench(args) => return commands::bench::run(args, &cli.global, &env, &stop),
         Command::Completions(args) => commands::complete::script(args)?,
         Command::Complete(args) => commands::complete::run(args, &cli.global, &env, &stop),
@@ -160,6 +164,9 @@ fn name(command: &Command) -> &'static str {
         Command::KafkaTopics(_) => "kafka-topics",
         Command::ZookeeperShell(_) => "zookeeper-shell",
         Command::Record(_) => "record",
+        Command::Dashboard(_) => "dashboard",
+        Command::Replay(_) => "replay",
+        Command::Report(_) => "report",
         Command::Bench(_) => "bench",
         Command::Completions(_) => "completions",
         Command::Complete(_) => "complete",

@@ -9,6 +9,7 @@ use crate::config::Lab;
 use crate::coordination::Mode;
 use crate::events::{StepState, milliseconds};
 use crate::failure::{Exit, Failure};
+use crate::journal::Journal;
 use crate::lock::{Holder, Work};
 use crate::run::{PlanReport, StepEnd, StepResult};
 use crate::show::{print_failure, print_json};
@@ -145,6 +146,11 @@ impl<'a> From<&'a StepResult> for StepLine<'a> {
 /// Prints the report of a command as a JSON line.
 pub fn json(command: &str, ctx: &Ctx<'_>, report: &PlanReport) {
     print_json(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
+}
+
+/// Adds the report of a command to the journal.
+pub fn to_journal(journal: &Journal, command: &str, ctx: &Ctx<'_>, report: &PlanReport) {
+    journal.add(&line(command, ctx.lab, ctx.driver.coordinator_address(ctx.lab), report));
 }
 
 /// Prints the report of `status`, with its exit code and what is at work.

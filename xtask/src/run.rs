@@ -123,7 +123,8 @@ pub fn run(plan: &Plan, ctx: &Ctx<'_>, events: &Events, logs: &Path, take: TakeO
                 scope.spawn(move || {
                     let log = logs.join(format!("{:02}-{}.log", place + 1, title.replace(['/', ' '], "-")));
                     let status = |text: &str| step.status(text);
-                    let task = Task { ctx, log, status: &status };
+                    let tell = |event: &Event| step.tell(event);
+                    let task = Task { ctx, log, status: &status, tell: &tell };
                     let run = std::panic::AssertUnwindSafe(|| planned.step.run(&task));
                     let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
                         Err(Failure::new(Exit::Unexpected, format!("{title}: internal error, see above")))

@@ -18,8 +18,9 @@ use crate::events::{Events, Listener};
 use crate::failure::{Exit, Failure};
 
 /// Returns where a command's events go: the one list of listeners.
-pub fn events(command: &str, lab: &str, global: &Global, env: &Env) -> Events {
-    Events::to(listener(command, lab, global, env).into_iter().collect())
+pub fn events(command: &str, lab: &str, global: &Global, env: &Env, journal: impl Listener + Send + 'static) -> Events {
+    let journal: Box<dyn Listener + Send> = Box::new(journal);
+    Events::to(listener(command, lab, global, env).into_iter().chain([journal]).collect())
 }
 
 /// Returns the listener that shows a command's events: JSON lines on standard output for `--format json`, otherwise
@@ -157,6 +158,15 @@ pub mod tests {
             finished(2, StepState::Failed, "mvn exited with 1", &[]),
             finished(6, StepState::NotRun, "kafka jars did not succeed", &[]),
             finished(7, StepState::Skipped, "there already, kept", &[]),
+            Event::DrillBegun {
+                drill: "leader-kill",
+                topic: "drill-1".into(),
+                promised: "all messages arrive, exactly once and in order",
+                rate: 200,
+                clients: "/state/logs/drills/drill-1".into(),
+            },
+            Event::DrillMove { drill: "leader-kill", text: "kill the leader of partition 0 (SIGKILL)".into() },
+            Event::DrillMended { drill: "leader-kill" },
             Event::Note { text: "diagnostics: /state/diagnostics".into() },
             Event::PlanEnded { exit: 4, elapsed: 2 * elapsed },
         ]

@@ -84,6 +84,15 @@ impl LabRecord {
     }
 }
 
+/// Name of the record's file.
+pub const RECORD: &str = "lab.json";
+
+/// Name of the journal.
+pub const JOURNAL_FILE: &str = "journal.jsonl";
+
+/// Name of the journal that became too large.
+pub const FORMER_JOURNAL_FILE: &str = "journal.1.jsonl";
+
 /// The schema of [`LabRecord`] that this version reads and writes.
 pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 
@@ -92,7 +101,7 @@ pub const RECORD_SCHEMA: &str = "kafka-lab.record/1";
 /// # Errors
 /// The record cannot be read or parsed.
 pub fn read_record(state: &Path) -> Result<Option<LabRecord>> {
-    let path = state.join("lab.json");
+    let path = state.join(RECORD);
     let text = read_own_text(&path).or_else(|error| {
         // Ours says what it is; the system's says why it cannot be read.
         let fix = match error.kind() {
@@ -127,7 +136,7 @@ fn name(state: &Path) -> std::borrow::Cow<'_, str> {
 
 /// How to go on without the record: what runs is found by its mark, but nothing else says which port base it had.
 fn without_record(state: &Path) -> String {
-    let (path, name) = (state.join("lab.json"), name(state));
+    let (path, name) = (state.join(RECORD), name(state));
     let kept = "with the --port-base that it had, if any; or";
     format!(
         "`rm -r {}`, then `cargo xtask up --name {name}` {kept} `cargo xtask teardown --name {name}`",
@@ -140,13 +149,15 @@ fn without_record(state: &Path) -> String {
 /// # Errors
 /// The folder is not writable.
 pub fn write_record(state: &Path, record: &LabRecord) -> Result<()> {
-    write_atomically(&state.join("lab.json"), &to_json(record))
+    write_atomically(&state.join(RECORD), &to_json(record))
 }
 
 /// The names in a lab's state folder, beside the folders of its services. Add each new one: without a record,
 /// `teardown` refuses a folder that holds another.
-const NAMES_A_LAB_MAKES: [&str; 11] = [
-    "lab.json",
+const NAMES_A_LAB_MAKES: [&str; 13] = [
+    RECORD,
+    JOURNAL_FILE,
+    FORMER_JOURNAL_FILE,
     "logs",
     "diagnostics",
     "manifests",
@@ -227,7 +238,7 @@ pub fn put_aside(state: &Path) -> Result<PathBuf> {
 
 /// Whether `dir` has a record of a lab, of whichever version. Anything else may have a file of that name too.
 pub fn is_record_of_a_lab(dir: &Path) -> bool {
-    let text = read_own_text(&dir.join("lab.json")).ok().flatten().unwrap_or_default();
+    let text = read_own_text(&dir.join(RECORD)).ok().flatten().unwrap_or_default();
     let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     record["schema"].as_str().is_some_and(|schema| schema.starts_with("kafka-lab.record/"))
 }
@@ -263,8 +274,23 @@ fn remove_remains(state: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A record.
+    pub fn record() -> LabRecord {
+        LabRecord {
+            schema: RECORD_SCHEMA.into(),
+            backend: Backend::Local,
+            kafka: Release::default(),
+            port_base: 30090,
+            manifests: "/m".into(),
+            created_ms: 1,
+            setup: None,
+            scaled: BTreeMap::new(),
+            merged: None,
+        }
+    }
 
     fn dir(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("kafka-lab-state-{}-{name}", std::process::id()))
@@ -309,17 +335,7 @@ mod tests {
         let state = dir("record");
         private_dir(&state).unwrap();
         assert_eq!(read_record(&state).unwrap(), None);
-        let record = LabRecord {
-            schema: RECORD_SCHEMA.into(),
-            backend: Backend::Local,
-            kafka: Release::default(),
-            port_base: 30090,
-            manifests: "/m".into(),
-            created_ms: 1,
-            setup: None,
-            scaled: BTreeMap::new(),
-            merged: None,
-        };
+        let record = record();
         write_record(&state, &record).unwrap();
         assert_eq!(read_record(&state).unwrap().as_ref(), Some(&record));
         write_record(&state, &LabRecord { schema: "kafka-lab.record/9".into(), ..record.clone() }).unwrap();
@@ -328,7 +344,7 @@ mod tests {
         let many = LabRecord { scaled: [("consumer".into(), u32::MAX)].into(), ..record.clone() };
         write_record(&state, &many).unwrap();
         assert!(read_record(&state).unwrap_err().message.contains("scaled.consumer is 4294967295, the limit is"));
-        std::fs::write(state.join("lab.json"), "{").unwrap();
+        std::fs::write(state.join(RECORD), "{").unwrap();
         assert!(!is_record_of_a_lab(&state));
         assert!(read_record(&state).is_err());
         std::fs::remove_dir_all(&state).unwrap();

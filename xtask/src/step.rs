@@ -299,7 +299,7 @@ mod tests {
                 let ctx = Ctx::new(&lab, drivers::of(backend), &jars, &exec, &stop);
                 let _ = ctx.setup.set(sample::setup());
                 let _ = ctx.java.set(java.clone());
-                let task = Task { ctx: &ctx, log: PathBuf::from("/dev/null"), status: &|_| {} };
+                let task = Task { ctx: &ctx, log: PathBuf::from("/dev/null"), status: &|_| {}, tell: &|_| {} };
                 let _ = step.run(&task);
                 let shown = step.preview(&ctx);
                 for asked in exec.asked.lock().unwrap().iter().map(ToString::to_string) {

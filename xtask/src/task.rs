@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::Lab;
 use crate::coordination::{Membership, Release};
 use crate::drill::outcome::DrillResult;
-use crate::events::StepState;
+use crate::events::{Event, StepState};
 use crate::exec::{Cmd, Exec, Output};
 use crate::failure::{Exit, Failure, Result};
 use crate::findings::Findings;
@@ -331,6 +331,8 @@ pub struct Task<'a> {
     pub log: PathBuf,
     /// Receives what the step is waiting for.
     pub status: &'a (dyn Fn(&str) + Sync),
+    /// Receives events that are part of the step.
+    pub tell: &'a (dyn Fn(&Event) + Sync),
 }
 
 impl Task<'_> {

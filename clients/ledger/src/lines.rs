@@ -1,5 +1,6 @@
-//! The JSON lines of the clients, of queries to brokers and of verdicts: the contract between the clients' program,
-//! xtask and all other readers. Each line is declared here once, and is written and read with these types.
+//! The JSON lines of the clients, of queries to brokers, of verdicts and of the journal: the contract between the
+//! clients' program, xtask, the observer and all other readers. Each line is declared here once, and is written and
+//! read with these types.
 //!
 //! Each line is one object that begins with `{"schema":"kafka-lab.NAME/1",` so that it can be told from other output
 //! that it is mixed with. Fields are added to a schema without a new version; readers ignore unknown fields. Times are
@@ -12,11 +13,13 @@
 //! `clients state` prints it. Every state contains its sets whole, since the last one is what a process that died
 //! promised. They are small as long as nothing goes wrong.
 
+mod journal;
 mod marked;
 mod questions;
 mod states;
 mod verdicts;
 
+pub use self::journal::{JOURNAL, JournalEntry};
 pub use self::marked::{Line, SchemaName};
 pub use self::questions::{
     BrokerInfo, METADATA, Metadata, OFFSETS, Offsets, PROBE, PartitionInfo, Probe, ProbeEvent, TopicInfo, Watermarks,

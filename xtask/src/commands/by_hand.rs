@@ -117,7 +117,7 @@ impl Session<'_> {
         }
         let tool = catalogue::find(tool, version)?;
         let ctx = self.ctx(&lab, &jars, self.stop);
-        let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
+        let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {}, tell: &|_| {} };
         let tools = task.kafka_tools()?.interactive();
         let typed: Vec<OsString> = args.args.iter().map(Into::into).collect();
         tools.check(tool, &typed)?;

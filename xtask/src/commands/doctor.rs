@@ -70,7 +70,7 @@ impl Session<'_> {
                 continue;
             }
             let ctx = self.ctx(&lab, &jars, self.stop).forgetting_setup(false);
-            let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {} };
+            let task = Task { ctx: &ctx, log: "/dev/null".into(), status: &|_| {}, tell: &|_| {} };
             grounds.push(Ground::of(backend, preflight::inspect(&task)?, self.env));
         }
         let exit = if grounds.iter().all(|ground| ground.ready) { Exit::Ok } else { Exit::Preflight };

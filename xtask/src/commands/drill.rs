@@ -19,6 +19,7 @@ use crate::drill::run::{Drill, Options, commit};
 use crate::drill::text;
 use crate::failure::{Exit, Failure, IoContext, Result};
 use crate::files::own::{open_regular, open_regular_with};
+use crate::journal::Journal;
 use crate::junit::{self, Suite};
 use crate::plan::{self, Plan};
 use crate::run::{self, StepEnd};
@@ -73,9 +74,13 @@ impl Session<'_> {
         let stop = self.stop.next_plan();
         let ctx = self.ctx(&lab, &jars, &stop);
         let plan = drill_plan(args, out.as_deref(), &ctx)?;
-        let events = show::events("drill", &lab.name, self.global, self.env);
+        let journal = Journal::of("drill", &lab);
+        let events = show::events("drill", &lab.name, self.global, self.env, journal.clone());
         let mut take = |outcome: &Outcome| match &outcome.drill {
-            Some(result) => publish(result, lab.format, out.as_deref()),
+            Some(result) => {
+                journal.add(result);
+                publish(result, lab.format, out.as_deref())
+            }
             None => Ok(()),
         };
         let report = run::run(&plan, &ctx, &events, &lab.logs().join("steps").join("drill"), &mut take);
@@ -134,6 +139,17 @@ fn drill_plan(args: &DrillArgs, out: Option<&Path>, ctx: &Ctx<'_>) -> Result<Pla
         Drill { scenario, options, recorded: found.and_then(|at| done.swap_remove(at).outcome()) }
     });
     Ok(plan::drill(&drills.collect::<Vec<_>>()))
+}
+
+/// Returns the faults that drills can cause on a lab.
+pub(super) fn offered(lab: &Lab) -> Vec<&'static Fault> {
+    let combined = lab.facts.coordinator.count == 0;
+    let runs = |fault: &&'static Fault| {
+        fault.runs_on(lab.backend)
+            && fault.not_in(lab.release.mode).is_none()
+            && !(combined && Scenario::One(fault).needs_controllers())
+    };
+    FAULTS.iter().filter(runs).collect()
 }
 
 /// Prints the result of a drill and appends it to the file.

@@ -6,6 +6,8 @@ use crate::commands::session::Session;
 use crate::exec::{Exec, RealExec};
 use crate::failure::{Failure, Result};
 use crate::show::{print_text, tell};
+use crate::state::JOURNAL_FILE;
+use crate::task::Ctx;
 use crate::words::quoted;
 
 impl Session<'_> {
@@ -19,19 +21,9 @@ impl Session<'_> {
             return Err(Failure::usage(what).fix("give --out another name, or remove the file"));
         }
         let (lab, jars) = self.recorded()?;
-        let ctx = self.ctx(&lab, &jars, self.stop);
         let build = release(self.env, "build").args(["--quiet", "--package", "observer"]);
         let mut observer = release(self.env, "run").args(["--quiet", "--package", "observer", "--"]);
-        observer = observer.arg("--lab").arg(&lab.name).arg("--topic").arg(&lab.facts.topic);
-        for id in lab.broker_ids() {
-            observer = observer.arg(format!("--broker={id}={}", lab.broker_address(id)));
-        }
-        for (client, file) in ctx.driver.state_files(&lab) {
-            observer = observer.arg(format!("--client={client}={}", file.display()));
-        }
-        if lab.release.mode.has_quorum() {
-            observer = observer.arg("--quorum");
-        }
+        observer = observer.args(subject(&self.ctx(&lab, &jars, self.stop)));
         if let Some(seconds) = args.duration {
             observer = observer.arg(format!("--duration={seconds}"));
         }
@@ -54,4 +46,23 @@ impl Session<'_> {
         }
         RealExec.attached_until(&observer, self.stop)
     }
+}
+
+/// Returns the arguments that say which lab is observed.
+pub(super) fn subject(ctx: &Ctx<'_>) -> Vec<String> {
+    let lab = ctx.lab;
+    let mut args = vec![
+        format!("--lab={}", lab.name),
+        format!("--backend={}", lab.backend),
+        format!("--kafka={}", lab.release),
+        format!("--topic={}", lab.facts.topic),
+        format!("--journal={}", lab.state.join(JOURNAL_FILE).display()),
+    ];
+    args.extend(lab.broker_ids().map(|id| format!("--broker={id}={}", lab.broker_address(id))));
+    let files = ctx.driver.state_files(lab).into_iter();
+    args.extend(files.map(|(client, file)| format!("--client={client}={}", file.display())));
+    if lab.release.mode.has_quorum() {
+        args.push("--quorum".into());
+    }
+    args
 }

@@ -7,6 +7,7 @@ use crate::config::{Env, Lab, Overrides, state_dir, xtask_line};
 use crate::drivers;
 use crate::exec::RealExec;
 use crate::failure::{Exit, Failure, Result};
+use crate::journal::Journal;
 use crate::local::jars::Jars;
 use crate::lock::Lock;
 use crate::plan::Plan;
@@ -64,7 +65,8 @@ impl Session<'_> {
 
     pub(super) fn run_in(&self, command: &str, ctx: &Ctx<'_>, plan: &Plan) -> PlanReport {
         let lab = ctx.lab;
-        let events = show::events(command, &lab.name, self.global, self.env);
+        let journal = Journal::of(command, lab);
+        let events = show::events(command, &lab.name, self.global, self.env, journal.clone());
         let logs = lab.logs().join("steps").join(command.replace(' ', "-"));
         let mut report = run::run(plan, ctx, &events, &logs, &mut |_| Ok(()));
         let failed = report.failures.iter().any(|failure| [Exit::Step, Exit::Fault].contains(&failure.exit));
@@ -88,6 +90,7 @@ impl Session<'_> {
         {
             events.note(format!("diagnostics: {}", dir.display()));
         }
+        report::to_journal(&journal, command, ctx, &report);
         report
     }
 

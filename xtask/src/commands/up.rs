@@ -146,7 +146,7 @@ impl Session<'_> {
         // Repeat: a recipe can report what it lacks only once its tools are installed.
         for _ in 0..3 {
             let ctx = self.ctx(lab, jars, self.stop).forgetting_setup(false);
-            let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
+            let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {}, tell: &|_| {} };
             let findings = preflight::look(&task)?;
             if findings.packages().is_empty() && !findings.programs() {
                 break;
@@ -176,7 +176,7 @@ impl Session<'_> {
         let other = Backend::ALL.into_iter().find(|backend| *backend != lab.backend)?;
         let lab = Lab { backend: other, ..lab.clone() };
         let ctx = self.ctx(&lab, jars, self.stop).forgetting_setup(false);
-        let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {} };
+        let task = Task { ctx: &ctx, log: Path::new("/dev/null").into(), status: &|_| {}, tell: &|_| {} };
         let its = preflight::look(&task).ok()?;
         Some(match its.lacks() {
             lacks if lacks.is_empty() => format!("or use `--backend {other}`, which needs no other packages"),

@@ -18,6 +18,7 @@ use crate::drill::observations::{LeaderSeen, Observations, RemovedFolders, Termi
 use crate::drill::pods;
 use crate::drill::proof::Proof;
 use crate::drill::watch::Watch;
+use crate::events::Event;
 use crate::failure::{Failure, IoContext, Result};
 use crate::local::process::{Identity, Life};
 use crate::local::servers;
@@ -35,7 +36,7 @@ pub struct Injector<'a, 'b> {
     task: &'a Task<'b>,
     load: &'a mut Load,
     watch: &'a Watch,
-    proofs: &'static [Proof],
+    fault: &'static Fault,
     without: Without,
     resolved: BTreeMap<Target, Vec<Service>>,
     /// What was observed.
@@ -53,7 +54,7 @@ impl<'a, 'b> Injector<'a, 'b> {
             without: load.without,
             load,
             watch,
-            proofs: fault.proofs,
+            fault,
             resolved: BTreeMap::new(),
             observed: Observations::default(),
         };
@@ -99,7 +100,7 @@ impl<'a, 'b> Injector<'a, 'b> {
     }
 
     fn has(&self, is: impl Fn(&Proof) -> bool) -> bool {
-        self.proofs.iter().any(is)
+        self.fault.proofs.iter().any(is)
     }
 
     /// Performs a move.
@@ -107,7 +108,9 @@ impl<'a, 'b> Injector<'a, 'b> {
     /// # Errors
     /// The move fails, or an interruption.
     pub fn perform(&mut self, action: Move) -> Result<()> {
-        (self.task.status)(&action.to_string());
+        let text = action.to_string();
+        (self.task.status)(&text);
+        (self.task.tell)(&Event::DrillMove { drill: self.fault.name, text });
         // The move may end a client, and the system forgets the memory of a process that ended.
         self.load.sample_memory();
         let (task, without) = (self.task, self.without);

@@ -23,7 +23,7 @@ use crate::drill::outcome::{
 use crate::drill::proof::CLOCK_MS;
 use crate::drill::timing;
 use crate::drill::watch::{Clock, Watch};
-use crate::events::StepState;
+use crate::events::{Event, StepState};
 use crate::exec::Cmd;
 use crate::failure::{Exit, Failure, Result};
 use crate::files::{self, write_atomically};
@@ -116,11 +116,18 @@ fn run(task: &Task<'_>, scenario: Scenario, Options { rate, keep_topic, without 
     clean_up_killed(task, &marker)?;
     require_servers(task)?;
     write_atomically(&marker, &load.topic)?;
+    (task.tell)(&Event::DrillBegun {
+        drill: scenario.name(),
+        topic: load.topic.clone(),
+        promised: scenario.promise().words(),
+        rate,
+        clients: load.dir(task),
+    });
     let drilled = drill(task, scenario, &mut load);
     // What interrupted the drill must not interrupt the mending.
     let stop = Stop::default();
     let ctx = task.ctx.with_stop(&stop);
-    let after = Task { ctx: &ctx, log: task.log.clone(), status: task.status };
+    let after = Task { ctx: &ctx, log: task.log.clone(), status: task.status, tell: task.tell };
     load.kill();
     let mended = mend(&after, None, Without::default());
     let deleted = match keep_topic {
@@ -299,6 +306,7 @@ fn inject_watched(
     fault.moves.iter().try_for_each(|action| injector.perform(*action))?;
     injector.observe_new_leader()?;
     mend(task, Some(&topic), without)?;
+    (task.tell)(&Event::DrillMended { drill: fault.name });
     let ends = end_offsets(task, &topic, without.timeout(OFFSETS_TIMEOUT))?;
     let stuck = injector.after(&ends.offsets)?;
     Ok((injector.observed, stuck))

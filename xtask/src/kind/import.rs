@@ -346,7 +346,7 @@ mod tests {
                 Ok(Output { code: Some(i32::from(words.contains(" rm "))), stdout, ..Output::default() })
             });
             let ctx = Ctx::new(&lab, &crate::kind::driver::KindDriver, &jars, &exec, &stop);
-            let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
+            let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {}, tell: &|_| {} };
             let outcome = image(&task, Recipe::Clients).unwrap();
             assert_eq!(outcome.proof, "kafka-lab-clients:a1135c7b456d, 0.0 MB");
             assert_eq!(outcome.state == StepState::Changed, loads, "{ids}");
@@ -386,7 +386,7 @@ mod tests {
         });
         let (jars, stop) = (Jars::describe(&lab.env, lab.release.version).unwrap(), Stop::default());
         let ctx = Ctx::new(&lab, &crate::kind::driver::KindDriver, &jars, &exec, &stop);
-        let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {} };
+        let task = Task { ctx: &ctx, log: dir.join("log"), status: &|_| {}, tell: &|_| {} };
         image(&task, Recipe::Clients).unwrap();
         let made = ctx.client_image.get().unwrap();
         assert_eq!((made.name.as_str(), &made.id), (name, &format!("sha256:{}", sha256::of("{}"))));

@@ -47,7 +47,13 @@ impl Listener for Bars {
                 None if *state == StepState::NotRun => return,
                 None => {}
             },
-            Event::PlanBegun { .. } | Event::PlanEnded { .. } | Event::Note { .. } => {}
+            Event::PlanBegun { .. }
+            | Event::PlanEnded { .. }
+            | Event::Note { .. }
+            // What a drill does is the status of its step.
+            | Event::DrillBegun { .. }
+            | Event::DrillMove { .. }
+            | Event::DrillMended { .. } => {}
         }
         for line in lines(event, self.colour) {
             self.all.suspend(|| tell(&line));

@@ -11,12 +11,19 @@ const SCHEMA: &str = "kafka-lab.event/1";
 
 /// An event as a line.
 #[derive(Serialize)]
-struct EventLine<'a> {
+pub struct EventLine<'a> {
     schema: &'static str,
     command: &'a str,
     lab: &'a str,
     #[serde(flatten)]
     event: &'a Event,
+}
+
+impl<'a> EventLine<'a> {
+    /// The line of an event of `command` on `lab`.
+    pub fn new(command: &'a str, lab: &'a str, event: &'a Event) -> Self {
+        EventLine { schema: SCHEMA, command, lab, event }
+    }
 }
 
 /// Writes each event as a line.
@@ -35,8 +42,7 @@ impl Json {
 
 impl Listener for Json {
     fn on_event(&mut self, event: &Event) {
-        let line = EventLine { schema: SCHEMA, command: &self.command, lab: &self.lab, event };
-        write(&mut self.out, &line);
+        write(&mut self.out, &EventLine::new(&self.command, &self.lab, event));
     }
 }
 
@@ -76,6 +82,9 @@ pub mod tests {
             {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":2,"step":"kafka jars","state":"failed","text":"mvn exited with 1","elapsed_ms":1250}
             {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":6,"step":"zookeeper","state":"not run","text":"kafka jars did not succeed","elapsed_ms":1250}
             {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"finished","number":7,"step":"kafka-0","state":"skipped","text":"there already, kept","elapsed_ms":1250}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"drill_begun","drill":"leader-kill","topic":"drill-1","promised":"all messages arrive, exactly once and in order","rate":200,"clients":"/state/logs/drills/drill-1"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"drill_move","drill":"leader-kill","text":"kill the leader of partition 0 (SIGKILL)"}
+            {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"drill_mended","drill":"leader-kill"}
             {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"note","text":"diagnostics: /state/diagnostics"}
             {"schema":"kafka-lab.event/1","command":"up","lab":"kafka-lab","event":"plan_ended","exit":4,"elapsed_ms":2500}
         "#]].assert_eq(&lines());

@@ -76,7 +76,13 @@ impl Listener for Plain {
                     return;
                 }
             }
-            Event::PlanBegun { .. } | Event::PlanEnded { .. } | Event::Note { .. } => {}
+            Event::PlanBegun { .. }
+            | Event::PlanEnded { .. }
+            | Event::Note { .. }
+            // What a drill does is the status of its step.
+            | Event::DrillBegun { .. }
+            | Event::DrillMove { .. }
+            | Event::DrillMended { .. } => {}
         }
         for line in lines(event, self.colour) {
             let _ = writeln!(self.out, "{line}");
@@ -115,9 +121,13 @@ pub fn lines(event: &Event, colour: bool) -> Vec<String> {
             std::iter::once(ended).chain(warned).collect()
         }
         Event::Note { text } => vec![text.clone()],
-        Event::PlanBegun { .. } | Event::PlanEnded { .. } | Event::StepStarted { .. } | Event::StepStatus { .. } => {
-            Vec::new()
-        }
+        Event::PlanBegun { .. }
+        | Event::PlanEnded { .. }
+        | Event::StepStarted { .. }
+        | Event::StepStatus { .. }
+        | Event::DrillBegun { .. }
+        | Event::DrillMove { .. }
+        | Event::DrillMended { .. } => Vec::new(),
     }
 }
 

@@ -163,7 +163,7 @@ pub fn clients(task: &Task<'_>) -> Result<Outcome> {
         true => (task.status)(&format!("compiling librdkafka, which takes minutes; {line}")),
         false => (task.status)(line),
     };
-    Task { ctx: task.ctx, log: task.log.clone(), status: &status }.build(&cmd)?;
+    Task { ctx: task.ctx, log: task.log.clone(), status: &status, tell: task.tell }.build(&cmd)?;
     match modified() {
         None => Err(Failure::step(format!("cargo did not build {}", program.display())).log(&task.log)),
         after if after == before => Ok(Outcome::unchanged(program.display().to_string())),
