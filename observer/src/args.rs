@@ -1,10 +1,10 @@
-//! Which lab is observed, on the command line. xtask fills it in.
+//! What the programs that observe share: which lab is observed, on the command line that xtask fills in, and signals.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clients::Client;
 use crate::journal::Journal;
@@ -63,6 +63,17 @@ fn broker(text: &str) -> Result<(u32, String), String> {
 fn client(text: &str) -> Result<(String, PathBuf), String> {
     let pair = text.split_once('=').map(|(name, path)| (name.to_owned(), path.into()));
     pair.ok_or_else(|| "NAME=PATH is expected".into())
+}
+
+/// The signal for a file that grows beyond `ulimit -f`; the same number on Linux and macOS.
+const SIGXFSZ: i32 = 25;
+
+/// Makes a write beyond `ulimit -f` fail with its reason instead of ending the program, as long as the result lives.
+///
+/// # Errors
+/// The system does not let this program listen for signals.
+pub fn outlive_file_limit() -> Result<Signal> {
+    signal(SignalKind::from_raw(SIGXFSZ)).context("cannot listen for signals")
 }
 
 /// Resolves at the first SIGINT, SIGTERM or SIGHUP.

@@ -2,7 +2,7 @@
 //!
 //! | module | purpose |
 //! | --- | --- |
-//! | [`args`] | which lab, on the command line |
+//! | [`args`] | which lab, on the command line; signals |
 //! | [`kafka`] | questions to one broker, in Kafka's protocol |
 //! | [`facts`] | what holds now, from what several brokers say; pure |
 //! | [`clients`] | what the clients count |

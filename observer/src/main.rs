@@ -8,13 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use ledger::cause::in_words;
-use observer::args::{SubjectArgs, stop_signal};
+use observer::args::{SubjectArgs, outlive_file_limit, stop_signal};
 use observer::output::{create, write};
 use observer::record;
-use tokio::signal::unix::{SignalKind, signal};
-
-/// The signal for a file that grows beyond `ulimit -f`; the same number on Linux and macOS.
-const SIGXFSZ: i32 = 25;
 
 /// Records what the brokers, the clients and the commands of a lab say, as JSON lines, until Ctrl-C. `cargo xtask
 /// record` fills in the lab.
@@ -47,8 +43,7 @@ fn run(cli: Cli) -> Result<()> {
     let subject = cli.subject.into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        // Beyond `ulimit -f`, a write then fails with its reason instead of ending this program.
-        let _ignored = signal(SignalKind::from_raw(SIGXFSZ))?;
+        let _outlives = outlive_file_limit()?;
         let stop = stop_signal()?;
         match &cli.out {
             None => {

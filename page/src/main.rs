@@ -28,21 +28,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use ledger::cause::in_words;
-use observer::args::{SubjectArgs, stop_signal};
+use observer::args::{SubjectArgs, outlive_file_limit, stop_signal};
 use observer::event::Line;
 use observer::{output, record};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actions::{Action, Actions};
 use crate::film::Film;
 use crate::recording::Recording;
 use crate::server::{Server, Show};
-
-/// The signal for a file that grows beyond `ulimit -f`; the same number on Linux and macOS.
-const SIGXFSZ: i32 = 25;
 
 /// Shows a running lab or a recording in a browser. `cargo xtask` fills in the lab.
 #[derive(Debug, Parser)]
@@ -121,8 +115,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        // Beyond `ulimit -f`, a write then fails with its reason instead of ending this program.
-        let _ignored = signal(SignalKind::from_raw(SIGXFSZ))?;
+        let _outlives = outlive_file_limit()?;
         match command {
             Command::Dashboard(args) => dashboard(args).await,
             Command::Replay(args) => replay(args).await,
@@ -177,9 +170,7 @@ async fn replay(args: ReplayArgs) -> Result<()> {
 
 fn report(args: &ReportArgs) -> Result<()> {
     let recording = recording::read(&args.file)?;
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let packed = packed.write_all(recording.text.as_bytes()).and_then(|()| packed.finish());
-    let page = assets::report(&packed.context("cannot compress the recording")?);
+    let page = assets::report(&recording.text);
     let shown = args.out.display();
     // A FIFO or a device in its place would not be replaced by a report, but swallow it.
     if std::fs::metadata(&args.out).is_ok_and(|meta| !meta.is_file()) {

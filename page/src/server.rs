@@ -162,7 +162,10 @@ async fn index(State(shared): State<Shared>) -> Response {
 }
 
 async fn file(Path((_, file)): Path<(String, String)>) -> Response {
-    let typed = |kind: &'static str, text: &'static str| ([(header::CONTENT_TYPE, kind)], text).into_response();
+    let typed = |kind: &'static str, text: &'static str| {
+        let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_ENCODING, "gzip")];
+        (headers, assets::packed(text.as_bytes())).into_response()
+    };
     if file == "style.css" {
         return typed("text/css; charset=utf-8", STYLE);
     }

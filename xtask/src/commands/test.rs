@@ -46,6 +46,8 @@ enum TestLab {
     None,
     /// A lab of processes.
     Local,
+    /// A lab of processes, Node.js and a browser.
+    Browser,
     /// A Docker engine and images from packages.
     Kind,
 }
@@ -76,7 +78,7 @@ const CHECKS: &[Check] = &[
             "--workspace",
             "--all-targets",
             "--features",
-            "xtask/lab,xtask/kind",
+            "xtask/lab,xtask/kind,xtask/browser",
             "--locked",
             "--",
             "-D",
@@ -140,6 +142,12 @@ const CHECKS: &[Check] = &[
         lab: TestLab::Local,
     },
     Check {
+        title: "the page, in a browser",
+        runs: Runs::Modules { feature: "browser", groups: &[&["page"]], args: &["--nocapture"] },
+        needs: None,
+        lab: TestLab::Browser,
+    },
+    Check {
         title: "the lab on kind, end to end",
         runs: Runs::Modules { feature: "kind", groups: &[&["kind"]], args: &["--test-threads=1", "--nocapture"] },
         needs: None,
@@ -198,6 +206,9 @@ impl Check {
         if let Some(why) = (self.lab == TestLab::Kind).then(|| no_kind(env, engine)).flatten() {
             return Ok(Ended::Skipped(why));
         }
+        if let Some(why) = (self.lab == TestLab::Browser).then(|| no_browser(env)).flatten() {
+            return Ok(Ended::Skipped(why));
+        }
         if let Some((program, install)) = self.needs
             && env.find(program).is_none()
         {
@@ -252,7 +263,7 @@ fn run_all(args: &TestArgs, global: &Global, env: &Env, stop: &Stop, suite: &mut
     }
     let engine = !args.quick && docker::answers(env, &RealExec, stop);
     if args.fix {
-        fix::install(&missing_packages(env, engine), env, &RealExec)?;
+        fix::install(&missing_packages(args.quick, env, engine), env, &RealExec)?;
     }
     let (mut passed, mut failed, mut skipped) = (0, 0, Vec::new());
     if env.find("shellcheck").is_none() {
@@ -345,9 +356,23 @@ fn no_kind(env: &Env, engine: bool) -> Option<String> {
     (!names.is_empty()).then(|| format!("no {}; --fix installs it", names.join(", ")))
 }
 
+/// The programs that the page's tests need, each with the Debian package that has it.
+const BROWSER: [(&str, &str); 3] = [("node", "nodejs"), ("npm", "npm"), ("chromium", "chromium")];
+
+/// Returns why the page's tests cannot run here.
+fn no_browser(env: &Env) -> Option<String> {
+    let missing: Vec<&str> =
+        BROWSER.iter().map(|(program, _)| *program).filter(|program| env.find(program).is_none()).collect();
+    (!missing.is_empty()).then(|| format!("no {}; --fix installs it", missing.join(", ")))
+}
+
 /// Returns the Debian packages that the tests need and this machine lacks.
-fn missing_packages(env: &Env, engine: bool) -> Vec<&'static str> {
+fn missing_packages(quick: bool, env: &Env, engine: bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
+    if !quick {
+        let missing = BROWSER.iter().filter(|(program, _)| env.find(program).is_none());
+        packages.extend(missing.map(|(_, package)| *package));
+    }
     if engine {
         packages.extend(missing_programs(env, ImageSource::Packages).into_iter().map(|(_, package)| package));
     }

@@ -24,6 +24,8 @@ mod kraft;
 #[cfg(feature = "lab")]
 mod lab;
 mod manners;
+#[cfg(feature = "browser")]
+mod page;
 #[cfg(feature = "lab")]
 mod record;
 #[cfg(feature = "kind")]
