@@ -218,6 +218,8 @@ struct Streamed {
     film: Film,
     lines: watch::Receiver<u64>,
     progress: watch::Receiver<Option<Progress>>,
+    /// What was sent of it last.
+    acted: Option<Progress>,
     open: watch::Receiver<()>,
     /// The number of the next line; `None` if all are sent anew.
     next: Option<u64>,
@@ -232,6 +234,7 @@ async fn events(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let streamed = Streamed {
         lines: film.watch(),
         progress: actions.watch(),
+        acted: None,
         open: shared.open,
         next: last.map(|last| last.saturating_add(1)),
         caught_up: false,
@@ -265,16 +268,18 @@ impl Streamed {
     /// Returns what has not been sent yet.
     fn portion(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        if self.progress.has_changed().unwrap_or(false) || !self.caught_up {
-            let progress = self.progress.borrow_and_update().clone();
-            events.extend(progress.and_then(|one| Some(Event::default().event("action").data(json(&one)?))));
+        let progress = self.progress.borrow_and_update().clone();
+        if progress != self.acted {
+            events.extend(progress.as_ref().and_then(|one| Some(Event::default().event("action").data(json(one)?))));
+            self.acted = progress;
         }
         // Before it is looked at, so that a line that comes meanwhile counts as a change.
         self.lines.borrow_and_update();
         let lines = match self.film.since(self.next) {
             Shown::More(lines) => lines,
             Shown::Anew(lines) => {
-                events.push(Event::default().event("reset").data("{}"));
+                // An empty id: the lines that follow may have none, and must not seem to have the last one.
+                events.push(Event::default().event("reset").id("").data("{}"));
                 lines
             }
         };

@@ -2,7 +2,7 @@
 
 import { by, el } from "#dom";
 
-/** @typedef {{action: string, title: string, fault?: string, about?: string}} Action */
+/** @import {Action} from "./types.js" */
 
 /** @type {Record<string, string>} */
 const ABOUT = {
@@ -12,9 +12,13 @@ const ABOUT = {
   drill: "Breaks the lab on purpose under load on a topic of its own, mends it, and reports what was lost.",
 };
 
+/** @param {string} text */
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+
 /**
  * Makes the panel. It is hidden until there are actions.
- * @returns {{offer: (actions: any) => void}} `offer` takes the actions of the server's hello.
+ * @returns {{offer: (actions: any) => void, progress: (progress: any) => void}} `offer` takes the actions of the
+ *   server's hello, `progress` what became of the last one.
  */
 export function actionsPanel() {
   const section = by("actions", HTMLElement);
@@ -34,7 +38,8 @@ export function actionsPanel() {
     const [title, text] = dialog.children;
     if (title) title.textContent = `${action.title}?`;
     const about = action.about ?? ABOUT[action.action] ?? "This changes the lab.";
-    if (text) text.textContent = `${about} You see what happens on this page.`;
+    const runs = action.line === undefined ? "" : ` It runs \`${action.line}\`.`;
+    if (text) text.textContent = `${sentence(about)}${runs} You see what happens on this page.`;
     dialog.returnValue = "no";
     dialog.showModal();
   };
@@ -47,9 +52,8 @@ export function actionsPanel() {
       const body = JSON.stringify(fault === undefined ? { action } : { action, fault });
       const headers = { "content-type": "application/json" };
       const response = await fetch("action", { method: "POST", headers, body });
-      if (response.ok) {
-        tell(`${title}: begun.`, false);
-      } else {
+      // What becomes of it comes with the events.
+      if (!response.ok) {
         const said = await response.json().catch(() => ({}));
         tell(`${title}: ${typeof said.error === "string" ? said.error : `refused (${response.status})`}`, true);
       }
@@ -84,6 +88,18 @@ export function actionsPanel() {
         row.append(select, go);
       }
       section.hidden = all.length === 0;
+    },
+
+    progress({ line, running, exit, words }) {
+      section.dataset.running = String(running === true);
+      if (running) {
+        tell(`\`${line}\` runs.`, false);
+      } else if (exit === 0) {
+        tell(`\`${line}\` has ended well.`, false);
+      } else {
+        const how = typeof exit === "number" ? `ended with exit code ${exit}` : "was ended by a signal";
+        tell(`\`${line}\` ${how}. ${words ?? ""}`, true);
+      }
     },
   };
 }

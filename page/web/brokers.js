@@ -4,10 +4,7 @@ import { by, el, keyed, say, set } from "#dom";
 import { colourOf } from "#lanes";
 import { many, outcome, span } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {{key: string, make: () => HTMLElement, fill: (node: HTMLElement) => void}} Card
- */
+/** @import {BrokerPicture, Card, View} from "./types.js" */
 
 /**
  * Makes the panel.
@@ -30,7 +27,7 @@ export function brokersPanel() {
 
 /**
  * @param {View} view
- * @param {import("#reducer").BrokerPicture} broker
+ * @param {BrokerPicture} broker
  * @returns {Card}
  */
 function brokerCard({ picture }, broker) {

@@ -1,17 +1,11 @@
 /** The charts of rates and lag, with stand-stills shaded. */
 
 import { lags, stills, topicRates, valueAt } from "#series";
-import { by, el, keyed, options, say, set } from "#dom";
+import { by, el, keyed, options, say, set, table } from "#dom";
 import { font, hatch, marks, palette, prepare, scale, seen, sized, ticks, wide } from "#paint";
 import { clock as time, many, number, rate, span } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#series").Stretch} Stretch
- * @typedef {import("#series").Still} Still
- * @typedef {{name: string, stretches: Stretch[], dash?: number[]}} Line
- */
+/** @import {Clock, Commands, Drill, Line, Still, View} from "./types.js" */
 
 /** The words for stand-stills. */
 const STILL = { producer: "nothing acked", consumer: "nothing received", leaderless: "no leader" };
@@ -26,14 +20,14 @@ export function chartsPanel(commands) {
   const lag = by("lag", HTMLCanvasElement);
   const topics = by("topic", HTMLSelectElement);
   const partitions = by("partition", HTMLSelectElement);
-  const table = by("stills", HTMLDetailsElement);
+  const details = by("stills", HTMLDetailsElement);
   const canBeSeen = seen(rates, () => commands.redraw());
   const size = sized(rates, () => commands.redraw());
   topics.addEventListener("change", () => commands.topic(topics.value));
   partitions.addEventListener("change", () => {
     commands.partition(partitions.value === "" ? undefined : Number(partitions.value));
   });
-  table.addEventListener("toggle", () => commands.redraw());
+  details.addEventListener("toggle", () => commands.redraw());
   /** @type {View | undefined} */
   let view;
   let signature = "";
@@ -87,7 +81,7 @@ export function chartsPanel(commands) {
         drawChart(rates, size, clock, lines, still, drills, false);
         drawChart(lag, size, clock, area, still, drills, true);
       }
-      if (table.open) fillTable(table, still);
+      if (details.open) fillTable(details, still);
     },
   };
 }
@@ -113,24 +107,19 @@ function legend(id, lines, ms, words) {
 }
 
 /**
- * @param {HTMLDetailsElement} table
+ * @param {HTMLDetailsElement} details
  * @param {Still[]} still
  */
-function fillTable(table, still) {
-  const holder = /** @type {HTMLElement} */ (table.querySelector(".scroll"));
+function fillTable(details, still) {
+  const holder = /** @type {HTMLElement} */ (details.querySelector(".scroll"));
   const mark = JSON.stringify([still.length, still[0], still.at(-1)]);
   if (holder.dataset.mark === mark) return;
   holder.dataset.mark = mark;
-  const titles = ["partition", "what", "from", "for"];
   const rows = [...still].sort((one, other) => one.from - other.from).slice(0, 500);
-  holder.replaceChildren(el(
-    "table", null,
-    el("caption", null, `${many(still.length, "stand-still")} in the window shown`),
-    el("thead", null, el("tr", null, ...titles.map((title) => el("th", { scope: "col" }, title)))),
-    el("tbody", null, ...rows.map(({ partition, what, from, to }) => el(
-      "tr", null,
-      ...[String(partition), STILL[what], time(from), span(to - from)].map((text) => el("td", null, text)),
-    ))),
+  holder.replaceChildren(table(
+    `${many(still.length, "stand-still")} in the window shown`,
+    ["partition", "what", "from", "for"],
+    rows.map(({ partition, what, from, to }) => [String(partition), STILL[what], time(from), span(to - from)]),
   ));
 }
 
@@ -147,10 +136,10 @@ function round(value) {
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {{width: number, height: number}} size
- * @param {import("#clock").Clock} clock
+ * @param {Clock} clock
  * @param {Line[]} lines
  * @param {Still[]} still
- * @param {import("#reducer").Drill[]} drills
+ * @param {Drill[]} drills
  * @param {boolean} filled
  */
 function drawChart(canvas, { width, height }, clock, lines, still, drills, filled) {
@@ -162,7 +151,7 @@ function drawChart(canvas, { width, height }, clock, lines, still, drills, fille
   const floor = height - 1;
   const y = (/** @type {number} */ value) => floor - (value / top) * (floor - 16);
   shade(context, still, x, width, height);
-  context.strokeStyle = colours.line ?? "";
+  context.strokeStyle = colours.line;
   context.lineWidth = 1;
   context.beginPath();
   for (const value of [0, top / 2, top]) {
@@ -177,13 +166,14 @@ function drawChart(canvas, { width, height }, clock, lines, still, drills, fille
   }
   context.stroke();
   for (const { name, stretches, dash } of lines) {
-    context.strokeStyle = context.fillStyle = colours[name] ?? "";
+    context.strokeStyle = context.fillStyle = colours[name];
     context.lineWidth = 2;
     context.setLineDash(dash ?? []);
     context.beginPath();
     let end = NaN;
     for (const one of stretches) {
-      const [left, right, at] = [x(Math.max(one.from, clock.from - 1)), x(Math.min(one.to, clock.to + 1)), y(one.value)];
+      const [left, right] = [x(Math.max(one.from, clock.from - 1)), x(Math.min(one.to, clock.to + 1))];
+      const at = y(one.value);
       if (one.from === end) context.lineTo(left, at);
       else context.moveTo(left, at);
       context.lineTo(right, at);
@@ -198,7 +188,7 @@ function drawChart(canvas, { width, height }, clock, lines, still, drills, fille
   }
   context.setLineDash([]);
   font(context, 11);
-  context.fillStyle = colours.soft ?? "";
+  context.fillStyle = colours.soft;
   const unit = filled ? "messages behind" : "messages/s";
   context.fillText(lines.some(({ stretches }) => stretches.length > 0) ? `${number(top)} ${unit}` : "unknown", 4, 8);
   marks(context, clock, drills, width, height);
@@ -224,10 +214,10 @@ function shade(context, still, x, width, height) {
       end = right;
       if (what === "leaderless") {
         context.globalAlpha = 0.35;
-        hatch(context, left, 16, Math.max(1, right - left), height - 16, colours.bad ?? "");
+        hatch(context, left, 16, Math.max(1, right - left), height - 16, colours.bad);
       } else {
         context.globalAlpha = what === "producer" ? 0.14 : 0.09;
-        context.fillStyle = colours.still ?? "";
+        context.fillStyle = colours.still;
         context.fillRect(left, 16, Math.max(1, right - left), height - 16);
         context.globalAlpha = 0.9;
         font(context, 10);

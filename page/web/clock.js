@@ -3,23 +3,13 @@
  * time passed. All times are ms of the recording.
  */
 
+/** @import {Clock} from "./types.js" */
+
 /** The speeds, in times the real one. */
 export const SPEEDS = Object.freeze([1, 2, 5, 10, 30, 60]);
 
 /** The lengths of the window, in ms; the last one is everything. */
 export const SPANS = Object.freeze([10_000, 30_000, 120_000, 600_000, Infinity]);
-
-/**
- * @typedef {object} Clock
- * @property {number} ms The play head.
- * @property {number} end The last instant that can be shown.
- * @property {boolean} playing
- * @property {number} speed
- * @property {boolean} follow Whether the play head stays at the end, which moves.
- * @property {number} span The length of the window, or Infinity.
- * @property {number} from Where the window begins.
- * @property {number} to
- */
 
 /**
  * Returns a play head at 0.

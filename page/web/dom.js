@@ -1,9 +1,6 @@
 /** Small tools for the document. Data becomes text and attributes only, never markup. */
 
-/**
- * @typedef {string | Node | undefined | false} Child
- * @typedef {Record<string, string | number | boolean | undefined | ((event: any) => void)>} Attributes
- */
+/** @import {Attributes, Child} from "./types.js" */
 
 /**
  * Makes an element.
@@ -22,6 +19,19 @@ export function el(tag, attributes, ...children) {
   }
   for (const child of children) if (child !== undefined && child !== false) node.append(child);
   return node;
+}
+
+/**
+ * Makes a table.
+ * @param {Child} caption
+ * @param {string[]} titles
+ * @param {Child[][]} rows
+ * @returns {HTMLTableElement}
+ */
+export function table(caption, titles, rows) {
+  const head = el("tr", null, ...titles.map((title) => el("th", { scope: "col" }, title)));
+  const lines = rows.map((cells) => el("tr", null, ...cells.map((cell) => el("td", null, cell))));
+  return el("table", null, el("caption", null, caption), el("thead", null, head), el("tbody", null, ...lines));
 }
 
 /**

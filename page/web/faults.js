@@ -1,14 +1,9 @@
 /** The drills with their moves, what each proof found, and the account; and what other commands did. */
 
-import { by, el, keyed, set } from "#dom";
+import { by, el, keyed, set, table } from "#dom";
 import { clock as time, many, number, outcome, span } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#reducer").Drill} Drill
- * @typedef {import("#reducer").Command} Command
- */
+/** @import {Child, Command, Commands, Drill, View} from "./types.js" */
 
 /** @type {Record<string, string>} */
 const IS = { kept: "good", broken: "bad", could_not_tell: "open", shown: "good", absent: "open", contradicted: "bad" };
@@ -81,7 +76,7 @@ export function faultsPanel(commands) {
  * A line with a time that one can go to.
  * @param {Commands} commands
  * @param {number} when
- * @param {...import("#dom").Child} words
+ * @param {...Child} words
  */
 const moment = (commands, when, ...words) => el(
   "li", null, el("button", { type: "button", class: "link", click: () => commands.seek(when) }, time(when)),
@@ -101,7 +96,8 @@ function fillDrill(node, drill, commands) {
   const state = el("span", { class: "badge", "data-is": word ? IS[word] : "open" }, word ? outcome(word) : "not ended");
   const about = el("p", null, `Promised: ${drill.promised ?? "unknown"}.`);
   if (drill.topic !== undefined) about.append(` Topic ${drill.topic}.`);
-  if (drill.rate !== undefined) about.append(drill.rate === 0 ? " At full speed." : ` ${number(drill.rate)} messages/s.`);
+  if (drill.rate === 0) about.append(" At full speed.");
+  else if (drill.rate !== undefined) about.append(` ${number(drill.rate)} messages/s.`);
   if (typeof result?.promise === "string") about.append(` The ledger's report: promise ${outcome(result.promise)}.`);
   const without = array(result?.without);
   if (without.length > 0) about.append(` A control, without ${without.join(", ")}.`);
@@ -131,35 +127,29 @@ function fillDrill(node, drill, commands) {
 function struck(one) {
   const at = array(one?.brokers);
   const where = at.length > 0 ? ` at broker ${at.join(", ")}` : "";
-  const found = array(one?.evidence).map((proof) => el(
-    "tr", { "data-proof": String(proof.found) },
-    el("td", null, String(proof.looked_for)),
-    el("td", null, el("span", { class: "badge", "data-is": IS[proof.found] ?? "open" }, outcome(String(proof.found)))),
-    el("td", null, String(proof.seen)),
-  ));
-  const head = (/** @type {string[]} */ titles) =>
-    el("thead", null, el("tr", null, ...titles.map((title) => el("th", { scope: "col" }, title))));
-  const nodes = [el(
-    "table", null,
-    el("caption", null, `Proofs that ${one?.fault ?? "the fault"} struck${where}`),
-    head(["looked for", "found", "seen"]), el("tbody", null, ...found),
-  )];
+  const proofs = table(
+    `Proofs that ${one?.fault ?? "the fault"} struck${where}`,
+    ["looked for", "found", "seen"],
+    array(one?.evidence).map(({ looked_for, found, seen }) => [
+      String(looked_for),
+      el("span", { class: "badge", "data-proof": found, "data-is": IS[found] ?? "open" }, outcome(String(found))),
+      String(seen),
+    ]),
+  );
   const times = array(one?.partitions);
   const text = [`Detected after ${lasted(one?.detected_after_ms)}, mended after ${lasted(one?.mended_after_ms)}.`];
   const stuck = array(one?.stuck);
   if (stuck.length > 0) text.push(`The load did not continue in partition ${stuck.join(", ")}.`);
   if (times.length > TIMES) text.push(`Times of the first ${TIMES} of ${many(times.length, "partition")}:`);
-  const stood = el(
-    "table", null,
-    el("caption", { class: "only-read" }, "How long each partition stood still"),
-    head(["partition", "acked again after", "received again after", "longest without ack", "without receipt"]),
-    el("tbody", null, ...times.slice(0, TIMES).map((row) => el(
-      "tr", null, el("td", null, String(row.partition)), el("td", null, lasted(row.acked_after_ms)),
-      el("td", null, lasted(row.received_after_ms)), el("td", null, lasted(row.longest_ack_gap_ms)),
-      el("td", null, lasted(row.longest_receive_gap_ms)),
-    ))),
+  const stood = table(
+    "How long each partition stood still",
+    ["partition", "acked again after", "received again after", "longest without ack", "without receipt"],
+    times.slice(0, TIMES).map((row) => [
+      String(row.partition), lasted(row.acked_after_ms), lasted(row.received_after_ms),
+      lasted(row.longest_ack_gap_ms), lasted(row.longest_receive_gap_ms),
+    ]),
   );
-  return [...nodes, el("p", null, text.join(" ")), ...(times.length > 0 ? [stood] : [])];
+  return [proofs, el("p", null, text.join(" ")), ...(times.length > 0 ? [stood] : [])];
 }
 
 /**

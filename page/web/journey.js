@@ -4,12 +4,7 @@ import { by, el, keyed, options } from "#dom";
 import { trace } from "#trace";
 import { brokers, clock as time, leader, number } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#trace").Between} Between
- * @typedef {import("#trace").Journey} Journey
- */
+/** @import {Between, Commands, Journey, View} from "./types.js" */
 
 /**
  * Makes the panel.
@@ -76,7 +71,7 @@ const when = ({ from, to }, otherwise) =>
 function words({ topic, partition, offset }, journey) {
   const title = el("h3", null, `${topic}/${partition}, offset ${number(offset)}`);
   if (journey.state === "unknown") {
-    return [title, el("p", { "data-journey": "unknown" }, "The recording does not tell anything about this partition here.")];
+    return [title, el("p", { "data-journey": "unknown" }, "The recording does not tell anything about it here.")];
   }
   if (journey.state === "not yet" || !journey.passed) {
     const text = `Not there yet: the high watermark is ${number(journey.high)}.`;
@@ -89,8 +84,7 @@ function words({ topic, partition, offset }, journey) {
   const early = "It was there when the observer first looked, at";
   list.append(line(
     "Written", passed.from === undefined ? `${early} ${time(passed.to)}.` : `${capital(when(passed, ""))}.`,
-    passed.from === undefined ? "" : "Then the high watermark passed it: every in-sync replica had it. The leader had it " +
-      "before that.",
+    passed.from === undefined ? "" : "Then every in-sync replica had it: the high watermark passed it.",
   ));
   const names = leads.map((lead) => `${leader(lead.leader)}, epoch ${lead.epoch}, ISR ${brokers(lead.isr)}`);
   list.append(line(
@@ -99,7 +93,7 @@ function words({ topic, partition, offset }, journey) {
   ));
   list.append(line(
     "Acknowledged", acked ? `${capital(when(acked, "at the latest at"))}.` : "The recording cannot tell.",
-    acked ? "At the end of that time the producer's acknowledgements were as many as the log's messages, with none in doubt."
+    acked ? "By then the producer had as many acknowledgements as the log has messages, and none in doubt."
       : "A producer counts acknowledgements, not the messages they are for.",
   ));
   for (const { client, read } of reads) {

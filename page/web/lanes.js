@@ -2,20 +2,12 @@
 
 import { entriesUpTo, upTo } from "#reducer";
 import { spans } from "#series";
-import { by, el, keyed, options, say, set } from "#dom";
+import { by, el, keyed, options, say, set, table } from "#dom";
 import { LEADERS, font, hatch, marks, palette, prepare, scale, seen, sized, ticks, wide as textWidth } from "#paint";
 import { virtual } from "#virtual";
 import { brokers, clock as time, leader, many, number } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#reducer").Film} Film
- * @typedef {import("#reducer").PartitionFilm} PartitionFilm
- * @typedef {import("#reducer").PartitionPicture} PartitionPicture
- * @typedef {import("#reducer").Leadership} Leadership
- * @typedef {{topic: string, partition: number | undefined}} Row A topic's title, or a partition.
- */
+/** @import {Clock, Commands, Film, Leadership, PartitionFilm, PartitionPicture, Row, View} from "./types.js" */
 
 const ROW = 40;
 const BAR = { top: 4, height: 19 };
@@ -59,7 +51,7 @@ export function lanesPanel(commands) {
   const axis = by("axis", HTMLCanvasElement);
   const hint = by("lanes-hint", HTMLElement);
   const filter = by("lanes-topic", HTMLSelectElement);
-  const table = by("leads", HTMLDetailsElement);
+  const details = by("leads", HTMLDetailsElement);
   const redraw = () => commands.redraw();
   const size = sized(box, redraw);
   const canvasSize = sized(canvas, redraw);
@@ -80,7 +72,9 @@ export function lanesPanel(commands) {
     make() {
       const name = el("button", { type: "button", title: "Show its rates, and follow its last message" });
       name.addEventListener("click", () => {
-        const { topic, partition } = /** @type {HTMLElement | null} */ (name.closest("[data-partition]"))?.dataset ?? {};
+        /** @type {HTMLElement | null} */
+        const lane = name.closest("[data-partition]");
+        const { topic, partition } = lane?.dataset ?? {};
         if (topic !== undefined) commands.choose(topic, Number(partition));
       });
       return el(
@@ -159,7 +153,7 @@ export function lanesPanel(commands) {
     redraw();
   });
   filter.addEventListener("change", redraw);
-  table.addEventListener("toggle", redraw);
+  details.addEventListener("toggle", redraw);
 
   const pointed = (/** @type {PointerEvent} */ event) => {
     const rect = canvas.getBoundingClientRect();
@@ -209,7 +203,7 @@ export function lanesPanel(commands) {
         drawAxis(axis, axisSize.width, view);
         drawLanes(view);
       }
-      if (table.open) fillTable(view);
+      if (details.open) fillTable(view);
     },
   };
 
@@ -220,7 +214,7 @@ export function lanesPanel(commands) {
     const context = prepare(canvas, width, height);
     const x = scale(clock, width);
     const colours = palette();
-    context.strokeStyle = colours.line ?? "";
+    context.strokeStyle = colours.line;
     context.lineWidth = 1;
     context.beginPath();
     for (const tick of ticks(clock, width)) {
@@ -235,7 +229,7 @@ export function lanesPanel(commands) {
       const part = row?.partition === undefined ? undefined : film.topics.get(row.topic)?.partitions.get(row.partition);
       const y = index * ROW - top;
       if (row && row.topic === topic && row.partition !== undefined && row.partition === partition) {
-        context.fillStyle = colours.accent ?? "";
+        context.fillStyle = colours.accent;
         context.fillRect(0, y + ROW - 2, width, 1);
       }
       if (part) drawLane(context, film, part, y, x, width, clock);
@@ -246,24 +240,20 @@ export function lanesPanel(commands) {
   /** @param {View} view */
   function fillTable({ film, clock, topic }) {
     const parts = topic === undefined ? [] : [...(film.topics.get(topic)?.partitions.values() ?? [])];
-    const lines = parts.flatMap((part) => spans(part, clock.from, clock.to, clock.end).map((span) => ({ part, ...span })));
+    const { from, to, end } = clock;
+    const lines = parts.flatMap((part) => spans(part, from, to, end).map((span) => ({ part, ...span })));
     const shown = lines.filter(({ lead }) => lead.leader !== undefined).slice(0, TABLE);
-    const holder = /** @type {HTMLElement} */ (table.querySelector(".scroll"));
+    const holder = /** @type {HTMLElement} */ (details.querySelector(".scroll"));
     const mark = `${topic} ${shown.length} ${shown[0]?.from} ${shown.at(-1)?.from}`;
     if (holder.dataset.mark === mark) return;
     holder.dataset.mark = mark;
-    const titles = ["partition", "from", "leader", "epoch", "ISR", "replicas", "said by"];
-    holder.replaceChildren(el(
-      "table", null,
-      el("caption", null, `${topic ?? "No topic"}, ${many(shown.length, "change")} in the window shown`),
-      el("thead", null, el("tr", null, ...titles.map((title) => el("th", { scope: "col" }, title)))),
-      el("tbody", null, ...shown.map(({ part, from, lead }) => el(
-        "tr", null,
-        ...[
-          String(part.partition), time(from), leader(lead.leader), String(lead.epoch), brokers(lead.isr),
-          brokers(lead.replicas), String(lead.by),
-        ].map((text) => el("td", null, text)),
-      ))),
+    holder.replaceChildren(table(
+      `${topic ?? "No topic"}, ${many(shown.length, "change")} in the window shown`,
+      ["partition", "from", "leader", "epoch", "ISR", "replicas", "said by"],
+      shown.map(({ part, from, lead }) => [
+        String(part.partition), time(from), leader(lead.leader), String(lead.epoch), brokers(lead.isr),
+        brokers(lead.replicas), String(lead.by),
+      ]),
     ));
   }
 }
@@ -282,7 +272,7 @@ export const colourOf = (id) => (id === undefined ? "unknown" : id === null ? "n
  * @param {number} top px.
  * @param {(ms: number) => number} x
  * @param {number} width px.
- * @param {import("#clock").Clock} clock
+ * @param {Clock} clock
  */
 function drawLane(context, film, part, top, x, width, clock) {
   const colours = palette();
@@ -292,20 +282,21 @@ function drawLane(context, film, part, top, x, width, clock) {
     const left = Math.max(0, x(from));
     drawIsr(context, lead, left, top, Math.max(Math.min(width, x(to)) - left - 0.5, 1));
     // Where only the ISR changed, the bar goes on.
-    const same = (/** @type {Leadership | undefined} */ one) => one?.leader === lead.leader && one?.epoch === lead.epoch;
+    const same = (/** @type {Leadership | undefined} */ one) =>
+      one?.leader === lead.leader && one?.epoch === lead.epoch;
     if (same(all[n - 1]?.lead)) continue;
     let last = n;
     while (same(all[last + 1]?.lead)) last += 1;
     const end = all[last]?.to ?? to;
     const wide = Math.max(Math.min(width, x(end)) - left - 0.5, 1);
     if (lead.leader === null) {
-      hatch(context, left, top + BAR.top, wide, BAR.height, colours.bad ?? "");
-      context.strokeStyle = colours.bad ?? "";
+      hatch(context, left, top + BAR.top, wide, BAR.height, colours.bad);
+      context.strokeStyle = colours.bad;
       context.lineWidth = 1;
       context.strokeRect(left + 0.5, top + BAR.top + 0.5, Math.max(wide - 1, 0.5), BAR.height - 1);
       label(context, "no leader", left, top + BAR.top, wide, BAR.height, colours.text, colours.panel);
     } else {
-      context.fillStyle = colours[`leader-${lead.leader % LEADERS}`] ?? "";
+      context.fillStyle = colours[`leader-${lead.leader % LEADERS}`];
       context.fillRect(left, top + BAR.top, wide, BAR.height);
       mute(context, film, lead.leader, Math.max(from, clock.from), Math.min(end, clock.to), top, x, width);
       const names = [`leader ${lead.leader} · epoch ${lead.epoch}`, `leader ${lead.leader}`, String(lead.leader)];
@@ -327,11 +318,11 @@ function drawIsr(context, lead, left, top, wide) {
   const colours = palette();
   const [isr, replicas] = [lead.isr ?? [], lead.replicas ?? []];
   if (isr.length >= replicas.length) {
-    context.fillStyle = colours.line ?? "";
+    context.fillStyle = colours.line;
     context.fillRect(left, top + STRIP.top + 1, wide, 2);
     return;
   }
-  context.fillStyle = colours.warn ?? "";
+  context.fillStyle = colours.warn;
   context.fillRect(left, top + STRIP.top, wide, STRIP.height);
   font(context, 10, 600);
   const names = [`ISR ${brokers(isr)} (${isr.length} of ${replicas.length})`, `ISR ${brokers(isr)}`, brokers(isr)];
@@ -360,9 +351,9 @@ function mute(context, film, id, from, to, top, x, width) {
     const { panel, bad } = palette();
     const [left, right] = [Math.max(0, x(Math.max(from, state.at))), Math.min(width, x(end))];
     const y = top + BAR.top + BAR.height - 3;
-    context.fillStyle = panel ?? "";
+    context.fillStyle = panel;
     context.fillRect(left, y, right - left, 3);
-    context.fillStyle = bad ?? "";
+    context.fillStyle = bad;
     for (let dash = Math.floor(left / 8) * 8; dash < right; dash += 8) {
       const begin = Math.max(left, dash);
       context.fillRect(begin, y, Math.max(0, Math.min(right, dash + 5) - begin), 3);
@@ -415,7 +406,7 @@ function drawAxis(canvas, width, { clock, drills }) {
   const context = prepare(canvas, width, height);
   const colours = palette();
   font(context, 11);
-  context.fillStyle = colours.soft ?? "";
+  context.fillStyle = colours.soft;
   for (const tick of ticks(clock, width)) {
     const text = time(tick).replace(/\.0$/, "");
     const wide = textWidth(context, text);
@@ -435,7 +426,7 @@ function drawAxis(canvas, width, { clock, drills }) {
     const left = at + wide + 8 > width ? Math.max(0, at - wide - 6) : at + 4;
     if (left < at) line = ends.findIndex((end) => end <= left);
     const y = line < 0 ? 0 : line * 15;
-    context.fillStyle = colours.text ?? "";
+    context.fillStyle = colours.text;
     context.fillRect(Math.round(at), y, 1, height - y - 18);
     if (line < 0) continue;
     ends[line] = Math.max(at, left + wide) + 6;
@@ -457,7 +448,7 @@ function fillLegend(film) {
         const chip = el("span", { class: "chip", "data-colour": colourOf(one) }, String(one));
         return el("li", null, chip, `led by broker ${one}`);
       }
-      const words = { leaderless: "no leader", mute: "the leader does not answer", shrunk: "ISR smaller than replicas" };
+      const words = { leaderless: "no leader", mute: "the leader does not answer", shrunk: "ISR not complete" };
       return el("li", null, el("span", { class: `swatch ${one}` }), words[/** @type {"mute"} */ (one)]);
     },
   );
@@ -475,7 +466,8 @@ function describe(film, row, ms) {
   if (!part) return time(ms);
   const lead = part.leads[entriesUpTo(part.leads, ms) - 1];
   const high = part.offsets.b[upTo(part.offsets.at, ms) - 1];
-  return `${time(ms)}  ${part.topic}/${part.partition}: leader ${leader(lead?.leader)}, epoch ${lead?.epoch ?? "unknown"}, ` +
+  const where = `${time(ms)}  ${part.topic}/${part.partition}`;
+  return `${where}: leader ${leader(lead?.leader)}, epoch ${lead?.epoch ?? "unknown"}, ` +
     `ISR ${brokers(lead?.isr)}, high watermark ${number(high)}`;
 }
 

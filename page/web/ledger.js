@@ -5,11 +5,7 @@ import { seen } from "#paint";
 import { virtual } from "#virtual";
 import { clock as time, number, outcome, rate } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#reducer").ClientPicture} ClientPicture
- */
+/** @import {ClientPicture, Commands, Verdict, View} from "./types.js" */
 
 /** @type {[string, keyof ClientPicture][]} */
 const COUNTS = [
@@ -94,8 +90,9 @@ export function ledgerPanel(commands) {
       rows = numbers.map((partition) => {
         const [part, judged] = [known.get(partition), account.get(partition)];
         return [
-          String(partition), part?.sent ?? judged?.sent, part?.acked ?? judged?.acked, part?.received ?? judged?.received,
-          part?.high ?? judged?.end, part?.next, part?.lag, judged?.missing, judged?.duplicate, judged?.out_of_order,
+          String(partition), part?.sent ?? judged?.sent, part?.acked ?? judged?.acked,
+          part?.received ?? judged?.received, part?.high ?? judged?.end, part?.next, part?.lag, judged?.missing,
+          judged?.duplicate, judged?.out_of_order,
         ];
       });
       rows.unshift(TITLES.map((_, n) => (n === 0 ? "all" : n === 4 || n === 5 ? "" : whole(rows, n))));
@@ -162,7 +159,7 @@ function fillClient(node, client) {
 
 /**
  * @param {HTMLElement} node
- * @param {import("#reducer").Verdict | undefined} verdict
+ * @param {Verdict | undefined} verdict
  */
 function fillVerdict(node, verdict) {
   const mark = verdict ? `${verdict.of} ${verdict.when}` : "none";

@@ -5,12 +5,7 @@ import { by, el, say, set } from "#dom";
 import { virtual } from "#virtual";
 import { clock as time, say as words } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#reducer").LogEntry} LogEntry
- * @typedef {import("#reducer").Kind} Kind
- */
+/** @import {Commands, Kind, LogEntry, View} from "./types.js" */
 
 /** @type {{name: string, kinds: Kind[], on: boolean}[]} */
 const FILTERS = [
@@ -95,7 +90,7 @@ export function logPanel(commands) {
       const kinds = new Set(FILTERS.filter((one) => on.has(one.name)).flatMap((one) => one.kinds));
       kinds.add("recording");
       for (; taken < film.log.length; taken += 1) {
-        const entry = /** @type {LogEntry} */ (film.log[taken]);
+        const entry = film.log[taken];
         if (!kinds.has(entry.kind) || (wanted !== "" && !words(entry).toLowerCase().includes(wanted))) continue;
         shown.push(entry);
       }

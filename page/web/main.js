@@ -14,27 +14,7 @@ import { live, replay, report } from "#source";
 import { logPanel } from "#log";
 import { timeline } from "#timeline";
 
-/**
- * @typedef {object} View What panels draw.
- * @property {import("#reducer").Film} film
- * @property {import("#clock").Clock} clock
- * @property {import("#reducer").Picture} picture At the play head.
- * @property {import("#reducer").Drill[]} drills Of the whole film.
- * @property {string | undefined} topic The topic of charts and ledger.
- * @property {string} chosen The same if it was chosen, or "".
- * @property {number | undefined} partition Of that topic, if one was chosen.
- * @property {{topic: string, partition: number, offset: number} | undefined} message Whose journey is shown.
- *
- * @typedef {object} Commands What panels ask for.
- * @property {(ms: number) => void} seek Go to an instant.
- * @property {(by: 1 | -1) => void} step Go to the next or the previous event.
- * @property {(topic: string, partition: number) => void} choose Show a partition, and the message written at the play
- *   head.
- * @property {(topic: string) => void} topic Show a topic; "" for the one that fits.
- * @property {(partition: number | undefined) => void} partition Show a partition of the topic, or all.
- * @property {(message: NonNullable<View["message"]>) => void} follow Show the journey of a message.
- * @property {() => void} redraw
- */
+/** @import {Commands, Drill, Picture, View} from "./types.js" */
 
 /** A live page goes back to the lab's topic so long after a drill, in ms. */
 const AFTER_DRILL_MS = 30_000;
@@ -50,10 +30,10 @@ const chosen = { topic: "", partition: undefined, message: undefined };
 let scheduled = false;
 let before = performance.now();
 let shown = "";
-/** @type {{film: unknown, count: number, drills: import("#reducer").Drill[]}} */
+/** @type {{film: unknown, count: number, drills: Drill[]}} */
 let told = { film: undefined, count: -1, drills: [] };
 let placed = isLive;
-/** @type {{film: unknown, lines: number, picture: import("#reducer").Picture} | undefined} */
+/** @type {{film: unknown, lines: number, picture: Picture} | undefined} */
 let seen;
 
 /** @type {Commands} */
@@ -66,8 +46,8 @@ const commands = {
   step(by) {
     // Counts come every second: they are no events to step to.
     const events = source.film.log.filter((entry) => entry.kind !== "counts");
-    const now = clock.ms;
-    const next = by > 0 ? events.find((entry) => entry.at > now) : events.findLast((entry) => entry.at < Math.floor(now));
+    const now = Math.floor(clock.ms);
+    const next = by > 0 ? events.find((entry) => entry.at > now) : events.findLast((entry) => entry.at < now);
     clock.playing = false;
     commands.seek(next?.at ?? (by > 0 ? clock.end : 0));
   },
@@ -99,6 +79,7 @@ const actions = actionsPanel();
 const source = (isLive ? live : mode === "report" ? report : replay)({
   changed: redraw,
   hello: (offered) => actions.offer(offered),
+  acted: (progress) => actions.progress(progress),
 });
 const panels = [
   timeline(clock, isLive, commands),
@@ -151,7 +132,7 @@ function draw(now) {
 
 /**
  * Returns the topic that matters at the play head: that of the last drill, otherwise the lab's own.
- * @param {import("#reducer").Picture} picture
+ * @param {Picture} picture
  * @returns {string | undefined}
  */
 function fitting(picture) {
@@ -163,7 +144,7 @@ function fitting(picture) {
   return picture.begin?.topic;
 }
 
-/** @param {import("#reducer").Picture} picture */
+/** @param {Picture} picture */
 function header(picture) {
   const { begin } = picture;
   const connection = source.connection();

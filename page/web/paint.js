@@ -1,14 +1,10 @@
 /** What all canvases share: colours, sharp pixels, the scale of time, and the marks of moves and of the play head. */
 
-/**
- * @typedef {import("#clock").Clock} Clock
- * @typedef {import("#reducer").Drill} Drill
- * @typedef {Record<string, string>} Colours
- */
+/** @import {Clock, Colours, Drill} from "./types.js" */
 
 const NAMES = [
-  "ground", "panel", "line", "text", "soft", "accent", "good", "warn", "bad", "sent", "acked", "received", "lag", "still",
-  "on-leader",
+  "ground", "panel", "line", "text", "soft", "accent", "good", "warn", "bad", "sent", "acked", "received", "lag",
+  "still", "on-leader",
 ];
 /** The number of colours for leaders; broker 8 has the colour of broker 0. */
 export const LEADERS = 8;
@@ -164,7 +160,7 @@ export function marks(context, clock, drills, width, height) {
   const { text, accent, ground } = palette();
   context.lineWidth = 1;
   context.setLineDash([3, 3]);
-  context.strokeStyle = text ?? "";
+  context.strokeStyle = text;
   context.beginPath();
   for (const drill of drills) {
     for (const { when } of [...drill.moves, ...(drill.mended === undefined ? [] : [{ when: drill.mended }])]) {
@@ -179,11 +175,11 @@ export function marks(context, clock, drills, width, height) {
   const head = x(clock.ms);
   if (head < width && clock.ms < clock.end) {
     context.globalAlpha = 0.3;
-    context.fillStyle = ground ?? "";
+    context.fillStyle = ground;
     context.fillRect(Math.max(0, head), 0, width - Math.max(0, head), height);
     context.globalAlpha = 1;
   }
-  context.fillStyle = accent ?? "";
+  context.fillStyle = accent;
   context.fillRect(Math.min(head - 1, width - 2), 0, 2, height);
 }
 

@@ -9,6 +9,13 @@
  * recording does not tell; `null` means that there is none, as with a partition without a leader.
  */
 
+/**
+ * @import {
+ *   BrokerPicture, ClientFilm, ClientPicture, Command, Drill, Film, JournalEntry, Kind, PartitionFilm,
+ *   PartitionPicture, Picture, Sum, Test, Told, TopicFilm, TopicPicture, Track
+ * } from "./types.js"
+ */
+
 /** The versions of the schema that this module reads. */
 export const SCHEMAS = Object.freeze(["kafka-lab.recording/1", "kafka-lab.recording/2"]);
 
@@ -23,110 +30,6 @@ export const LATE_MS = 1500;
 
 /** More partitions than this in one topic are refused. */
 const MOST_PARTITIONS = 200_000;
-
-/**
- * @typedef {object} Track Two numbers over time; NaN is unknown.
- * @property {number[]} at
- * @property {number[]} a
- * @property {number[]} b
- * @property {{at: number, n: number}[]} [resets] When b lost its meaning, and how many numbers that concerns.
- * @typedef {{at: number, answers: boolean, why: string | undefined}} BrokerState
- * @typedef {{id: number, address: string | undefined, states: BrokerState[]}} BrokerFilm
- * @typedef {{at: number, id: number | null, epoch: number | undefined}} ControllerState
- * @typedef {object} Leadership
- * @property {number} at
- * @property {number | null | undefined} leader
- * @property {number | undefined} epoch
- * @property {number[] | undefined} isr
- * @property {number[] | undefined} replicas
- * @property {number | undefined} by The broker that said so.
- *
- * @typedef {object} PartitionFilm
- * @property {string} topic
- * @property {number} partition
- * @property {Leadership[]} leads
- * @property {Track} offsets a: the first offset; b: the high watermark.
- * @property {number} high The last high watermark, or NaN.
- * @property {number} next The highest next offset of a consumer, or NaN.
- * @property {Leaderless | undefined} open The interval without a leader that has not ended.
- *
- * @typedef {{at: number, id: string | null, partitions: number}} TopicState An id of null: the topic is gone.
- * @typedef {object} TopicFilm
- * @property {string} name
- * @property {TopicState[]} states
- * @property {Map<number, PartitionFilm>} partitions
- * @property {number[]} order Their numbers, sorted when they are needed.
- * @property {ClientFilm[]} clients
- * @property {{at: number[], lag: number[]}} lag Over all partitions; NaN unless it is known for each.
- * @property {number} counted When a consumer last counted.
- * @property {{sum: number, highs: number, both: number}} running What the last lag is made of.
- *
- * @typedef {object} ClientState
- * @property {number} at
- * @property {string | undefined} why Why its state cannot be read; undefined if it can.
- * @property {boolean | undefined} ended
- * @property {string | undefined} run
- * @property {number} a The sum over all partitions: sent, or received.
- * @property {number} b For a producer the sum of acked, for a consumer NaN.
- * @property {number[]} more Not persisted and unknown, or missing, duplicate and out of order.
- *
- * @typedef {object} ClientFilm
- * @property {string} client
- * @property {string} topic
- * @property {"producer" | "consumer" | undefined} role
- * @property {ClientState[]} states
- * @property {Track} totals a: sent or received; b: acked. Over all partitions.
- * @property {Map<number, Track>} partitions a: sent or received; b: acked or the next offset.
- *
- * @typedef {object} Gap A partition of a client stood still.
- * @property {number} at When the line came.
- * @property {string} client
- * @property {string} topic
- * @property {"producer" | "consumer"} role
- * @property {number} partition
- * @property {number} from
- * @property {number} to
- *
- * @typedef {object} Leaderless A partition had no leader.
- * @property {number} at
- * @property {string} topic
- * @property {number} partition
- * @property {number} from
- * @property {number | undefined} to
- *
- * @typedef {{at: number, when: number, command: string, line: Record<string, any>}} JournalEntry
- * @typedef {"broker" | "leader" | "command" | "still" | "counts" | "recording"} Kind
- * @typedef {object} LogEntry
- * @property {number} at When the line came.
- * @property {number} when When it happened; a command's event may be older than its line.
- * @property {Kind} kind
- * @property {any} line The line, without long lists of counts.
- * @property {any} [before] What the line changed, if its words depend on it.
- *
- * @typedef {object} Begin
- * @property {number} at
- * @property {number} time_ms The wall clock when the recording began, in ms since the Unix epoch.
- * @property {string} lab
- * @property {string} topic The lab's own topic.
- * @property {string[]} clients
- * @property {string | undefined} kafka
- * @property {string | undefined} backend
- *
- * @typedef {object} Film
- * @property {number} lines The number of lines, those of unknown events included.
- * @property {number} last The time of the last line.
- * @property {Begin | undefined} begin
- * @property {{at: number, reason: string} | undefined} end
- * @property {Map<number, BrokerFilm>} brokers
- * @property {ControllerState[]} controllers
- * @property {Map<string, TopicFilm>} topics
- * @property {Map<string, ClientFilm>} clients
- * @property {Gap[]} gaps
- * @property {Leaderless[]} leaderless
- * @property {JournalEntry[]} journal
- * @property {LogEntry[]} log
- * @property {{count: number, told: Told} | undefined} told The last journal that was folded.
- */
 
 /** A line that is refused. `line` is its number, from 1, if the caller gave one. */
 export class LineError extends Error {
@@ -168,7 +71,6 @@ export function create() {
 
 // The shapes of the events: what a field must be, and whether it may be absent.
 
-/** @typedef {(value: any) => boolean} Test */
 /** @type {Test} */
 const count = (value) => Number.isSafeInteger(value) && value >= 0;
 /** @type {Test} */
@@ -208,9 +110,7 @@ const SHAPES = {
   producer: { run: text, not_persisted: count, unknown: count },
   consumer: { missing: count, duplicate: count, out_of_order: count },
   client_unknown: { ...name, client: text, why: text },
-  gap: {
-    ...name, client: text, role: one("producer", "consumer"), partition: count, ago_ms: count, gap_ms: count,
-  },
+  gap: { ...name, client: text, role: one("producer", "consumer"), partition: count, ago_ms: count, gap_ms: count },
   journal: { command: text, ago_ms: count, line: isObject },
   end: { reason: text },
 };
@@ -594,10 +494,10 @@ function lagBetween(high, next) {
 export function upTo(times, ms) {
   let low = 0;
   let high = times.length;
-  if (high === 0 || /** @type {number} */ (times[high - 1]) <= ms) return high;
+  if (high === 0 || times[high - 1] <= ms) return high;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (/** @type {number} */ (times[middle]) <= ms) low = middle + 1;
+    if (times[middle] <= ms) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -612,10 +512,10 @@ export function upTo(times, ms) {
 export function entriesUpTo(entries, ms) {
   let low = 0;
   let high = entries.length;
-  if (high === 0 || /** @type {{at: number}} */ (entries[high - 1]).at <= ms) return high;
+  if (high === 0 || entries[high - 1].at <= ms) return high;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (/** @type {{at: number}} */ (entries[middle]).at <= ms) low = middle + 1;
+    if (entries[middle].at <= ms) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -657,92 +557,13 @@ export function nextAt(track, ms, n = upTo(track.at, ms)) {
  */
 export function rateAt(track, column, ms, n = upTo(track.at, ms)) {
   if (n < 2) return undefined;
-  const from = /** @type {number} */ (track.at[n - 2]);
-  const to = /** @type {number} */ (track.at[n - 1]);
-  const grown = /** @type {number} */ (track[column][n - 1]) - /** @type {number} */ (track[column][n - 2]);
+  const from = track.at[n - 2];
+  const to = track.at[n - 1];
+  const grown = track[column][n - 1] - track[column][n - 2];
   // Another run counts from 0 again.
   if (!(grown >= 0) || to === from) return undefined;
   return ms - to > QUIET_MS ? 0 : (grown * 1000) / (to - from);
 }
-
-/**
- * @typedef {object} BrokerPicture
- * @property {number} id
- * @property {string | undefined} address
- * @property {boolean | undefined} answers
- * @property {string | undefined} why Why it does not answer.
- * @property {number | undefined} since When that began.
- * @property {boolean | undefined} controller
- * @property {Map<string, number>} leads For each topic, how many partitions it leads; a topic without a known leader
- *   is absent.
- *
- * @typedef {object} PartitionPicture
- * @property {string} topic
- * @property {number} partition
- * @property {number | null | undefined} leader
- * @property {boolean | undefined} leaderAnswers
- * @property {number | undefined} epoch The leader's.
- * @property {number[] | undefined} isr
- * @property {number[] | undefined} replicas
- * @property {number | undefined} by
- * @property {number | undefined} since
- * @property {number | undefined} first The first offset.
- * @property {number | undefined} high The high watermark.
- * @property {number | undefined} next The highest next offset of a consumer.
- * @property {number | undefined} lag
- * @property {number | undefined} sent The sum over all producers, as the next two.
- * @property {number | undefined} acked
- * @property {number | undefined} received
- * @property {number | undefined} sentRate A second, as the next two.
- * @property {number | undefined} ackedRate
- * @property {number | undefined} receivedRate
- *
- * @typedef {object} TopicPicture
- * @property {string} name
- * @property {boolean | undefined} exists
- * @property {string | undefined} id
- * @property {number | undefined} since
- * @property {PartitionPicture[]} partitions In order; none if the topic is gone.
- * @property {number | undefined} lag Over all partitions, if it is known for each.
- *
- * @typedef {object} ClientPicture
- * @property {string} client
- * @property {string} topic
- * @property {"producer" | "consumer" | undefined} role
- * @property {string | undefined} why Why its state cannot be read; its counts are the last ones then.
- * @property {number | undefined} counted When it was last counted.
- * @property {boolean | undefined} ended
- * @property {string | undefined} run
- * @property {number | undefined} sent
- * @property {number | undefined} acked
- * @property {number | undefined} notPersisted
- * @property {number | undefined} unknown
- * @property {number | undefined} received
- * @property {number | undefined} missing
- * @property {number | undefined} duplicate
- * @property {number | undefined} outOfOrder
- * @property {number | undefined} lag Over the partitions that it read.
- * @property {number | undefined} sentRate A second, as the next two.
- * @property {number | undefined} ackedRate
- * @property {number | undefined} receivedRate
- * @property {{partition: number, sent?: number, acked?: number, received?: number, next?: number, lag?: number}[]
- *   } partitions
- *
- * @typedef {object} Picture
- * @property {number} ms The instant.
- * @property {number | undefined} wall The same by the wall clock, in ms since the Unix epoch.
- * @property {Begin | undefined} begin
- * @property {string | undefined} ended Why the recording ended.
- * @property {BrokerPicture[]} brokers By id.
- * @property {ControllerState | undefined} controller
- * @property {TopicPicture[]} topics The lab's own first, then the newest first.
- * @property {ClientPicture[]} clients In the order in which they were first seen.
- * @property {Gap[]} gaps
- * @property {Leaderless[]} leaderless
- * @property {Command[]} commands
- * @property {Drill[]} drills
- * @property {Verdict[]} verdicts
- */
 
 /**
  * Returns the picture at an instant: what the lines up to it tell, and nothing of the later ones.
@@ -879,10 +700,7 @@ function topicAt(topic, ms, brokers) {
     id: state?.id ?? undefined,
     since: state?.at,
     partitions,
-    lag: partitions.reduce(
-      (/** @type {number | undefined} */ sum, { lag }) => (sum === undefined || lag === undefined ? undefined : sum + lag),
-      partitions.length > 0 ? 0 : undefined,
-    ),
+    lag: known(partitions.reduce((sum, { lag }) => sum + (lag ?? NaN), partitions.length > 0 ? 0 : NaN)),
   };
 }
 
@@ -898,17 +716,6 @@ function clientsAt(topic, role, ms) {
     return { client, counted, state: lastOf(client.states, ms) };
   });
 }
-
-/**
- * @typedef {object} Sum The counts of one partition over all clients of one role.
- * @property {boolean} some Whether there are any.
- * @property {number | undefined} counted When a consumer last counted.
- * @property {number | undefined} next
- * @property {number | undefined} a
- * @property {number | undefined} b
- * @property {number | undefined} aRate
- * @property {number | undefined} bRate
- */
 
 /**
  * @param {ReturnType<typeof clientsAt>} clients
@@ -931,8 +738,8 @@ function countsAt(clients, partition, ms) {
       sum.next = Math.max(sum.next ?? 0, next);
       sum.counted = Math.max(sum.counted ?? 0, counted);
     }
-    sum.a = (sum.a ?? 0) + /** @type {number} */ (track.a[n - 1]);
-    sum.b = (sum.b ?? 0) + /** @type {number} */ (track.b[n - 1]);
+    sum.a = (sum.a ?? 0) + track.a[n - 1];
+    sum.b = (sum.b ?? 0) + track.b[n - 1];
     if (state?.why !== undefined) continue;
     const aRate = state?.ended ? 0 : rateAt(track, "a", ms, n);
     const bRate = state?.ended ? 0 : rateAt(track, "b", ms, n);
@@ -1005,45 +812,6 @@ function clientAt(film, client, ms) {
 }
 
 /**
- * @typedef {object} Step
- * @property {number} number From 1.
- * @property {string} title
- * @property {string | undefined} state Undefined before it ended.
- * @property {string} text What it does, or how it ended.
- * @property {number | undefined} began
- * @property {number | undefined} elapsed How long it took, in ms.
- *
- * @typedef {object} Command
- * @property {string} command
- * @property {number} began
- * @property {number | undefined} ended
- * @property {number | undefined} exit
- * @property {Step[]} steps
- * @property {string[]} notes
- *
- * @typedef {object} Drill
- * @property {string} drill
- * @property {string | undefined} topic
- * @property {string | undefined} promised
- * @property {number | undefined} rate Messages a second; 0 means as many as the brokers take.
- * @property {number} began
- * @property {{when: number, text: string}[]} moves
- * @property {number | undefined} mended
- * @property {number | undefined} ended
- * @property {Record<string, any> | undefined} result The `kafka-lab.drill/1` line.
- *
- * @typedef {object} Verdict
- * @property {number} when
- * @property {string} of What was judged: "drill leader-kill", "verify: flow".
- * @property {"good" | "bad" | "open"} is
- * @property {string} word The word of the tool: kept, broken, could_not_tell, pass, fail, inconclusive, or an exit.
- * @property {string[]} reasons
- * @property {Record<string, any> | undefined} ledger The ledger with its `partitions`, if there is one.
- *
- * @typedef {{commands: Command[], drills: Drill[], verdicts: Verdict[]}} Told
- */
-
-/**
  * Folds the journal up to an instant. A recording has few of these lines.
  * @param {Film} film
  * @param {number} ms
@@ -1054,7 +822,7 @@ export function toldAt(film, ms) {
   if (film.told?.count !== count) {
     /** @type {Told} */
     const told = { commands: [], drills: [], verdicts: [] };
-    for (let n = 0; n < count; n += 1) tell(told, /** @type {JournalEntry} */ (film.journal[n]));
+    for (let n = 0; n < count; n += 1) tell(told, film.journal[n]);
     film.told = { count, told };
   }
   return film.told.told;

@@ -4,15 +4,7 @@
 
 import { LATE_MS, QUIET_MS, entriesUpTo, upTo } from "#reducer";
 
-/**
- * @typedef {import("#reducer").Film} Film
- * @typedef {import("#reducer").Track} Track
- * @typedef {import("#reducer").TopicFilm} TopicFilm
- * @typedef {import("#reducer").PartitionFilm} PartitionFilm
- * @typedef {import("#reducer").ClientFilm} ClientFilm
- * @typedef {import("#reducer").Leadership} Leadership
- * @typedef {{from: number, to: number, value: number}} Stretch A value that holds for a while.
- */
+/** @import {Film, Leadership, PartitionFilm, Still, Stretch, TopicFilm, Track} from "./types.js" */
 
 /** A client's counts are written about so often, in ms. */
 const PERIOD_MS = 1000;
@@ -37,9 +29,9 @@ export function rates(track, column, from, to, now) {
   const { at } = track;
   const numbers = track[column];
   for (let n = Math.max(1, upTo(at, from)); n < at.length; n += 1) {
-    const [begin, end] = [at[n - 1] ?? 0, at[n] ?? 0];
+    const [begin, end] = [at[n - 1], at[n]];
     if (begin > to) break;
-    const grown = (numbers[n] ?? NaN) - (numbers[n - 1] ?? NaN);
+    const grown = numbers[n] - numbers[n - 1];
     if (!(grown >= 0) || end === begin) continue;
     if (end - begin > QUIET_MS) {
       add(begin, end - PERIOD_MS, 0);
@@ -66,10 +58,10 @@ export function sum(lists) {
   /** @type {Stretch[]} */
   const added = [];
   for (let n = 0; n + 1 < edges.length; n += 1) {
-    const [from, to] = [edges[n] ?? 0, edges[n + 1] ?? 0];
+    const [from, to] = [edges[n], edges[n + 1]];
     let value;
     for (const [which, list] of full.entries()) {
-      let place = places[which] ?? 0;
+      let place = places[which];
       while (place < list.length && (list[place]?.to ?? 0) <= from) place += 1;
       places[which] = place;
       const one = list[place];
@@ -116,9 +108,9 @@ export function lags(topic, partition, from, to, now) {
   /** @type {Stretch[]} */
   const stretches = [];
   for (let n = Math.max(0, upTo(at, from) - 1); n < at.length; n += 1) {
-    const begin = at[n] ?? 0;
+    const begin = at[n];
     if (begin > to) break;
-    const value = lag[n] ?? NaN;
+    const value = lag[n];
     if (!Number.isNaN(value)) stretches.push({ from: begin, to: at[n + 1] ?? now, value });
   }
   return stretches;
@@ -135,7 +127,7 @@ function partitionLag(topic, partition) {
   const series = { at: [], lag: [] };
   if (!offsets) return series;
   /** @type {{at: number, high?: number, next?: number, reset?: boolean}[]} */
-  const changes = offsets.at.map((at, n) => ({ at, high: offsets.b[n] ?? NaN }));
+  const changes = offsets.at.map((at, n) => ({ at, high: offsets.b[n] }));
   for (const client of topic.clients) {
     const track = client.role === "consumer" ? client.partitions.get(partition) : undefined;
     for (const [n, at] of (track?.at ?? []).entries()) changes.push({ at, next: track?.b[n] ?? NaN });
@@ -162,14 +154,6 @@ function partitionLag(topic, partition) {
  * @returns {number | undefined}
  */
 export const valueAt = (stretches, ms) => stretches.findLast(({ from, to }) => from <= ms && ms <= to)?.value;
-
-/**
- * @typedef {object} Still
- * @property {number} from
- * @property {number} to
- * @property {"producer" | "consumer" | "leaderless"} what
- * @property {number} partition
- */
 
 /**
  * Returns when a topic, or one of its partitions, stood still: by what its clients reported, and without a leader.
@@ -209,7 +193,7 @@ export function stills(film, topic, partition, from, to, now) {
 export function spans(part, from, to, now) {
   const found = [];
   for (let n = Math.max(0, entriesUpTo(part.leads, from) - 1); n < part.leads.length; n += 1) {
-    const lead = /** @type {Leadership} */ (part.leads[n]);
+    const lead = part.leads[n];
     if (lead.at > to) break;
     const end = part.leads[n + 1]?.at ?? now;
     if (end >= from) found.push({ from: lead.at, to: end, lead });

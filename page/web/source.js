@@ -2,26 +2,12 @@
 
 import { LineError, apply, create, parse, reader } from "#reducer";
 
-/** @typedef {import("#reducer").Film} Film */
+/** @import {Listener, Source} from "./types.js" */
 
 /** A server that said nothing for this long is asked whether it is there, in ms. */
 const QUIET_MS = 3000;
 /** How long it may take to answer, in ms. */
 const PATIENCE_MS = 2000;
-
-/**
- * @typedef {object} Source
- * @property {Film} film Another one after a reset.
- * @property {() => number} end The last instant that can be shown, in ms.
- * @property {() => {connected: boolean, age: number} | undefined} connection Only of a live source: whether it is
- *   connected, and how old the last word of the server is, in ms.
- * @property {boolean} complete Whether all lines that there are have come.
- * @property {string[]} problems What is wrong with the lines, in words.
- *
- * @typedef {object} Listener
- * @property {() => void} changed There is more to show.
- * @property {(actions: any) => void} hello A live server says what it can do.
- */
 
 /**
  * Follows a live server. It connects again by itself.
@@ -61,6 +47,10 @@ export function live(listener) {
     } catch {
       source.problems.push("The server's greeting cannot be read.");
     }
+  });
+  events.addEventListener("action", (event) => {
+    listen();
+    listener.acted(JSON.parse(event.data));
   });
   events.addEventListener("reset", () => {
     listen();
@@ -131,7 +121,8 @@ function whole(read, listener) {
       lines.end();
       if (film.lines === 0 && lines.refused.length === 0) source.problems.push("The recording is empty.");
     } catch (error) {
-      source.problems.push(error instanceof LineError ? `This recording cannot be shown: ${error.message}` : String(error));
+      const what = error instanceof LineError ? error.message : String(error);
+      source.problems.push(`This recording cannot be shown: ${what}.`);
     }
     const [first, ...more] = lines.refused;
     if (first) {
@@ -153,7 +144,7 @@ function whole(read, listener) {
 export function replay(listener) {
   return whole(async (take) => {
     const response = await fetch("recording");
-    if (!response.ok || !response.body) throw new Error(`The recording cannot be read (${response.status}).`);
+    if (!response.ok || !response.body) throw new Error(`the server answered ${response.status}`);
     await read(response.body, take);
   }, listener);
 }

@@ -5,11 +5,7 @@ import { by, el, say, set } from "#dom";
 import { hatch, palette, prepare, sized } from "#paint";
 import { clock as time, span } from "#words";
 
-/**
- * @typedef {import("#main").View} View
- * @typedef {import("#main").Commands} Commands
- * @typedef {import("#clock").Clock} Clock
- */
+/** @import {Clock, Commands, View} from "./types.js" */
 
 /**
  * Makes the bar.
@@ -125,16 +121,16 @@ export function timeline(clock, live, commands) {
     const x = (/** @type {number} */ ms) => (Math.max(0, ms) / end) * width;
     const colours = palette();
     const scale = Math.round(x(clock.from)) + Math.round(x(clock.to)) * 10_000;
-    const mark = `${width} ${scale} ${film.lines} ${drills.length} ${Math.round((film.last / end) * width)} ${colours.panel}`;
+    const mark = [width, scale, film.lines, drills.length, Math.round((film.last / end) * width), colours.panel].join();
     if (mark === drawn) return;
     drawn = mark;
     const context = prepare(overview, width, height);
-    context.fillStyle = colours.line ?? "";
+    context.fillStyle = colours.line;
     context.fillRect(0, height / 2 - 3, width, 6);
-    context.fillStyle = colours.soft ?? "";
+    context.fillStyle = colours.soft;
     context.globalAlpha = 0.35;
     context.fillRect(x(clock.from), height / 2 - 3, x(clock.to) - x(clock.from), 6);
-    context.fillStyle = colours.warn ?? "";
+    context.fillStyle = colours.warn;
     for (const { began, ended } of drills) {
       context.fillRect(x(began), 1, Math.max(2, x(ended ?? end) - x(began)), height - 2);
     }
@@ -145,9 +141,9 @@ export function timeline(clock, live, commands) {
       const [left, right] = [x(from), Math.max(x(from) + 3, x(to ?? end))];
       if (right <= last) continue;
       last = right;
-      hatch(context, left, 3, right - left, height - 6, colours.bad ?? "");
+      hatch(context, left, 3, right - left, height - 6, colours.bad);
     }
-    context.fillStyle = colours.text ?? "";
+    context.fillStyle = colours.text;
     for (const drill of drills) {
       for (const { when } of drill.moves) context.fillRect(x(when) - 1, 0, 1.5, height);
     }

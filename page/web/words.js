@@ -1,6 +1,8 @@
 /** The words of the page: numbers, times, and what an event says. */
 
-/** @typedef {import("#reducer").LogEntry} LogEntry */
+/** @import {LogEntry} from "./types.js" */
+
+/** @typedef {LogEntry} LogEntry */
 
 const format = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 

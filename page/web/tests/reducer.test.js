@@ -27,13 +27,17 @@ const text = (lines) => lines.map((line) => `${JSON.stringify(line)}\n`).join(""
 
 /**
  * Checks what must hold in every picture.
- * @param {import("#reducer").Picture} picture
+ * @param {import("../types.js").Picture} picture
  */
 function consistent(picture) {
   /** @type {Map<string, number>} */
   const led = new Map();
   for (const topic of picture.topics) {
-    assert.equal(topic.exists === false && topic.partitions.length > 0, false, "a topic that is gone has no partitions");
+    assert.equal(
+      topic.exists === false && topic.partitions.length > 0,
+      false,
+      "a topic that is gone has no partitions",
+    );
     for (const [n, part] of topic.partitions.entries()) {
       assert.ok(n === 0 || part.partition > (topic.partitions[n - 1]?.partition ?? -1), "partitions are in order");
       if (typeof part.leader === "number") {
@@ -44,8 +48,9 @@ function consistent(picture) {
         assert.ok(value === undefined || value >= 0, `${value} is a number or unknown`);
       }
       assert.equal(part.lag === undefined, part.high === undefined || part.next === undefined, "lag needs both");
-      const without = picture.leaderless.some((one) =>
-        one.topic === topic.name && one.partition === part.partition && one.to === undefined);
+      const without = picture.leaderless.some(
+        (one) => one.topic === topic.name && one.partition === part.partition && one.to === undefined,
+      );
       assert.equal(part.leader === null, without, "a partition without a leader stands still");
     }
   }
@@ -58,8 +63,10 @@ function consistent(picture) {
   }
   for (const drill of picture.drills) {
     assert.equal(drill.ended === undefined, drill.result === undefined);
-    assert.equal(picture.verdicts.filter(({ of }) => of.startsWith("drill")).length,
-      picture.drills.filter(({ ended }) => ended !== undefined).length);
+    assert.equal(
+      picture.verdicts.filter(({ of }) => of.startsWith("drill")).length,
+      picture.drills.filter(({ ended }) => ended !== undefined).length,
+    );
   }
   for (const client of picture.clients) {
     if (client.role === "producer") assert.equal(client.received, undefined, "what it does not count is unknown");
@@ -100,8 +107,12 @@ test("the order in which one looks does not matter, and looking changes nothing"
     apply(other, line);
     at(other, other.last);
   }
-  assert.deepStrictEqual([1, 0.5, 0.1, 0.9].map((part) => at(other, Math.floor(last * part))).reverse(),
-    [seen[0], seen[1], seen[2], seen[3]]);
+  assert.deepStrictEqual([1, 0.5, 0.1, 0.9].map((part) => at(other, Math.floor(last * part))).reverse(), [
+    seen[0],
+    seen[1],
+    seen[2],
+    seen[3],
+  ]);
 });
 
 test("it does not matter where chunks end", () => {
@@ -139,29 +150,49 @@ test("a line that is none is refused with its number, and changes nothing", () =
   const good = drillRecording().slice(0, 60);
   const base = { schema: "kafka-lab.recording/2", at_ms: good.at(-1)?.at_ms };
   const bad = [
-    "", "{", "[]", "null", "7", '"begin"', "{}", "\u0000", JSON.stringify({ ...base, schema: "kafka-lab.recording/3" }),
+    "",
+    "{",
+    "[]",
+    "null",
+    "7",
+    '"begin"',
+    "{}",
+    "\u0000",
+    JSON.stringify({ ...base, schema: "kafka-lab.recording/3" }),
     ...[
-      { event: 7 }, { event: "broker" }, { event: "broker", broker: -1, answers: true },
-      { event: "partition", topic: "test", partition: 0.5 }, { event: "offsets", topic: "test", partitions: [[0, 1]] },
+      { event: 7 },
+      { event: "broker" },
+      { event: "broker", broker: -1, answers: true },
+      { event: "partition", topic: "test", partition: 0.5 },
+      { event: "offsets", topic: "test", partitions: [[0, 1]] },
       { event: "client", client: "producer", topic: "test", role: "consumer", ended: false, partitions: [] },
       { event: "client", client: "x", topic: "test", role: "reader", ended: false, partitions: [] },
-      { event: "topic", topic: "test", partitions: 1e15 }, { event: "begin" }, { ...good[0], at_ms: base.at_ms },
-      { event: "journal", command: "up", ago_ms: 1, line: "text" }, { event: "broker", at_ms: 0, broker: 1, answers: true },
+      { event: "topic", topic: "test", partitions: 1e15 },
+      { event: "begin" },
+      { ...good[0], at_ms: base.at_ms },
+      { event: "journal", command: "up", ago_ms: 1, line: "text" },
+      { event: "broker", at_ms: 0, broker: 1, answers: true },
       { event: "broker", at_ms: "soon", broker: 1, answers: true },
     ].map((line) => JSON.stringify({ ...base, ...line })),
   ];
   const wanted = at(fold(good), Infinity);
   for (const line of bad) {
     const film = fold(good);
-    assert.throws(() => apply(film, parse(line, 61), 61), (error) =>
-      error instanceof LineError && error.line === 61 && error.message.startsWith("line 61: "), line);
+    assert.throws(
+      () => apply(film, parse(line, 61), 61),
+      (error) => error instanceof LineError && error.line === 61 && error.message.startsWith("line 61: "),
+      line,
+    );
     assert.deepStrictEqual(at(film, Infinity), wanted, line);
   }
   const film = create();
   const into = reader(film);
   into.push(text(good.slice(0, 10)) + "not a line\n" + text(good.slice(10)) + '{"schema":"kafka-lab.rec');
   into.end();
-  assert.deepEqual(into.refused.map(({ line }) => line), [11, 62]);
+  assert.deepEqual(
+    into.refused.map(({ line }) => line),
+    [11, 62],
+  );
   assert.deepStrictEqual(at(film, Infinity), wanted);
 });
 
@@ -190,13 +221,19 @@ test("a recording of another version is refused as a whole", () => {
   const film = create();
   const [first] = drillRecording();
   const line = JSON.stringify({ ...first, schema: "kafka-lab.recording/3" });
-  assert.throws(() => reader(film).push(`${line}\n`), /line 1: it has the schema kafka-lab.recording\/3; this page reads/);
+  assert.throws(
+    () => reader(film).push(`${line}\n`),
+    /line 1: it has the schema kafka-lab.recording\/3; this page reads/,
+  );
 });
 
 test("version 1 has one topic, which the beginning names", () => {
   const film = fold(drillRecording({ version: 1 }));
   const picture = at(film, 36_000);
-  assert.deepEqual(picture.topics.map(({ name }) => name), ["test"]);
+  assert.deepEqual(
+    picture.topics.map(({ name }) => name),
+    ["test"],
+  );
   assert.equal(picture.topics[0]?.partitions.length, 4);
   assert.equal(picture.clients.length, 2);
 });
@@ -204,7 +241,10 @@ test("version 1 has one topic, which the beginning names", () => {
 test("a drill is told as it happened", () => {
   const film = fold(drillRecording());
   const before = at(film, 29_900);
-  assert.deepEqual(before.brokers.map(({ answers }) => answers), [true, true, true]);
+  assert.deepEqual(
+    before.brokers.map(({ answers }) => answers),
+    [true, true, true],
+  );
   const during = at(film, 34_500);
   assert.equal(during.brokers[1]?.answers, false);
   assert.equal(during.brokers[1]?.why, "the connection was refused");
@@ -212,10 +252,16 @@ test("a drill is told as it happened", () => {
   assert.deepEqual([lab?.name, drilled?.name], ["test", "drill-leader-kill"]);
   assert.equal(drilled?.partitions[0]?.leader, null);
   assert.equal(during.leaderless.length, 2);
-  assert.deepEqual(during.drills[0]?.moves.map(({ text }) => text), ["kill the leader of partition 0 (SIGKILL)"]);
+  assert.deepEqual(
+    during.drills[0]?.moves.map(({ text }) => text),
+    ["kill the leader of partition 0 (SIGKILL)"],
+  );
   const after = at(film, film.last);
   assert.equal(after.drills[0]?.result?.outcome, "kept");
-  assert.deepEqual(after.verdicts.map(({ of, is }) => [of, is]), [["drill leader-kill", "good"]]);
+  assert.deepEqual(
+    after.verdicts.map(({ of, is }) => [of, is]),
+    [["drill leader-kill", "good"]],
+  );
   assert.equal(after.topics[1]?.exists, false);
   assert.equal(after.gaps[0]?.to, 35_100);
   assert.equal(after.commands[0]?.exit, 0);
@@ -225,7 +271,10 @@ test("a drill is told as it happened", () => {
 test("what is not known is unknown, and never 0", () => {
   const film = fold(drillRecording(), 1);
   const picture = at(film, 10);
-  assert.deepEqual(picture.brokers.map(({ answers, controller }) => [answers, controller]), Array(3).fill([undefined, undefined]));
+  assert.deepEqual(
+    picture.brokers.map(({ answers, controller }) => [answers, controller]),
+    Array(3).fill([undefined, undefined]),
+  );
   assert.deepEqual([picture.topics, picture.clients, picture.controller], [[], [], undefined]);
   const topic = fold([
     ...drillRecording().slice(0, 1),
@@ -245,8 +294,16 @@ test("another topic of the same name inherits nothing", () => {
     { event: "partition", at_ms: 1, topic: "t", partition: 0, leader: 1, epoch: 4, isr: [1], replicas: [1], by: 1 },
     { event: "offsets", at_ms: 2, topic: "t", partitions: [[0, 0, 50]] },
     {
-      event: "client", at_ms: 2, client: "c", topic: "t", role: "consumer", ended: false, partitions: [[0, 40, 40]],
-      missing: 0, duplicate: 0, out_of_order: 0,
+      event: "client",
+      at_ms: 2,
+      client: "c",
+      topic: "t",
+      role: "consumer",
+      ended: false,
+      partitions: [[0, 40, 40]],
+      missing: 0,
+      duplicate: 0,
+      out_of_order: 0,
     },
     { event: "topic", at_ms: 3, topic: "t", topic_id: "y", partitions: 1 },
   ].map((line) => ({ schema, ...line }));
@@ -261,13 +318,21 @@ test("another topic of the same name inherits nothing", () => {
 
 test("rates come from successive counts, and a silence is a stand-still", () => {
   const track = { at: [0, 1000, 2000, 8000, 9000], a: [0, 100, 300, 400, 10], b: [0, 0, 0, 0, 0] };
-  assert.deepEqual(rates(track, "a", 0, 9000), [
-    { from: 0, to: 1000, value: 100 }, { from: 1000, to: 2000, value: 200 }, { from: 2000, to: 7000, value: 0 },
-    { from: 7000, to: 8000, value: 100 },
-  ], "a count that starts again is no rate");
+  assert.deepEqual(
+    rates(track, "a", 0, 9000),
+    [
+      { from: 0, to: 1000, value: 100 },
+      { from: 1000, to: 2000, value: 200 },
+      { from: 2000, to: 7000, value: 0 },
+      { from: 7000, to: 8000, value: 100 },
+    ],
+    "a count that starts again is no rate",
+  );
   const [one, other] = [[{ from: 0, to: 10, value: 1 }], [{ from: 5, to: 15, value: 2 }]];
   assert.deepEqual(sum([one, other]), [
-    { from: 0, to: 5, value: 1 }, { from: 5, to: 10, value: 3 }, { from: 10, to: 15, value: 2 },
+    { from: 0, to: 5, value: 1 },
+    { from: 5, to: 10, value: 3 },
+    { from: 10, to: 15, value: 2 },
   ]);
 });
 
@@ -295,7 +360,10 @@ test("the journey of a message is told between the lines around it", () => {
   const then = trace(film, "drill-leader-kill", 0, 700, 60_000);
   assert.equal(then.state, "written");
   assert.deepEqual([then.passed?.from, then.passed?.to], [37_000, 38_000]);
-  assert.deepEqual(then.leads.map(({ leader, epoch }) => [leader, epoch]), [[2, 5]]);
+  assert.deepEqual(
+    then.leads.map(({ leader, epoch }) => [leader, epoch]),
+    [[2, 5]],
+  );
   assert.equal(then.reads[0]?.client, "consumer-1");
   assert.ok((then.reads[0]?.read?.from ?? 0) >= 37_000);
   assert.equal(then.acked, undefined, "a producer in the middle of its work does not tell");
@@ -306,7 +374,10 @@ test("the journey of a message is told between the lines around it", () => {
 });
 
 test("the cost of a long recording", () => {
-  for (const [partitions, seconds] of [[4, 600], [1000, 600]]) {
+  for (const [partitions, seconds] of [
+    [4, 600],
+    [1000, 600],
+  ]) {
     const lines = drillRecording({ partitions, seconds });
     const begun = performance.now();
     const film = fold(lines);
@@ -323,7 +394,7 @@ test("the cost of a long recording", () => {
     const ms = (/** @type {number} */ value) => `${value.toFixed(1)} ms`;
     console.log(
       `${partitions} partitions, ${seconds} s, ${lines.length} lines: folded in ${ms(folded)}; a picture in ` +
-      `${ms(total / 50)}, at most ${ms(worst)}`,
+        `${ms(total / 50)}, at most ${ms(worst)}`,
     );
   }
 });
