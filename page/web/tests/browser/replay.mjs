@@ -57,7 +57,7 @@ await page.locator("#journey [name=partition]").fill(String(partition));
 await page.locator("#journey [name=offset]").fill(String(high - 1));
 await page.locator("#journey button").click();
 await page.locator("[data-journey=written]").waitFor();
-assert.match(await page.locator("#journey").innerText(), /Appended/);
+assert.match(await page.locator("#journey").innerText(), /Written\nBetween/);
 
 for (const scheme of /** @type {const} */ (["light", "dark"])) {
   await page.emulateMedia({ colorScheme: scheme });
