@@ -33,7 +33,7 @@ export function faultsPanel(commands) {
       /** @type {{key: string, mark: string, when: number, fill: (node: HTMLElement) => void, drill?: Drill}[]} */
       const items = picture.drills.map((drill, n) => ({
         key: `drill-${n}`,
-        mark: `${drill.moves.length} ${drill.mended} ${drill.ended}`,
+        mark: `${drill.began} ${drill.moves.length} ${drill.mended} ${drill.ended}`,
         when: drill.began,
         drill,
         fill: (node) => fillDrill(node, drill, commands),
@@ -44,7 +44,7 @@ export function faultsPanel(commands) {
         if (command.command === "drill" && steps.length === 0) continue;
         items.push({
           key: `command-${n}`,
-          mark: `${ended} ${exit} ${notes.length} ${steps.map(({ state, text }) => `${state}${text}`).join()}`,
+          mark: [command.began, ended, exit, notes.length, ...steps.map(({ state, text }) => `${state}${text}`)].join(),
           when: command.began,
           fill: (node) => fillCommand(node, command, commands),
         });

@@ -153,14 +153,16 @@ function header(picture) {
   say(by("about", HTMLElement), parts.filter(Boolean).join(" · "));
   document.title = begin ? `${begin.lab} · kafka-lab` : "kafka-lab";
   const state = by("connection", HTMLElement);
-  const loaded = source.complete ? "" : ", loading";
+  const { film, complete } = source;
+  // Without its last line, a recording was cut short.
+  const loaded = !complete ? ", loading" : film.lines > 0 && !film.end ? ", cut short" : "";
   const words = { replay: "recording", report: "report" }[mode ?? ""] ?? mode ?? "";
   if (!connection) {
     say(state, `${words.charAt(0).toUpperCase()}${words.slice(1)}${loaded}`);
   } else {
     set(state, "data-connected", connection.connected);
     const now = clock.follow ? "live" : "live, looking back";
-    say(state, connection.connected ? (source.complete ? now : "catching up") : "not connected");
+    say(state, connection.connected ? (complete ? now : "catching up") : "not connected");
   }
   const lost = connection !== undefined && !connection.connected;
   set(document.body, "data-stale", lost);

@@ -264,7 +264,7 @@ const HANDLERS = {
       push(track, at, a, b);
       const part = partitionOf(topic, number);
       if (!producer) {
-        lagOf(topic, part, part.high, Number.isNaN(part.next) ? b : Math.max(part.next, b));
+        lagOf(topic, part, part.high, nextOf(topic, number));
       }
     }
     if (!producer) {
@@ -449,6 +449,22 @@ function lagOf(topic, part, high, next) {
     part.high = high;
     part.next = next;
   }
+}
+
+/**
+ * Returns the highest next offset of a consumer as of now, or NaN.
+ * @param {TopicFilm} topic
+ * @param {number} partition
+ * @returns {number}
+ */
+function nextOf(topic, partition) {
+  let highest = NaN;
+  for (const client of topic.clients) {
+    const track = client.role === "consumer" ? client.partitions.get(partition) : undefined;
+    const next = track && nextAt(track, Infinity);
+    if (next !== undefined && !(next <= highest)) highest = next;
+  }
+  return highest;
 }
 
 /**
@@ -769,23 +785,13 @@ function clientAt(film, client, ms) {
     return state.ended ? 0 : rateAt(client.totals, column, ms);
   };
   const topic = film.topics.get(client.topic);
-  let lag = consumer ? /** @type {number | undefined} */ (0) : undefined;
-  const partitions = [];
-  for (const [partition, track] of client.partitions) {
-    const last = upTo(track.at, ms) - 1;
-    if (last < 0) continue;
-    const a = known(track.a[last]);
-    if (producer) {
-      partitions.push({ partition, sent: a, acked: known(track.b[last]) });
-    } else {
-      const offsets = topic?.partitions.get(partition)?.offsets;
-      const next = nextAt(track, ms);
-      const of = lagBetween(highFor(offsets, client.totals.at[counted - 1], ms), next);
-      partitions.push({ partition, received: a, next, lag: of });
-      lag = lag === undefined || of === undefined ? undefined : lag + of;
-    }
+  const lagOfOne = (/** @type {number} */ partition, /** @type {number | undefined} */ next) =>
+    lagBetween(highFor(topic?.partitions.get(partition)?.offsets, client.totals.at[counted - 1], ms), next);
+  let lag = consumer && client.partitions.size > 0 ? 0 : NaN;
+  for (const [partition, track] of consumer ? client.partitions : []) {
+    const n = upTo(track.at, ms);
+    if (n > 0) lag += lagOfOne(partition, nextAt(track, ms, n)) ?? NaN;
   }
-  partitions.sort((one, other) => one.partition - other.partition);
   const more = (/** @type {boolean} */ is, /** @type {number} */ n) => (is ? state.more[n] : undefined);
   return {
     client: client.client,
@@ -803,11 +809,23 @@ function clientAt(film, client, ms) {
     missing: more(consumer, 0),
     duplicate: more(consumer, 1),
     outOfOrder: more(consumer, 2),
-    lag: partitions.length > 0 ? lag : undefined,
+    lag: known(lag),
     sentRate: producer ? rate("a") : undefined,
     ackedRate: producer ? rate("b") : undefined,
     receivedRate: consumer ? rate("a") : undefined,
-    partitions,
+    // Few look at these, and with many partitions they cost more than all the rest.
+    get partitions() {
+      const partitions = [];
+      for (const [partition, track] of client.partitions) {
+        const n = upTo(track.at, ms);
+        if (n === 0) continue;
+        const a = known(track.a[n - 1]);
+        const next = nextAt(track, ms, n);
+        if (producer) partitions.push({ partition, sent: a, acked: known(track.b[n - 1]) });
+        else partitions.push({ partition, received: a, next, lag: lagOfOne(partition, next) });
+      }
+      return partitions.sort((one, other) => one.partition - other.partition);
+    },
   };
 }
 

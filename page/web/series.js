@@ -4,7 +4,7 @@
 
 import { LATE_MS, QUIET_MS, entriesUpTo, upTo } from "#reducer";
 
-/** @import {Film, Leadership, PartitionFilm, Still, Stretch, TopicFilm, Track} from "./types.js" */
+/** @import {ClientFilm, Film, Leadership, PartitionFilm, Still, Stretch, TopicFilm, Track} from "./types.js" */
 
 /** A client's counts are written about so often, in ms. */
 const PERIOD_MS = 1000;
@@ -126,23 +126,27 @@ function partitionLag(topic, partition) {
   /** @type {{at: number[], lag: number[]}} */
   const series = { at: [], lag: [] };
   if (!offsets) return series;
-  /** @type {{at: number, high?: number, next?: number, reset?: boolean}[]} */
-  const changes = offsets.at.map((at, n) => ({ at, high: offsets.b[n] }));
+  // At one instant the order is that of the kinds of lines: what a reset forgets was said before it.
+  /** @type {{at: number, change: () => boolean}[]} */
+  const changes = [];
+  /** @type {Map<ClientFilm, number>} */
+  const nexts = new Map();
+  let [high, counted] = [NaN, -Infinity];
+  for (const [n, at] of offsets.at.entries()) {
+    changes.push({ at, change: () => ((high = offsets.b[n]), Number.isNaN(high) || at - counted > LATE_MS) });
+  }
   for (const client of topic.clients) {
     const track = client.role === "consumer" ? client.partitions.get(partition) : undefined;
-    for (const [n, at] of (track?.at ?? []).entries()) changes.push({ at, next: track?.b[n] ?? NaN });
-    for (const reset of track?.resets ?? []) changes.push({ at: reset.at, reset: true });
+    for (const [n, at] of track?.at.entries() ?? []) {
+      changes.push({ at, change: () => (nexts.set(client, track?.b[n] ?? NaN), (counted = at), true) });
+    }
+    for (const { at } of track?.resets ?? []) changes.push({ at, change: () => nexts.delete(client) });
   }
   changes.sort((one, other) => one.at - other.at);
-  let [high, next, counted] = [NaN, NaN, -Infinity];
-  for (const change of changes) {
-    if (change.high !== undefined) high = change.high;
-    if (change.next !== undefined) next = Number.isNaN(next) ? change.next : Math.max(next, change.next);
-    if (change.next !== undefined) counted = change.at;
-    if (change.reset) next = NaN;
-    if (!change.reset && change.at - counted > 0 && change.at - counted <= LATE_MS) continue;
-    series.at.push(change.at);
-    series.lag.push(Math.max(0, high - next));
+  for (const { at, change } of changes) {
+    if (!change()) continue;
+    series.at.push(at);
+    series.lag.push(nexts.size === 0 ? NaN : Math.max(0, high - Math.max(...nexts.values())));
   }
   return series;
 }

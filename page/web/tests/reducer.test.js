@@ -352,6 +352,18 @@ test("the lag of a topic is that of its partitions", () => {
   assert.equal(stills(film, "drill-leader-kill", 0, 0, film.last, film.last).length, 3);
 });
 
+test("a consumer that goes back lags again, in the picture as in the chart", () => {
+  const lines = drillRecording().filter((line) => line.at_ms < 30_000);
+  const back = { ...lines.findLast((line) => line.role === "consumer" && line.topic === "test"), at_ms: 30_000 };
+  const film = fold([...lines, { ...back, partitions: [0, 1, 2, 3].map((n) => [n, 1, 11_000]) }]);
+  const topic = film.topics.get("test");
+  assert.ok(topic);
+  const picture = at(film, 30_000).topics.find(({ name }) => name === "test");
+  assert.equal(lags(topic, undefined, 0, 30_000, 30_000).at(-1)?.value, picture?.lag);
+  assert.equal(lags(topic, 2, 0, 30_000, 30_000).at(-1)?.value, picture?.partitions[2]?.lag);
+  assert.ok((picture?.partitions[2]?.lag ?? 0) > 1000);
+});
+
 test("the journey of a message is told between the lines around it", () => {
   const film = fold(drillRecording());
   const later = trace(film, "drill-leader-kill", 0, 700, 90_000);
