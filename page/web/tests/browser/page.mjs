@@ -27,7 +27,10 @@ export async function open(address, options = {}) {
   assert.ok(executablePath, "chromium is not on PATH");
   // Its sandbox does not work for root, and it opens nothing but our own page.
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 1600 }, ...options });
+  // Without motion: colours in between would be taken for bad contrast.
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 1600 }, reducedMotion: "reduce", ...options,
+  });
   const page = await context.newPage();
   /** @type {string[]} */
   const wrong = [];
