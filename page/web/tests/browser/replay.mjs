@@ -70,7 +70,7 @@ for (const scheme of /** @type {const} */ (["light", "dark"])) {
   await accessible(page, `the ${kind}, ${scheme}`);
 }
 assert.deepEqual(wrong, []);
-const others = asked.filter((url) => !url.startsWith("data:") && !url.startsWith(isFile ? address : new URL(address).origin));
+const others = asked.filter((url) => !url.startsWith("data:") && !url.startsWith(isFile ? new URL(address).href : new URL(address).origin));
 assert.deepEqual(others, [], "nobody else is asked");
 if (isFile) {
   // Not even if a script wanted to.
